@@ -1,0 +1,50 @@
+# Everything is done from here; `make help` lists it. The first target that needs it makes .venv from the locked packages.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := exporter demo tests
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup packages fmt lint types test demo generate lock clean
+
+help: ## list what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/installed ## make .venv with the locked packages (every other target does it by itself)
+
+$(VENV)/installed: requirements/dev.lock pyproject.toml setup.sh
+	@PYTHON=$(PYTHON) ./setup.sh $(VENV)
+
+packages: ## install the Debian packages the tests use (Prometheus), or say which to install
+	@./packages.sh
+
+demo: $(VENV)/installed ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
+	@$(BIN)/python -m demo $(ARGS)
+
+test: $(VENV)/installed packages lint types ## every test, as CI runs them (ARGS="-k rotation")
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed ## ruff: style and mistakes
+	@$(BIN)/ruff format --check --quiet $(PACKAGES) || { echo "run 'make fmt'" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet $(PACKAGES)
+
+types: $(VENV)/installed ## mypy --strict
+	@$(BIN)/mypy --no-error-summary
+
+fmt: $(VENV)/installed ## format the code
+	@$(BIN)/ruff format --quiet $(PACKAGES)
+	@$(BIN)/ruff check --fix --quiet $(PACKAGES)
+
+generate: $(VENV)/installed ## write what is generated from the code (docs/metrics.md, docs/settings.md)
+	@$(BIN)/python -m docs.generate
+
+lock: $(VENV)/installed ## resolve the packages anew, with hashes and without index addresses
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
+	  --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
+	  --custom-compile-command "make lock" pyproject.toml --group dev -c requirements/runtime.lock -o requirements/dev.lock
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build

@@ -1,0 +1,155 @@
+"""python -m demo: the real exporter on real servers with a made-up history and live made-up traffic.
+
+Everything is in one directory, temporary unless it is named, and ends with this process: with Ctrl-C (exit status 0), a
+second Ctrl-C if the first one takes too long. Exit status 1 when something did not start, or the exporter ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
+from pathlib import Path
+from types import FrameType
+
+from demo.child import ChildError
+from demo.console import Console
+from demo.exporting import environment_file
+from demo.overview import aligned, status
+from demo.stage import Stage
+
+STATUS_SECONDS = 10.0
+WATCH_SECONDS = 0.5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit status."""
+    options = _parse(arguments)
+    with _directory(options.directory) as directory:
+        console = Console()
+        stage = Stage(directory, console)
+        _stop_on_signals(stage)
+        try:
+            stage.start(users=options.users, days=options.days, seed=options.seed, speed=options.speed)
+            console.say(_overview(stage))
+            _watch(stage, console, options.exit_after)
+        except ChildError as error:
+            console.say(f"\n{error}")
+            return 1
+        except KeyboardInterrupt:
+            console.say("\nStopping ...")
+        finally:
+            stage.stop()
+    console.say("Stopped.")
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description="The exporter on embedded servers, with a made-up history and live made-up traffic.",
+    )
+    add = parser.add_argument
+    add("--users", type=_count, default=500, help="how many users there are (default: %(default)s)")
+    add("--days", type=_count, default=60, help="days of history they have (default: %(default)s)")
+    add("--seed", type=_count, default=1, help="all that is made up follows from it (default: %(default)s)")
+    add("--speed", type=_positive, default=1.0, help="times as fast as life (default: %(default)s)")
+    add("--directory", type=_new_directory, help="keep all files here (default: a temporary directory)")
+    add("--exit-after", type=_positive, metavar="SECONDS", help="stop by itself (default: never)")
+    return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"should be a whole number from 1 up, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < float("inf"):
+            return number
+    raise argparse.ArgumentTypeError(f"should be a number above 0, not {text!r}")
+
+
+def _new_directory(text: str) -> Path:
+    path = Path(text).absolute()
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise argparse.ArgumentTypeError(f"{text} is there already, and not an empty directory")
+    return path
+
+
+@contextmanager
+def _directory(chosen: Path | None) -> Iterator[Path]:
+    """The directory of this demo: the chosen one, which stays, or a temporary one, which goes."""
+    if chosen is not None:
+        chosen.mkdir(parents=True, exist_ok=True)
+        yield chosen
+        return
+    directory = Path(tempfile.mkdtemp(prefix="hivesync-demo-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _stop_on_signals(stage: Stage) -> None:
+    """SIGINT and SIGTERM stop the demo in order; the second of them ends it at once."""
+
+    def kill(_number: int, _frame: FrameType | None) -> None:
+        for child in stage.children():
+            with suppress(ChildError, ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+        os._exit(130)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, kill)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _overview(stage: Stage) -> str:
+    """What runs where."""
+    rows = {server.name: f"{server.url}  (process {server.pid})" for server in stage.servers}
+    rows["Metrics"] = f"{stage.exporter.url}/metrics"
+    rows["Logs"] = str(stage.logs)
+    rows["Exporter's log"] = str(stage.exporter.log)
+    verify = f"{_from_here(sys.executable)} -m exporter --env-file {environment_file(stage.directory)} verify"
+    return (
+        f"\n{aligned(rows)}\n\n"
+        f"Every number against plain SQL:  {verify}\n"
+        "A server that you end (kill PROCESS) comes back after a while. Ctrl-C stops everything.\n"
+    )
+
+
+def _from_here(path: str) -> str:
+    """The path as one would type it in the current directory."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _watch(stage: Stage, console: Console, exit_after: float | None) -> None:
+    """Show what the exporter sees, until it is time to end."""
+    began = time.monotonic()
+    next_status = began
+    while exit_after is None or time.monotonic() - began < exit_after:
+        stage.watch()
+        if time.monotonic() >= next_status:
+            next_status += STATUS_SECONDS
+            with suppress(OSError, HTTPException):  # it says itself, at the next look, if it has ended
+                console.status(status(stage.exporter.metrics()))
+        time.sleep(WATCH_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

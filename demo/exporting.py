@@ -1,0 +1,95 @@
+"""The real exporter, `python -m exporter`, on the demo's servers: its variables, its prices, its process."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
+from pathlib import Path
+
+from demo.child import Child
+from demo.fetch import fetch
+from demo.ports import LOOPBACK, free_port
+
+PROJECT = Path(__file__).parents[1]
+METRICS_PORT = 10177
+ADMIN_PORT = 10178
+REFRESH_SECONDS = 5
+
+PRICES = """\
+# Dollars per million tokens. The local model costs GPU hours only, and so has no price here.
+[models."gpt-4.1"]
+prompt = 2.0
+completion = 8.0
+
+[models."gpt-4.1-mini"]
+prompt = 0.4
+completion = 1.6
+
+# Dollars per hour.
+[instances."g5.xlarge"]
+spot = 0.45
+on-demand = 1.006
+
+[instances."g6.xlarge"]
+spot = 0.36
+on-demand = 0.805
+"""
+
+
+def exporter_variables(directory: Path, *, database_url: str, redis_url: str, log_directory: Path) -> dict[str, str]:
+    """The exporter's settings; they and the prices are also written into the directory."""
+    prices = directory / "prices.toml"
+    prices.write_text(PRICES)
+    variables = {
+        "HIVESYNC_DATABASE_URL": database_url,
+        "HIVESYNC_REDIS_URL": redis_url,
+        "HIVESYNC_AI_EVENTS_LOG": str(log_directory / "ai-events.log"),
+        "HIVESYNC_PREVIEW_LOG": str(log_directory / "preview.log"),
+        "HIVESYNC_STATE_DIR": str(directory / "state"),
+        "HIVESYNC_METRICS_LISTEN": f"{LOOPBACK}:{free_port(METRICS_PORT)}",
+        "HIVESYNC_ADMIN_LISTEN": f"{LOOPBACK}:{free_port(ADMIN_PORT)}",
+        "HIVESYNC_PRICES_FILE": str(prices),
+        "HIVESYNC_REFRESH_SECONDS": str(REFRESH_SECONDS),
+    }
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    environment_file(directory).write_text("".join(lines))
+    return variables
+
+
+def environment_file(directory: Path) -> Path:
+    """Where the variables are written, for `python -m exporter --env-file`."""
+    return directory / "exporter.env"
+
+
+class Exporter(Child):
+    """The exporter; its log is exporter.log in the directory."""
+
+    name = "exporter"
+
+    def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
+        super().__init__(directory)
+        self.address = variables["HIVESYNC_METRICS_LISTEN"]
+        self.working_directory = self.directory  # and not where somebody's .env may be
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
+        self.environment = {**inherited, "PYTHONPATH": str(PROJECT), **variables}
+
+    @property
+    def url(self) -> str:
+        """The metrics port."""
+        return f"http://{self.address}"
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "exporter"]
+
+    def is_ready(self) -> bool:
+        try:
+            return fetch(f"{self.url}/-/ready")[0] == 200
+        except (OSError, HTTPException):
+            return False
+
+    def metrics(self) -> str:
+        """What /metrics says now. Raises OSError or HTTPException when nobody answers."""
+        return fetch(f"{self.url}/metrics")[1]

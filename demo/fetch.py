@@ -1,0 +1,18 @@
+"""One HTTP GET to a server of our own, by `http.client`: urllib would ask a proxy the environment names."""
+
+from __future__ import annotations
+
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
+
+def fetch(url: str, timeout: float = 2.0) -> tuple[int, str]:
+    """Status and body. Raises OSError or http.client.HTTPException when there is no answer."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        connection.request("GET", parts.path or "/")
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()

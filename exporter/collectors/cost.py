@@ -1,0 +1,150 @@
+"""The estimated AI cost of this calendar month, so far and projected to its end (contract §2; spec §3.4).
+
+    hivesync_ai_tokens_month_to_date{model="gpt-4.1",direction="prompt"} 1.2e+06
+    hivesync_ai_cost_month_to_date_dollars{component="tokens"} 31.7
+    hivesync_ai_cost_month_projected_dollars{component="gpu"} 240.3
+
+Tokens come from PostgreSQL, GPU time from the workers' heartbeats (`workers.py` asks for that component): each
+component lives and fails with its own source. Without a price file there are tokens, but no dollars.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from exporter.collector import SKIPPED, Sources, skipped
+from exporter.gpu_usage import GpuUsage, share_of_month
+from exporter.labels import OTHER, closed
+from exporter.prices import Prices
+from exporter.sources.postgres import moment
+from exporter.spec import MetricSpec, Sample
+from exporter.windows import LATE, RESYNC
+
+DIRECTIONS = ("prompt", "completion")
+MAX_NAMED_MODELS = 100
+
+TOKENS = MetricSpec(
+    "hivesync_ai_tokens_month_to_date",
+    "gauge",
+    "Tokens of AI requests completed in this calendar month (UTC) so far; a model without a price is `other`.",
+    "PostgreSQL (ai_usage_events.prompt_tokens, completion_tokens)",
+    ("model", "direction"),
+)
+MONTH_TO_DATE = MetricSpec(
+    "hivesync_ai_cost_month_to_date_dollars",
+    "gauge",
+    "Estimate: AI cost of this calendar month (UTC) so far, at the price file's prices.",
+    "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
+    ("component",),
+)
+PROJECTED = MetricSpec(
+    "hivesync_ai_cost_month_projected_dollars",
+    "gauge",
+    "Estimate: AI cost of this calendar month (UTC) at its end, if it goes on as so far.",
+    "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
+    ("component",),
+)
+
+_log = structlog.get_logger()
+
+# `settled`: old enough that a later reading need not look at it again.
+_TOKENS = """
+SELECT ai_usage_events.model, ai_usage_events.completed_at <= %(settles)s,
+       coalesce(sum(greatest(ai_usage_events.prompt_tokens, 0)), 0)::bigint,
+       coalesce(sum(greatest(ai_usage_events.completion_tokens, 0)), 0)::bigint,
+       count(*) FILTER (WHERE ai_usage_events.prompt_tokens < 0)
+       + count(*) FILTER (WHERE ai_usage_events.completion_tokens < 0)
+FROM ai_usage_events
+WHERE ai_usage_events.completed_at > %(since)s AND ai_usage_events.completed_at <= %(now)s
+GROUP BY 1, 2
+"""
+
+Tokens = tuple[int, int, int]
+"""Prompt tokens, completion tokens, and how many values were negative and left out."""
+
+
+def dollars(component: str, cost: float, now: float) -> list[Sample]:
+    """The two cost samples of one component; no projection in the month's very first instant. `now` in unix seconds."""
+    share = share_of_month(now)
+    projected = [PROJECTED.sample(cost / share, component=component)] if share > 0 else []
+    return [MONTH_TO_DATE.sample(cost, component=component), *projected]
+
+
+def gpu_dollars(prices: Prices, usage: GpuUsage, now: float) -> list[Sample]:
+    """The cost samples of GPU instances."""
+    return dollars(
+        "gpu",
+        sum(prices.of_instance(*instance, seconds) for instance, seconds in usage.in_month.items()),
+        now,
+    )
+
+
+class TokenCost:
+    """Adds up this month's tokens: what has settled once, what can still change at every refresh."""
+
+    name = "cost"
+    sources = ("postgres",)
+    periods = 1
+    specs = (TOKENS, MONTH_TO_DATE, PROJECTED, SKIPPED)
+
+    def __init__(self, prices: Prices | None) -> None:
+        self._prices = prices
+        self._settled: Mapping[str, Tokens] = {}
+        self._settled_until = self._read_until = self._filled_at = 0
+        self._filling = True
+        self._named: set[str] = set()
+
+    async def refresh(self, sources: Sources) -> Sequence[Sample]:
+        """Tokens by model and direction; their cost, when there are prices."""
+        async with sources.postgres.transaction(fill=self._filling) as transaction:
+            month = transaction.now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+            now = transaction.now_us
+            before_month = int(month.timestamp()) * 1_000_000 - 1  # the month's first instant is in it
+            fill = self._filling or now < self._read_until or self._settled_until < before_month
+            since = before_month if fill else self._settled_until
+            settles = max(since, now - LATE)
+            rows = await transaction.rows(_TOKENS, {"since": moment(since), "settles": moment(settles)})
+
+        settled = defaultdict(lambda: (0, 0, 0), {} if fill else self._settled)
+        month_to_date = defaultdict(lambda: (0, 0, 0), settled)
+        for model, is_settled, *tokens in rows:
+            label = self._label(model, tokens)
+            for sums in (settled, month_to_date) if is_settled else (month_to_date,):
+                sums[label] = _add(sums[label], tokens)
+        self._settled, self._settled_until, self._read_until = settled, settles, now
+        self._filled_at = now if fill else self._filled_at
+        self._filling = now - self._filled_at >= RESYNC
+        return self._samples(month_to_date, transaction.now.timestamp())
+
+    def _samples(self, month_to_date: Mapping[str, Tokens], now: float) -> list[Sample]:
+        samples: list[Sample] = []
+        cost = 0.0
+        for model in (*(self._prices.models if self._prices else ()), OTHER):
+            prompt, completion, _ = month_to_date.get(model, (0, 0, 0))
+            samples.append(TOKENS.sample(prompt, model=model, direction="prompt"))
+            samples.append(TOKENS.sample(completion, model=model, direction="completion"))
+            cost += self._prices.of_tokens(model, prompt, completion) if self._prices else 0.0
+        if self._prices is not None:
+            samples += dollars("tokens", cost, now)
+        return samples + skipped(self.name, {"negative_tokens": sum(tokens[2] for tokens in month_to_date.values())})
+
+    def _label(self, model: str | None, tokens: Sequence[int]) -> str:
+        if self._prices is None:
+            return OTHER
+        label = closed(model, self._prices.models)
+        if (
+            label == OTHER
+            and any(tokens[:2])
+            and len(self._named) < MAX_NAMED_MODELS
+            and (model or "") not in self._named
+        ):
+            self._named.add(model or "")
+            _log.warning("model without a price", model=(model or "(none)")[:100])
+        return label
+
+
+def _add(left: Tokens, right: Sequence[int]) -> Tokens:
+    return left[0] + right[0], left[1] + right[1], left[2] + right[2]

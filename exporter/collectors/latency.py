@@ -1,0 +1,70 @@
+"""Average job latency, from created to completed (contract §2 "job latency"; spec §3.3).
+
+    hivesync_job_latency_average_seconds{queue="ai",window="15m"} 6.4
+
+A window without a succeeded job has no sample: no average is not 0. A job that ends before it began is left out and
+counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.collector import SKIPPED, Sources, skipped
+from exporter.sliding import MICROSECONDS, SlidingSums, Sums
+from exporter.spec import MetricSpec, Sample
+from exporter.windows import HOUR, MINUTE, SECOND
+
+WINDOWS = {"1m": MINUTE, "15m": 15 * MINUTE, "1h": HOUR}
+TABLES = {"ai": "ai_usage_events", "preview": "preview_jobs"}
+
+LATENCY = MetricSpec(
+    "hivesync_job_latency_average_seconds",
+    "gauge",
+    "Mean time from created to completed of the jobs that succeeded in the window that ends now; absent when none did.",
+    "PostgreSQL (ai_usage_events, preview_jobs)",
+    ("queue", "window"),
+)
+
+
+def _sums(table: str) -> Sums:
+    latency = f"{table}.completed_at - {table}.created_at"
+    possible = f"{latency} >= interval '0'"
+    return Sums(
+        table,
+        f"{table}.completed_at",
+        (
+            f"sum({MICROSECONDS.format(latency)}) FILTER (WHERE {possible})",
+            f"count(*) FILTER (WHERE {possible})",
+            f"count(*) FILTER (WHERE NOT {possible})",
+        ),
+        f"{table}.status = 'succeeded'",
+    )
+
+
+class Latency:
+    """A window on the completed jobs of each queue."""
+
+    name = "latency"
+    sources = ("postgres",)
+    periods = 1
+    specs = (LATENCY, SKIPPED)
+
+    def __init__(self) -> None:
+        self._queues = {queue: SlidingSums(_sums(table), WINDOWS) for queue, table in TABLES.items()}
+
+    async def refresh(self, sources: Sources) -> Sequence[Sample]:
+        """A sample a queue and window in which a job succeeded."""
+        samples: list[Sample] = []
+        impossible = 0
+        filling = any(sums.cursor.filling for sums in self._queues.values())
+        async with sources.postgres.transaction(fill=filling) as transaction:
+            for queue, sums in self._queues.items():
+                windows = await sums.read(transaction)
+                impossible += int(windows["1h"][2])
+                samples += [
+                    LATENCY.sample(int(total) / int(count) / SECOND, queue=queue, window=window)
+                    for window, (total, count, _) in windows.items()
+                    if count
+                ]
+        return samples + skipped(self.name, {"negative_latency": impossible})

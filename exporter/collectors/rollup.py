@@ -1,0 +1,35 @@
+"""How far the daily roll-up has come (contract §3).
+
+hivesync_rollup_latest_day_timestamp_seconds 1767139200.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.collector import Sources
+from exporter.spec import MetricSpec, Sample
+
+LATEST_DAY = MetricSpec(
+    "hivesync_rollup_latest_day_timestamp_seconds",
+    "gauge",
+    "The newest day of the daily roll-up, as the unix time of its start (UTC); absent while there is none.",
+    "PostgreSQL (usage_analytics_daily)",
+)
+
+_LATEST = "SELECT extract(epoch from max(usage_analytics_daily.date))::bigint FROM usage_analytics_daily"
+
+
+class Rollup:
+    """Reads one value."""
+
+    name = "rollup"
+    sources = ("postgres",)
+    periods = 4
+    specs = (LATEST_DAY,)
+
+    async def refresh(self, sources: Sources) -> Sequence[Sample]:
+        """One sample, none while the table is empty."""
+        async with sources.postgres.transaction() as transaction:
+            ((latest,),) = await transaction.rows(_LATEST)
+        return [] if latest is None else [LATEST_DAY.sample(latest)]

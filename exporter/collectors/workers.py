@@ -1,0 +1,228 @@
+"""Workers and their heartbeats, CPU and GPU, and how long GPU instances have run (contract §2 "worker"; spec §3.3,
+§3.4).
+
+    hivesync_worker_healthy{worker="cpu-1",kind="cpu"} 1.0
+    hivesync_gpu_worker_state{worker="gpu-1",state="idle"} 1.0
+    hivesync_gpu_instance_seconds_total{instance_type="g5.xlarge",lifecycle="spot"} 86400.0
+
+How old a heartbeat is is told by Redis' clock, never by this process'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from exporter.collector import SKIPPED, Sources, skipped
+from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, gpu_dollars
+from exporter.errors import CollectionFailed, StateError
+from exporter.gpu_usage import Beat, GpuUsage
+from exporter.labels import UNKNOWN, bounded, closed
+from exporter.prices import Prices
+from exporter.sources.redis import Fields, WrongType, is_wildcard
+from exporter.spec import MetricSpec, Sample
+from exporter.state import StateFile
+
+KINDS = ("cpu", "gpu")
+STATES = ("active", "idle", "offline")
+LONGEST_LEAD = 300.0
+"""Seconds a heartbeat may be ahead of the clock before it cannot be true (issue of clocks, not of workers)."""
+
+_SOURCE = "Redis (worker heartbeats)"
+HEALTHY = MetricSpec(
+    "hivesync_worker_healthy",
+    "gauge",
+    "1 while the worker's last heartbeat is recent enough (120 s unless set otherwise), else 0.",
+    _SOURCE,
+    ("worker", "kind"),
+)
+LAST_HEARTBEAT = MetricSpec(
+    "hivesync_worker_last_heartbeat_timestamp_seconds",
+    "gauge",
+    "Unix time of the worker's last heartbeat.",
+    _SOURCE,
+    ("worker", "kind"),
+)
+GPU_STATE = MetricSpec(
+    "hivesync_gpu_worker_state",
+    "gauge",
+    "1 for the state the GPU worker is in, 0 for the others; offline when its heartbeat is too old.",
+    _SOURCE,
+    ("worker", "state"),
+)
+GPU_INFO = MetricSpec(
+    "hivesync_gpu_worker_info",
+    "info",
+    "The instance a GPU worker runs on: its type, and whether spot or on-demand.",
+    _SOURCE,
+    ("worker", "instance_type", "lifecycle"),
+)
+GPU_SECONDS = MetricSpec(
+    "hivesync_gpu_instance_seconds_total",
+    "counter",
+    "Time GPU instances have run, told from their heartbeats while this exporter watched; kept over restarts.",
+    _SOURCE,
+    ("instance_type", "lifecycle"),
+)
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker's latest heartbeat (unix seconds). `state` is None when the hash names none we know."""
+
+    id: str
+    kind: str
+    last_heartbeat: float
+    state: str | None
+    instance_type: str
+    lifecycle: str
+
+
+class Workers:
+    """Reads every heartbeat; counts GPU time from one refresh to the next."""
+
+    name = "workers"
+    sources = ("redis",)
+    periods = 1
+    specs = (HEALTHY, LAST_HEARTBEAT, GPU_STATE, GPU_INFO, GPU_SECONDS, MONTH_TO_DATE, PROJECTED, SKIPPED)
+
+    def __init__(
+        self,
+        patterns: Sequence[str],
+        state: StateFile,
+        prices: Prices | None,
+        *,
+        healthy_seconds: float,
+        forgotten_seconds: float,
+    ) -> None:
+        self._patterns, self._prices = patterns, prices
+        self._healthy_seconds, self._forgotten_seconds = healthy_seconds, forgotten_seconds
+        self._state = state
+        self._usage = _load(state)
+
+    async def refresh(self, sources: Sources) -> Sequence[Sample]:
+        """Health, heartbeat and, for GPU workers, state and instance; the GPU component of the cost."""
+        keys = await sources.redis.keys(self._patterns)
+        rows = await sources.redis.hashes(keys, ("kind", "last_heartbeat", "state", "instance_type", "lifecycle"))
+        now = await sources.redis.time()
+        workers, reasons = self._read(keys, rows, now)
+        self._count(workers, now)
+        samples = [sample for worker in _merged(workers) for sample in self._samples(worker, now)]
+        if self._prices is not None:
+            samples += gpu_dollars(self._prices, self._usage, now)
+        return samples + skipped(self.name, reasons)
+
+    def counters(self) -> Sequence[Sample]:
+        """GPU time by instance; nothing before the first GPU worker is seen."""
+        return [
+            GPU_SECONDS.sample(seconds, instance_type=instance_type, lifecycle=lifecycle)
+            for (instance_type, lifecycle), seconds in sorted(self._usage.total.items())
+        ]
+
+    def _read(
+        self, keys: Sequence[bytes], rows: Sequence[Fields | WrongType], now: float
+    ) -> tuple[list[Worker], Mapping[str, int]]:
+        workers = []
+        reasons = {"wrong_type": 0, "malformed": 0, "future_heartbeat": 0}
+        for key, row in zip(keys, rows, strict=True):
+            if isinstance(row, WrongType):
+                reasons["wrong_type"] += 1
+                continue
+            if not any(row):
+                continue  # gone since the SCAN
+            kind, last_heartbeat, state, instance_type, lifecycle = row
+            at = _timestamp(last_heartbeat)
+            if at is None:
+                reasons["malformed"] += 1
+            elif at > now + LONGEST_LEAD:
+                reasons["future_heartbeat"] += 1
+            elif now - at <= self._forgotten_seconds:
+                workers.append(
+                    Worker(
+                        id=self._id(key.decode("utf-8", "replace")),
+                        kind=closed(kind, KINDS, UNKNOWN),
+                        last_heartbeat=at,
+                        state=state if state in STATES else None,
+                        instance_type=instance_type or UNKNOWN,
+                        lifecycle=lifecycle or UNKNOWN,
+                    )
+                )
+        return workers, reasons
+
+    def _id(self, key: str) -> str:
+        """`worker:heartbeat:gpu-1` -> `gpu-1`: what a pattern's wildcard stands for."""
+        for pattern in filter(is_wildcard, self._patterns):
+            prefix = pattern[: min(pattern.find(character) % (len(pattern) + 1) for character in "*?[")]
+            if prefix and key.startswith(prefix):
+                return key[len(prefix) :]
+        return key
+
+    def _count(self, workers: Iterable[Worker], now: float) -> None:
+        """Take new heartbeats of GPU workers in, and remember them before they are shown."""
+        beats = [Beat(w.id, w.last_heartbeat, w.instance_type, w.lifecycle) for w in workers if w.kind == "gpu"]
+        usage = self._usage.after(beats, now, self._healthy_seconds, self._forgotten_seconds)
+        if usage == self._usage:
+            return
+        try:
+            self._state.save(usage.to_state())
+        except StateError as error:
+            raise CollectionFailed("redis", "state_unwritable", str(error)) from error
+        self._usage = usage
+
+    def _samples(self, worker: Worker, now: float) -> list[Sample]:
+        healthy = now - worker.last_heartbeat <= self._healthy_seconds
+        samples = [
+            HEALTHY.sample(int(healthy), worker=worker.id, kind=worker.kind),
+            LAST_HEARTBEAT.sample(worker.last_heartbeat, worker=worker.id, kind=worker.kind),
+        ]
+        if worker.kind == "gpu":
+            state = worker.state if healthy else "offline"
+            samples += [GPU_STATE.sample(int(name == state), worker=worker.id, state=name) for name in STATES]
+            samples.append(
+                GPU_INFO.sample(1, worker=worker.id, instance_type=worker.instance_type, lifecycle=worker.lifecycle)
+            )
+        return samples
+
+
+def _merged(workers: Sequence[Worker]) -> list[Worker]:
+    """The workers under the labels they may have; those that share one are shown as the one silent for longest."""
+    ids = bounded(worker.id for worker in workers)
+    types = bounded(worker.instance_type for worker in workers)
+    lifecycles = bounded(worker.lifecycle for worker in workers)
+    merged: dict[tuple[str, str], Worker] = {}
+    for worker in sorted(workers, key=lambda worker: worker.last_heartbeat, reverse=True):
+        label = ids[worker.id]
+        merged[label, worker.kind] = Worker(
+            label,
+            worker.kind,
+            worker.last_heartbeat,
+            worker.state,
+            types[worker.instance_type],
+            lifecycles[worker.lifecycle],
+        )
+    return list(merged.values())
+
+
+def _timestamp(value: str | None) -> float | None:
+    """Unix seconds, or None for what is none."""
+    try:
+        time = float(value or "")
+    except ValueError:
+        return None
+    return time if math.isfinite(time) and time >= 0 else None
+
+
+def _load(state: StateFile) -> GpuUsage:
+    stored = state.load()
+    if stored is None:
+        return GpuUsage()
+    try:
+        return GpuUsage.from_state(stored)
+    except (KeyError, TypeError, ValueError) as error:
+        _log.warning("state not understood: counting starts anew", file="gpu", kind=type(error).__name__)
+        return GpuUsage()

@@ -1,0 +1,82 @@
+"""A Unix socket in the state directory, by which `verify` asks the exporter that is running about its own windows.
+
+Only the user it runs as may connect, and there is one question. The ports know nothing of it: no request of theirs
+causes a query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+import structlog
+
+from exporter.errors import AnalyticsError, CollectionFailed
+from exporter.verify import Comparison
+
+SOCKET = "control.sock"
+ANSWER_LIMIT = 16 * 1024 * 1024
+
+_log = structlog.get_logger()
+
+Verify = Callable[[], Awaitable[Sequence[Comparison]]]
+
+
+async def serve(state_dir: Path, verify: Verify) -> None:
+    """Answer until cancelled. Where the socket cannot be made it says so, and the exporter does without."""
+    path = state_dir / SOCKET
+    one_at_a_time = asyncio.Lock()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        with suppress(ConnectionError):
+            try:
+                async with one_at_a_time:
+                    comparisons = await verify()
+            except AnalyticsError as error:
+                writer.write(orjson.dumps({"error": str(error)}))
+            else:
+                writer.write(orjson.dumps({"comparisons": [asdict(comparison) for comparison in comparisons]}))
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+    path.unlink(missing_ok=True)
+    mask = os.umask(0o177)
+    try:
+        server = await asyncio.start_unix_server(answer, path)
+    except OSError as error:
+        _log.warning(
+            "no control socket: verify will build windows of its own",
+            path=str(path),
+            reason=error.strerror or str(error),
+        )
+        return
+    finally:
+        os.umask(mask)
+    try:
+        await server.serve_forever()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def ask(state_dir: Path) -> list[Comparison] | None:
+    """What the exporter that runs on this state directory says of its windows; None when none runs there."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(state_dir / SOCKET, limit=ANSWER_LIMIT)
+    except OSError:
+        return None
+    try:
+        answer = orjson.loads(await reader.read())
+    except orjson.JSONDecodeError:
+        return None  # it stopped while we asked
+    finally:
+        writer.close()
+    if "error" in answer:
+        raise CollectionFailed("postgres", "verify_failed", answer["error"])
+    return [Comparison(**comparison) for comparison in answer["comparisons"]]

@@ -1,0 +1,67 @@
+"""Prices from the operator's TOML file (contract §3, Settings): what tokens and GPU hours cost, in dollars.
+
+[models."gpt-4.1"]          # dollars per million tokens
+prompt = 2.0
+completion = 8.0
+
+[instances."g5.xlarge"]     # dollars per hour
+spot = 0.45
+on-demand = 1.006
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+TOKENS_PER_PRICE = 1_000_000
+SECONDS_PER_HOUR = 3_600
+
+
+class ModelPrice(BaseModel):
+    """Dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: Dollars
+    completion: Dollars
+
+
+class Prices(BaseModel):
+    """The whole price file; models and instances it does not name cost nothing (they are estimates: spec §3.4)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: dict[str, ModelPrice] = Field(default_factory=dict)
+    instances: dict[str, dict[str, Dollars]] = Field(default_factory=dict)
+
+    def of_tokens(self, model: str, prompt: int, completion: int) -> float:
+        """Dollars for this many tokens of a model; 0 when the model has no price."""
+        price = self.models.get(model)
+        if price is None:
+            return 0.0
+        return (prompt * price.prompt + completion * price.completion) / TOKENS_PER_PRICE
+
+    def of_instance(self, instance_type: str, lifecycle: str, seconds: float) -> float:
+        """Dollars for this many seconds of an instance; 0 when it has no price."""
+        return seconds / SECONDS_PER_HOUR * self.instances.get(instance_type, {}).get(lifecycle, 0.0)
+
+
+def read_prices(path: Path) -> Prices:
+    """The prices in a file. Raises ValueError with a message that says what is wrong and where in the file."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return Prices.model_validate(content)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
+        raise ValueError(f"{path}: {'; '.join(problems)}") from error

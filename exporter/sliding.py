@@ -1,0 +1,78 @@
+"""Sums over sliding windows, read from one table: counts, errors by kind, latencies.
+
+`windows.py` keeps the minutes; this asks PostgreSQL for what is new and for the exact edges, in one statement, and
+folds both. Its users are the collectors that say which table, which time and which sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from exporter.sources.postgres import Transaction, moment
+from exporter.windows import MINUTE, Integers, MinuteSums, ReadCursor, minute
+
+MICROSECONDS = "(extract(epoch from {0}) * 1000000)::bigint"
+"""SQL for a timestamptz or interval as exact microseconds."""
+
+USER = "hashtextextended({0}::text, 0)"
+"""SQL for a user as 64 bits: works for ids of any type, and no identity leaves the database."""
+
+MINUTE_OF = "ceil(extract(epoch from {0}) / 60)::bigint"
+"""SQL for `windows.minute`: the minute that holds a timestamptz."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What to add up: aggregate expressions that are bigint and null or 0 over no rows, over the rows of `table`
+    where `where`."""
+
+    table: str
+    time: str
+    aggregates: tuple[str, ...]
+    where: str = "true"
+
+    def select(self, key: str, since: str, until: str, group: str = "") -> str:
+        """SQL for (key, sums...) over the rows whose time is in (since, until], names of parameters."""
+        sums = ", ".join(f"coalesce({aggregate}, 0)::bigint" for aggregate in self.aggregates)
+        return (
+            f"SELECT {key}, {sums} FROM {self.table} WHERE {self.where}"
+            f" AND {self.time} > %({since})s AND {self.time} <= %({until})s {group}"
+        )
+
+
+class SlidingSums:
+    """The sums of one `Sums` over several windows that all end now. Windows are microseconds by the name they have as
+    a label."""
+
+    def __init__(self, sums: Sums, windows: Mapping[str, int]) -> None:
+        self._sums, self._windows = sums, windows
+        horizon = max(windows.values())
+        self._minutes = MinuteSums(span=horizon // MINUTE + 1, width=len(sums.aggregates))
+        self.cursor = ReadCursor(horizon)
+
+    async def read(self, transaction: Transaction) -> dict[str, Integers]:
+        """Reads what is new; the sums of each window, as of the transaction's `now`."""
+        now = transaction.now_us
+        since, fill = self.cursor.since(now)
+        minute_of = MINUTE_OF.format(self._sums.time)
+        selects = [self._sums.select(minute_of, "since", "now", "GROUP BY 1")]
+        parameters: dict[str, object] = {"since": moment(since)}
+        edges = list(self._windows)
+        for index, name in enumerate(edges):
+            start = now - self._windows[name]
+            selects.append(self._sums.select(str(-1 - index), f"start{index}", f"end{index}"))
+            parameters |= {f"start{index}": moment(start), f"end{index}": moment(minute(start) * MINUTE)}
+        rows = await transaction.integers(" UNION ALL ".join(selects), 1 + len(self._sums.aggregates), parameters)
+
+        is_edge = rows[:, 0] < 0
+        edge_sums = {edges[-1 - int(row[0])]: row[1:] for row in rows[is_edge]}
+        # A fill begins within a minute, of which it knows a part only: that minute is no window's but through its edge.
+        self._minutes.replace(minute(since), minute(now), rows[~is_edge])
+        self.cursor.advance(now, fill)
+        return {
+            name: self._minutes.total(minute(now - window), minute(now)) + edge_sums.get(name, np.int64(0))
+            for name, window in self._windows.items()
+        }

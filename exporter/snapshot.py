@@ -1,0 +1,285 @@
+"""Who keeps time and isolates failures: runs every collector on its own clock, and holds what each said last.
+
+Collectors stand before it; `exposition.py` and whatever else shows numbers read its `view()`, and never cause a
+query. A collector that fails is caught here and nowhere else: its samples vanish, the others do not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from exporter.collector import Collector, Counting, Sources
+from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
+from exporter.sources.postgres import FILL_SECONDS
+from exporter.spec import Histogram, MetricSpec, Sample
+
+DEADLINE_SECONDS = FILL_SECONDS + 30
+"""When a refresh is cancelled. Sources have far shorter limits of their own; this one keeps a fault in ours from
+lasting."""
+
+STAGGER_SECONDS = 0.1
+DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+_SELF = "the exporter itself"
+SOURCE_UP = MetricSpec(
+    "hivesync_source_up",
+    "gauge",
+    "1 if the last attempt to reach the source worked, else 0.",
+    _SELF,
+    ("source",),
+)
+SOURCE_LAST_SUCCESS = MetricSpec(
+    "hivesync_source_last_success_timestamp_seconds",
+    "gauge",
+    "Unix time at which the source was last reached.",
+    _SELF,
+    ("source",),
+)
+COLLECTOR_UP = MetricSpec(
+    "hivesync_collector_up",
+    "gauge",
+    "1 if the collector's last refresh worked, else 0.",
+    _SELF,
+    ("collector",),
+)
+REFRESH_DURATION = MetricSpec(
+    "hivesync_refresh_duration_seconds",
+    "histogram",
+    "Duration of the collector's refreshes.",
+    _SELF,
+    ("collector",),
+)
+REFRESH_FAILURES = MetricSpec(
+    "hivesync_refresh_failures_total",
+    "counter",
+    "Refreshes of the collector that failed.",
+    _SELF,
+    ("collector",),
+)
+SPECS = (SOURCE_UP, SOURCE_LAST_SUCCESS, COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES)
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorView:
+    """One collector as it stands: `up` is None before its first refresh has ended; `samples` are empty while it
+    fails."""
+
+    name: str
+    sources: tuple[str, ...]
+    specs: tuple[MetricSpec, ...]
+    interval: float
+    up: bool | None
+    error: str | None
+    last_success: float | None
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything there is to show at one moment; `own` are the samples about the exporter's own work."""
+
+    collectors: tuple[CollectorView, ...]
+    own: tuple[Sample, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether every collector has tried once: what can be shown is shown."""
+        return all(collector.up is not None for collector in self.collectors)
+
+
+class Snapshot:
+    """Refreshes all collectors for as long as `run` runs."""
+
+    def __init__(
+        self,
+        collectors: Sequence[Collector],
+        sources: Sources,
+        refresh_seconds: float,
+        *,
+        changed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`changed` is called after every refresh of a collector, with the new state to be seen in `view()`."""
+        self.sources = sources
+        self._entries = [_Entry(collector, refresh_seconds) for collector in collectors]
+        self._reachabilities = (
+            sources.postgres.reachability,
+            sources.redis.reachability,
+            sources.ai_events_log.reachability,
+            sources.preview_log.reachability,
+        )
+        self._shown_up: dict[str, bool | None] = {}
+        self._refresh_seconds = refresh_seconds
+        self._changed = changed
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Refresh each collector on its own clock until cancelled; the first refreshes start one shortly after the
+        other."""
+        async with asyncio.TaskGroup() as group:
+            for index, entry in enumerate(self._entries):
+                group.create_task(self._keep(entry, index * STAGGER_SECONDS), name=f"refresh {entry.collector.name}")
+
+    async def refresh_all(self, source: str | None = None) -> None:
+        """Refresh every collector once, one after the other; or only those that ask `source`."""
+        for entry in self._entries:
+            if source is None or source in entry.collector.sources:
+                await self._refresh(entry)
+
+    @asynccontextmanager
+    async def at_rest(self, source: str) -> AsyncIterator[Sequence[Collector]]:
+        """The collectors that ask `source`, none of them refreshing while this is held."""
+        entries = [entry for entry in self._entries if source in entry.collector.sources]
+        async with AsyncExitStack() as locks:
+            for entry in entries:
+                await locks.enter_async_context(entry.lock)
+            yield [entry.collector for entry in entries]
+
+    def view(self) -> View:
+        """All samples as they stand now; built afresh, changed by nobody."""
+        return View(tuple(entry.view() for entry in self._entries), tuple(self._own()))
+
+    async def _keep(self, entry: _Entry, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + delay
+        while True:
+            await asyncio.sleep(due - loop.time())
+            await self._refresh(entry)
+            # A slow collector that failed need not wait its whole turn to try again.
+            interval = entry.interval if entry.up else self._refresh_seconds
+            missed = max(0.0, loop.time() - due)
+            due += interval * (1 + missed // interval)
+
+    async def _refresh(self, entry: _Entry) -> None:
+        async with entry.lock:
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(DEADLINE_SECONDS):
+                    samples = tuple(await entry.collector.refresh(self.sources))
+            except Exception as error:  # noqa: BLE001 - the one place where failures of collectors end
+                self._note_failure(entry, error)
+            else:
+                self._note_success(entry, samples)
+            entry.durations.observe(time.perf_counter() - started)
+        self._log_changes_of_sources()
+        self._changed()
+
+    def _note_success(self, entry: _Entry, samples: tuple[Sample, ...]) -> None:
+        if entry.degraded:
+            _log.info(
+                "system.analytics.recovered",
+                collector=entry.collector.name,
+                source=_names(entry.collector.sources),
+            )
+        entry.degraded = False
+        entry.up, entry.error, entry.last_success, entry.gauges = True, None, self._clock(), samples
+
+    def _note_failure(self, entry: _Entry, error: Exception) -> None:
+        kind = error.kind if isinstance(error, SourceUnavailable | CollectionFailed) else type(error).__name__
+        # A source that is down is said once for the source, not once a collector.
+        if not isinstance(error, SourceUnavailable) and not (entry.degraded and entry.error == kind):
+            _log.warning(
+                "system.analytics.degraded",
+                collector=entry.collector.name,
+                source=error.source if isinstance(error, CollectionFailed) else _names(entry.collector.sources),
+                kind=kind,
+                **_detail(error),
+            )
+            entry.degraded = True
+        entry.up, entry.error, entry.gauges = False, kind, ()
+        entry.failures += 1
+
+    def _log_changes_of_sources(self) -> None:
+        for reachability in self._reachabilities:
+            before, now = self._shown_up.get(reachability.source), reachability.up
+            if now is False and before is not False:
+                _log.warning("system.analytics.degraded", source=reachability.source, kind=reachability.error)
+            elif now and before is False:
+                _log.info("system.analytics.recovered", source=reachability.source)
+            self._shown_up[reachability.source] = now
+
+    def _own(self) -> Iterable[Sample]:
+        for reachability in self._reachabilities:
+            if reachability.up is not None:
+                yield SOURCE_UP.sample(int(reachability.up), source=reachability.source)
+            if reachability.last_success is not None:
+                yield SOURCE_LAST_SUCCESS.sample(reachability.last_success, source=reachability.source)
+        for entry in self._entries:
+            name = entry.collector.name
+            if entry.up is not None:
+                yield COLLECTOR_UP.sample(int(entry.up), collector=name)
+            yield REFRESH_DURATION.sample(entry.durations.value(), collector=name)
+            yield REFRESH_FAILURES.sample(entry.failures, collector=name)
+
+
+class _Durations:
+    """Observations counted by bucket."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(DURATION_BOUNDS) + 1)
+        self._total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self._counts[sum(seconds > bound for bound in DURATION_BOUNDS)] += 1
+        self._total += seconds
+
+    def value(self) -> Histogram:
+        cumulative, buckets = 0, []
+        for bound, count in zip((*map(str, DURATION_BOUNDS), "+Inf"), self._counts, strict=True):
+            cumulative += count
+            buckets.append((bound, float(cumulative)))
+        return Histogram(tuple(buckets), self._total)
+
+
+class _Entry:
+    """A collector and how it fares."""
+
+    def __init__(self, collector: Collector, refresh_seconds: float) -> None:
+        self.collector = collector
+        self.interval = collector.periods * refresh_seconds
+        self.lock = asyncio.Lock()
+        self.up: bool | None = None
+        self.degraded = False  # said so in the log, on its own account
+        self.error: str | None = None
+        self.last_success: float | None = None
+        self.failures = 0
+        self.durations = _Durations()
+        self.gauges: tuple[Sample, ...] = ()
+
+    def view(self) -> CollectorView:
+        collector = self.collector
+        return CollectorView(
+            name=collector.name,
+            sources=collector.sources,
+            specs=collector.specs,
+            interval=self.interval,
+            up=self.up,
+            error=self.error,
+            last_success=self.last_success,
+            samples=(*self.gauges, *(collector.counters() if isinstance(collector, Counting) else ())),
+        )
+
+
+def _names(sources: Sequence[str]) -> str:
+    return ",".join(sources)
+
+
+def _detail(error: Exception) -> dict[str, str]:
+    """What may be logged of a failure: for our own errors which table and column; for others where, as the message
+    may hold data."""
+    if isinstance(error, CollectionFailed):
+        return {"detail": error.detail} if error.detail else {}
+    if isinstance(error, AnalyticsError):
+        return {"detail": str(error)}
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return {} if trace is None else {"where": f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"}

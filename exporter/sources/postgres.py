@@ -1,0 +1,269 @@
+"""PostgreSQL, read only and within limits: few connections, short statements, no waiting for locks.
+
+Every reading is one transaction with one snapshot and one `now`, the database's clock, so that the values of a refresh
+belong together and the exporter's own clock does not matter. Nothing here knows a table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from exporter.errors import CollectionFailed, SourceUnavailable
+from exporter.sources import Reachability
+from exporter.windows import Integers
+
+CONNECTIONS = 3
+CONNECT_SECONDS = 3.0
+STATEMENT_SECONDS = 8.0
+FILL_SECONDS = 300.0
+"""The statement timeout of a transaction that reads a window's whole history."""
+
+FILLS = 2
+"""How many transactions of that kind run at once: one connection is always left for what is quick."""
+
+LOCK_MILLISECONDS = 250
+GRACE_SECONDS = 2.0
+"""How much longer than the server's own statement timeout we wait before we take the connection for dead."""
+
+Row = tuple[Any, ...]
+
+_SAFE_TO_LOG = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InsufficientPrivilege,
+)
+"""Errors whose message names tables, columns and functions, never a value of a row."""
+
+_DOWN = {"08", "28", "3D", "53", "57"}
+"""SQLSTATE classes in which there is no working server for us: connection, authorization, no such database, resources,
+operator intervention (shutting down, starting up)."""
+
+
+class Postgres:
+    """A pool of read-only connections. `url` is any libpq URL; options in it (`search_path`, TLS) are kept."""
+
+    name = "postgres"
+
+    def __init__(self, url: str, *, now: datetime | None = None) -> None:
+        """`now` fixes the clock of every transaction in place of the database's, for tests of what time does."""
+        self.reachability = Reachability(self.name)
+        self.fixed_now = now
+        self._refusal: psycopg.Error | None = None
+        # Whoever waits for a free connection waits here, so that the pool's own time-out means: cannot connect.
+        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._fill_slots = asyncio.Semaphore(FILLS)
+        defaults: dict[str, Any] = {
+            "application_name": "hivesync-analytics",
+            "connect_timeout": round(CONNECT_SECONDS),
+            "tcp_user_timeout": 5_000,  # a peer that vanished is noticed, not waited for
+            "keepalives_idle": 30,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        }
+        given = conninfo_to_dict(url)
+        self._pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
+            url,
+            kwargs={name: value for name, value in defaults.items() if name not in given} | {"prepare_threshold": None},
+            connection_class=self._remembering_refusals(),
+            configure=_make_read_only,
+            check=AsyncConnectionPool.check_connection,
+            min_size=0,
+            max_size=CONNECTIONS,
+            max_idle=120.0,
+            timeout=CONNECT_SECONDS,
+            reconnect_timeout=1.0,  # no background attempts that back off: every refresh tries anew
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Start the pool; connects to nothing yet."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close(timeout=GRACE_SECONDS)
+
+    @asynccontextmanager
+    async def transaction(self, *, fill: bool = False) -> AsyncIterator[Transaction]:
+        """One read-only snapshot; `fill` allows it the time that reading a whole history takes.
+
+        Raises SourceUnavailable or CollectionFailed, for what happens in its body too.
+        """
+        async with AsyncExitStack() as slots:
+            if fill:
+                await slots.enter_async_context(self._fill_slots)
+            await slots.enter_async_context(self._slots)
+            try:
+                async with self._connection() as connection:
+                    transaction = Transaction(connection, FILL_SECONDS if fill else STATEMENT_SECONDS)
+                    await transaction.begin(self.fixed_now)
+                    self.reachability.worked()
+                    yield transaction
+            except (psycopg.Error, TimeoutError, OSError) as caught:
+                error: Exception = caught
+                if isinstance(error, PoolTimeout) and self._refusal is not None:
+                    error = self._refusal
+                failed = failure(error)
+                if isinstance(failed, SourceUnavailable):
+                    self.reachability.failed(failed.kind)
+                raise failed from error
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Row]]:
+        self._refusal = None
+        async with self._pool.connection() as connection:
+            try:
+                yield connection
+            finally:
+                if not connection.closed and not connection.broken:
+                    async with asyncio.timeout(GRACE_SECONDS):
+                        await connection.rollback()
+
+    def _remembering_refusals(self) -> type[AsyncConnection[Any]]:
+        """A connection class that keeps why connecting failed: the pool itself only says that it timed out."""
+        source = self
+
+        class Connection(AsyncConnection[Any]):
+            @classmethod
+            async def connect(cls, *args: Any, **kwargs: Any) -> Any:
+                try:
+                    return await super().connect(*args, **kwargs)
+                except psycopg.Error as error:
+                    source._refusal = error
+                    raise
+
+        return Connection
+
+
+class Transaction:
+    """One snapshot of the database: every query sees the same rows and the same `now`."""
+
+    now: datetime
+    """The database's clock at its start (UTC)."""
+
+    def __init__(self, connection: AsyncConnection[Row], statement_seconds: float) -> None:
+        self._connection = connection
+        self._seconds = statement_seconds
+
+    @property
+    def now_us(self) -> int:
+        """`now` in microseconds since the epoch."""
+        return microseconds(self.now)
+
+    async def begin(self, fixed_now: datetime | None) -> None:
+        """Set the limits, for this transaction only (so that it works behind a transaction pooler), and take the
+        time."""
+        rows = await self.rows(
+            "SELECT now(), set_config('statement_timeout', %(timeout)s, true),"
+            " set_config('lock_timeout', %(lock)s, true),"
+            " set_config('idle_in_transaction_session_timeout', '30s', true), set_config('timezone', 'UTC', true),"
+            " set_config('jit', 'off', true)",
+            {"timeout": f"{self._seconds * 1000:.0f}ms", "lock": f"{LOCK_MILLISECONDS}ms"},
+        )
+        self.now = fixed_now or rows[0][0].astimezone(UTC)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part of this transaction that may fail without taking the rest along.
+
+        Raises CollectionFailed for what goes wrong in it, SourceUnavailable when the connection is lost.
+        """
+        try:
+            async with self._connection.transaction():
+                yield
+        except (psycopg.Error, TimeoutError, OSError) as error:
+            raise failure(error) from error
+
+    async def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
+        """The rows of a query; `%(now)s` in it is this transaction's time."""
+        values = dict(parameters or {})
+        if "%(now)s" in query:
+            values["now"] = self.now
+        async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+            cursor = await self._connection.execute(query.encode(), values or None, binary=True)
+            return await cursor.fetchall()
+
+    async def integers(self, query: str, columns: int, parameters: Mapping[str, object] | None = None) -> Integers:
+        """The rows of a query whose `columns` columns are all bigint and not null, as an array of shape (n, columns).
+
+        PostgreSQL packs them into one value, so that a million rows cost Python no million objects.
+        """
+        names = [f"c{index}" for index in range(columns)]
+        packed = " || ".join(f"int8send(packed.{name})" for name in names)
+        rows = await self.rows(
+            f"SELECT coalesce(string_agg({packed}, ''::bytea), ''::bytea) FROM ({query}) AS packed({', '.join(names)})",
+            parameters,
+        )
+        return np.frombuffer(rows[0][0], dtype=">i8").astype(np.int64).reshape(-1, columns)
+
+
+def failure(error: Exception) -> SourceUnavailable | CollectionFailed:
+    """What a driver's error means: the source is down, or this one question went wrong."""
+    name = Postgres.name
+    if isinstance(error, PoolTimeout | TimeoutError | errors.ConnectionTimeout):
+        return SourceUnavailable(name, "timeout")
+    if isinstance(error, errors.QueryCanceled):
+        return CollectionFailed(name, "statement_timeout")
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        kind = _words(type(error).__name__)
+        if error.sqlstate[:2] in _DOWN:
+            return SourceUnavailable(name, kind)
+        return CollectionFailed(
+            name, kind, (error.diag.message_primary or "") if isinstance(error, _SAFE_TO_LOG) else ""
+        )
+    if isinstance(error, psycopg.OperationalError | OSError):
+        return SourceUnavailable(name, _connection_kind(str(error)))
+    return CollectionFailed(name, _words(type(error).__name__))
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since the epoch of an aware datetime, exactly."""
+    delta = time - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def moment(time_us: int) -> datetime:
+    """The inverse of `microseconds`."""
+    seconds, rest = divmod(time_us, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+async def _make_read_only(connection: AsyncConnection[Any]) -> None:
+    await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+    await connection.set_read_only(True)
+
+
+def _connection_kind(message: str) -> str:
+    """A constant for what libpq says in prose where it has no SQLSTATE to give."""
+    for words, kind in (
+        ("refused", "refused"),
+        ("timeout", "timeout"),
+        ("could not translate host name", "unknown_host"),
+        ("failed to resolve host", "unknown_host"),
+        ("authentication", "authentication"),
+        ("certificate", "tls"),
+        ("SSL", "tls"),
+        ("does not exist", "unknown_database"),
+        ("too many", "too_many_connections"),
+        ("starting up", "starting_up"),
+        ("shutting down", "shutting_down"),
+    ):
+        if words in message:
+            return kind
+    return "connection_lost"
+
+
+def _words(name: str) -> str:
+    """UndefinedTable -> undefined_table."""
+    return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).removeprefix("_")

@@ -1,0 +1,109 @@
+"""What a metric is, before anything is measured: its name, type, help and labels.
+
+Collectors declare specs and make samples of them; `exposition.py` turns both into text. This is the only module that
+knows prometheus_client's metric families, so that everything before it works on plain frozen values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+
+MetricType = Literal["gauge", "counter", "summary", "histogram", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A sum in base units and the count of what was summed (a Prometheus summary without quantiles)."""
+
+    total: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Cumulative counts by upper bound (`le`, the last is `+Inf`) and the sum of all observations."""
+
+    buckets: tuple[tuple[str, float], ...]
+    total: float
+
+
+Value = float | Summary | Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """A metric of contract §3. `help` says what it counts and over which window; `source` where it comes from."""
+
+    name: str
+    type: MetricType
+    help: str
+    source: str
+    labels: tuple[str, ...] = ()
+
+    def sample(self, value: Value, **labels: str) -> Sample:
+        """One sample of this metric; the keyword arguments must be exactly its labels."""
+        if len(labels) != len(self.labels):
+            raise TypeError(f"{self.name} takes the labels {self.labels}, not {tuple(labels)}")
+        return Sample(self, tuple(labels[name] for name in self.labels), value)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of a metric; `labels` in the order of the spec's label names."""
+
+    spec: MetricSpec
+    labels: tuple[str, ...]
+    value: Value
+
+
+def family(spec: MetricSpec, samples: Iterable[Sample], note: str = "") -> Metric:
+    """prometheus_client's family for one spec; `note` is appended to the help (how often it is refreshed)."""
+    help_text = f"{spec.help} {note}".rstrip()
+    names: Sequence[str] = spec.labels
+    match spec.type:
+        case "gauge":
+            gauge = GaugeMetricFamily(spec.name, help_text, labels=names)
+            for sample in samples:
+                gauge.add_metric(sample.labels, _number(sample))
+            return gauge
+        case "counter":
+            counter = CounterMetricFamily(spec.name, help_text, labels=names)
+            for sample in samples:
+                counter.add_metric(sample.labels, _number(sample))
+            return counter
+        case "info":
+            info = InfoMetricFamily(spec.name.removesuffix("_info"), help_text, labels=[])
+            for sample in samples:
+                info.add_metric([], dict(zip(names, sample.labels, strict=True)))
+            return info
+        case "summary":
+            summary = SummaryMetricFamily(spec.name, help_text, labels=names)
+            for sample in samples:
+                if not isinstance(sample.value, Summary):
+                    raise TypeError(f"{spec.name} takes a Summary")
+                summary.add_metric(sample.labels, count_value=sample.value.count, sum_value=sample.value.total)
+            return summary
+        case "histogram":
+            histogram = HistogramMetricFamily(spec.name, help_text, labels=names)
+            for sample in samples:
+                if not isinstance(sample.value, Histogram):
+                    raise TypeError(f"{spec.name} takes a Histogram")
+                histogram.add_metric(sample.labels, list(sample.value.buckets), sample.value.total)
+            return histogram
+
+
+def _number(sample: Sample) -> float:
+    if not isinstance(sample.value, int | float):
+        raise TypeError(f"{sample.spec.name} takes a number")
+    return float(sample.value)

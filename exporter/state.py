@@ -1,0 +1,154 @@
+"""What must outlive the process: one small JSON file a subject, in a directory that belongs to one exporter alone.
+
+Collectors that count stand on both sides: they load their file once, when they are built, and save it before they show
+a new count. State is a cache: a file that is missing or makes no sense costs the counts it held and nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import structlog
+
+from exporter.errors import SettingsError, StateError
+
+_log = structlog.get_logger()
+
+LOCK = "lock"
+"""The file whose lock says that the directory is in use; it holds the process id of its holder."""
+
+
+class StateFile:
+    """One JSON object on disk, replaced as a whole or not at all."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.path = directory / name
+
+    def load(self) -> dict[str, Any] | None:
+        """The object saved last; None when there is none, or when the file holds something else.
+
+        Raises StateError when there is a file that cannot be read.
+        """
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _failed(self.path, "read", error) from error
+        try:
+            value = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            value = None
+        if isinstance(value, dict):
+            return value
+        self.set_aside("not a JSON object")
+        return None
+
+    def set_aside(self, reason: str) -> None:
+        """Keep a file that makes no sense as `NAME.corrupt`, where a person can look at it."""
+        aside = self.path.with_name(f"{self.path.name}.corrupt")
+        _log.warning("state not understood: starting anew", file=str(self.path), kept_as=str(aside), reason=reason)
+        try:
+            self.path.replace(aside)
+        except OSError as error:
+            raise _failed(self.path, "set aside", error) from error
+
+    def save(self, value: Any) -> None:
+        """Replace the object; once this returns, not even a power cut brings the old one back.
+
+        Raises StateError when that cannot be promised. The file on disk is whole either way.
+        """
+        temporary = self.path.with_name(f".{self.path.name}.new")  # one name: what a kill leaves is overwritten
+        try:
+            try:
+                with temporary.open("wb") as file:
+                    file.write(orjson.dumps(value))
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(self.path)
+            except OSError:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+            _sync_directory(self.path.parent)
+        except OSError as error:
+            raise _failed(self.path, "written", error) from error
+
+
+class StateDirectory:
+    """The directory of all state files, created where it is missing and locked for as long as this is open."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises SettingsError when it cannot be created or written, or when another exporter is using it."""
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass  # a lock file that exists can be opened even where no other file can be made
+            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _unusable(path, f"cannot be written: {error.strerror}") from None
+        try:
+            self._take_lock()
+        except BaseException:
+            self.close()
+            raise
+
+    def file(self, name: str) -> StateFile:
+        """The state file of that name."""
+        return StateFile(self.path, name)
+
+    def close(self) -> None:
+        """Let another exporter have the directory."""
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take_lock(self) -> None:
+        # The kernel ends the lock with the process, however that ends: no lock is ever left behind.
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            raise _unusable(self.path, f"is in use by another exporter (process {holder})") from None
+        except OSError as error:
+            raise _unusable(self.path, f"cannot be locked: {error.strerror}") from None
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise _unusable(self.path, f"cannot be written: {error.strerror}") from None
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename in it last; file systems that cannot sync a directory (some network ones) do without."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _failed(path: Path, what: str, error: OSError) -> StateError:
+    return StateError(f"{path}: cannot be {what}: {error.strerror}")
+
+
+def _unusable(path: Path, reason: str) -> SettingsError:
+    return SettingsError(f"HIVESYNC_STATE_DIR: {path} {reason}")

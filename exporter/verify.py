@@ -1,0 +1,148 @@
+"""Holds the windows against the definitions: every PostgreSQL metric, incremental and from scratch, in one snapshot.
+
+Collectors refresh and the oracle counts inside one transaction, with one `now` and one reading of the WebSockets, while
+traffic goes on: whatever differs then is a fault of the windows, not of the moment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from exporter.collector import SKIPPED, Collector, Sources
+from exporter.collectors.online import OnlineNow, WebSocket, read_web_sockets
+from exporter.errors import CollectionFailed, SourceUnavailable
+from exporter.oracle import QUERIES, read_from_scratch
+from exporter.prices import Prices
+from exporter.sources.postgres import Postgres, Transaction
+from exporter.sources.redis import Redis
+from exporter.spec import Sample
+
+TOLERANCE = 1e-9
+"""Relative: the two ways add floating-point numbers in a different order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One sample both ways; None where one way has no such sample. `error` in place of both when it could not be
+    read."""
+
+    metric: str
+    incremental: float | None = None
+    from_scratch: float | None = None
+    error: str | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether both ways agree."""
+        if self.error is not None or self.incremental is None or self.from_scratch is None:
+            return False
+        return math.isclose(self.incremental, self.from_scratch, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+    @property
+    def difference(self) -> float | None:
+        """Incremental less from scratch; None where one is missing."""
+        if self.incremental is None or self.from_scratch is None:
+            return None
+        return 0.0 if self.same else self.incremental - self.from_scratch
+
+
+async def compare(collectors: Sequence[Collector], sources: Sources, prices: Prices | None) -> list[Comparison]:
+    """Every sample of the collectors that ask PostgreSQL, both ways. Nothing else may refresh them meanwhile."""
+    comparisons: list[Comparison] = []
+    async with sources.postgres.transaction(fill=True) as transaction:
+        pinned = replace(
+            sources,
+            postgres=cast("Postgres", _OneTransaction(transaction)),
+            redis=cast("Redis", _OneReading(sources.redis)),
+        )
+        for collector in collectors:
+            if collector.name not in QUERIES:
+                continue
+            try:
+                incremental = await collector.refresh(pinned)
+                web_sockets = await _web_sockets(collector, pinned)
+                async with transaction.savepoint():
+                    from_scratch = await read_from_scratch(collector.name, transaction, web_sockets, prices)
+            except (CollectionFailed, SourceUnavailable) as error:
+                comparisons.append(Comparison(f"collector {collector.name}", error=str(error)))
+                continue
+            comparisons += _paired(incremental, from_scratch)
+    return comparisons
+
+
+def _paired(incremental: Sequence[Sample], from_scratch: Sequence[Sample]) -> list[Comparison]:
+    one = {_name(sample): cast("float", sample.value) for sample in incremental if sample.spec != SKIPPED}
+    other = {_name(sample): cast("float", sample.value) for sample in from_scratch}
+    return [Comparison(name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))]
+
+
+def _name(sample: Sample) -> str:
+    labels = ",".join(f'{name}="{value}"' for name, value in zip(sample.spec.labels, sample.labels, strict=True))
+    return f"{sample.spec.name}{{{labels}}}" if labels else sample.spec.name
+
+
+async def _web_sockets(collector: Collector, sources: Sources) -> list[WebSocket]:
+    if not isinstance(collector, OnlineNow):
+        return []
+    return (await read_web_sockets(sources.redis, collector.ws_session_keys))[0]
+
+
+class _OneTransaction:
+    """Stands for the PostgreSQL source and gives everybody the same transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    @asynccontextmanager
+    async def transaction(self, *, fill: bool = False) -> AsyncIterator[Transaction]:
+        del fill
+        async with self._transaction.savepoint():
+            yield self._transaction
+
+
+class _OneReading:
+    """Stands for the Redis source and answers the same question the same way a second time."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._answers: dict[tuple[Any, ...], Any] = {}
+
+    async def keys(self, patterns: Sequence[str]) -> list[bytes]:
+        return cast("list[bytes]", await self._once("keys", tuple(patterns)))
+
+    async def hashes(self, keys: Sequence[bytes], fields: Sequence[str]) -> list[Any]:
+        return cast("list[Any]", await self._once("hashes", tuple(keys), tuple(fields)))
+
+    async def _once(self, method: str, *arguments: Any) -> Any:
+        question = (method, *arguments)
+        if question not in self._answers:
+            self._answers[question] = await getattr(self._redis, method)(*arguments)
+        return self._answers[question]
+
+
+def render(comparisons: Sequence[Comparison]) -> str:
+    """A table for people, a line a sample, and what it comes to in the last line."""
+    width = max((len(c.metric) for c in comparisons), default=6)
+    lines = [f"{'metric':<{width}}  {'incremental':>18}  {'from scratch':>18}  {'difference':>12}"]
+    for c in comparisons:
+        if c.error is not None:
+            lines.append(f"{c.metric:<{width}}  could not be read: {c.error}")
+        else:
+            shown = _number(c.difference) if c.difference is not None else "missing"
+            mark = "" if c.same else "  <-- differs"
+            lines.append(
+                f"{c.metric:<{width}}  {_number(c.incremental):>18}  {_number(c.from_scratch):>18}  {shown:>12}{mark}"
+            )
+    wrong = sum(not c.same for c in comparisons)
+    verdict = f"{wrong} of {len(comparisons)} differ" if wrong else f"{len(comparisons)} samples, difference: nil"
+    return "\n".join([*lines, "", verdict])
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.9g}"

@@ -1,0 +1,287 @@
+"""Whatever writers, rotation and crashes do, in whichever order: in the end every line was read exactly once.
+
+The model is the simplest there is: the bytes of every file since it was live, cut at newlines.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import IO
+
+import orjson
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from exporter.sources.jsonl import JsonlLog, Position
+
+LINE_LIMIT = 300
+LIMITS = st.sampled_from([1, 700, 1 << 20])
+CHUNKS = st.sampled_from(["line", "lines", "half", "end", "garbage", "blanks", "huge", "huge line"])
+
+
+class Generation:
+    """What was written to one file from the day it became the live one."""
+
+    def __init__(self, path: Path) -> None:
+        self.content = bytearray()
+        self.path = path
+        self.writer: IO[bytes] | None = None
+        self.rotated = False
+        self.seen = False  # not empty at some read that counted
+        self.seen_empty = False
+
+    def let_go(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+    def lines(self) -> list[bytes]:
+        *whole, last = bytes(self.content).split(b"\n")
+        return whole + [last] * (self.rotated or len(last) > LINE_LIMIT)
+
+
+class Rotating(RuleBasedStateMachine):
+    """`old` are the rotated files, the newest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="jsonl-machine-"))
+        self.path = self.folder / "ai-events.log"
+        self.number = 0
+        self.day = 0
+        self.found: Counter[bytes] = Counter()
+        self.oversized = 0
+        self.position: bytes | None = None
+        self.ahead = 0.0
+        self.unfinished: str = ""
+        self.old: list[Generation] = []
+        self.forgotten: list[Generation] = []
+        self.log = self.open_log()
+
+    @initialize(dated=st.booleans(), before=st.integers(0, 2), start=st.sampled_from(["missing", "empty", "lines"]))
+    def start(self, dated: bool, before: int, start: str) -> None:
+        self.dated = dated
+        for number in range(before):
+            self.rotated_name(number + 1).write_bytes(b"from before, never to be read %d\n" % number)
+            self.day += 1
+        self.live = Generation(self.path)
+        if start == "missing":
+            return
+        self.path.touch()
+        if start == "lines":
+            self.write("lines")
+        self.read(1 << 20)
+
+    # Writers
+
+    @precondition(lambda self: not self.unfinished)
+    @rule(chunk=CHUNKS)
+    def write(self, chunk: str) -> None:
+        self.append(self.live, chunk)
+
+    @precondition(lambda self: not self.unfinished and any(old.writer for old in self.old))
+    @rule(chunk=CHUNKS, data=st.data())
+    def write_late(self, chunk: str, data: st.DataObject) -> None:
+        self.append(data.draw(st.sampled_from([old for old in self.old if old.writer])), chunk)
+
+    def append(self, generation: Generation, chunk: str) -> None:
+        self.number += 1
+        line = b'{"n":%d,"ts":"2025-01-01"}' % self.number
+        if chunk == "end" and not generation.content:
+            return  # files that begin alike cannot be told apart; all others begin with a number of their own
+        content = {
+            "line": line + b"\n",
+            "lines": b"".join(b"%d of %d\n" % (index, self.number) for index in range(30)),
+            "half": line,
+            "end": b"\n",
+            "garbage": b"%d\xff\x00\xc3\r\n" % self.number,
+            "blanks": b"%d\n\n \r\n\n" % self.number,
+            "huge": b"%d" % self.number + b"x" * LINE_LIMIT,
+            "huge line": b"%d" % self.number + b"y" * 3 * LINE_LIMIT + b"\n",
+        }[chunk]
+        if generation.writer is not None:
+            generation.writer.write(content)
+        else:
+            with generation.path.open("ab") as file:
+                file.write(content)
+        generation.content += content
+
+    # Rotation
+
+    def rotated_name(self, number: int) -> Path:
+        if self.dated:
+            return self.path.with_name(f"{self.path.name}-2025{self.day // 28 + 1:02}{self.day % 28 + 1:02}")
+        return self.path.with_name(f"{self.path.name}.{number}")
+
+    def make_room(self) -> Path:
+        self.day += 1
+        if not self.dated:
+            numbers = [
+                (int(name.removesuffix(".gz").rpartition(".")[2]), path)
+                for path in self.folder.iterdir()
+                if (name := path.name) != self.path.name
+            ]
+            by_path = {old.path: old for old in self.old}
+            for number, path in sorted(numbers, reverse=True):
+                moved = path.with_name(f"{self.path.name}.{number + 1}" + (".gz" if path.suffix == ".gz" else ""))
+                path.rename(moved)
+                if path in by_path:
+                    by_path[path].path = moved
+        return self.rotated_name(1)
+
+    def put_away(self, to: Path) -> None:
+        self.live.path, self.live.rotated = to, True
+        if self.position is None:
+            self.live.let_go()  # rotated before the first read: never to be read
+        else:
+            self.old.insert(0, self.live)
+        self.live = Generation(self.path)
+
+    @precondition(lambda self: not self.unfinished and self.path.exists())
+    @rule(writers_stay=st.booleans(), create=st.booleans())
+    def rotate_by_rename(self, writers_stay: bool, create: bool) -> None:
+        to = self.make_room()
+        if writers_stay:
+            self.live.writer = self.path.open("ab", buffering=0)
+        self.path.rename(to)
+        self.put_away(to)
+        if create:
+            self.path.touch()
+
+    @precondition(lambda self: not self.unfinished and self.path.exists())
+    @rule()
+    def copy(self) -> None:
+        self.copied_to = self.make_room()
+        shutil.copyfile(self.path, self.copied_to)
+        self.unfinished = "copy"
+
+    @precondition(lambda self: self.unfinished == "copy")
+    @rule()
+    def truncate(self) -> None:
+        os.truncate(self.path, 0)
+        self.put_away(self.copied_to)
+        self.unfinished = ""
+
+    # An empty file that is renamed, written to late and compressed leaves no trace over a restart: a known limit.
+
+    @precondition(lambda self: not self.unfinished and self.compressible())
+    @rule(data=st.data(), written=st.floats(0, 1))
+    def compress(self, data: st.DataObject, written: float) -> None:
+        self.compressing = data.draw(st.sampled_from(self.compressible()))
+        self.compressing.let_go()
+        plain = self.compressing.path
+        whole = gzip.compress(plain.read_bytes())
+        plain.with_name(plain.name + ".gz").write_bytes(whole[: int(len(whole) * written)])
+        self.unfinished = "compress"
+
+    @precondition(lambda self: self.unfinished == "compress")
+    @rule()
+    def finish_compressing(self) -> None:
+        plain = self.compressing.path
+        archive = plain.with_name(plain.name + ".gz")
+        archive.write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+        self.compressing.path = archive
+        self.unfinished = ""
+
+    def compressible(self) -> list[Generation]:
+        return [old for old in self.old if old.path.suffix != ".gz" and (old.seen or not old.seen_empty)]
+
+    # Readers
+
+    def open_log(self) -> JsonlLog:
+        return JsonlLog("log", self.path, line_limit=LINE_LIMIT, clock=lambda: time.time() + self.ahead)
+
+    def slice(self, limit: int) -> tuple[bytes, list[bytes], int, bool]:
+        before = None if self.position is None else Position.from_state(orjson.loads(self.position))
+        found = self.log.read(before, limit)
+        assert found.unread_bytes >= 0
+        return orjson.dumps(found.position.to_state()), found.lines, found.oversized, found.more
+
+    @precondition(lambda self: self.readable())
+    @rule(limit=LIMITS)
+    def read(self, limit: int) -> None:
+        self.read_on(limit)
+
+    def read_on(self, limit: int) -> bool:
+        self.position, lines, oversized, more = self.slice(limit)
+        self.found.update(lines)
+        self.oversized += oversized
+        for generation in (*self.old, self.live):
+            generation.seen |= bool(generation.content)
+            generation.seen_empty |= not generation.content
+        return more
+
+    @precondition(lambda self: self.readable())
+    @rule(limit=LIMITS)
+    def crash_before_saving(self, limit: int) -> None:
+        self.slice(limit)
+        self.restart()
+
+    @rule()
+    def restart(self) -> None:
+        self.log.close()
+        self.log = self.open_log()
+
+    def readable(self) -> bool:
+        """With no position there must be a log; later, a rotated one will do, as long as it was not empty."""
+        return self.path.exists()
+
+    @precondition(lambda self: not self.unfinished and self.readable())
+    @rule(delete=st.booleans())
+    def let_the_grace_period_pass(self, delete: bool) -> None:
+        for old in self.old:
+            old.let_go()
+        self.ahead = 61.0
+        while self.read_on(1 << 20):
+            pass
+        self.ahead = 0.0
+        self.check()
+        if delete and len(self.old) > 2:
+            self.forgotten.append(self.old.pop())
+            self.forgotten[-1].path.unlink()
+
+    # What must hold
+
+    def check(self) -> None:
+        lines = [line for generation in (*self.forgotten, *self.old, self.live) for line in generation.lines()]
+        expected = Counter(line for line in lines if len(line) <= LINE_LIMIT and line.strip())
+        assert self.found == expected
+        assert self.oversized == sum(len(line) > LINE_LIMIT for line in lines)
+
+    @invariant()
+    def no_line_was_read_that_was_not_written(self) -> None:
+        assert not any(b"never to be read" in line for line in self.found)
+
+    def teardown(self) -> None:
+        try:
+            if self.unfinished == "copy":
+                self.truncate()
+            if self.unfinished == "compress":
+                self.finish_compressing()
+            if not self.path.exists():
+                self.path.touch()
+            self.let_the_grace_period_pass(delete=False)
+            self.restart()
+            self.let_the_grace_period_pass(delete=False)
+        finally:
+            self.log.close()
+            for generation in self.old:
+                generation.let_go()
+            shutil.rmtree(self.folder)
+
+
+TestRotating = Rotating.TestCase
+TestRotating.settings = settings(
+    max_examples=int(os.environ.get("N", "150")),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
