@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := exporter demo tests
+PACKAGES := exporter demo docs tests
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -14,11 +14,11 @@ help: ## list what there is
 
 setup: $(VENV)/installed ## make .venv with the locked packages (every other target does it by itself)
 
-$(VENV)/installed: requirements/dev.lock pyproject.toml setup.sh
-	@PYTHON=$(PYTHON) ./setup.sh $(VENV)
+$(VENV)/installed: requirements/dev.lock pyproject.toml tools/setup.sh
+	@PYTHON=$(PYTHON) tools/setup.sh $(VENV)
 
-packages: ## install the Debian packages the tests use (Prometheus), or say which to install
-	@./packages.sh
+packages: ## install what the tests need from Debian (Prometheus and promtool), or say what to install
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || tools/packages.sh prometheus || true
 
 demo: $(VENV)/installed ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)

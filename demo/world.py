@@ -17,7 +17,7 @@ LIVE_VIEW_JOINS_A_DAY = 0.5
 AI_REQUESTS_A_DAY = 10.0
 AI_REQUESTS_IN_BURSTS = 0.4  # of them: a class works through an exercise, a build asks for each file
 BURST_AI_REQUESTS_A_DAY = 63.0  # while a burst lasts
-BURST_SECONDS = 90.0
+BURST_SECONDS = 75.0  # on average
 PREVIEWS_A_DAY = 2.5
 SIGN_UPS_A_DAY = 0.2
 PLAN_CHANGES_A_DAY = 0.7
@@ -70,9 +70,9 @@ class Model:
 
 
 MODELS = (
-    Model("openai", "gpt-4.1", 0.3, 11.0, 1_900, 650),
-    Model("openai", "gpt-4.1-mini", 0.5, 5.0, 1_300, 420),
-    Model("local", "qwen2.5-coder-7b", 0.2, 15.0, 1_100, 380),
+    Model("openai", "gpt-4.1", 0.3, 9.0, 1_900, 650),
+    Model("openai", "gpt-4.1-mini", 0.5, 4.0, 1_300, 420),
+    Model("local", "qwen2.5-coder-7b", 0.2, 12.0, 1_100, 380),
 )
 PREVIEW_SECONDS = 16.0
 TIMEOUT_SECONDS = 60.0

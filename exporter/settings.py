@@ -161,7 +161,7 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, str]:
         """Every setting by its variable's name, secrets masked: the only form in which settings are printed."""
-        return {PREFIX + name.upper(): _shown(name, value) for name, value in self}
+        return {PREFIX + name.upper(): shown(name, value) for name, value in self}
 
     @classmethod
     def settings_customise_sources(
@@ -236,7 +236,8 @@ def _problem(problem: Mapping[str, Any]) -> str:
     return f"{variable}: {message} (it is {str(problem['input'])!r})"
 
 
-def _shown(name: str, value: object) -> str:
+def shown(name: str, value: object) -> str:
+    """How a setting is printed: as it would be written in the environment, a secret masked."""
     if value is None:
         return ""
     if isinstance(value, SecretStr):

@@ -241,7 +241,9 @@ class JsonlLog:
             before = [file for file in files[:-1] if not self._may_be_copy(file, live, now)]
             return _without_oldest([*((file.marked_read(), file) for file in before), (live.start(), live)])
         chain, strangers = self._recognise(self._telling(position.tracks, live), files)
-        new = _newer_than_known(files, strangers)
+        # A track of a file of which nothing was seen tells nothing about those beside it.
+        unseen = {file.identity for track, file in chain if file is not None and track.blank and track.state == "open"}
+        new = [file for file in _newest(files, strangers | unseen) if file.identity in strangers]
         if live in new:
             copies = [file for file in new if file is not live and self._may_be_copy(file, live, now)]
             if copies:  # one of the two will show that it is not new: wait with both
@@ -631,11 +633,11 @@ class _Archive(_File):
 
 def _fits(track: Track, file: _File) -> bool:
     """Whether the file is the track's: it begins as it did, and goes on where reading stopped."""
-    if track.blank:
-        return track.identity == file.identity
     try:
         if Mark.of(file.read_at(0, track.head.length)) != track.head:
             return False
+        if track.blank:
+            return track.state == "open" and track.identity == file.identity
         anchor = file.read_at(track.offset - track.anchor.length, track.anchor.length)
     except PermissionError:
         return track.identity == file.identity
@@ -653,18 +655,18 @@ def _fits_shortened(track: Track, file: _File) -> bool:
         return False
 
 
-def _newer_than_known(files: Sequence[_File], strangers: set[Identity]) -> list[_File]:
-    """The files that came to be after the newest that is known, the oldest first.
+def _newest(files: Sequence[_File], unknown: set[Identity]) -> list[_File]:
+    """The unknown files that came to be after the newest that is known, the oldest first.
 
     While the live file is known nothing can be newer. Names of different kinds cannot be compared, so each kind has a
     newest of its own.
     """
-    if files and files[-1].live and files[-1].identity not in strangers:
+    if files and files[-1].live and files[-1].identity not in unknown:
         return []
-    new: list[_File] = []
+    newest: list[_File] = []
     for _, kin in groupby(reversed(files), key=_scheme):
-        new += takewhile(lambda file: file.identity in strangers, kin)
-    return new[::-1]
+        newest += takewhile(lambda file: file.identity in unknown, kin)
+    return newest[::-1]
 
 
 def _without_oldest(chain: list[tuple[Track, _File | None]]) -> list[tuple[Track, _File | None]]:
@@ -672,6 +674,8 @@ def _without_oldest(chain: list[tuple[Track, _File | None]]) -> list[tuple[Track
     kept = []
     of_kind: Counter[str] = Counter()
     for track, file in reversed(chain):
+        if file is None and track.blank:
+            continue
         kind = "gone" if file is None else _scheme(file)
         of_kind[kind] += track.state != "open"
         if track.state == "open" or of_kind[kind] <= _REMEMBERED:

@@ -1,0 +1,45 @@
+"""The generated pages are what the code says, and the others name nothing that is not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def test_the_generated_pages_are_up_to_date() -> None:
+    assert generate.main(["--check"]) == 0
+
+
+def test_a_page_that_is_not_up_to_date_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "HERE", tmp_path)
+    assert generate.main([]) == 0
+    (tmp_path / "settings.md").write_text("old")
+    assert generate.main(["--check"]) == 1
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    links = [(page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())]
+    assert len(links) >= 5
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_file_a_page_names_exists() -> None:
+    named = [
+        (page, path) for page in PAGES for path in re.findall(r"`((?:exporter|demo|docs)/[\w/.]+)`", page.read_text())
+    ]
+    assert len(named) >= 5
+    assert [(page.name, path) for page, path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_make_target_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {target for page in PAGES for target in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(), re.MULTILINE)}
+    assert named
+    assert named <= targets

@@ -1,0 +1,23 @@
+#!/bin/sh
+# setup.sh DIRECTORY: a virtual environment with the locked packages, in a fresh clone or after the locks have changed.
+# Needs Python 3.11 or newer and nothing else; says what to install where that is missing.
+set -eu
+venv=$1
+python=${PYTHON:-python3}
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+  echo "Python 3.11 or newer is needed; '$python' is $("$python" --version 2>&1 || echo missing). Try: make PYTHON=python3.12 ..." >&2
+  exit 1
+}
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+  # Debian keeps these apart from Python itself.
+  "$(dirname "$0")/packages.sh" python3-venv
+fi
+
+echo "Setting up $venv (once; again when the locked packages change)" >&2
+[ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'pass' 2>/dev/null || "$python" -m venv --clear "$venv"
+pip="$venv/bin/python -m pip --quiet --disable-pip-version-check"
+$pip install --require-hashes --requirement requirements/dev.lock
+# The build tools are among the locked packages: nothing is resolved behind the locks' back.
+$pip install --no-deps --no-build-isolation --editable .
+touch "$venv/installed"
