@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
@@ -24,6 +22,7 @@ from demo.console import Console
 from demo.exporting import environment_file
 from demo.overview import aligned, status
 from demo.stage import Stage
+from demo.temporary import temporary_directory
 
 STATUS_SECONDS = 10.0
 WATCH_SECONDS = 0.5
@@ -32,21 +31,20 @@ WATCH_SECONDS = 0.5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status."""
     options = _parse(arguments)
-    with _directory(options.directory) as directory:
-        console = Console()
-        stage = Stage(directory, console)
-        _stop_on_signals(stage)
-        try:
-            stage.start(users=options.users, days=options.days, seed=options.seed, speed=options.speed)
-            console.say(_overview(stage))
-            _watch(stage, console, options.exit_after)
-        except ChildError as error:
-            console.say(f"\n{error}")
-            return 1
-        except KeyboardInterrupt:
-            console.say("\nStopping ...")
-        finally:
-            stage.stop()
+    console = Console()
+    stage = Stage(options.directory or temporary_directory("hivesync-demo-"), console)
+    _stop_on_signals(stage)
+    try:
+        stage.start(users=options.users, days=options.days, seed=options.seed, speed=options.speed)
+        console.say(_overview(stage))
+        _watch(stage, console, options.exit_after)
+    except ChildError as error:
+        console.say(f"\n{error}")
+        return 1
+    except KeyboardInterrupt:
+        console.say("\nStopping ...")
+    finally:
+        stage.stop()
     console.say("Stopped.")
     return 0
 
@@ -86,20 +84,6 @@ def _new_directory(text: str) -> Path:
     return path
 
 
-@contextmanager
-def _directory(chosen: Path | None) -> Iterator[Path]:
-    """The directory of this demo: the chosen one, which stays, or a temporary one, which goes."""
-    if chosen is not None:
-        chosen.mkdir(parents=True, exist_ok=True)
-        yield chosen
-        return
-    directory = Path(tempfile.mkdtemp(prefix="hivesync-demo-"))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 def _stop_on_signals(stage: Stage) -> None:
     """SIGINT and SIGTERM stop the demo in order; the second of them ends it at once."""
 
@@ -121,6 +105,7 @@ def _stop_on_signals(stage: Stage) -> None:
 def _overview(stage: Stage) -> str:
     """What runs where."""
     rows = {server.name: f"{server.url}  (process {server.pid})" for server in stage.servers}
+    rows["Database"] = stage.database
     rows["Metrics"] = f"{stage.exporter.url}/metrics"
     rows["Logs"] = str(stage.logs)
     rows["Exporter's log"] = str(stage.exporter.log)
@@ -128,7 +113,7 @@ def _overview(stage: Stage) -> str:
     return (
         f"\n{aligned(rows)}\n\n"
         f"Every number against plain SQL:  {verify}\n"
-        "A server that you end (kill PROCESS) comes back after a while. Ctrl-C stops everything.\n"
+        "A server that you end (kill -9 PROCESS) comes back after a while. Ctrl-C stops everything.\n"
     )
 
 

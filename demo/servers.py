@@ -29,8 +29,7 @@ POSTGRES_SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "50",
-    "fsync": "off",  # nothing here survives the machine anyway
-    "synchronous_commit": "off",
+    "fsync": "off",  # what is written survives a kill; nothing here has to survive the machine
     "full_page_writes": "off",
     "dynamic_shared_memory_type": "mmap",  # a killed server leaves it in its own directory, not in /dev/shm
     "timezone": "Pacific/Auckland",  # far from UTC: whoever relies on the server's time zone is found out

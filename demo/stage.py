@@ -23,10 +23,12 @@ AWAY_SECONDS = 15.0
 class Stage:
     """The servers, the traffic and the exporter of one demo, in one directory."""
 
+    database: str
     exporter: Exporter
     traffic: Traffic
 
     def __init__(self, directory: Path, console: Console) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.logs = directory / "logs"
         self.servers: list[Child] = []
@@ -39,15 +41,16 @@ class Stage:
         step = self._console.step
         postgres = PostgresServer(self.directory / "postgresql")
         valkey = ValkeyServer(self.directory / "valkey")
-        with step("PostgreSQL", "a new server"):
+        with step(postgres.name, "a new server"):
             self._serve(postgres)
-        with step("Valkey", "a new server"):
+        with step(valkey.name, "a new server"):
             self._serve(valkey)
         with step("History", f"{days} days of {users} made-up users") as results:
-            database = create_database(postgres)
-            results.append(f"{fill_database(database, users=users, days=days, seed=seed):,} rows")
+            self.database = create_database(postgres)
+            rows = fill_database(self.database, users=users, days=days, seed=seed)
+            results.append(f"{rows:,} rows")
         with step("Traffic", f"made up as it goes, at speed {speed:g}"):
-            self.traffic = Traffic(database, valkey.url, self.logs, seed=seed, speed=speed, note=self._console.say)
+            self.traffic = Traffic(self.database, valkey.url, self.logs, seed=seed, speed=speed, note=self._console.say)
             self._running.callback(self.traffic.stop)
             self.traffic.start()
         with step("Exporter", "python -m exporter, and its first pass over the history"):
@@ -62,8 +65,8 @@ class Stage:
             )
             self._run(self.exporter)
         if PrometheusServer.is_installed():
-            with step("Prometheus", "a new server"):
-                prometheus = PrometheusServer(self.directory / "prometheus", [self.exporter.address])
+            prometheus = PrometheusServer(self.directory / "prometheus", [self.exporter.address])
+            with step(prometheus.name, "a new server"):
                 self._serve(prometheus)
         else:
             self._console.say("Prometheus   not installed (on Debian: apt-get install prometheus)")

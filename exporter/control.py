@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 import structlog
 
-from exporter.errors import AnalyticsError, CollectionFailed
+from exporter.errors import AnalyticsError, CollectionFailed, StateError
 from exporter.verify import Comparison
 
 SOCKET = "control.sock"
@@ -66,9 +66,15 @@ async def serve(state_dir: Path, verify: Verify) -> None:
 
 
 async def ask(state_dir: Path) -> list[Comparison] | None:
-    """What the exporter that runs on this state directory says of its windows; None when none runs there."""
+    """What the exporter that runs on this state directory says of its windows; None when none runs there.
+
+    Raises StateError when one may run there but is not ours to ask.
+    """
+    path = state_dir / SOCKET
     try:
-        reader, writer = await asyncio.open_unix_connection(state_dir / SOCKET, limit=ANSWER_LIMIT)
+        reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_LIMIT)
+    except PermissionError:
+        raise StateError(f"{path}: permission denied: run this as the user the exporter runs as") from None
     except OSError:
         return None
     try:

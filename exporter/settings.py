@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     ws_session_keys: KeyPatterns = Field(("ws_sessions:*",), description="Key patterns of WebSocket sessions (hashes).")
     ai_queue_keys: KeyPatterns = Field(
         ("ai_queue:default", "ai_queue:*"),
-        description="Keys and key patterns of AI queues (lists). A key without a wildcard is 0 while it does not exist.",
+        description="Keys and key patterns of AI queues (lists). One without a wildcard is 0 while it does not exist.",
     )
     preview_queue_keys: KeyPatterns = Field(
         ("preview_queue:default", "preview_queue:*"),

@@ -121,7 +121,7 @@ class UserCounts:
         self._add(users, -counts)
 
     def _add(self, users: Integers, counts: Integers) -> None:
-        new = np.setdiff1d(users, self._users)
+        new = _absent(users, self._users)
         if len(new):
             where = np.searchsorted(self._users, new)
             self._users = np.insert(self._users, where, new)
@@ -141,7 +141,7 @@ class LatestActivity:
 
     def merge(self, rows: Integers) -> None:
         """Take in `rows` (shape (n, 2): user, time of an activity); a user may occur more than once."""
-        new = np.setdiff1d(rows[:, 0], self._users)
+        new = _absent(rows[:, 0], self._users)
         if len(new):
             where = np.searchsorted(self._users, new)
             self._users = np.insert(self._users, where, new)
@@ -158,6 +158,21 @@ class LatestActivity:
         """The users (sorted) with activity after `start`."""
         users: Integers = self._users[self._times > start]
         return users
+
+
+def contained(values: Integers, known: Integers) -> NDArray[np.bool_]:
+    """Which of `values` are in `known` (sorted, unique): a search for each value, so that few in many are cheap."""
+    if not len(known):
+        return np.zeros(len(values), dtype=np.bool_)
+    where = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    found: NDArray[np.bool_] = known[where] == values
+    return found
+
+
+def _absent(values: Integers, known: Integers) -> Integers:
+    """The distinct `values` that are not in `known` (sorted, unique), sorted."""
+    values = np.unique(values)
+    return values[~contained(values, known)]
 
 
 def percentile(counts: Integers, fraction: float) -> float:

@@ -1,16 +1,16 @@
-"""Rows of HiveSync's tables for tests: an insert a table, with what matters as arguments; and what a collector makes of them."""
+"""Rows and keys of HiveSync's for tests, with what matters as arguments; and what a collector makes of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
+import redis
 from psycopg import sql
 
 from exporter.collector import Collector, Sources
@@ -22,6 +22,13 @@ from exporter.spec import Sample
 NOON = datetime(2026, 3, 17, 12, 0, 0, tzinfo=UTC)
 """A moment in the middle of a day and of a month, for tests that fix the clock."""
 
+WITHIN_A_MINUTE = NOON + timedelta(seconds=37, microseconds=123_457)
+"""A moment that is no minute's edge, so that the windows that end there begin within a minute too."""
+
+INSTANT = timedelta(microseconds=1)
+"""The smallest step of PostgreSQL's clock."""
+
+NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nowhere"
 NOWHERE = "redis://127.0.0.1:1/0"
 
 T = TypeVar("T")
@@ -49,13 +56,18 @@ def users(connection: psycopg.Connection, count: int) -> list[str]:
     return [user(connection, f"user-{number}") for number in range(count)]
 
 
+def keep(valkey: redis.Redis, key: str, **fields: object) -> None:
+    """A Redis hash with these fields, those that are None left out."""
+    valkey.hset(key, mapping={name: str(value) for name, value in fields.items() if value is not None})
+
+
 @asynccontextmanager
 async def sources(database: str, redis_url: str = NOWHERE, now: datetime | None = None) -> AsyncIterator[Sources]:
-    """The real sources; the clock fixed at `now`, if given; log files that do not exist."""
+    """The real sources; both servers' clocks fixed at `now`, if given; log files that do not exist."""
     nowhere = Path("/nonexistent")
     opened = Sources(
         postgres=Postgres(database, now=now),
-        redis=Redis(redis_url),
+        redis=Redis(redis_url) if now is None else _RedisAt(redis_url, now),
         ai_events_log=JsonlLog("ai_events_log", nowhere),
         preview_log=JsonlLog("preview_log", nowhere),
     )
@@ -67,7 +79,20 @@ async def sources(database: str, redis_url: str = NOWHERE, now: datetime | None 
         await opened.redis.close()
 
 
-def collect(collector: Collector, database: str, redis_url: str = NOWHERE, now: datetime | None = None) -> dict[str, Any]:
+class _RedisAt(Redis):
+    """A Redis whose clock stands still."""
+
+    def __init__(self, url: str, now: datetime) -> None:
+        super().__init__(url)
+        self._now = now
+
+    async def time(self) -> float:
+        return self._now.timestamp()
+
+
+def collect(
+    collector: Collector, database: str, redis_url: str = NOWHERE, now: datetime | None = None
+) -> dict[str, Any]:
     """One refresh of a collector: values by `metric{label values}`."""
 
     async def refresh() -> Sequence[Sample]:

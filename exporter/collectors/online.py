@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.collector import SKIPPED, Sources, skipped
@@ -55,15 +55,18 @@ WHERE sessions.last_heartbeat_at > %(now)s - interval '2 minutes' AND sessions.e
 
 _ID_TYPE = "SELECT pg_typeof((SELECT sessions.id FROM sessions LIMIT 0))::text"
 
-_ID_FORMS = {
-    "uuid": re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"),
-    "bigint": re.compile(r"-?[0-9]{1,18}"),
-    "integer": re.compile(r"-?[0-9]{1,9}"),
-    "text": re.compile(r"[^\0]*"),
-    "character varying": re.compile(r"[^\0]*"),
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+
+_CAN_BE_ID: Mapping[str, Callable[[str], bool]] = {
+    "uuid": lambda text: _UUID.fullmatch(text) is not None,
+    "bigint": lambda text: _INTEGER.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63,
+    "integer": lambda text: _INTEGER.fullmatch(text) is not None and -(2**31) <= int(text) < 2**31,
+    "text": lambda text: "\0" not in text,
+    "character varying": lambda text: "\0" not in text,
 }
-"""What a session id from Redis must look like to be compared with `sessions.id` of that type, so that its index is
-used."""
+"""By the type of `sessions.id`: whether it can be what Redis has as a session id, written as PostgreSQL writes it. What
+can be is compared in that type, so that the index is used; what cannot is no session's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +129,12 @@ async def _sessions_by_id(transaction: Transaction, ids: set[str]) -> list[Sessi
     if not ids:
         return []
     id_type = (await transaction.rows(_ID_TYPE))[0][0]
-    form = _ID_FORMS.get(id_type)
-    if form is None:  # a type we do not know: right, but without its index
-        condition, wanted = "sessions.id::text = ANY(%(ids)s)", [i for i in ids if "\0" not in i]
-    else:
-        condition, wanted = f"sessions.id = ANY(%(ids)s::{id_type}[])", [i for i in ids if form.fullmatch(i)]
-    return [
-        Session(*row)
-        for row in await transaction.rows(f"SELECT {_COLUMNS} FROM sessions WHERE {condition}", {"ids": wanted})
-    ]
+    if id_type in _CAN_BE_ID:
+        can_be, condition = _CAN_BE_ID[id_type], f"sessions.id = ANY(%(ids)s::{id_type}[])"
+    else:  # a type we do not know: right, but without its index
+        can_be, condition = _CAN_BE_ID["text"], "sessions.id::text = ANY(%(ids)s)"
+    query = f"SELECT {_COLUMNS} FROM sessions WHERE {condition}"
+    return [Session(*row) for row in await transaction.rows(query, {"ids": list(filter(can_be, ids))})]
 
 
 def count(web_sockets: Iterable[WebSocket], sessions: Iterable[Session]) -> Online:

@@ -19,7 +19,7 @@ from exporter.collector import Sources
 from exporter.sliding import MICROSECONDS, USER
 from exporter.sources.postgres import Transaction
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import MINUTE, Integers
+from exporter.windows import MINUTE, Integers, contained
 
 PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
 
@@ -28,14 +28,13 @@ USERS = MetricSpec(
 )
 PROJECTS = MetricSpec("hivesync_projects", "gauge", "Projects, now.", "PostgreSQL (projects)")
 
-_NEVER = np.iinfo(np.int64).max
+# A time that is not set is never, as infinity is. (A trial without an end says nothing, and is not read.)
+_TIME = MICROSECONDS.format("least(greatest(coalesce(subscriptions.{0}, 'infinity'), 'epoch'), '9999-12-31')")
 
-# Paid plans and trials only, of users that exist. A time that is not set is never (for a trial's end, such a row says
-# nothing).
+# Paid plans and trials only, of users that exist.
 _SUBSCRIPTIONS = f"""
 SELECT {USER.format("subscriptions.user_id")}, (subscriptions.plan = 'trial')::int::bigint,
-       coalesce({MICROSECONDS.format("subscriptions.ended_at")}, {_NEVER}),
-       coalesce({MICROSECONDS.format("subscriptions.trial_ends_at")}, {_NEVER})
+       {_TIME.format("ended_at")}, {_TIME.format("trial_ends_at")}
 FROM subscriptions
 WHERE (CASE subscriptions.plan WHEN 'free' THEN false WHEN 'trial' THEN subscriptions.trial_ends_at IS NOT NULL
        ELSE subscriptions.status IN ('active', 'past_due') END)
@@ -53,9 +52,7 @@ class PlanSets:
 
     def split(self, users: Integers, total: int | None = None) -> dict[str, int]:
         """How many of `users` (sorted, unique) are of each class; `total` where more are free than `users` names."""
-        counts = {
-            name: len(np.intersect1d(users, getattr(self, name), assume_unique=True)) for name in PLAN_CLASSES[:-1]
-        }
+        counts = {name: int(contained(getattr(self, name), users).sum()) for name in PLAN_CLASSES[:-1]}
         return counts | {"free": (len(users) if total is None else total) - sum(counts.values())}
 
     def everyone(self) -> Integers:

@@ -31,7 +31,6 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, takewhile
 from pathlib import Path
@@ -206,7 +205,8 @@ class JsonlLog:
         reading = _Reading(budget=limit)
         after = Position(tuple(self._advance(track, file, reading, now) for track, file in chain))
         newest = chain[-1][1] if chain else None
-        if after == position and (newest is None or newest.name is None):
+        live = any(file.live for file in self._files.values())
+        if after == position and not live and (newest is None or newest.name is None):
             raise FileNotFoundError(errno.ENOENT, "neither the log nor the file it was rotated to")
         self._keep({file.identity for track, file in chain if file is not None and track.state == "open"})
         for reason in reading.lost:
@@ -303,49 +303,44 @@ class JsonlLog:
         """Each track with the file it is about, and the identities of the files that no track is about."""
         found: dict[int, _File] = {}
         strangers = {file.identity: file for file in files}
-        for index, track in enumerate(tracks):
-            if track.identity in strangers and _fits(track, strangers[track.identity]):
-                found[index] = strangers.pop(track.identity)
-        nameless = {
-            index: file
-            for index, track in enumerate(tracks)
-            if track.state == "open"
-            and (file := self._files.get(track.identity)) is not None
-            and file.name is None
-            and _fits(track, file)
-        }
-        # What has another inode now was copied or compressed. The oldest file goes to the oldest track, for the case
-        # that files look alike; a live file is a copy of another only where a whole directory was copied.
-        shortened = set()
-        for fits in (_fits, _fits_shortened):
-            for index, track in enumerate(tracks):
-                if index in found:
-                    continue
-                may_be_live = track.state != "read" and index not in nameless
-                if index in nameless:  # more of it may be seen by now than when its track was made
-                    track = replace(track, head=Mark.of(nameless[index].read_at(0, _MARK_BYTES)))
-                for file in strangers.values():
-                    if (may_be_live or not file.live) and fits(track, file):
+        # A file that lost its name is read on in itself, as we hold it; in what was made of it there is nothing new.
+        held = {index: file for index, track in enumerate(tracks) if (file := self._nameless(track)) is not None}
+        sought = [held[index].marked_read() if index in held else track for index, track in enumerate(tracks)]
+
+        def claim(fits: Callable[[Track, _File], bool]) -> set[int]:
+            claimed = set()
+            for index in range(len(sought)):
+                # The oldest file goes to the oldest track, for the case that files look alike.
+                for file in () if index in found else strangers.values():
+                    if fits(sought[index], file):
                         found[index] = strangers.pop(file.identity)
-                        if fits is _fits_shortened:
-                            shortened.add(index)
+                        claimed.add(index)
                         break
-        chain: list[tuple[Track, _File | None]] = []
-        for index, track in enumerate(tracks):
-            if index in nameless:  # nothing is missing in the file itself; of its copy it is enough to know it is one
-                chain.append((track, nameless[index]))
-            else:
-                chain.append((replace(track, state="read") if index in shortened else track, found.get(index)))
+            return claimed
+
+        claim(_is_same)
+        claim(_is_copy)
+        shortened = claim(_is_shortened_copy)
+        claim(_may_be_same)
+        chain = [
+            (replace(track, state="read") if index in shortened else track, held.get(index) or found.get(index))
+            for index, track in enumerate(tracks)
+        ]
         return chain, set(strangers)
+
+    def _nameless(self, track: Track) -> _File | None:
+        file = self._files.get(track.identity)
+        return file if track.state == "open" and file is not None and file.name is None and _fits(track, file) else None
 
     def _may_be_copy(self, file: _File, live: _File, now: float) -> bool:
         """Whether a rotated file may be a copy of the live one that is about to be truncated."""
+        if not file.readable or file.quiet(now, self._grace):
+            return False
         offset = 0
-        with suppress(PermissionError):
-            while not file.quiet(now, self._grace) and (piece := file.read_at(offset, _PIECE_BYTES)):
-                if live.read_at(offset, len(piece)) != piece:
-                    return False
-                offset += len(piece)
+        while piece := file.read_at(offset, _PIECE_BYTES):
+            if live.read_at(offset, len(piece)) != piece:
+                return False
+            offset += len(piece)
         return offset > 0
 
     # Reading ----------------------------------------------------------------------------------------------------
@@ -528,6 +523,14 @@ class _File:
             self._opened = opened
         return self._opened
 
+    @property
+    def readable(self) -> bool:
+        """Whether we may open it."""
+        try:
+            return self.descriptor >= 0
+        except PermissionError:
+            return False
+
     def close(self) -> None:
         """Let the file go."""
         if self._opened is not None:
@@ -540,10 +543,7 @@ class _File:
 
     def marked_read(self) -> Track:
         """The track of a file that is not to be read."""
-        try:
-            head = self.read_at(0, _MARK_BYTES)
-        except PermissionError:
-            head = b""
+        head = self.read_at(0, _MARK_BYTES) if self.readable else b""
         return Track(*self.identity, head=Mark.of(head), state="read")
 
     def read_at(self, offset: int, length: int) -> bytes:
@@ -631,28 +631,43 @@ class _Archive(_File):
 # Recognising -----------------------------------------------------------------------------------------------------
 
 
+def _is_same(track: Track, file: _File) -> bool:
+    """Whether this is the track's file, perhaps under a new name."""
+    return track.identity == file.identity and (not file.readable or (not track.blank and _fits(track, file)))
+
+
+def _is_copy(track: Track, file: _File) -> bool:
+    """Whether this is a copy of the track's file, compressed or not.
+
+    The live file is one only where the whole directory was copied, and never one of a file that was read to its end.
+    """
+    if track.blank or (file.live and track.state == "read"):
+        return False
+    return file.readable and _fits(track, file)
+
+
+def _is_shortened_copy(track: Track, file: _File) -> bool:
+    """Whether this is a copy from before the last lines that were read were written: nothing in it is unread."""
+    if track.blank or file.live or track.state == "read":
+        return False
+    return file.readable and _begins_alike(track, file) and not file.read_at(track.offset - 1, 1)
+
+
+def _may_be_same(track: Track, file: _File) -> bool:
+    """Whether nothing speaks against it: of the track's file nothing was seen but its inode."""
+    return track.identity == file.identity and track.blank and track.state == "open"
+
+
 def _fits(track: Track, file: _File) -> bool:
-    """Whether the file is the track's: it begins as it did, and goes on where reading stopped."""
-    try:
-        if Mark.of(file.read_at(0, track.head.length)) != track.head:
-            return False
-        if track.blank:
-            return track.state == "open" and track.identity == file.identity
-        anchor = file.read_at(track.offset - track.anchor.length, track.anchor.length)
-    except PermissionError:
-        return track.identity == file.identity
-    return track.state == "read" or Mark.of(anchor) == track.anchor
+    """Whether the file begins as the track's did, and goes on where reading stopped."""
+    if not _begins_alike(track, file):
+        return False
+    anchor = track.anchor.length
+    return track.state == "read" or Mark.of(file.read_at(track.offset - anchor, anchor)) == track.anchor
 
 
-def _fits_shortened(track: Track, file: _File) -> bool:
-    """Whether the file is a copy of the track's from before the last lines that were read: nothing in it is unread."""
-    if track.blank or track.state == "read" or file.live:
-        return False
-    try:
-        same = Mark.of(file.read_at(0, track.head.length)) == track.head
-        return same and not file.read_at(track.offset - 1, 1)
-    except PermissionError:
-        return False
+def _begins_alike(track: Track, file: _File) -> bool:
+    return Mark.of(file.read_at(0, track.head.length)) == track.head
 
 
 def _newest(files: Sequence[_File], unknown: set[Identity]) -> list[_File]:
@@ -674,8 +689,8 @@ def _without_oldest(chain: list[tuple[Track, _File | None]]) -> list[tuple[Track
     kept = []
     of_kind: Counter[str] = Counter()
     for track, file in reversed(chain):
-        if file is None and track.blank:
-            continue
+        if track.blank and (file is None or (track.state == "read" and file.readable)):
+            continue  # nothing could be recognised by it
         kind = "gone" if file is None else _scheme(file)
         of_kind[kind] += track.state != "open"
         if track.state == "open" or of_kind[kind] <= _REMEMBERED:

@@ -35,6 +35,9 @@ LOCK_MILLISECONDS = 250
 GRACE_SECONDS = 2.0
 """How much longer than the server's own statement timeout we wait before we take the connection for dead."""
 
+CANCEL_SECONDS = 1.0
+"""How long a server may take to hear that we no longer wait for an answer."""
+
 Row = tuple[Any, ...]
 
 _SAFE_TO_LOG = (
@@ -75,9 +78,9 @@ class Postgres:
         self._pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
             url,
             kwargs={name: value for name, value in defaults.items() if name not in given} | {"prepare_threshold": None},
-            connection_class=self._remembering_refusals(),
+            connection_class=self._connection_class(),
             configure=_make_read_only,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             min_size=0,
             max_size=CONNECTIONS,
             max_idle=120.0,
@@ -130,8 +133,9 @@ class Postgres:
                     async with asyncio.timeout(GRACE_SECONDS):
                         await connection.rollback()
 
-    def _remembering_refusals(self) -> type[AsyncConnection[Any]]:
-        """A connection class that keeps why connecting failed: the pool itself only says that it timed out."""
+    def _connection_class(self) -> type[AsyncConnection[Any]]:
+        """Connections that keep why connecting failed (the pool itself only says that it timed out), and that do not
+        wait for a server that hangs."""
         source = self
 
         class Connection(AsyncConnection[Any]):
@@ -142,6 +146,13 @@ class Postgres:
                 except psycopg.Error as error:
                     source._refusal = error
                     raise
+
+            async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109 - psycopg's name
+                try:
+                    await super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
+                except errors.CancellationTimeout:
+                    # This is called when we are cancelled. Again: then psycopg closes the connection and waits no more.
+                    raise asyncio.CancelledError from None
 
         return Connection
 
@@ -237,6 +248,12 @@ def moment(time_us: int) -> datetime:
     """The inverse of `microseconds`."""
     seconds, rest = divmod(time_us, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+async def _check(connection: AsyncConnection[Any]) -> None:
+    """Whether a connection that was idle still works; one to a server that hangs would never say."""
+    async with asyncio.timeout(CONNECT_SECONDS):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _make_read_only(connection: AsyncConnection[Any]) -> None:

@@ -1,0 +1,20 @@
+"""Looking at processes from outside, by their ids."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+
+
+def alive(pids: Iterable[int]) -> list[str]:
+    """What of these processes still runs; a dead one that its parent has not looked after is dead."""
+    listing = subprocess.run(["ps", "-axo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listing.splitlines()]
+    wanted = set(map(str, pids))
+    return [" ".join(row) for row in rows if row[0] in wanted and not row[1].startswith("Z")]
+
+
+def mentioning(words: str) -> list[str]:
+    """The processes in whose command line these words stand."""
+    listing = subprocess.run(["ps", "-axww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True)
+    return [line for line in listing.stdout.splitlines() if words in line]

@@ -1,0 +1,520 @@
+"""The whole of /metrics, from real collectors on real sources with the clock fixed, held against two golden files.
+
+After a change that is meant, write the golden files anew, and read what changed in them:
+
+    UPDATE_GOLDEN=1 .venv/bin/python -m pytest tests/exporter/test_exposition.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count, product
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+import redis
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from demo.servers import ValkeyServer
+from exporter import exposition, snapshot
+from exporter.collector import Sources
+from exporter.collectors import build_collectors
+from exporter.exposition import BUILD_INFO, Exposition, Renderer, render
+from exporter.settings import Settings
+from exporter.snapshot import CollectorView, Snapshot, View
+from exporter.sources import Reachability
+from exporter.sources.jsonl import JsonlLog
+from exporter.sources.postgres import Postgres
+from exporter.sources.redis import Redis
+from exporter.spec import Histogram, MetricSpec, Summary
+from exporter.state import StateFile
+from tests.rows import NOON, insert, user, users
+from tests.running import metrics_of, parse
+
+GOLDEN = Path(__file__).with_name("golden")
+TEXT, OPENMETRICS = GOLDEN / "exposition.txt", GOLDEN / "exposition.openmetrics"
+
+PRICES = """
+[models."gpt-4.1"]
+prompt = 2.0
+completion = 8.0
+
+[instances."g5.xlarge"]
+spot = 0.45
+on-demand = 1.006
+"""
+
+
+# The contract ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Promised:
+    """A row of the contract's table: the values of a closed label, None for an open one."""
+
+    type: str
+    labels: Mapping[str, frozenset[str] | None]
+
+    def combinations(self) -> set[tuple[str, ...]] | None:
+        """Every combination of label values, when all labels are closed."""
+        if any(values is None for values in self.labels.values()):
+            return None
+        return set(product(*(values for values in self.labels.values() if values is not None)))
+
+
+def gauge(**labels: str | None) -> Promised:
+    return _promised("gauge", labels)
+
+
+def counter(**labels: str | None) -> Promised:
+    return _promised("counter", labels)
+
+
+def _promised(kind: str, labels: Mapping[str, str | None]) -> Promised:
+    """`labels`: the values of each closed label, separated by blanks; None for an open one."""
+    return Promised(kind, {name: None if v is None else frozenset(v.split()) for name, v in labels.items()})
+
+
+PLANS = "paid trial trial_expired free"
+LOGS = "ai-events preview"
+COLLECTORS = (
+    "users online activity ai previews latency queues workers cost ai_log preview_log rollup"  # no promise, but ours
+)
+
+CONTRACT = {
+    "hivesync_online_users": gauge(),
+    "hivesync_online_devices": gauge(device_type="desktop ipad phone unknown"),
+    "hivesync_live_view_sessions": gauge(),
+    "hivesync_active_users": gauge(window="24h 30d", plan=PLANS),
+    "hivesync_users": gauge(plan=PLANS),
+    "hivesync_projects": gauge(),
+    "hivesync_ai_requests_in_window": gauge(window="1m 1h 24h"),
+    "hivesync_preview_requests_in_window": gauge(window="1m 1h 24h"),
+    "hivesync_ai_requests_per_user": gauge(window="24h", statistic="median p90 max"),
+    "hivesync_ai_errors_in_window": gauge(window="24h", kind="provider_error timeout safety_rejection other"),
+    "hivesync_job_latency_average_seconds": gauge(queue="ai preview", window="1m 15m 1h"),
+    "hivesync_ai_tokens_month_to_date": gauge(model="gpt-4.1 other", direction="prompt completion"),
+    "hivesync_ai_cost_month_to_date_dollars": gauge(component="tokens gpu"),
+    "hivesync_ai_cost_month_projected_dollars": gauge(component="tokens gpu"),
+    "hivesync_queue_depth": gauge(queue=None, name=None),
+    "hivesync_queue_processing_seconds": _promised("summary", {"queue": "ai"}),
+    "hivesync_worker_healthy": gauge(worker=None, kind=None),
+    "hivesync_worker_last_heartbeat_timestamp_seconds": gauge(worker=None, kind=None),
+    "hivesync_gpu_worker_state": gauge(worker=None, state="active idle offline"),
+    "hivesync_gpu_worker_info": _promised("info", {"worker": None, "instance_type": None, "lifecycle": None}),
+    "hivesync_gpu_instance_seconds_total": counter(instance_type=None, lifecycle=None),
+    "hivesync_ai_log_events_total": counter(event="ai.requested ai.completed ai.error"),
+    "hivesync_ai_log_errors_total": counter(kind="provider_error timeout safety_rejection other"),
+    "hivesync_preview_log_events_total": counter(
+        event="preview.requested preview.completed preview.failed live_view.joined live_view.left"
+    ),
+    "hivesync_preview_log_failures_total": counter(kind="build_error timeout worker_lost other"),
+    "hivesync_log_lines_total": counter(log=LOGS, result="ok malformed unknown_event"),
+    "hivesync_log_unread_bytes": gauge(log=LOGS),
+    "hivesync_source_up": gauge(source="postgres redis ai_events_log preview_log"),
+    "hivesync_source_last_success_timestamp_seconds": gauge(source="postgres redis ai_events_log preview_log"),
+    "hivesync_collector_up": gauge(collector=COLLECTORS),
+    "hivesync_refresh_duration_seconds": _promised("histogram", {"collector": COLLECTORS}),
+    "hivesync_refresh_failures_total": counter(collector=COLLECTORS),
+    "hivesync_rollup_latest_day_timestamp_seconds": gauge(),
+    "hivesync_exporter_build_info": _promised("info", {"version": None, "revision": None}),
+}
+"""The table of contract §3, "/metrics", in its order."""
+
+BEYOND = {"hivesync_skipped_values": gauge(collector=None, reason=None)}
+"""What is shown although the contract does not ask for it."""
+
+ABOUT_ITSELF = {
+    "hivesync_source_up",
+    "hivesync_source_last_success_timestamp_seconds",
+    "hivesync_collector_up",
+    "hivesync_refresh_duration_seconds",
+    "hivesync_refresh_failures_total",
+    "hivesync_exporter_build_info",
+}
+
+
+# What there is to show ---------------------------------------------------------------------------------------------
+
+
+def seed_postgres(connection: psycopg.Connection) -> None:
+    """Something for every metric and label value."""
+
+    def ago(**time: float) -> Any:
+        return NOON - timedelta(**time)
+
+    paid, trial, expired = (user(connection, name) for name in ("paid", "trial", "expired"))
+    free = users(connection, 3)
+    insert(connection, "subscriptions", user_id=paid, plan="pro")
+    insert(connection, "subscriptions", user_id=trial, plan="trial", trial_ends_at=NOON + timedelta(days=3))
+    insert(connection, "subscriptions", user_id=expired, plan="trial", trial_ends_at=ago(days=3))
+    for name in ("compiler", "parser"):
+        insert(connection, "projects", owner_id=paid, name=name)
+
+    for kind, device, who, hours, beat in (
+        ("app", "desktop", paid, 3, 30),
+        ("app", "ipad", trial, 2, 60),
+        ("live_view", "phone", expired, 1, 90),
+        ("app", "toaster", free[0], 200, 10),
+        ("app", "desktop", free[1], 300, 100_000),
+        ("app", "desktop", None, 4, 100_000),
+    ):
+        columns = {"user_id": who, "kind": kind, "device_type": device}
+        insert(connection, "sessions", **columns, created_at=ago(hours=hours), last_heartbeat_at=ago(seconds=beat))
+
+    for who, seconds, took, model in (
+        (paid, 50, 20, "gpt-4.1"),
+        (paid, 600, 100, "gpt-4.1"),
+        (trial, 3_000, 300, "homemade"),
+        (trial, 80_000, 60, "gpt-4.1"),
+        (paid, 70_000, 60, None),
+        (free[2], 20 * 86_400, 60, "gpt-4.1"),
+        (None, 40, 10, "gpt-4.1"),
+    ):
+        insert(
+            connection,
+            "ai_usage_events",
+            user_id=who,
+            status="succeeded",
+            model=model,
+            prompt_tokens=1_000_000,
+            completion_tokens=250_000,
+            created_at=ago(seconds=seconds),
+            completed_at=ago(seconds=seconds - took),
+        )
+    for error in ("provider_error", "timeout", "safety_rejection", "meteorite", None):
+        times = {"created_at": ago(hours=5), "completed_at": ago(hours=4)}
+        insert(connection, "ai_usage_events", user_id=paid, status="failed", error_kind=error, **times)
+    impossible = {"created_at": ago(seconds=10), "completed_at": ago(seconds=20), "prompt_tokens": -1}
+    insert(connection, "ai_usage_events", user_id=paid, status="succeeded", **impossible)
+
+    for seconds, took in ((55, 30), (500, 90), (3_500, 600), (50_000, 10)):
+        times = {"created_at": ago(seconds=seconds), "completed_at": ago(seconds=seconds - took)}
+        insert(connection, "preview_jobs", user_id=free[0], status="succeeded", **times)
+
+    connection.execute("INSERT INTO usage_analytics_daily VALUES ('2026-03-16', 4, 6, 12, 4, 81250.5, 9)")
+
+
+def seed_valkey(valkey: redis.Redis) -> None:
+    valkey.hset("ws_sessions:1", mapping={"user_id": "42", "device_type": "phone"})
+    valkey.set("ws_sessions:2", "not a hash")
+    for queue, length in {"ai_queue:default": 3, "ai_queue:priority": 1, "preview_queue:default": 2}.items():
+        valkey.rpush(queue, *range(length))
+    valkey.hset("ai_queue:stats", mapping={"processed": 40, "processing_ms": 90_500})
+    valkey.hset("worker:heartbeat:bad", mapping={"kind": "cpu", "last_heartbeat": "yesterday"})
+
+
+def beat(valkey: redis.Redis, seconds_ago: float) -> None:
+    """A heartbeat of every worker but one, which has been silent for ten minutes."""
+    gpu = {"kind": "gpu", "state": "active", "instance_type": "g5.xlarge"}
+    for worker, fields, silent in (
+        ("cpu-1", {"kind": "cpu", "state": "idle"}, seconds_ago),
+        ("gpu-1", gpu | {"lifecycle": "spot"}, seconds_ago),
+        ("gpu-2", gpu | {"lifecycle": "on-demand"}, 600),
+    ):
+        mapping: dict[Any, Any] = fields | {"last_heartbeat": str(NOON.timestamp() - silent)}
+        valkey.hset(f"worker:heartbeat:{worker}", mapping=mapping)
+
+
+def write_logs(folder: Path) -> tuple[Path, Path]:
+    """The two logs: every event and kind of error, what is none, and half a line at the end."""
+
+    def lines(events: Iterable[tuple[str, str | None]], *others: bytes) -> bytes:
+        known = [orjson.dumps({"event": event, "error_kind": kind}) for event, kind in events]
+        return b"\n".join([*known, *others, b'{"event": "half'])
+
+    ai_log, preview_log = folder / "ai-events.log", folder / "preview.log"
+    kinds = ("provider_error", "timeout", "timeout", "safety_rejection", "meteorite")
+    ai_events = [("ai.requested", None)] * 9 + [("ai.completed", None)] * 3 + [("ai.error", kind) for kind in kinds]
+    ai_log.write_bytes(lines(ai_events, b"\xff garbage", b'{"event": "ai.dreamt"}'))
+    failures = [("preview.failed", kind) for kind in ("build_error", "timeout", "worker_lost", "meteorite", None)]
+    others = ("preview.requested", "preview.completed", "live_view.joined", "live_view.joined", "live_view.left")
+    preview_log.write_bytes(lines([*failures, *((event, None) for event in others)], b"[]"))
+    return ai_log, preview_log
+
+
+class NoonRedis(Redis):
+    """A server whose clock stands still."""
+
+    async def time(self) -> float:
+        await super().time()
+        return NOON.timestamp()
+
+
+async def expose(settings: Settings, valkey: redis.Redis, state: Path) -> Exposition:
+    """Two passes of every collector, the second one with new heartbeats, as a fixed clock saw them."""
+    sources = Sources(
+        postgres=Postgres(settings.database_url.get_secret_value(), now=NOON),
+        redis=NoonRedis(settings.redis_url.get_secret_value()),
+        ai_events_log=JsonlLog("ai_events_log", settings.ai_events_log),
+        preview_log=JsonlLog("preview_log", settings.preview_log),
+    )
+    for source in (sources.postgres, sources.redis, sources.ai_events_log, sources.preview_log):
+        source.reachability = Reachability(source.name, clock=NOON.timestamp)
+    collectors = build_collectors(settings, lambda name: StateFile(state, name))
+    shown = Snapshot(collectors, sources, settings.refresh_seconds, clock=NOON.timestamp)
+    await sources.postgres.open()
+    try:
+        for seconds_ago in (45, 15):
+            beat(valkey, seconds_ago)
+            await shown.refresh_all()
+    finally:
+        await sources.postgres.close()
+        await sources.redis.close()
+        sources.ai_events_log.close()
+        sources.preview_log.close()
+    return render(shown.view())
+
+
+def settings_for(database: str, redis_url: str, folder: Path) -> Settings:
+    prices = folder / "prices.toml"
+    prices.write_text(PRICES)
+    ai_log, preview_log = write_logs(folder)
+    values: dict[str, Any] = {
+        "database_url": database,
+        "redis_url": redis_url,
+        "ai_events_log": ai_log,
+        "preview_log": preview_log,
+        "prices_file": prices,
+    }
+    return Settings(_env_file=None, **values)
+
+
+@pytest.fixture
+def exposed(
+    database: str,
+    connection: psycopg.Connection,
+    valkey: redis.Redis,
+    valkey_server: ValkeyServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Exposition:
+    """The exposition of the seeded sources; every refresh took the 64th part of a second."""
+    for name in [name for name in os.environ if name.startswith("HIVESYNC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(exposition, "VERSION", "1.2.3")
+    monkeypatch.setattr(exposition, "REVISION", "0123456789ab")
+    readings = count(0, 1 / 64)
+    monkeypatch.setattr("exporter.snapshot.time.perf_counter", lambda: next(readings))
+    seed_postgres(connection)
+    seed_valkey(valkey)
+    return asyncio.run(expose(settings_for(database, valkey_server.url, tmp_path), valkey, tmp_path))
+
+
+# The golden files --------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_exposition_is_what_the_golden_files_say(exposed: Exposition) -> None:
+    bodies = {TEXT: exposed.text, OPENMETRICS: exposed.openmetrics}
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.mkdir(exist_ok=True)
+        for file, body in bodies.items():
+            file.write_bytes(body.plain)
+    for file, body in bodies.items():
+        assert body.plain.decode().splitlines() == file.read_text().splitlines()
+        assert body.plain == file.read_bytes()
+        assert gzip.decompress(body.gzipped) == body.plain
+    assert {file.name for file in GOLDEN.iterdir()} == {file.name for file in bodies}
+
+
+def test_promtool_finds_nothing_to_say_against_it() -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=TEXT.read_bytes(), capture_output=True, timeout=60, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_both_formats_say_the_same() -> None:
+    text = parse(TEXT.read_text())
+    assert len(text) > 200
+    assert text == parse(OPENMETRICS.read_text(), openmetrics=True)
+
+
+def test_the_help_and_type_of_a_metric_stand_once_and_before_its_samples() -> None:
+    for file in (TEXT, OPENMETRICS):
+        comments = [line.split(" ", 3)[1:3] for line in file.read_text().splitlines() if line.startswith("# ")]
+        comments = [words for words in comments if words != ["EOF"]]
+        names = list(dict.fromkeys(name for _, name in comments))
+        assert len(names) == len(CONTRACT) + len(BEYOND)
+        assert comments == [[word, name] for name in names for word in ("HELP", "TYPE")]
+
+
+# The contract ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A metric as it is in the exposition."""
+
+    type: str
+    help: str
+    labels: Sequence[Mapping[str, str]]
+
+
+def shown(file: Path) -> dict[str, Shown]:
+    """Metrics by the name the contract has for them."""
+    parser: Any = parse_openmetrics if file == OPENMETRICS else parse_text
+    metrics = {}
+    for family in parser(file.read_text()):
+        name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+        own = {"histogram": {"le"}, "summary": {"quantile"}}.get(family.type, set())
+        labels = [{k: v for k, v in sample.labels.items() if k not in own} for sample in family.samples]
+        metrics[name] = Shown(family.type, family.documentation, labels)
+    return metrics
+
+
+@pytest.mark.parametrize("file", [TEXT, OPENMETRICS], ids=lambda file: file.suffix[1:])
+@pytest.mark.parametrize("name", CONTRACT)
+def test_a_metric_of_the_contract_is_there_with_its_type_and_labels(name: str, file: Path) -> None:
+    promised, metric = CONTRACT[name], shown(file)[name]
+    info_in_text = file == TEXT and promised.type == "info"
+    assert metric.type == ("gauge" if info_in_text else promised.type)
+    assert metric.labels
+    for labels in metric.labels:
+        assert labels.keys() == promised.labels.keys()
+    for label, allowed in promised.labels.items():
+        values = {labels[label] for labels in metric.labels}
+        assert all(values), "an empty label value is no label"
+        assert allowed is None or values == allowed
+    combinations = promised.combinations()
+    if combinations is not None:
+        assert {tuple(labels[label] for label in promised.labels) for labels in metric.labels} == combinations
+
+
+def test_every_state_of_a_gpu_worker_has_a_sample_and_exactly_one_is_1() -> None:
+    states = {
+        name: value for name, value in parse(TEXT.read_text()).items() if name.startswith("hivesync_gpu_worker_st")
+    }
+    assert len(states) == 6
+    assert sorted(name for name, value in states.items() if value) == [
+        'hivesync_gpu_worker_state{state="active",worker="gpu-1"}',
+        'hivesync_gpu_worker_state{state="offline",worker="gpu-2"}',
+    ]
+
+
+@pytest.mark.parametrize("file", [TEXT, OPENMETRICS], ids=lambda file: file.suffix[1:])
+def test_nothing_is_there_beyond_the_contract_but_what_is_listed(file: Path) -> None:
+    metrics = shown(file)
+    assert metrics.keys() - CONTRACT.keys() == BEYOND.keys()
+    for name, promised in BEYOND.items():
+        assert metrics[name].type == promised.type
+        assert all(labels.keys() == promised.labels.keys() for labels in metrics[name].labels)
+
+
+def test_what_collectors_may_show_in_any_state_is_in_the_contract(tmp_path: Path) -> None:
+    settings = settings_for("postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0", tmp_path)
+    specs = [spec for c in build_collectors(settings, lambda name: StateFile(tmp_path, name)) for spec in c.specs]
+    specs += [*snapshot.SPECS, BUILD_INFO]
+    promised = CONTRACT | BEYOND
+    assert {spec.name for spec in specs} == set(promised)
+    for spec in specs:
+        assert (spec.type, set(spec.labels)) == (promised[spec.name].type, set(promised[spec.name].labels)), spec.name
+
+
+def test_every_help_text_says_what_its_source_is_and_how_often_it_is_refreshed() -> None:
+    metrics = shown(TEXT)
+    for name in CONTRACT | BEYOND:
+        what, source, rest = metrics[name].help.partition("Source: ")
+        assert what.strip(), name
+        assert source, name
+        if name in ABOUT_ITSELF:
+            assert rest == "the exporter itself.", name
+        else:
+            where, refreshed, every = rest.partition("; refreshed every ")
+            slow = name in {"hivesync_users", "hivesync_projects", "hivesync_rollup_latest_day_timestamp_seconds"}
+            assert (bool(where), refreshed, every) == (True, "; refreshed every ", "60 s." if slow else "15 s."), name
+
+
+def test_what_is_an_estimate_is_labelled_one() -> None:
+    costs = [metric for name, metric in shown(TEXT).items() if name.endswith("_dollars")]
+    assert len(costs) == 2
+    assert all(metric.help.startswith("Estimate: ") for metric in costs)
+
+
+def test_no_value_is_anything_but_a_finite_number() -> None:
+    values = parse(TEXT.read_text()).values()
+    assert values
+    assert all(abs(value) < 1e12 for value in values)
+
+
+# Rendering -------------------------------------------------------------------------------------------------------
+
+
+def test_whatever_a_label_or_a_help_text_holds_both_formats_can_be_read() -> None:
+    nasty = 'a "quoted" \\ back\\nslash\nand a new line, {braces}="x" # HELP über 完'
+    spec = MetricSpec("hivesync_nasty", "gauge", f"Help with {nasty}.", nasty, ("label",))
+    view = View((CollectorView("c", (), (spec,), 15, True, None, None, (spec.sample(1, label=nasty),)),), ())
+    rendered = render(view)
+    for body, parser in ((rendered.text, parse_text), (rendered.openmetrics, parse_openmetrics)):
+        families: Mapping[str, Any] = {family.name: family for family in parser(body.plain.decode())}
+        (sample,) = families["hivesync_nasty"].samples
+        assert sample.labels == {"label": nasty}
+        assert families["hivesync_nasty"].documentation.startswith(f"Help with {nasty}.")
+
+
+def test_a_metric_without_samples_is_not_mentioned() -> None:
+    spec = MetricSpec("hivesync_silent", "gauge", "Says nothing.", "nowhere")
+    rendered = render(View((CollectorView("c", (), (spec,), 15, False, "refused", None, ()),), ()))
+    assert metrics_of(parse(rendered.text.plain.decode())) == {"hivesync_exporter_build_info"}
+    assert b"hivesync_silent" not in rendered.text.plain + rendered.openmetrics.plain
+
+
+def test_a_metric_that_two_collectors_feed_is_one_metric() -> None:
+    spec = MetricSpec("hivesync_shared", "gauge", "Shared.", "both", ("part",))
+    views = [
+        CollectorView(part, (), (spec,), 15, True, None, None, (spec.sample(index, part=part),))
+        for index, part in enumerate(("left", "right"))
+    ]
+    text = render(View(tuple(views), ())).text.plain.decode()
+    assert text.count("# TYPE hivesync_shared gauge") == 1
+    assert 'hivesync_shared{part="left"} 0.0\nhivesync_shared{part="right"} 1.0\n' in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("gauge", Summary(1, 1)), ("counter", Histogram((), 0)), ("summary", 1.0), ("histogram", 1.0)],
+)
+def test_a_value_of_the_wrong_kind_is_refused(kind: Any, value: Any) -> None:
+    spec = MetricSpec("hivesync_wrong_total", kind, "Wrong.", "nowhere")
+    view = View((CollectorView("c", (), (spec,), 15, True, None, None, (spec.sample(value),)),), ())
+    with pytest.raises(TypeError, match="hivesync_wrong_total takes a"):
+        render(view)
+
+
+def test_changes_that_come_together_are_rendered_once_and_later_ones_again() -> None:
+    views: list[int] = []
+    spec = MetricSpec("hivesync_views", "gauge", "How often somebody looked.", "the test")
+
+    def view() -> View:
+        views.append(len(views))
+        return View((CollectorView("c", (), (spec,), 15, True, None, None, (spec.sample(len(views)),)),), ())
+
+    def current(renderer: Renderer) -> float:
+        return parse(renderer.current.text.plain.decode())["hivesync_views"]
+
+    async def scenario() -> None:
+        renderer = Renderer(view)
+        assert current(renderer) == 1, "there is something to be served from the start"
+        running = asyncio.create_task(renderer.run())
+        for expected in (2, 3):
+            for _ in range(5):
+                renderer.changed()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert current(renderer) == expected
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(scenario())

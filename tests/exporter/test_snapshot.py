@@ -1,0 +1,404 @@
+"""Who keeps time and isolates failures, with collectors made up for the purpose: what one does must not touch another.
+
+Time is virtual wherever it matters: the event loop's clock jumps to whatever is due next, so that hours take no time
+and every time is exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, count, repeat
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.collector import Collector, Sources
+from exporter.errors import CollectionFailed, SourceUnavailable
+from exporter.snapshot import (
+    COLLECTOR_UP,
+    DEADLINE_SECONDS,
+    REFRESH_DURATION,
+    REFRESH_FAILURES,
+    SOURCE_LAST_SUCCESS,
+    SOURCE_UP,
+    STAGGER_SECONDS,
+    Snapshot,
+)
+from exporter.sources import Reachability
+from exporter.sources.jsonl import JsonlLog
+from exporter.sources.postgres import Postgres
+from exporter.sources.redis import Redis
+from exporter.spec import Histogram, MetricSpec, Sample
+
+GAUGE = MetricSpec("hivesync_test_value", "gauge", "A value.", "the test", ("collector",))
+COUNTER = MetricSpec("hivesync_test_total", "counter", "A count.", "the test", ("collector",))
+REFRESH_SECONDS = 15.0
+SECRET = "ada@example.org asked for: def secret(): pass"
+
+T = TypeVar("T")
+Step = Callable[["Fake"], Awaitable[None]]
+
+
+class VirtualTime(asyncio.SelectorEventLoop):
+    """An event loop that does not wait: when there is nothing to do, its clock jumps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._virtual = 0.0
+        self._poll = self._selector.select  # type: ignore[attr-defined]
+        self._selector.select = self._jump  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self._virtual
+
+    def _jump(self, timeout: float | None) -> Any:
+        assert timeout is not None, "nothing would ever happen again"
+        ready = self._poll(0)
+        if not ready:
+            self._virtual += timeout
+        return ready
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=VirtualTime) as runner:
+        return runner.run(work)
+
+
+class Fake:
+    """Does one step a refresh, the last one again and again; notes when each began, and how many went on at once."""
+
+    specs = (GAUGE, COUNTER)
+
+    def __init__(self, name: str, *steps: Step, periods: int = 1, sources: tuple[str, ...] = ("postgres",)) -> None:
+        self.name = name
+        self.periods = periods
+        self.sources = sources
+        self.starts: list[float] = []
+        self.running = self.most_running = 0
+        self._steps: Iterator[Step] = chain(steps, repeat(steps[-1] if steps else works))
+
+    @property
+    def refreshes(self) -> int:
+        return len(self.starts)
+
+    async def refresh(self, sources: Sources) -> Sequence[Sample]:
+        self.starts.append(round(asyncio.get_running_loop().time(), 6))
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await asyncio.sleep(0)
+            self.asked = sources
+            await next(self._steps)(self)
+        finally:
+            self.running -= 1
+        return [GAUGE.sample(self.refreshes, collector=self.name)]
+
+    def counters(self) -> Sequence[Sample]:
+        return [COUNTER.sample(self.refreshes, collector=self.name)]
+
+
+async def works(fake: Fake) -> None:
+    del fake
+
+
+async def hangs(fake: Fake) -> None:
+    del fake
+    await asyncio.Event().wait()
+
+
+def takes(seconds: float) -> Step:
+    async def step(fake: Fake) -> None:
+        del fake
+        await asyncio.sleep(seconds)
+
+    return step
+
+
+def fails(error: Exception) -> Step:
+    async def step(fake: Fake) -> None:
+        del fake
+        raise error
+
+    return step
+
+
+async def finds_postgres_down(fake: Fake) -> None:
+    fake.asked.postgres.reachability.failed("refused")
+    raise SourceUnavailable("postgres", "refused")
+
+
+async def finds_postgres_up(fake: Fake) -> None:
+    fake.asked.postgres.reachability.worked()
+
+
+def build(*fakes: Collector, **options: Any) -> Snapshot:
+    """A snapshot of these collectors; its sources are only there to say whether they are up."""
+    sources = Sources(
+        postgres=Postgres("postgresql://nobody@127.0.0.1:1/none"),
+        redis=Redis("redis://127.0.0.1:1/0"),
+        ai_events_log=JsonlLog("ai_events_log", Path("/nonexistent")),
+        preview_log=JsonlLog("preview_log", Path("/nonexistent")),
+    )
+    return Snapshot(fakes, sources, REFRESH_SECONDS, **options)
+
+
+def values(snapshot: Snapshot, spec: MetricSpec) -> dict[str, Any]:
+    """The values of one metric by its only label."""
+    view = snapshot.view()
+    samples = [*view.own, *(sample for collector in view.collectors for sample in collector.samples)]
+    return {sample.labels[0]: sample.value for sample in samples if sample.spec == spec}
+
+
+def refresh(snapshot: Snapshot, times: int = 1) -> None:
+    async def passes() -> None:
+        for _ in range(times):
+            await snapshot.refresh_all()
+
+    run(passes())
+
+
+def keep_time(snapshot: Snapshot, seconds: float, *others: Callable[[], Awaitable[None]]) -> None:
+    """Let the snapshot keep time for that long, while `others` do what they do again and again."""
+
+    async def over_and_over(work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await work()
+            await asyncio.sleep(0.001)
+
+    async def main() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+                group.create_task(snapshot.run())
+                for work in others:
+                    group.create_task(over_and_over(work))
+
+    run(main())
+
+
+def degraded_and_recovered(logged: Sequence[Any]) -> list[tuple[str, str]]:
+    """(what, who) of the events about failures, in order; who is the collector or, without one, the source."""
+    return [
+        (event["event"].removeprefix("system.analytics."), event.get("collector", event["source"]))
+        for event in logged
+        if event["event"].startswith("system.analytics.")
+    ]
+
+
+# Isolation -------------------------------------------------------------------------------------------------------
+
+
+def test_a_collector_that_raises_does_not_disturb_the_others() -> None:
+    snapshot = build(Fake("before"), Fake("broken", fails(RuntimeError("no"))), Fake("after"))
+    refresh(snapshot, times=3)
+    assert values(snapshot, GAUGE) == {"before": 3, "after": 3}
+    assert values(snapshot, COLLECTOR_UP) == {"before": 1, "broken": 0, "after": 1}
+    assert values(snapshot, REFRESH_FAILURES) == {"before": 0, "broken": 3, "after": 0}
+
+
+def test_what_fails_loses_its_gauges_and_keeps_its_counters() -> None:
+    snapshot = build(Fake("fickle", works, fails(CollectionFailed("postgres", "undefined_table")), works))
+    for gauges, counters in (({"fickle": 1}, 1), ({}, 2), ({"fickle": 3}, 3)):
+        refresh(snapshot)
+        assert values(snapshot, GAUGE) == gauges
+        assert values(snapshot, COUNTER) == {"fickle": counters}
+
+
+def test_every_refresh_is_timed_the_failed_ones_too() -> None:
+    snapshot = build(Fake("good"), Fake("bad", fails(ValueError("no"))))
+    refresh(snapshot, times=4)
+    durations = values(snapshot, REFRESH_DURATION)
+    assert set(durations) == {"good", "bad"}
+    for histogram in durations.values():
+        assert isinstance(histogram, Histogram)
+        assert histogram.buckets[-1] == ("+Inf", 4)
+        assert [number for _, number in histogram.buckets] == sorted(number for _, number in histogram.buckets)
+        assert histogram.total > 0
+
+
+def test_a_duration_is_counted_in_every_bucket_it_is_not_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.25 s is a bound: a bucket's upper bound is part of it."""
+    readings = count(0, 0.25)
+    monkeypatch.setattr("exporter.snapshot.time.perf_counter", lambda: next(readings))
+    snapshot = build(Fake("quarter"))
+    refresh(snapshot, times=2)
+    histogram = values(snapshot, REFRESH_DURATION)["quarter"]
+    assert {bound for bound, number in histogram.buckets if number == 0} == {"0.005", "0.01", "0.025", "0.05", "0.1"}
+    assert {number for bound, number in histogram.buckets if bound in {"0.25", "60.0", "+Inf"}} == {2}
+    assert histogram.total == 0.5
+
+
+def test_nothing_is_said_of_a_collector_or_source_before_it_was_tried() -> None:
+    snapshot = build(Fake("slow"))
+    assert not snapshot.view().ready
+    assert values(snapshot, COLLECTOR_UP) == values(snapshot, SOURCE_UP) == values(snapshot, SOURCE_LAST_SUCCESS) == {}
+
+
+def test_it_is_ready_once_every_collector_has_tried_whatever_came_of_it() -> None:
+    snapshot = build(Fake("good"), Fake("bad", fails(ValueError("no")), sources=("redis",)))
+    run(snapshot.refresh_all("postgres"))
+    assert not snapshot.view().ready
+    refresh(snapshot)
+    assert snapshot.view().ready
+
+
+def test_a_source_says_when_it_was_last_reached_also_while_it_is_down() -> None:
+    other = build()
+    other.sources.postgres.reachability = Reachability("postgres", clock=lambda: 1_000.0)
+    asks = Fake("asks", finds_postgres_up, finds_postgres_down)
+    snapshot = Snapshot([asks], other.sources, REFRESH_SECONDS, clock=lambda: 2_000.0)
+    for up in (1, 0):
+        refresh(snapshot)
+        assert values(snapshot, SOURCE_UP) == {"postgres": up}
+        assert values(snapshot, SOURCE_LAST_SUCCESS) == {"postgres": 1_000.0}
+        assert snapshot.view().collectors[0].last_success == 2_000.0
+
+
+def test_a_collector_that_hangs_is_cancelled_at_the_deadline_and_the_others_go_on() -> None:
+    hanging, other = Fake("hangs", hangs), Fake("other")
+    snapshot = build(hanging, other)
+    with capture_logs() as logged:
+        keep_time(snapshot, DEADLINE_SECONDS - 1)
+        assert values(snapshot, COLLECTOR_UP) == {"other": 1}
+        before = other.refreshes
+        keep_time(snapshot, 2 * DEADLINE_SECONDS + 2 * REFRESH_SECONDS)
+    assert values(snapshot, COLLECTOR_UP) == {"hangs": 0, "other": 1}
+    assert values(snapshot, REFRESH_FAILURES) == {"hangs": 2, "other": 0}
+    assert other.refreshes - before == 2 * DEADLINE_SECONDS // REFRESH_SECONDS + 2
+    assert [(event["collector"], event["kind"]) for event in logged] == [("hangs", "TimeoutError")]
+
+
+def test_whoever_looks_is_told_of_every_refresh_once_it_can_be_seen() -> None:
+    seen: list[dict[str, Any]] = []
+    snapshot: Snapshot = build(Fake("one"), Fake("two"), changed=lambda: seen.append(values(snapshot, GAUGE)))
+    refresh(snapshot, times=2)
+    assert seen == [{"one": 1}, {"one": 1, "two": 1}, {"one": 2, "two": 1}, {"one": 2, "two": 2}]
+
+
+# The log ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_change_of_a_collector_is_logged_exactly_once() -> None:
+    missing = fails(CollectionFailed("postgres", "undefined_table", 'relation "projects" does not exist'))
+    snapshot = build(Fake("users", works, missing, missing, missing, works, works, missing, works))
+    with capture_logs() as logged:
+        refresh(snapshot, times=8)
+    assert degraded_and_recovered(logged) == [("degraded", "users"), ("recovered", "users")] * 2
+    assert logged[0] == {
+        "event": "system.analytics.degraded",
+        "log_level": "warning",
+        "collector": "users",
+        "source": "postgres",
+        "kind": "undefined_table",
+        "detail": 'relation "projects" does not exist',
+    }
+    assert logged[1]["source"] == "postgres"
+
+
+def test_another_kind_of_failure_is_another_line() -> None:
+    first, second = (fails(CollectionFailed("postgres", kind)) for kind in ("undefined_table", "statement_timeout"))
+    with capture_logs() as logged:
+        refresh(build(Fake("users", first, first, second, second)), times=4)
+    assert [event["kind"] for event in logged] == ["undefined_table", "statement_timeout"]
+
+
+def test_a_source_that_is_down_is_logged_once_and_not_once_a_collector() -> None:
+    steps = (finds_postgres_up, finds_postgres_down, finds_postgres_down, finds_postgres_up, finds_postgres_up)
+    snapshot = build(*(Fake(name, *steps) for name in ("users", "ai", "latency")))
+    with capture_logs() as logged:
+        refresh(snapshot, times=5)
+    assert degraded_and_recovered(logged) == [("degraded", "postgres"), ("recovered", "postgres")]
+    assert logged[0]["kind"] == "refused"
+    assert values(snapshot, REFRESH_FAILURES) == {"users": 2, "ai": 2, "latency": 2}
+
+
+def test_a_source_that_was_never_there_is_logged_once_too() -> None:
+    snapshot = build(*(Fake(name, finds_postgres_down) for name in ("users", "ai")))
+    with capture_logs() as logged:
+        refresh(snapshot, times=3)
+    assert degraded_and_recovered(logged) == [("degraded", "postgres")]
+
+
+def test_an_outage_in_between_does_not_hide_that_a_collector_recovered() -> None:
+    missing = fails(CollectionFailed("postgres", "undefined_table"))
+    snapshot = build(Fake("users", finds_postgres_up, missing, finds_postgres_down, finds_postgres_up))
+    with capture_logs() as logged:
+        refresh(snapshot, times=4)
+    changes = degraded_and_recovered(logged)
+    assert changes[:2] == [("degraded", "users"), ("degraded", "postgres")]
+    assert set(changes[2:]) == {("recovered", "users"), ("recovered", "postgres")}
+    assert len(changes) == 4
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError(SECRET), KeyError(SECRET), UnicodeDecodeError("utf-8", b"x", 0, 1, SECRET)]
+)
+def test_the_message_of_an_unexpected_exception_never_reaches_the_log(error: Exception) -> None:
+    snapshot = build(Fake("users", fails(error)))
+    with capture_logs() as logged:
+        refresh(snapshot)
+    (event,) = logged
+    assert (event["kind"], event["log_level"]) == (type(error).__name__, "warning")
+    assert Path(__file__).name in event["where"]
+    assert not [word for word in ("ada", "example.org", "secret") if word in f"{event}{snapshot.view()}"]
+
+
+# Clocks ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_collector_keeps_its_own_clock_and_they_start_one_after_the_other() -> None:
+    fast, slow = Fake("fast", takes(3)), Fake("slow", takes(7), periods=4)
+    keep_time(build(fast, slow), 130)
+    assert fast.starts == [0, 15, 30, 45, 60, 75, 90, 105, 120]
+    assert slow.starts == [STAGGER_SECONDS, STAGGER_SECONDS + 60, STAGGER_SECONDS + 120]
+
+
+def test_a_slow_collector_that_failed_is_retried_after_one_period_and_then_keeps_its_clock() -> None:
+    no = fails(ValueError("no"))
+    slow = Fake("slow", no, no, works, works, no, works, periods=4)
+    keep_time(build(slow), 220)
+    assert slow.starts == [0, 15, 30, 90, 150, 165]
+
+
+def test_a_collector_that_took_too_long_misses_turns_and_does_not_make_up_for_them() -> None:
+    fake = Fake("stalls", works, takes(40), works)
+    keep_time(build(fake), 100)
+    assert fake.starts == [0, 15, 60, 75, 90]
+
+
+def test_one_that_takes_longer_than_its_interval_every_time_still_goes_on() -> None:
+    fake = Fake("always late", takes(20))
+    keep_time(build(fake), 100)
+    assert fake.starts == [0, 30, 60, 90]
+
+
+def test_refreshes_never_overlap_and_at_rest_means_at_rest() -> None:
+    fakes = [Fake("one", takes(2)), Fake("two", takes(3)), Fake("other", takes(1), sources=("redis",))]
+    snapshot = build(*fakes)
+    others_meanwhile: list[int] = []
+
+    async def rest() -> None:
+        async with snapshot.at_rest("postgres") as collectors:
+            assert [collector.name for collector in collectors] == ["one", "two"]
+            before = [fake.refreshes for fake in fakes]
+            for _ in range(20):
+                assert [fake.running for fake in fakes[:2]] == [0, 0]
+                await asyncio.sleep(1)
+            assert [fake.refreshes for fake in fakes[:2]] == before[:2]
+            others_meanwhile.append(fakes[2].refreshes - before[2])
+
+    keep_time(snapshot, 1_000, snapshot.refresh_all, snapshot.refresh_all, rest)
+    assert [fake.most_running for fake in fakes] == [1, 1, 1]
+    assert min(fake.refreshes for fake in fakes) > 20
+    assert len(others_meanwhile) > 20
+    assert min(others_meanwhile) > 0, "a collector of another source had to wait"
+
+
+def test_a_refresh_of_one_source_leaves_the_collectors_of_others_alone() -> None:
+    both, redis = Fake("both", sources=("postgres", "redis")), Fake("redis", sources=("redis",))
+    snapshot = build(both, redis)
+    run(snapshot.refresh_all("postgres"))
+    assert (both.refreshes, redis.refreshes) == (1, 0)
