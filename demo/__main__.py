@@ -19,8 +19,9 @@ from types import FrameType
 
 from demo.child import ChildError
 from demo.console import Console
-from demo.exporting import environment_file
+from demo.exporting import Exporter, environment_file
 from demo.overview import aligned, status
+from demo.servers import PostgresServer
 from demo.stage import Stage
 from demo.temporary import temporary_directory
 
@@ -103,16 +104,14 @@ def _stop_on_signals(stage: Stage) -> None:
 
 
 def _overview(stage: Stage) -> str:
-    """What runs where."""
-    rows = {server.name: f"{server.url}  (process {server.pid})" for server in stage.servers}
-    rows["Database"] = stage.database
-    rows["Metrics"] = f"{stage.exporter.url}/metrics"
-    rows["Logs"] = str(stage.logs)
-    rows["Exporter's log"] = str(stage.exporter.log)
+    """What runs where, and what to do with it."""
+    urls = {PostgresServer.name: stage.database, Exporter.name: f"{stage.exporter.url}/metrics"}
+    rows = {child.name: f"{urls.get(child.name, child.url)}  (process {child.pid})" for child in stage.children()}
+    rows["logs"] = f"{stage.logs}, and the exporter's own: {stage.exporter.log}"
     verify = f"{_from_here(sys.executable)} -m exporter --env-file {environment_file(stage.directory)} verify"
     return (
         f"\n{aligned(rows)}\n\n"
-        f"Every number against plain SQL:  {verify}\n"
+        f"Every number against plain SQL: {verify}\n"
         "A server that you end (kill -9 PROCESS) comes back after a while. Ctrl-C stops everything.\n"
     )
 

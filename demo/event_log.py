@@ -22,10 +22,9 @@ UNKNOWN = 0.004
 class EventLog:
     """One log file; `PATH.1` is the one before, `PATH.2.gz` the one before that."""
 
-    def __init__(self, path: Path, rng: Random, lines_a_file: int = LINES_A_FILE) -> None:
+    def __init__(self, path: Path, rng: Random) -> None:
         self.path = path
         self._rng = rng
-        self._lines_a_file = lines_a_file
         self._open()
 
     def write(self, event: str, **fields: object) -> None:
@@ -47,7 +46,7 @@ class EventLog:
         return orjson.dumps({"ts": now, "event": event, **fields})
 
     def _append(self, line: bytes) -> None:
-        if self._lines >= self._lines_a_file:
+        if self._lines >= LINES_A_FILE:
             self._rotate()
         self._file.write(line + b"\n")
         self._file.flush()

@@ -67,7 +67,7 @@ def environment_file(directory: Path) -> Path:
 class Exporter(Child):
     """The exporter; its log is exporter.log in the directory."""
 
-    name = "exporter"
+    name = "Exporter"
 
     def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
         super().__init__(directory)

@@ -130,17 +130,17 @@ class Jobs:
             self._log_end(job, latency_ms, tokens)
 
     def recover(self, running: Iterable[UUID]) -> None:
-        """Fill empty queues from the database, for Redis forgets: what waits there is in a queue or lost to it.
+        """Queue again what Redis has forgotten: what waits according to the database, which keeps everything.
 
         What is under way there but not among the `running` has lost its worker, and waits again.
         """
         for queue, table in TABLES.items():
-            if self._depth(queue) > 0:
-                continue
             self._backend.execute(TAKE_BACK.format(table=table), [list(running)])
-            waiting = [job_id for (job_id,) in self._backend.execute(WAITING.format(table=table))]
-            if waiting:
-                self._backend.redis.rpush(KEYS[queue][-1], *waiting)
+            known = {entry for key in KEYS[queue] for entry in self._backend.redis.lrange(key, 0, -1)}
+            rows = self._backend.execute(WAITING.format(table=table))
+            forgotten = [job_id for (job_id,) in rows if job_id not in known]
+            if forgotten:
+                self._backend.redis.rpush(KEYS[queue][-1], *forgotten)
 
     def _depth(self, queue: Queue) -> int:
         return sum(int(self._backend.redis.llen(key)) for key in KEYS[queue])

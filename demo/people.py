@@ -21,7 +21,7 @@ Kind = Literal["app", "live_view"]
 BEAT_SECONDS = 10.0
 WEBSOCKET_EXPIRES_SECONDS = 45
 HAS_WEBSOCKET = 0.85  # of the sessions; the others are behind proxies that allow none
-TELLS_SESSION = 0.9  # of the WebSockets; the others are of an older app
+TELLS_SESSION = 0.95  # of the WebSockets; the others are of an older app
 
 USERS = """
     SELECT users.id, count(sessions.id) + 1 FROM users LEFT JOIN sessions ON sessions.user_id = users.id
@@ -60,6 +60,7 @@ class Visit:
     who: Requester
     leaves_at: float
     websocket: str | None
+    tells_session: bool
     connected_at: float
 
 
@@ -86,7 +87,6 @@ class People:
         """Take up the sessions that are open in the database."""
         for session, user, kind, device in self._backend.execute(OPEN_SESSIONS):
             self._stay(session, kind, device, self._requester(user), now)
-        self.beat()
 
     def arrive(self, kind: Kind, now: float) -> None:
         """Somebody logs in, or joins a Live View."""
@@ -146,7 +146,8 @@ class People:
     def _stay(self, session: UUID, kind: Kind, device: str | None, who: Requester, now: float) -> Visit:
         minutes = self._rng.expovariate(1 / world.SESSION_MINUTES[kind])
         websocket = f"ws_sessions:{self._rng.getrandbits(96):024x}" if self._rng.random() < HAS_WEBSOCKET else None
-        visit = Visit(session, kind, device, who, now + minutes * 60, websocket, time.time())
+        tells_session = self._rng.random() < TELLS_SESSION
+        visit = Visit(session, kind, device, who, now + minutes * 60, websocket, tells_session, time.time())
         self._visits.append(visit)
         return visit
 
@@ -162,7 +163,7 @@ class People:
     def _websocket_fields(self, visit: Visit) -> RedisFields:
         fields = {
             "user_id": visit.who.user_id,
-            "session_id": visit.session_id,
+            "session_id": visit.session_id if visit.tells_session else None,
             "device_type": visit.device,
             "connected_at": int(visit.connected_at),
             "last_seen_at": int(time.time()),

@@ -53,7 +53,7 @@ class Stage:
             self.traffic = Traffic(self.database, valkey.url, self.logs, seed=seed, speed=speed, note=self._console.say)
             self._running.callback(self.traffic.stop)
             self.traffic.start()
-        with step("Exporter", "python -m exporter, and its first pass over the history"):
+        with step(Exporter.name, "python -m exporter, and its first pass over the history"):
             self.exporter = Exporter(
                 self.directory,
                 exporter_variables(
@@ -82,7 +82,7 @@ class Stage:
     def watch(self) -> None:
         """To be called now and then: brings servers back. Raises ChildError when there is nothing left to see."""
         if not self.exporter.is_alive:
-            raise self.exporter.failure("the exporter ended")
+            raise self.exporter.failure("The exporter ended")
         if not self.traffic.is_alive:
             raise ChildError("the traffic ended; what happened to it stands above")
         for server in self.servers:

@@ -38,6 +38,9 @@ from exporter.version import REVISION, VERSION
 STATUS_DIFFERS = 1
 STATUS_SETTINGS = 2
 
+STOP_SECONDS = 2
+"""How long a client may keep us that does not read what it asked for, once we are told to stop."""
+
 _log = structlog.get_logger()
 
 
@@ -89,7 +92,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             server = _Server(
-                uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off")
+                uvicorn.Config(
+                    app,
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    lifespan="off",
+                    timeout_graceful_shutdown=STOP_SECONDS,
+                )
             )
             tasks = [
                 asyncio.create_task(work)
@@ -138,6 +148,8 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
         async with _sources(settings) as sources:
             collectors = build_collectors(settings, lambda name: StateFile(Path(scratch), name))
             snapshot = Snapshot(collectors, sources, settings.refresh_seconds)
+            async with sources.postgres.transaction():
+                pass  # when it is down, that is said once and at once
             await snapshot.refresh_all(Postgres.name)
             async with snapshot.at_rest(Postgres.name) as asking:
                 return await verify.compare(asking, sources, settings.prices())
@@ -166,7 +178,8 @@ def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         listener = socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
-        raise SettingsError(f"{variable}: cannot listen on {address.host}:{address.port}: {error.strerror}") from None
+        reason = (error.strerror or str(error)).partition(" (while")[0]  # what Python adds is the address once more
+        raise SettingsError(f"{variable}: cannot listen on {address.host}:{address.port}: {reason}") from None
     with listener:
         yield listener
 

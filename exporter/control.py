@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,7 +34,7 @@ async def serve(state_dir: Path, verify: Verify) -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del reader
-        with suppress(ConnectionError):
+        with closing(writer), suppress(ConnectionError):
             try:
                 async with one_at_a_time:
                     comparisons = await verify()
@@ -43,12 +43,10 @@ async def serve(state_dir: Path, verify: Verify) -> None:
             else:
                 writer.write(orjson.dumps({"comparisons": [asdict(comparison) for comparison in comparisons]}))
             await writer.drain()
-            writer.close()
-            await writer.wait_closed()
 
-    path.unlink(missing_ok=True)
     mask = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(answer, path)
     except OSError as error:
         _log.warning(

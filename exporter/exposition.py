@@ -57,7 +57,10 @@ class Exposition:
 @lru_cache(maxsize=256)
 def wants_openmetrics(accept: str) -> bool:
     """Whether an Accept header prefers OpenMetrics, as prometheus_client reads it."""
-    return choose_encoder(accept)[1].startswith("application/openmetrics-text")
+    try:
+        return choose_encoder(accept)[1].startswith("application/openmetrics-text")
+    except TypeError:  # what it raises on a version that is no number
+        return False
 
 
 def render(view: View) -> Exposition:

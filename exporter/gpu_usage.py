@@ -77,7 +77,7 @@ class GpuUsage:
             total={(str(kind), str(lifecycle)): float(seconds) for kind, lifecycle, seconds in state["total"]},
             month=str(state["month"]),
             in_month={(str(kind), str(lifecycle)): float(seconds) for kind, lifecycle, seconds in state["in_month"]},
-            last_beats={str(worker): float(at) for worker, at in state["last_beats"].items()},
+            last_beats={str(worker): float(at) for worker, at in dict(state["last_beats"]).items()},
         )
 
 

@@ -15,7 +15,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from exporter.labels import OTHER
 
 Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -40,6 +42,13 @@ class Prices(BaseModel):
     models: dict[str, ModelPrice] = Field(default_factory=dict)
     instances: dict[str, dict[str, Dollars]] = Field(default_factory=dict)
 
+    @field_validator("models")
+    @classmethod
+    def _leave_other_alone(cls, models: dict[str, ModelPrice]) -> dict[str, ModelPrice]:
+        if OTHER in models:
+            raise ValueError(f"'{OTHER}' is what models without a price count as: it can have none")
+        return models
+
     def of_tokens(self, model: str, prompt: int, completion: int) -> float:
         """Dollars for this many tokens of a model; 0 when the model has no price."""
         price = self.models.get(model)
@@ -63,5 +72,7 @@ def read_prices(path: Path) -> Prices:
     try:
         return Prices.model_validate(content)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
+        problems = (
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ').lower()}" for e in error.errors()
+        )
         raise ValueError(f"{path}: {'; '.join(problems)}") from error

@@ -7,6 +7,7 @@ secrets are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -129,6 +130,13 @@ class Settings(BaseSettings):
         15, ge=0.2, le=600, description="Seconds between two refreshes of the fast collectors."
     )
 
+    @field_validator(*SECRETS, mode="before")
+    @classmethod
+    def _could_be_read(cls, value: object) -> object:
+        if isinstance(value, ValueError):
+            raise value
+        return value
+
     @field_validator("database_url", "rollup_database_url")
     @classmethod
     def _is_a_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -183,7 +191,7 @@ class Settings(BaseSettings):
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
-    """Secrets given as `HIVESYNC_<NAME>_FILE`."""
+    """Secrets given as `HIVESYNC_<NAME>_FILE`; in place of one that cannot be had, the ValueError that says why."""
 
     def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
         super().__init__(settings_cls)
@@ -199,17 +207,25 @@ class _SecretFiles(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for name in SECRETS:
-            path = self._variables.get(f"{PREFIX}{name}_file".lower())
-            if not path:
-                continue
-            if self._variables.get(f"{PREFIX}{name}".lower()):
-                raise SettingsError(f"{PREFIX}{name.upper()}: set it or {PREFIX}{name.upper()}_FILE, not both")
-            try:
-                values[name] = Path(path).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-                raise SettingsError(f"{PREFIX}{name.upper()}_FILE: cannot read {path}: {reason}") from None
+            variable = PREFIX + name.upper()
+            path = self._variables.get(f"{variable}_FILE".lower())
+            if path and self._variables.get(variable.lower()):
+                values[name] = ValueError(f"set it or {variable}_FILE, not both")
+            elif path:
+                values[name] = _read_secret(path, f"{variable}_FILE")
         return values
+
+
+def _read_secret(path: str, variable: str) -> str | ValueError:
+    try:
+        secret = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        return ValueError(f"cannot read {path} ({variable}): {_reason(error)}")
+    return secret or ValueError(f"{path} ({variable}) is empty")
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str | None:
+    return error.strerror if isinstance(error, OSError) else "not UTF-8"
 
 
 def read_settings(env_file: Path | None = None) -> Settings:
@@ -223,6 +239,9 @@ def read_settings(env_file: Path | None = None) -> Settings:
         return Settings(_env_file=env_file or Path(".env"))  # type: ignore[call-arg]  # pydantic-settings' own keyword
     except ValidationError as error:
         raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
+    except (OSError, UnicodeDecodeError) as error:
+        name = f"--env-file: {env_file}" if env_file else ".env"
+        raise SettingsError(f"{name}: cannot be read: {_reason(error)}") from None
 
 
 def _problem(problem: Mapping[str, Any]) -> str:
@@ -233,7 +252,7 @@ def _problem(problem: Mapping[str, Any]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if name in SECRETS or isinstance(problem["input"], Mapping):
         return f"{variable}: {message}"
-    return f"{variable}: {message} (it is {str(problem['input'])!r})"
+    return f"{variable}: {message} (it is {_without_user(problem['input'])!r})"
 
 
 def shown(name: str, value: object) -> str:
@@ -246,7 +265,12 @@ def shown(name: str, value: object) -> str:
         return f"[{value.host}]:{value.port}" if ":" in value.host else f"{value.host}:{value.port}"
     if isinstance(value, tuple):
         return ",".join(value)
-    return str(value)
+    return _without_user(value)
+
+
+def _without_user(value: object) -> str:
+    """The user and password of a URL that is no secret otherwise are one."""
+    return re.sub(r"(?<=://).*@", "********@", str(value))
 
 
 def _without_password(name: str, secret: str) -> str:

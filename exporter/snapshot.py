@@ -148,9 +148,10 @@ class Snapshot:
         return View(tuple(entry.view() for entry in self._entries), tuple(self._own()))
 
     async def _keep(self, entry: _Entry, delay: float) -> None:
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         due = loop.time() + delay
-        while True:
+        # A driver can swallow a cancellation: asyncio.wait_for does, up to Python 3.11, if its answer comes just then.
+        while task is None or not task.cancelling():
             await asyncio.sleep(due - loop.time())
             await self._refresh(entry)
             # A slow collector that failed need not wait its whole turn to try again.

@@ -12,17 +12,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import orjson
+import psycopg
+import redis
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from demo.exporting import Exporter, exporter_variables
+from tests.rows import insert, users
 
 WITHIN_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -31,6 +35,56 @@ OPENMETRICS = "application/openmetrics-text"
 
 Samples = Mapping[str, float]
 """Values by `name{label="value",...}`, labels in alphabetical order; `name` alone where there are none."""
+
+FED_BY: Mapping[str, frozenset[str]] = {
+    "postgres": frozenset(
+        {
+            "hivesync_users",
+            "hivesync_projects",
+            "hivesync_active_users",
+            "hivesync_ai_requests_in_window",
+            "hivesync_preview_requests_in_window",
+            "hivesync_ai_requests_per_user",
+            "hivesync_ai_errors_in_window",
+            "hivesync_job_latency_average_seconds",
+            "hivesync_ai_tokens_month_to_date",
+            "hivesync_rollup_latest_day_timestamp_seconds",
+            'hivesync_ai_cost_month_to_date_dollars{component="tokens"}',
+            'hivesync_ai_cost_month_projected_dollars{component="tokens"}',
+            'hivesync_skipped_values{collector="latency",reason="negative_latency"}',
+        }
+    ),
+    "redis": frozenset(
+        {
+            "hivesync_queue_depth",
+            "hivesync_worker_healthy",
+            "hivesync_worker_last_heartbeat_timestamp_seconds",
+            "hivesync_gpu_worker_state",
+            "hivesync_gpu_worker_info",
+            'hivesync_ai_cost_month_to_date_dollars{component="gpu"}',
+            'hivesync_ai_cost_month_projected_dollars{component="gpu"}',
+            'hivesync_skipped_values{collector="workers",reason="malformed"}',
+        }
+    ),
+    "both": frozenset({"hivesync_online_users", "hivesync_online_devices", "hivesync_live_view_sessions"}),
+    "ai_events_log": frozenset({'hivesync_log_unread_bytes{log="ai-events"}'}),
+    "preview_log": frozenset({'hivesync_log_unread_bytes{log="preview"}'}),
+}
+"""The gauges that each source feeds, and those that need PostgreSQL and Redis both."""
+
+COUNTERS = frozenset(
+    {
+        "hivesync_queue_processing_seconds_sum",
+        "hivesync_queue_processing_seconds_count",
+        "hivesync_gpu_instance_seconds_total",
+        "hivesync_ai_log_events_total",
+        "hivesync_ai_log_errors_total",
+        "hivesync_preview_log_events_total",
+        "hivesync_preview_log_failures_total",
+        "hivesync_log_lines_total",
+    }
+)
+"""What has been counted: shown for good, once it has begun."""
 
 T = TypeVar("T")
 
@@ -61,6 +115,48 @@ def parse(text: str, *, openmetrics: bool = False) -> dict[str, float]:
 def metrics_of(samples: Iterable[str]) -> set[str]:
     """The names without the labels."""
     return {name.partition("{")[0] for name in samples}
+
+
+def some_of(samples: Samples, names: Collection[str]) -> dict[str, float]:
+    """The samples that have one of these names, with or without their labels."""
+    return {name: value for name, value in samples.items() if name in names or name.partition("{")[0] in names}
+
+
+def all_there(samples: Samples, names: Collection[str]) -> bool:
+    """Whether there is at least one sample for each of these names."""
+    return not set(names) - samples.keys() - metrics_of(samples)
+
+
+def is_up(samples: Samples, source: str) -> bool | None:
+    """What `hivesync_source_up` says of a source; None while it says nothing."""
+    value = samples.get(f'hivesync_source_up{{source="{source}"}}')
+    return None if value is None else bool(value)
+
+
+def seed_database(connection: psycopg.Connection) -> None:
+    """Rows of just now, so that every metric that PostgreSQL feeds has a sample."""
+    now = datetime.now(UTC)
+    (who,) = users(connection, 1)
+    insert(connection, "projects", owner_id=who, name="compiler")
+    insert(connection, "sessions", user_id=who, device_type="ipad")
+    done = {"created_at": now - timedelta(seconds=5), "completed_at": now}
+    insert(connection, "ai_usage_events", user_id=who, status="succeeded", model="gpt-4.1", prompt_tokens=10, **done)
+    insert(connection, "preview_jobs", user_id=who, status="succeeded", **done)
+    connection.execute("INSERT INTO usage_analytics_daily VALUES ('2026-01-01', 1, 1, 1, 1, 1, 1)")
+
+
+def seed_valkey(url: str) -> None:
+    """Keys so that every metric that Redis feeds has a sample."""
+    with redis.Redis.from_url(url) as valkey:
+        valkey.rpush("ai_queue:default", "a job", "another")
+        valkey.hset("ai_queue:stats", mapping={"processed": 40, "processing_ms": 90_500})
+        beat(valkey, time.time() - 30)
+
+
+def beat(valkey: redis.Redis, at: float) -> None:
+    """A heartbeat of a GPU worker (unix seconds)."""
+    worker = {"kind": "gpu", "state": "idle", "instance_type": "g5.xlarge", "lifecycle": "spot"}
+    valkey.hset("worker:heartbeat:gpu-1", mapping=cast("dict[Any, Any]", worker | {"last_heartbeat": str(at)}))
 
 
 def get(url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
@@ -95,6 +191,7 @@ class RunningExporter(Exporter):
         given = {f"HIVESYNC_{name.upper()}": str(value) for name, value in settings.items()}
         self.variables = variables | {"HIVESYNC_REFRESH_SECONDS": str(refresh_seconds)} | given
         super().__init__(directory, self.variables)
+        self._patient = True
         self.ai_log = Path(self.variables["HIVESYNC_AI_EVENTS_LOG"])
         self.preview_log = Path(self.variables["HIVESYNC_PREVIEW_LOG"])
         self.state = Path(self.variables["HIVESYNC_STATE_DIR"])
@@ -102,22 +199,18 @@ class RunningExporter(Exporter):
 
     def samples(self) -> dict[str, float]:
         """What /metrics says now."""
-        return parse(self.metrics())
+        status, _, body = get(f"{self.url}/metrics")
+        assert status == 200
+        return parse(body.decode())
 
     def wait_for(self, condition: Callable[[Samples], object], within: float = WITHIN_SECONDS) -> dict[str, float]:
-        """The first samples for which the condition holds."""
-        samples: dict[str, float] = {}
-
-        def holds() -> bool:
-            samples.clear()
-            samples.update(self.samples())
-            return bool(condition(samples))
-
-        try:
-            until(holds, "the metrics waited for", within)
-        except AssertionError as error:
-            shown = "\n".join(f"{name} {value:g}" for name, value in samples.items() if "_bucket" not in name)
-            raise AssertionError(f"{error}; the last were\n{shown}\nand it said\n{self.log_tail()}") from None
+        """The first samples for which the condition holds; fails at once when the condition raises."""
+        deadline = time.monotonic() + within
+        while not condition(samples := self.samples()):
+            if time.monotonic() > deadline:
+                shown = "\n".join(f"{name} {value:g}" for name, value in samples.items() if "_bucket" not in name)
+                raise AssertionError(f"not within {within:g} s; the last were\n{shown}\nand it said\n{self.log_tail()}")
+            time.sleep(POLL_SECONDS)
         return samples
 
     def refreshed(self, times: int = 2) -> dict[str, float]:
@@ -127,30 +220,31 @@ class RunningExporter(Exporter):
             lambda samples: all(count >= before[name] + times for name, count in _refreshes(samples).items())
         )
 
-    def events(self, event: str | None = None) -> list[dict[str, Any]]:
-        """What it has logged since it was started: JSON objects, and nothing else."""
+    def events(self, since: int = 0) -> list[dict[str, Any]]:
+        """What it has logged since it was started, without the first `since`: JSON objects, and nothing else."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
-            *lines, rest = log.read().split(b"\n")
-        assert rest == b"" or self.is_alive, rest
-        events = [orjson.loads(line) for line in lines]
-        return [logged for logged in events if event is None or logged["event"] == event]
+            lines = log.read().split(b"\n")[:-1]
+        return [orjson.loads(line) for line in lines][since:]
 
-    def changes(self, **fields: str) -> list[str]:
-        """`degraded` and `recovered`, in the order in which they were logged, of the events with these fields."""
+    def changes(self, since: int = 0) -> list[tuple[str, str]]:
+        """(`degraded` or `recovered`, which collector or, without one, which source) in the order of the log."""
         return [
-            event["event"].removeprefix("system.analytics.")
-            for event in self.events()
-            if event["event"].startswith("system.analytics.") and fields.items() <= event.items()
+            (event["event"].removeprefix("system.analytics."), event.get("collector", event["source"]))
+            for event in self.events(since)
+            if event["event"].startswith("system.analytics.")
         ]
 
     def launch(self) -> None:
         """Start it without waiting for its first pass: until it answers."""
-        self.is_ready, wait = self.answers, self.is_ready  # type: ignore[method-assign]
+        self._patient = False
         try:
             self.start()
         finally:
-            self.is_ready = wait  # type: ignore[method-assign]
+            self._patient = True
+
+    def is_ready(self) -> bool:
+        return super().is_ready() if self._patient else self.answers()
 
     def answers(self) -> bool:
         """Whether it serves /metrics."""

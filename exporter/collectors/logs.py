@@ -177,6 +177,7 @@ class LogCollector:
         # A thread cannot be cancelled. One that a cancelled refresh left behind is waited for, not raced.
         if self._step is None or self._step.done():
             self._step = asyncio.ensure_future(asyncio.to_thread(self._count_slice, log))
+            self._step.add_done_callback(_looked_at)
         return await asyncio.shield(self._step)
 
     def _count_slice(self, log: JsonlLog) -> Slice:
@@ -270,6 +271,12 @@ def _count(
     return malformed, unknown
 
 
+def _looked_at(step: asyncio.Future[Slice]) -> None:
+    """What went wrong in a reading that was left behind is no news: the next one will say it."""
+    if not step.cancelled():
+        step.exception()
+
+
 def _load(file: StateFile, subject: Subject) -> Tally:
     state = file.load()
     if state is None:
@@ -281,8 +288,10 @@ def _load(file: StateFile, subject: Subject) -> Tally:
         return Tally.empty(subject)
 
 
-def _counts(state: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
+def _counts(state: Any, names: Iterable[str]) -> dict[str, int]:
     """The counts of these names; one that an older version did not have is 0."""
+    if not isinstance(state, dict):
+        raise TypeError("no counts")
     counts = {name: state.get(name, 0) for name in names}
     if any(type(count) is not int or count < 0 for count in counts.values()):
         raise ValueError("not a count")

@@ -30,7 +30,7 @@ import stat
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, takewhile
 from pathlib import Path
@@ -86,7 +86,7 @@ _NOTHING = Mark.of(b"")
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """How far one file has been read: `anchor` marks the bytes before `offset`, `head` the first ones of the file."""
+    """How far one file has been read: `anchor` marks the last bytes before `offset`, `head` the first ones."""
 
     device: int
     inode: int
@@ -103,7 +103,7 @@ class Track:
 
     @property
     def blank(self) -> bool:
-        """Whether nothing has been seen of the file by which it could be recognised."""
+        """Whether nothing has been read of the file by which it could be recognised."""
         return self.head.length == 0
 
 
@@ -208,7 +208,7 @@ class JsonlLog:
         live = any(file.live for file in self._files.values())
         if after == position and not live and (newest is None or newest.name is None):
             raise FileNotFoundError(errno.ENOENT, "neither the log nor the file it was rotated to")
-        self._keep({file.identity for track, file in chain if file is not None and track.state == "open"})
+        self._keep(file for (_, file), track in zip(chain, after.tracks, strict=True) if track.state == "open")
         for reason in reading.lost:
             _log.warning("log.lines_lost", log=self.name, reason=reason)
         return Slice(reading.lines, reading.oversized, after, reading.unread, reading.more)
@@ -240,25 +240,28 @@ class JsonlLog:
                 raise FileNotFoundError(errno.ENOENT, "no such log")
             before = [file for file in files[:-1] if not self._may_be_copy(file, live, now)]
             return _without_oldest([*((file.marked_read(), file) for file in before), (live.start(), live)])
-        chain, strangers = self._recognise(self._telling(position.tracks, live), files)
-        # A track of a file of which nothing was seen tells nothing about those beside it.
-        unseen = {file.identity for track, file in chain if file is not None and track.blank and track.state == "open"}
-        new = [file for file in _newest(files, strangers | unseen) if file.identity in strangers]
-        if live in new:
-            copies = [file for file in new if file is not live and self._may_be_copy(file, live, now)]
-            if copies:  # one of the two will show that it is not new: wait with both
+        chain, strangers = self._recognise(self._recognisable(position.tracks, live), files)
+        # A file of which nothing was read yet tells nothing about those beside it.
+        unread = [file for track, file in chain if file is not None and track.blank and track.state == "open"]
+        unknown = strangers | {file.identity for file in unread}
+        new = [file for file in _newest(files, unknown) if file.identity in strangers]
+        if live is not None:
+            copies = [file for file in (*unread, *new) if file is not live and self._may_be_copy(file, live, now)]
+            if copies:  # what is read of the live file now will be read in its copy later, or the other way round
+                chain = [(track, None if file in copies else file) for track, file in chain]
                 new = [file for file in new if file is not live and file not in copies]
         return _without_oldest([*chain, *((file.start(), file) for file in new)])
 
-    def _telling(self, tracks: Sequence[Track], live: _File | None) -> Sequence[Track]:
-        """The tracks without the newest ones of which nothing was seen: their files are new, whichever those are now.
+    def _recognisable(self, tracks: Sequence[Track], live: _File | None) -> Sequence[Track]:
+        """The tracks without the newest ones of which nothing was read: their files are new, whichever those are now.
 
-        But one that we hold open and that is no longer live was rotated while it was empty, and may still get lines.
+        But one that we hold open and that is no longer live was rotated before it had a line, and may still get some.
         """
         if not tracks or not tracks[-1].blank or tracks[-1].state != "open":
             return tracks
         file = self._files.get(tracks[-1].identity)
-        return tracks if file is not None and file.held and file is not live else self._telling(tracks[:-1], live)
+        held = file is not None and file.held and file is not live
+        return tracks if held else self._recognisable(tracks[:-1], live)
 
     def _look(self) -> list[_File]:
         """All files of the log, the oldest first and the live one last, as they were at one moment."""
@@ -293,8 +296,10 @@ class JsonlLog:
         file.name = name
         return file
 
-    def _keep(self, identities: set[Identity]) -> None:
-        for identity in self._files.keys() - identities:
+    def _keep(self, files: Iterable[_File | None]) -> None:
+        """Close all but these."""
+        kept = {file.identity for file in files if file is not None}
+        for identity in self._files.keys() - kept:
             self._files.pop(identity).close()
 
     def _recognise(
@@ -383,14 +388,15 @@ class JsonlLog:
                 reading.lost.append("archive_damaged")
             state, end = "read", len(content)
 
-        reading.budget -= len(content) - lead
+        reading.budget -= end - lead
         reading.more |= not at_end
         if state == "open":
             reading.unread += file.unread(base + end)
         return replace(
             track,
             offset=base + end,
-            head=Mark.of(content[:_MARK_BYTES]) if base == 0 else track.head,
+            # What is not read yet is left out: a half line can be how many files begin.
+            head=Mark.of(content[: min(end, _MARK_BYTES)]) if base == 0 else track.head,
             anchor=Mark.of(content[max(0, end - _MARK_BYTES) : end]),
             skipping=skipping,
             state=state,
@@ -650,11 +656,12 @@ def _is_shortened_copy(track: Track, file: _File) -> bool:
     """Whether this is a copy from before the last lines that were read were written: nothing in it is unread."""
     if track.blank or file.live or track.state == "read":
         return False
-    return file.readable and _begins_alike(track, file) and not file.read_at(track.offset - 1, 1)
+    anchor = track.anchor.length
+    return file.readable and _begins_alike(track, file) and len(file.read_at(track.offset - anchor, anchor)) < anchor
 
 
 def _may_be_same(track: Track, file: _File) -> bool:
-    """Whether nothing speaks against it: of the track's file nothing was seen but its inode."""
+    """Whether nothing speaks against it: of the track's file nothing is known but its inode."""
     return track.identity == file.identity and track.blank and track.state == "open"
 
 
@@ -706,20 +713,21 @@ def _scheme(file: _File) -> str:
 
 
 def _track_from_state(state: Any) -> Track:
+    offset = _number(state["offset"], most=2**63 - 1)
     if state["state"] not in get_args(State) or not isinstance(state["skipping"], bool):
         raise ValueError("not a track")
     return Track(
-        device=_natural(state["device"]),
-        inode=_natural(state["inode"]),
-        offset=_natural(state["offset"]),
-        head=Mark(_natural(state["head"]["length"]), str(state["head"]["digest"])),
-        anchor=Mark(_natural(state["anchor"]["length"]), str(state["anchor"]["digest"])),
+        device=_number(state["device"]),
+        inode=_number(state["inode"]),
+        offset=offset,
+        head=Mark(_number(state["head"]["length"], most=_MARK_BYTES), str(state["head"]["digest"])),
+        anchor=Mark(_number(state["anchor"]["length"], most=min(offset, _MARK_BYTES)), str(state["anchor"]["digest"])),
         skipping=state["skipping"],
         state=state["state"],
     )
 
 
-def _natural(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError("not a number of bytes")
+def _number(value: Any, most: int = 2**64 - 1) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError("out of range")
     return value

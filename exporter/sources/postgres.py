@@ -80,7 +80,6 @@ class Postgres:
             kwargs={name: value for name, value in defaults.items() if name not in given} | {"prepare_threshold": None},
             connection_class=self._connection_class(),
             configure=_make_read_only,
-            check=_check,
             min_size=0,
             max_size=CONNECTIONS,
             max_idle=120.0,
@@ -124,14 +123,20 @@ class Postgres:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Row]]:
+        """One that works. After a restart of the server all that were idle are dead: the pool's own check would wait
+        seconds between one of those and the next."""
         self._refusal = None
-        async with self._pool.connection() as connection:
-            try:
-                yield connection
-            finally:
-                if not connection.closed and not connection.broken:
-                    async with asyncio.timeout(GRACE_SECONDS):
-                        await connection.rollback()
+        for attempt in range(CONNECTIONS + 1):
+            async with self._pool.connection() as connection:
+                if attempt < CONNECTIONS and not await _is_alive(connection):
+                    continue
+                try:
+                    yield connection
+                finally:
+                    if not connection.closed and not connection.broken:
+                        async with asyncio.timeout(GRACE_SECONDS):
+                            await connection.rollback()
+                return
 
     def _connection_class(self) -> type[AsyncConnection[Any]]:
         """Connections that keep why connecting failed (the pool itself only says that it timed out), and that do not
@@ -250,10 +255,14 @@ def moment(time_us: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
 
 
-async def _check(connection: AsyncConnection[Any]) -> None:
+async def _is_alive(connection: AsyncConnection[Any]) -> bool:
     """Whether a connection that was idle still works; one to a server that hangs would never say."""
-    async with asyncio.timeout(CONNECT_SECONDS):
-        await AsyncConnectionPool.check_connection(connection)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await AsyncConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        return False
+    return True
 
 
 async def _make_read_only(connection: AsyncConnection[Any]) -> None:
@@ -268,13 +277,18 @@ def _connection_kind(message: str) -> str:
         ("timeout", "timeout"),
         ("could not translate host name", "unknown_host"),
         ("failed to resolve host", "unknown_host"),
-        ("authentication", "authentication"),
-        ("certificate", "tls"),
-        ("SSL", "tls"),
-        ("does not exist", "unknown_database"),
         ("too many", "too_many_connections"),
         ("starting up", "starting_up"),
         ("shutting down", "shutting_down"),
+        ("authentication", "authentication"),
+        ("password", "authentication"),
+        ("pg_hba.conf", "authentication"),
+        ("not permitted to log in", "authentication"),
+        ("permission denied for database", "authentication"),
+        ('FATAL:  role "', "authentication"),  # ... does not exist
+        ("does not exist", "unknown_database"),
+        ("certificate", "tls"),
+        ("SSL", "tls"),
     ):
         if words in message:
             return kind

@@ -39,6 +39,7 @@ class Redis:
         self.reachability = Reachability(self.name)
         self._client = driver.Redis.from_url(
             url,
+            protocol=2,  # with 3, redis-py 8 hands out connections that the server has closed
             socket_timeout=COMMAND_SECONDS,
             socket_connect_timeout=COMMAND_SECONDS,
             retry=Retry(NoBackoff(), 0),  # the next refresh is the retry
@@ -104,16 +105,14 @@ class Redis:
             ) from error
         except (exceptions.TimeoutError, TimeoutError) as error:
             raise self._unavailable("timeout") from error
-        except (exceptions.ConnectionError, OSError) as error:
+        except (exceptions.ConnectionError, exceptions.InvalidResponse, OSError) as error:
             raise self._unavailable(
                 "refused" if "refused" in str(error) or "Error 111" in str(error) else "connection_lost"
             ) from error
-        except exceptions.NoPermissionError as error:
-            raise CollectionFailed(self.name, "no_permission") from error
         except exceptions.RedisError as error:
-            if str(error).startswith("NOAUTH"):
-                raise self._unavailable("authentication") from error
-            raise CollectionFailed(self.name, "command_refused") from error
+            self.reachability.worked()  # it answered
+            kind = "no_permission" if isinstance(error, exceptions.NoPermissionError) else "command_refused"
+            raise CollectionFailed(self.name, kind) from error
         self.reachability.worked()
 
     def _unavailable(self, kind: str) -> SourceUnavailable:

@@ -6,12 +6,13 @@ import psycopg
 
 LIES = {
     "a time after now": """
-        SELECT created_at FROM users WHERE greatest(created_at, last_login_at) > now()
-        UNION ALL SELECT created_at FROM projects WHERE created_at > now()
-        UNION ALL SELECT started_at FROM subscriptions WHERE greatest(started_at, ended_at) > now()
-        UNION ALL SELECT created_at FROM sessions WHERE greatest(last_heartbeat_at, created_at, ended_at) > now()
-        UNION ALL SELECT created_at FROM ai_usage_events WHERE greatest(created_at, completed_at) > now()
-        UNION ALL SELECT created_at FROM preview_jobs WHERE greatest(created_at, completed_at) > now()
+        SELECT created_at FROM users WHERE greatest(created_at, last_login_at) > clock_timestamp()
+        UNION ALL SELECT created_at FROM projects WHERE created_at > clock_timestamp()
+        UNION ALL SELECT started_at FROM subscriptions WHERE greatest(started_at, ended_at) > clock_timestamp()
+        UNION ALL SELECT created_at FROM sessions
+            WHERE greatest(created_at, last_heartbeat_at, ended_at) > clock_timestamp()
+        UNION ALL SELECT created_at FROM ai_usage_events WHERE greatest(created_at, completed_at) > clock_timestamp()
+        UNION ALL SELECT created_at FROM preview_jobs WHERE greatest(created_at, completed_at) > clock_timestamp()
     """,
     "something of a user before there was the user": """
         SELECT id FROM users JOIN (

@@ -34,9 +34,12 @@ def test_a_line_has_its_time_in_utc_its_event_and_its_fields(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("orderly")
-def test_a_full_file_is_renamed_older_ones_are_compressed_and_only_three_are_kept(tmp_path: Path) -> None:
+def test_a_full_file_is_renamed_older_ones_are_compressed_and_only_three_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "LINES_A_FILE", 10)
     path = tmp_path / "a.log"
-    log = EventLog(path, Random(1), lines_a_file=10)
+    log = EventLog(path, Random(1))
     inodes = set()
     for number in range(55):
         inodes.add(path.stat().st_ino)
@@ -50,8 +53,11 @@ def test_a_full_file_is_renamed_older_ones_are_compressed_and_only_three_are_kep
     assert numbers == [list(range(50, 55)), list(range(40, 50)), list(range(30, 40)), list(range(20, 30))]
 
 
-def test_now_and_then_a_line_is_broken_or_unheard_of_and_the_others_are_all_there(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "a.log", Random(1), lines_a_file=10_000)
+def test_now_and_then_a_line_is_broken_or_unheard_of_and_the_others_are_all_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "LINES_A_FILE", 10_000)
+    log = EventLog(tmp_path / "a.log", Random(1))
     for number in range(2_000):
         log.write("ai.requested", number=number)
     log.close()
@@ -72,9 +78,12 @@ def test_now_and_then_a_line_is_broken_or_unheard_of_and_the_others_are_all_ther
 
 
 @pytest.mark.usefixtures("orderly")
-def test_a_file_or_directory_that_somebody_takes_away_is_made_again(tmp_path: Path) -> None:
+def test_a_file_or_directory_that_somebody_takes_away_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "LINES_A_FILE", 2)
     path = tmp_path / "logs" / "a.log"
-    log = EventLog(path, Random(1), lines_a_file=2)
+    log = EventLog(path, Random(1))
     log.write("ai.requested")
     path.unlink()
     path.parent.rmdir()

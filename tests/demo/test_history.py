@@ -20,7 +20,7 @@ from demo.servers import PostgresServer
 from demo.tables import NULL, Table
 from tests.demo.consistency import lies
 
-USERS = 200
+USERS = 120
 DAYS = 45
 NOW = datetime(2026, 3, 18, 16, 20, tzinfo=UTC)
 
@@ -93,7 +93,7 @@ def test_it_lasts_as_long_as_asked_and_goes_on_to_this_moment(past: psycopg.Conn
 @pytest.mark.parametrize("users", [10, USERS])
 def test_every_plan_class_has_users(connection: psycopg.Connection, database: str, users: int) -> None:
     fill_database(database, users=users, days=2, seed=1)
-    classes = dict(connection.execute(PLAN_CLASSES).fetchall())
+    classes: dict[str, int] = dict(connection.execute(PLAN_CLASSES).fetchall())
     assert classes.keys() == {"paid", "trial", "trial_expired", "free"}
     assert sum(classes.values()) == users
 

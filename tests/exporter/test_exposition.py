@@ -288,7 +288,7 @@ def settings_for(database: str, redis_url: str, folder: Path) -> Settings:
         "preview_log": preview_log,
         "prices_file": prices,
     }
-    return Settings(_env_file=None, **values)
+    return Settings(_env_file=None, **values)  # type: ignore[call-arg]  # pydantic-settings' own keyword
 
 
 @pytest.fixture

@@ -110,6 +110,13 @@ async def hangs(fake: Fake) -> None:
     await asyncio.Event().wait()
 
 
+async def swallows_its_cancellation(fake: Fake) -> None:
+    """As asyncio.wait_for does up to Python 3.11, when what it waits for comes at that very moment."""
+    del fake
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(10)
+
+
 def takes(seconds: float) -> Step:
     async def step(fake: Fake) -> None:
         del fake
@@ -373,6 +380,21 @@ def test_one_that_takes_longer_than_its_interval_every_time_still_goes_on() -> N
     fake = Fake("always late", takes(20))
     keep_time(build(fake), 100)
     assert fake.starts == [0, 30, 60, 90]
+
+
+def test_told_to_stop_it_stops_even_where_a_driver_swallows_that() -> None:
+    fake = Fake("swallows", swallows_its_cancellation)
+    snapshot = build(fake)
+
+    async def main() -> None:
+        running = asyncio.create_task(snapshot.run())
+        await asyncio.sleep(5)
+        running.cancel()
+        await asyncio.wait([running], timeout=100)
+        assert running.cancelled()
+
+    run(main())
+    assert fake.starts == [0]
 
 
 def test_refreshes_never_overlap_and_at_rest_means_at_rest() -> None:

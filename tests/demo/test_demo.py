@@ -1,0 +1,209 @@
+"""`python -m demo` as a person runs it, with the real exporter: it comes up, shows what goes on, and leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from demo.__main__ import main
+from demo.console import Console
+from demo.exporting import Exporter
+from demo.fetch import fetch
+from demo.overview import aligned, status
+from demo.servers import ValkeyServer
+from demo.stage import Stage
+from demo.traffic import Traffic
+from tests.demo.processes import alive
+from tests.demo.waiting import wait_until
+
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that runs, its temporary directories all in one place."""
+
+    process: subprocess.Popen[bytes]
+    place: Path
+    printed: Path
+
+    def text(self) -> str:
+        """What it has printed."""
+        return self.printed.read_text()
+
+    def wait_until_it_shows(self, pattern: str) -> re.Match[str]:
+        """The first match in what it prints."""
+
+        def found() -> re.Match[str] | None:
+            match = re.search(pattern, self.text(), re.MULTILINE)
+            assert match or self.process.poll() is None, self.text()
+            return match
+
+        match = wait_until(found)
+        assert match
+        return match
+
+    def pids(self) -> dict[str, int]:
+        """The processes it says it runs, by name."""
+        self.wait_until_it_shows("Ctrl-C stops everything")
+        return {name: int(pid) for name, pid in re.findall(r"^ +(\w+) .*\(process (\d+)\)$", self.text(), re.MULTILINE)}
+
+    def environment(self) -> dict[str, str]:
+        """The exporter's variables as written for others."""
+        (file,) = self.place.glob("hivesync-demo-*/exporter.env")
+        return dict(line.split("=", 1) for line in file.read_text().splitlines())
+
+
+@pytest.fixture
+def places() -> Iterator[list[Path]]:
+    """Two directories in which demos put their temporary ones; not pytest's, which PostgreSQL's user may not enter."""
+    places = [Path(tempfile.mkdtemp(prefix="test-demo-")) for _ in range(2)]
+    for place in places:
+        place.chmod(0o755)
+    yield places
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture
+def demos(places: list[Path], tmp_path: Path) -> Iterator[list[Demo]]:
+    """Two small demos, started at the same moment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
+    environment["HIVESYNC_AI_QUEUE_KEYS"] = "inherited:by:mistake"
+    with ExitStack() as stack:
+        demos = []
+        for number, place in enumerate(places):
+            printed = tmp_path / f"printed-{number}"
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "demo",
+                        "--users",
+                        "60",
+                        "--days",
+                        "2",
+                        "--speed",
+                        "5",
+                        "--seed",
+                        f"{number + 1}",
+                    ],
+                    cwd=PROJECT,
+                    env=environment | {"TMPDIR": str(place)},
+                    stdout=stack.enter_context(printed.open("wb")),
+                    stderr=subprocess.STDOUT,
+                )
+            )
+            stack.callback(process.kill)
+            demos.append(Demo(process, place, printed))
+        yield demos
+
+
+def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo]) -> None:
+    first, second = demos
+    pids = [demo.pids() for demo in demos]
+    assert all(found.keys() == {"PostgreSQL", "Valkey", "Exporter", "Prometheus"} for found in pids)
+    urls = [demo.wait_until_it_shows(r"^ +Exporter +(http\S+)")[1] for demo in demos]
+    assert urls[0] != urls[1]
+    for demo, url in zip(demos, urls, strict=True):
+        demo.wait_until_it_shows(r"online users \d+, AI requests in the last hour \d+, waiting: AI \d+")
+        assert 'hivesync_source_up{source="redis"} 1' in fetch(url)[1]
+        assert "hivesync_exporter@" in demo.environment()["HIVESYNC_DATABASE_URL"]
+        assert "by:mistake" not in fetch(url)[1]
+
+    prometheus = first.wait_until_it_shows(r"^ +Prometheus +(http\S+)")[1]
+    assert urls[0].removeprefix("http://").removesuffix("/metrics") in fetch(f"{prometheus}/api/v1/status/config")[1]
+
+    first.process.send_signal(signal.SIGINT)
+    assert first.process.wait(20) == 0, first.text()
+    second.process.send_signal(signal.SIGTERM)
+    assert second.process.wait(20) == 0, second.text()
+    for demo, found, url in zip(demos, pids, urls, strict=True):
+        assert alive(found.values()) == []
+        assert list(demo.place.iterdir()) == []
+        with pytest.raises((OSError, HTTPException)):
+            fetch(url)
+
+
+def test_a_demo_says_why_when_its_exporter_ends_and_a_second_ctrl_c_ends_it_at_once(demos: list[Demo]) -> None:
+    first, second = demos
+    pids = [demo.pids() for demo in demos]
+    os.kill(pids[0]["Exporter"], signal.SIGKILL)
+    assert first.process.wait(20) == 1
+    assert re.search(r"^The exporter ended; the end of .*exporter\.log:\n    \S", first.text(), re.MULTILINE)
+    assert list(first.place.iterdir()) == []
+
+    os.kill(pids[1]["Prometheus"], signal.SIGSTOP)  # so that the first Ctrl-C takes long
+    second.process.send_signal(signal.SIGINT)
+    second.wait_until_it_shows("^Stopping")
+    second.process.send_signal(signal.SIGINT)
+    assert second.process.wait(5) == 130
+    wait_until(lambda: alive(found for demo_pids in pids for found in demo_pids.values()) == [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--users", "0"], "argument --users: should be a whole number from 1 up, not '0'"),
+        (["--days", "many"], "argument --days: should be a whole number from 1 up, not 'many'"),
+        (["--speed", "nan"], "argument --speed: should be a number above 0, not 'nan'"),
+        (["--exit-after", "-1"], "argument --exit-after: should be a number above 0, not '-1'"),
+        (["--directory", str(PROJECT)], "is there already, and not an empty directory"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_said(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_server_that_somebody_ends_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demo.stage.AWAY_SECONDS", 0.2)
+    stage = Stage(tmp_path, Console())
+    stage.exporter = cast("Exporter", SimpleNamespace(is_alive=True))
+    stage.traffic = cast("Traffic", SimpleNamespace(is_alive=True))
+    with ValkeyServer(tmp_path / "valkey") as valkey:
+        stage.servers = [valkey]
+        pid = valkey.pid
+        os.kill(pid, signal.SIGKILL)
+
+        def is_back() -> bool:
+            stage.watch()
+            return valkey.is_alive and valkey.pid != pid
+
+        wait_until(is_back)
+
+
+def test_the_status_adds_up_queues_and_shows_a_dash_for_what_is_absent() -> None:
+    exposition = """\
+# TYPE hivesync_queue_depth gauge
+hivesync_queue_depth{queue="ai",name="default"} 3
+hivesync_queue_depth{queue="ai",name="priority"} 2
+hivesync_queue_depth{queue="preview",name="default"} 0
+# TYPE hivesync_ai_requests_in_window gauge
+hivesync_ai_requests_in_window{window="1h"} 70
+hivesync_ai_requests_in_window{window="24h"} 900
+"""
+    expected = "online users –, AI requests in the last hour 70, waiting: AI 5, previews 0, AI log lines –"
+    assert status(exposition) == expected
+
+
+def test_columns_are_aligned() -> None:
+    assert aligned({"a": "1", "long": "2"}) == "  a     1\n  long  2"

@@ -1,0 +1,234 @@
+"""The socket by which `verify` asks the exporter that is running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.control import SOCKET, Verify, ask, serve
+from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable, StateError
+from exporter.verify import Comparison
+
+FOUND = [
+    Comparison('hivesync_users{plan="paid"}', 3.0, 3.0),
+    Comparison("hivesync_projects", 7.25, None),
+    Comparison("collector online", error="redis: refused"),
+]
+
+
+async def found() -> Sequence[Comparison]:
+    return FOUND
+
+
+@asynccontextmanager
+async def exporter(directory: Path, verify: Verify = found) -> AsyncIterator[asyncio.Task[None]]:
+    """An exporter's side, from when it listens until it is stopped."""
+    task = asyncio.create_task(serve(directory, verify))
+    async with asyncio.timeout(5):
+        while not (directory / SOCKET).is_socket():  # noqa: ASYNC110 - nobody tells us when
+            await asyncio.sleep(0)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def test_the_answer_is_what_the_running_exporter_found(tmp_path: Path) -> None:
+    async def asked() -> object:
+        async with exporter(tmp_path):
+            return await ask(tmp_path), await ask(tmp_path)
+
+    assert asyncio.run(asked()) == (FOUND, FOUND)
+
+
+def test_an_exporter_that_found_nothing_says_so(tmp_path: Path) -> None:
+    async def nothing() -> Sequence[Comparison]:
+        return []
+
+    async def asked() -> object:
+        async with exporter(tmp_path, nothing):
+            return await ask(tmp_path)
+
+    assert asyncio.run(asked()) == []
+
+
+def test_a_long_answer_comes_whole(tmp_path: Path) -> None:
+    many = [Comparison(f"hivesync_metric_{number}", float(number), float(number)) for number in range(20_000)]
+
+    async def verify() -> Sequence[Comparison]:
+        return many
+
+    async def asked() -> object:
+        async with exporter(tmp_path, verify):
+            return await ask(tmp_path)
+
+    assert asyncio.run(asked()) == many
+
+
+@pytest.mark.parametrize(
+    "error", [SourceUnavailable("postgres", "refused"), CollectionFailed("postgres", "undefined_table", "users")]
+)
+def test_what_keeps_it_from_looking_is_passed_on(error: AnalyticsError, tmp_path: Path) -> None:
+    async def verify() -> Sequence[Comparison]:
+        raise error
+
+    async def asked() -> str:
+        async with exporter(tmp_path, verify):
+            with pytest.raises(CollectionFailed) as raised:
+                await ask(tmp_path)
+            return str(raised.value)
+
+    assert str(error) in asyncio.run(asked())
+
+
+def test_without_an_exporter_there_is_no_answer(tmp_path: Path) -> None:
+    assert asyncio.run(ask(tmp_path)) is None
+    assert asyncio.run(ask(tmp_path / "missing")) is None
+    assert asyncio.run(ask(tmp_path / ("long" * 60))) is None
+
+
+def test_a_socket_that_a_killed_exporter_left_is_no_exporter_and_no_hindrance(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / SOCKET))
+    assert (tmp_path / SOCKET).exists()
+    assert asyncio.run(ask(tmp_path)) is None
+
+    async def asked() -> object:
+        async with exporter(tmp_path):
+            return await ask(tmp_path)
+
+    assert asyncio.run(asked()) == FOUND
+    assert not (tmp_path / SOCKET).exists()
+
+
+def test_an_exporter_that_stops_while_it_is_asked_has_no_answer(tmp_path: Path) -> None:
+    def exporter_that_stops() -> None:
+        async def verify() -> Sequence[Comparison]:
+            stopping.set()
+            await asyncio.Event().wait()
+            return FOUND
+
+        async def until_asked() -> None:
+            async with exporter(tmp_path, verify):
+                listening.set()
+                await stopping.wait()
+
+        stopping = asyncio.Event()
+        asyncio.run(until_asked())
+
+    async def asked() -> object:
+        stopped = asyncio.create_task(asyncio.to_thread(exporter_that_stops))
+        await asyncio.to_thread(listening.wait)
+        async with asyncio.timeout(5):
+            answer = await ask(tmp_path)
+        await stopped
+        return answer
+
+    listening = threading.Event()
+    assert asyncio.run(asked()) is None
+
+
+def test_an_exporter_that_fails_at_it_for_a_reason_of_its_own_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def verify() -> Sequence[Comparison]:
+        raise ZeroDivisionError
+
+    async def asked() -> object:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+        async with exporter(tmp_path, verify), asyncio.timeout(5):
+            return await ask(tmp_path)
+
+    failures: list[object] = []
+    assert asyncio.run(asked()) is None
+    assert [type(failure) for failure in failures] == [ZeroDivisionError]
+
+
+def test_only_its_owner_may_ask(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+
+        async def mode() -> int:
+            async with exporter(tmp_path):
+                return stat.S_IMODE((tmp_path / SOCKET).stat().st_mode)
+
+        assert asyncio.run(mode()) == 0o600
+        assert os.umask(0o022) == 0o022  # no other file is made with the socket's mode
+    finally:
+        os.umask(before)
+
+
+def test_an_exporter_that_is_somebody_elses_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may connect to every socket, so that this is what the kernel would say to somebody else."""
+
+    async def denied(*_: object, **__: object) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(asyncio, "open_unix_connection", denied)
+    with pytest.raises(StateError, match="run this as the user the exporter runs as"):
+        asyncio.run(ask(tmp_path))
+
+
+def test_two_who_ask_at_once_are_answered_one_after_the_other(tmp_path: Path) -> None:
+    async def asked() -> object:
+        looking = 0
+
+        async def verify() -> Sequence[Comparison]:
+            nonlocal looking
+            looking += 1
+            assert looking == 1
+            for _ in range(20):
+                await asyncio.sleep(0)
+            looking -= 1
+            return FOUND
+
+        async with exporter(tmp_path, verify):
+            return await asyncio.gather(*(ask(tmp_path) for _ in range(4)))
+
+    assert asyncio.run(asked()) == [FOUND] * 4
+
+
+def test_somebody_who_hangs_up_disturbs_nobody(tmp_path: Path) -> None:
+    many = [Comparison(f"hivesync_metric_{number}") for number in range(20_000)]
+
+    async def verify() -> Sequence[Comparison]:
+        return many
+
+    async def asked() -> object:
+        async with exporter(tmp_path, verify) as task:
+            for _ in range(3):
+                _, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
+                writer.close()
+                await writer.wait_closed()
+            answer = await ask(tmp_path)
+            assert not task.done()
+            return answer
+
+    assert asyncio.run(asked()) == many
+
+
+@pytest.mark.parametrize("obstacle", ["missing", "long", "a directory"])
+def test_where_there_can_be_no_socket_the_exporter_says_so_and_does_without(obstacle: str, tmp_path: Path) -> None:
+    directory = tmp_path
+    if obstacle == "missing":
+        directory = tmp_path / "missing"
+    elif obstacle == "long":
+        directory = tmp_path / ("x" * 120)
+        directory.mkdir()
+    else:
+        (tmp_path / SOCKET / "full").mkdir(parents=True)
+    with capture_logs() as logs:
+        asyncio.run(serve(directory, found))
+    assert [(entry["log_level"], entry["path"]) for entry in logs] == [("warning", str(directory / SOCKET))]
+    assert logs[0]["event"].startswith("no control socket")

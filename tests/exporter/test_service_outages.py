@@ -1,0 +1,324 @@
+"""The real exporter while its sources die, hang, lose tables and come back: one process through all of it.
+
+What a source feeds is absent while it is down, everything else stays, and the log has one line for each change.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.database import DATABASE, EXPORTER_ROLE, create_database
+from demo.servers import PostgresServer, ValkeyServer
+from tests.running import (
+    COUNTERS,
+    FED_BY,
+    RunningExporter,
+    Samples,
+    all_there,
+    is_up,
+    seed_database,
+    seed_valkey,
+    signal_all,
+    some_of,
+    until,
+)
+
+SCRAPE_SECONDS = 1.0
+HANG_NOTICED_SECONDS = 20.0
+POSTGRES_COLLECTORS = ("users", "online", "activity", "ai", "previews", "latency", "cost", "rollup")
+FED_BY_POSTGRES = FED_BY["postgres"] | FED_BY["both"]
+FED_BY_REDIS = FED_BY["redis"] | FED_BY["both"]
+SOURCES = frozenset({"postgres", "redis", "ai_events_log", "preview_log"})
+EVERYTHING = frozenset().union(*FED_BY.values(), COUNTERS)
+AI_LINE = b'{"event": "ai.requested", "job_id": "1"}\n'
+PREVIEW_LINE = b'{"event": "live_view.joined"}\n'
+
+
+@dataclass
+class Stage:
+    """The servers, the exporter on them, and how much of its log belongs to the tests before."""
+
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    exporter: RunningExporter
+    owner_url: str
+    logged_before: int = 0
+
+    def changes(self) -> list[tuple[str, str]]:
+        """What the exporter logged of degradations since this test began."""
+        return self.exporter.changes(self.logged_before)
+
+    def wait_until_all_is_well(self) -> dict[str, float]:
+        return self.exporter.wait_for(all_is_well, within=60)
+
+    def sql(self, statement: str) -> None:
+        with psycopg.connect(self.owner_url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def all_is_well(samples: Samples) -> bool:
+    collectors = [value for name, value in samples.items() if name.startswith("hivesync_collector_up")]
+    return all_there(samples, EVERYTHING) and len(collectors) == 12 and min(collectors) == 1
+
+
+@pytest.fixture(scope="module")
+def whole_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("outages")
+    with PostgresServer(folder / "postgres") as postgres, ValkeyServer(folder / "valkey") as valkey:
+        owner_url = create_database(postgres)
+        with psycopg.connect(owner_url, autocommit=True) as connection:
+            seed_database(connection)
+        seed_valkey(valkey.url)
+        exporter = RunningExporter(folder, database_url=postgres.url_of(DATABASE, EXPORTER_ROLE), redis_url=valkey.url)
+        exporter.ai_log.write_bytes(AI_LINE)
+        exporter.preview_log.write_bytes(PREVIEW_LINE)
+        with exporter:
+            pid = exporter.pid
+            yield Stage(postgres, valkey, exporter, owner_url)
+            assert exporter.pid == pid
+            assert exporter.is_alive, "it was to live through all of it"
+        assert exporter.events()[-1]["event"] == "stopped"
+
+
+@pytest.fixture
+def stage(whole_stage: Stage) -> Stage:
+    """Everything up, and the log's lines counted from here."""
+    whole_stage.wait_until_all_is_well()
+    whole_stage.logged_before = len(whole_stage.exporter.events())
+    return whole_stage
+
+
+def lost(stage: Stage, names: frozenset[str], *down: str) -> Callable[[Samples], bool]:
+    """A condition: these sources are down and nothing of `names` is shown. In every scrape until then all the rest is
+    shown, and no counter has fallen."""
+    rest, others = EVERYTHING - names, SOURCES - set(down)
+    counted = some_of(stage.exporter.samples(), COUNTERS)
+
+    def condition(samples: Samples) -> bool:
+        assert all_there(samples, rest)
+        assert all(is_up(samples, source) for source in others)
+        assert not [name for name, value in counted.items() if samples[name] < value]
+        return all(is_up(samples, source) is False for source in down) and not some_of(samples, names)
+
+    return condition
+
+
+# A source is gone ------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_postgres_takes_its_metrics_and_the_shared_ones_and_brings_them_back(stage: Stage) -> None:
+    stage.postgres.kill()
+    try:
+        samples = stage.exporter.wait_for(lost(stage, FED_BY_POSTGRES, "postgres"))
+        for collector in POSTGRES_COLLECTORS:
+            assert samples[f'hivesync_collector_up{{collector="{collector}"}}'] == 0
+        assert samples['hivesync_source_last_success_timestamp_seconds{source="postgres"}'] > time.time() - 60
+    finally:
+        stage.postgres.start()
+    after = stage.wait_until_all_is_well()
+    assert after['hivesync_users{plan="free"}'] == 1
+    assert after['hivesync_refresh_failures_total{collector="users"}'] >= 1
+    assert stage.changes() == [("degraded", "postgres"), ("recovered", "postgres")]
+
+
+def test_a_killed_valkey_takes_its_metrics_and_the_shared_ones_and_brings_them_back(stage: Stage) -> None:
+    before = stage.exporter.samples()
+    stage.valkey.kill()
+    try:
+        samples = stage.exporter.wait_for(lost(stage, FED_BY_REDIS, "redis"))
+        assert samples['hivesync_queue_processing_seconds_sum{queue="ai"}'] == 90.5
+        assert some_of(samples, COUNTERS) == some_of(before, COUNTERS)
+    finally:
+        stage.valkey.start()
+        seed_valkey(stage.valkey.url)
+    after = stage.wait_until_all_is_well()
+    assert after['hivesync_queue_depth{name="default",queue="ai"}'] == 2
+    assert stage.changes() == [("degraded", "redis"), ("recovered", "redis")]
+
+
+def test_an_empty_valkey_is_no_outage(stage: Stage) -> None:
+    """It came back without its keys: queues that were seen are empty, workers are not there."""
+    stage.valkey.stop()
+    stage.valkey.start()
+    samples = stage.exporter.wait_for(
+        lambda samples: samples.get('hivesync_queue_depth{name="default",queue="ai"}') == 0
+    )
+    assert not some_of(samples, {"hivesync_worker_healthy"})
+    assert some_of(samples, {"hivesync_gpu_instance_seconds_total"})
+    seed_valkey(stage.valkey.url)
+
+
+@pytest.mark.parametrize("source", ["ai_events_log", "preview_log"])
+def test_a_log_that_is_removed_is_missed_and_read_on_when_it_is_there_again(stage: Stage, source: str) -> None:
+    exporter = stage.exporter
+    path, line, counter = {
+        "ai_events_log": (exporter.ai_log, AI_LINE, 'hivesync_ai_log_events_total{event="ai.requested"}'),
+        "preview_log": (
+            exporter.preview_log,
+            PREVIEW_LINE,
+            'hivesync_preview_log_events_total{event="live_view.joined"}',
+        ),
+    }[source]
+    before = exporter.samples()[counter]
+    path.unlink()
+    exporter.wait_for(lost(stage, FED_BY[source], source))
+    path.write_bytes(line * 3)
+    exporter.wait_for(lambda samples: samples[counter] == before + 3)
+    stage.wait_until_all_is_well()
+    assert stage.changes() == [("degraded", source), ("recovered", source)]
+
+
+# A source hangs --------------------------------------------------------------------------------------------------
+
+
+def test_a_postgres_that_hangs_is_noticed_and_never_blocks_a_scrape(stage: Stage) -> None:
+    scrapes: list[float] = []
+    condition = lost(stage, FED_BY_POSTGRES, "postgres")
+
+    def timed(samples: Samples) -> bool:
+        started = time.monotonic()
+        assert stage.exporter.answers()
+        scrapes.append(time.monotonic() - started)
+        return is_up(samples, "postgres") is False
+
+    signal_all(stage.postgres.pid, signal.SIGSTOP)
+    try:
+        stage.exporter.wait_for(timed, within=HANG_NOTICED_SECONDS)
+        stage.exporter.wait_for(lambda samples: timed(samples) and condition(samples), within=60)
+    finally:
+        signal_all(stage.postgres.pid, signal.SIGCONT)
+    assert len(scrapes) > 20
+    assert max(scrapes) < SCRAPE_SECONDS
+    stage.wait_until_all_is_well()
+    assert stage.changes() == [("degraded", "postgres"), ("recovered", "postgres")]
+
+
+def test_a_valkey_that_hangs_is_noticed_and_never_blocks_a_scrape(stage: Stage) -> None:
+    condition = lost(stage, FED_BY_REDIS, "redis")
+    os.kill(stage.valkey.pid, signal.SIGSTOP)
+    try:
+        stage.exporter.wait_for(condition)
+    finally:
+        os.kill(stage.valkey.pid, signal.SIGCONT)
+    stage.wait_until_all_is_well()
+    assert stage.changes() == [("degraded", "redis"), ("recovered", "redis")]
+
+
+def test_sigterm_ends_it_in_time_also_while_everything_hangs_and_clients_do_not_let_go(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Both servers stopped in the middle of refreshes, somebody waiting for `verify`, and clients of every bad kind."""
+    exporter = RunningExporter(
+        tmp_path, database_url=stage.exporter.variables["HIVESYNC_DATABASE_URL"], redis_url=stage.valkey.url
+    )
+    host, _, port = exporter.address.partition(":")
+    clients: list[socket.socket] = []
+
+    def connect(*sent: bytes) -> None:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        clients.append(client)
+        client.setblocking(False)
+        try:
+            for part in sent:
+                client.sendall(part)
+        except BlockingIOError:
+            pass  # nobody takes any more from us, as we take nothing
+
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
+    with exporter:
+        signal_all(stage.postgres.pid, signal.SIGSTOP)
+        os.kill(stage.valkey.pid, signal.SIGSTOP)
+        asking = subprocess.Popen(
+            [sys.executable, "-m", "exporter", "verify"],
+            cwd=tmp_path,
+            env=exporter.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            connect()  # says nothing
+            connect(request)  # does not come to an end
+            connect(request + b"\r\n")  # keeps the connection
+            connect(*[request + b"\r\n"] * 2_000)  # wants a lot and reads none of it
+            until(lambda: exporter.samples()['hivesync_collector_up{collector="queues"}'] == 0, "Valkey found hanging")
+            status, seconds = exporter.terminate()
+        finally:
+            signal_all(stage.postgres.pid, signal.SIGCONT)
+            os.kill(stage.valkey.pid, signal.SIGCONT)
+            said, _ = asking.communicate(timeout=30)
+            for client in clients:
+                client.close()
+    assert status == 0
+    assert seconds < 5
+    assert asking.returncode in {0, 1}, said
+    assert b"Traceback" not in said
+
+
+# A table is gone -------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_table_fails_its_collectors_only_with_one_line_each_that_names_it(stage: Stage) -> None:
+    """Renamed, which is the same to the exporter and leaves the rows where they are."""
+    needing_it = {"activity", "previews", "latency"}
+    shown_by_them = frozenset(
+        {
+            "hivesync_active_users",
+            "hivesync_preview_requests_in_window",
+            "hivesync_job_latency_average_seconds",
+            'hivesync_skipped_values{collector="latency",reason="negative_latency"}',
+        }
+    )
+    condition = lost(stage, shown_by_them)
+    stage.sql("ALTER TABLE preview_jobs RENAME TO elsewhere")
+    try:
+        samples = stage.exporter.wait_for(condition)
+        failing = {name for name, value in samples.items() if name.startswith("hivesync_collector_up") and not value}
+        assert failing == {f'hivesync_collector_up{{collector="{collector}"}}' for collector in needing_it}
+        stage.exporter.refreshed()
+    finally:
+        stage.sql("ALTER TABLE elsewhere RENAME TO preview_jobs")
+    stage.wait_until_all_is_well()
+    logged = [event for event in stage.exporter.events(stage.logged_before) if event.get("kind") == "undefined_table"]
+    assert {event["collector"] for event in logged} == needing_it
+    assert len(logged) == 3
+    for event in logged:
+        assert event["event"] == "system.analytics.degraded"
+        assert event["source"] == "postgres"
+        assert event["detail"] == 'relation "preview_jobs" does not exist'
+    recovered = [who for what, who in stage.changes() if what == "recovered"]
+    assert set(recovered) == needing_it
+
+
+def test_a_privilege_that_is_missing_is_said_with_the_name_of_the_table(stage: Stage) -> None:
+    stage.sql(f"REVOKE SELECT ON projects FROM {EXPORTER_ROLE}")
+    try:
+        stage.exporter.wait_for(lost(stage, frozenset({"hivesync_users", "hivesync_projects"})))
+    finally:
+        stage.sql(f"GRANT SELECT ON projects TO {EXPORTER_ROLE}")
+    stage.wait_until_all_is_well()
+    (degraded, recovered) = stage.exporter.events(stage.logged_before)
+    assert (degraded["collector"], degraded["kind"]) == ("users", "insufficient_privilege")
+    assert degraded["detail"] == "permission denied for table projects"
+    assert (recovered["event"], recovered["collector"]) == ("system.analytics.recovered", "users")
+
+
+def test_a_table_that_is_locked_fails_its_collectors_for_as_long_and_blocks_nobody(stage: Stage) -> None:
+    with psycopg.connect(stage.owner_url) as connection:
+        connection.execute("LOCK TABLE usage_analytics_daily")
+        name = "hivesync_rollup_latest_day_timestamp_seconds"
+        stage.exporter.wait_for(lost(stage, frozenset({name})))
+    stage.wait_until_all_is_well()
+    assert stage.changes() == [("degraded", "rollup"), ("recovered", "rollup")]

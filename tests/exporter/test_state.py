@@ -1,0 +1,195 @@
+"""State outlives the process, whole or not at all, and two exporters never share it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.errors import SettingsError, StateError
+from exporter.state import StateDirectory, StateFile
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    StateFile(tmp_path, "counts").save({"read": 1})
+    StateFile(tmp_path, "counts").save({"read": 2, "more": ["ü", None]})
+    assert StateFile(tmp_path, "counts").load() == {"read": 2, "more": ["ü", None]}
+    assert [path.name for path in tmp_path.iterdir()] == ["counts"]
+
+
+def test_no_file_is_no_state(tmp_path: Path) -> None:
+    assert StateFile(tmp_path, "counts").load() is None
+
+
+@pytest.mark.parametrize("content", [b"", b'{"read":', b"[1]", b"null", b"\xff\xfe", b"[" * 100_000, b"\0" * 100])
+def test_a_file_that_makes_no_sense_is_said_and_set_aside_once(tmp_path: Path, content: bytes) -> None:
+    file = StateFile(tmp_path, "counts")
+    file.path.write_bytes(content)
+    with capture_logs() as logged:
+        assert file.load() is None
+        assert file.load() is None
+    aside = tmp_path / "counts.corrupt"
+    assert aside.read_bytes() == content
+    assert logged == [
+        {
+            "event": "state not understood: starting anew",
+            "file": str(file.path),
+            "kept_as": str(aside),
+            "reason": "not a JSON object",
+            "log_level": "warning",
+        }
+    ]
+    file.save({"read": 1})
+    assert file.load() == {"read": 1}
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "counts").mkdir()
+    with pytest.raises(StateError, match=r"/counts: cannot be read: Is a directory"):
+        StateFile(tmp_path, "counts").load()
+
+
+def test_a_directory_that_is_gone_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"/gone/counts: cannot be written: No such file or directory"):
+        StateFile(tmp_path / "gone", "counts").save({})
+    file = StateFile(tmp_path, "counts")
+    with pytest.raises(StateError, match=r"/counts: cannot be set aside"):
+        file.set_aside("gone")
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_save_that_fails_leaves_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    file = StateFile(tmp_path, "counts")
+    file.save({"read": 1})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if step == "fsync":
+            patch.setattr(os, "fsync", full)
+        else:
+            patch.setattr(Path, "open" if step == "write" else "replace", full)
+        with pytest.raises(StateError, match=r"/counts: cannot be written: No space left on device"):
+            file.save({"read": 2})
+    assert file.load() == {"read": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["counts"]
+
+
+def test_what_a_kill_left_half_written_does_not_matter(tmp_path: Path) -> None:
+    file = StateFile(tmp_path, "counts")
+    (tmp_path / ".counts.new").write_bytes(b'{"read":')
+    assert file.load() is None
+    file.save({"read": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["counts"]
+
+
+def test_the_content_is_on_disk_before_the_name_and_the_name_before_save_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    sync, replace = os.fsync, Path.replace
+
+    def noted_sync(descriptor: int) -> None:
+        steps.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)  # noqa: PTH115
+        sync(descriptor)
+
+    def noted_replace(self: Path, target: Path) -> Path:
+        steps.append(f"{self.name} -> {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    StateFile(tmp_path, "counts").save({})
+    assert steps == [".counts.new", ".counts.new -> counts", tmp_path.name]
+
+
+@pytest.mark.parametrize(("number", "fails"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_only_a_file_system_that_cannot_sync_directories_may_do_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, fails: bool
+) -> None:
+    sync = os.fsync
+
+    def refusing(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}") == str(tmp_path):  # noqa: PTH115
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    if fails:
+        with pytest.raises(StateError):
+            StateFile(tmp_path, "counts").save({"read": 1})
+    else:
+        StateFile(tmp_path, "counts").save({"read": 1})
+    assert StateFile(tmp_path, "counts").load() == {"read": 1}
+
+
+# The directory ---------------------------------------------------------------------------------------------------
+
+
+def test_the_directory_is_made_where_it_is_missing(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path / "a" / "b") as directory:
+        directory.file("counts").save({"read": 1})
+    assert orjson.loads((tmp_path / "a" / "b" / "counts").read_bytes()) == {"read": 1}
+
+
+def test_a_directory_that_is_in_use_is_refused_and_free_again_after(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path), pytest.raises(SettingsError) as error:
+        StateDirectory(tmp_path)
+    assert str(error.value) == (f"HIVESYNC_STATE_DIR: {tmp_path} is in use by another exporter (process {os.getpid()})")
+    for _ in range(2):
+        StateDirectory(tmp_path).close()
+
+
+def test_a_killed_exporter_leaves_no_lock_behind(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, sys, exporter.state\n"
+        "held = exporter.state.StateDirectory(pathlib.Path(sys.argv[1]))\n"
+        "print('locked', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"locked\n"
+        with pytest.raises(SettingsError, match=rf"process {child.pid}\)"):
+            StateDirectory(tmp_path)
+        child.send_signal(signal.SIGKILL)
+    StateDirectory(tmp_path).close()
+
+
+def in_a_file(path: Path) -> Path:
+    (path / "file").write_text("")
+    return path / "file" / "state"
+
+
+def is_a_file(path: Path) -> Path:
+    (path / "file").write_text("")
+    return path / "file"
+
+
+@pytest.mark.parametrize("place", [in_a_file, is_a_file, lambda _: Path("/proc/self"), lambda _: Path("/proc/state")])
+def test_a_directory_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+    path = place(tmp_path)
+    with pytest.raises(SettingsError, match=f"HIVESYNC_STATE_DIR: {path} cannot be written: "):
+        StateDirectory(path)
+
+
+def test_a_directory_that_cannot_be_locked_is_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unlockable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    monkeypatch.setattr("fcntl.flock", unlockable)
+    with pytest.raises(SettingsError, match="cannot be locked: No locks available"):
+        StateDirectory(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

@@ -1,0 +1,259 @@
+"""The metrics port: what it answers to whom, and that no answer costs anything but memory."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from starlette.testclient import TestClient
+
+from demo.servers import ValkeyServer
+from exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE, render
+from exporter.snapshot import CollectorView, View
+from exporter.spec import MetricSpec
+from exporter.version import VERSION
+from exporter.web import build_app
+from tests.rows import users
+from tests.running import RunningExporter, get, parse
+
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+PROMETHEUS_3_TEXT_ONLY = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.2"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+SPEC = MetricSpec("hivesync_things", "counter", "Things.", "the test", ("kind",))
+VIEW = View(
+    (
+        CollectorView(
+            "things",
+            ("postgres",),
+            (SPEC,),
+            15,
+            True,
+            None,
+            1.0,
+            tuple(SPEC.sample(n, kind=f"k{n}") for n in range(99)),
+        ),
+    ),
+    (),
+)
+EXPOSITION = render(VIEW)
+
+
+class World:
+    """What the application is told, to be changed by a test; every question that is asked is counted."""
+
+    ready = False
+    asked = 0
+
+    def exposition(self) -> Any:
+        self.asked += 1
+        return EXPOSITION
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def client(world: World) -> Iterator[TestClient]:
+    """Sends no header of its own choice."""
+    with TestClient(build_app(world.exposition, world.is_ready)) as client:
+        for name in ("accept", "accept-encoding", "user-agent"):
+            del client.headers[name]
+        yield client
+
+
+# Which format ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "openmetrics"),
+    [
+        (PROMETHEUS_2, True),
+        (PROMETHEUS_3, True),
+        (PROMETHEUS_3_TEXT_ONLY, False),
+        ("application/openmetrics-text", True),
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", True),
+        ("application/openmetrics-text;version=0.0.1", False),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", False),
+        ("text/plain", False),
+        ("*/*", False),
+        (BROWSER, False),
+        ("application/json", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_whoever_asks_for_openmetrics_gets_it_and_everybody_else_the_text_format(
+    client: TestClient, accept: str | None, openmetrics: bool
+) -> None:
+    answer = client.get("/metrics", headers={} if accept is None else {"accept": accept})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == (OPENMETRICS_TYPE if openmetrics else TEXT_TYPE)
+    assert answer.content == (EXPOSITION.openmetrics if openmetrics else EXPOSITION.text).plain
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text;version=abc",
+        "text/plain;version=;q=,",
+        "application/openmetrics-text;version=1.x;q=high",
+        ";;;,,,===",
+        "é" * 100,
+        "a" * 10_000,
+    ],
+)
+def test_an_accept_header_that_makes_no_sense_is_no_error(client: TestClient, accept: str) -> None:
+    answer = client.get("/metrics", headers={b"accept": accept.encode()})
+    assert answer.status_code == 200
+    assert b"hivesync_things_total" in answer.content
+
+
+@pytest.mark.parametrize("accept", [PROMETHEUS_2, "text/plain"])
+@pytest.mark.parametrize(
+    ("encodings", "zipped"),
+    [("gzip", True), ("deflate, gzip;q=1.0", True), ("GZip", True), ("identity", False), ("br", False), (None, False)],
+)
+def test_gzip_is_for_those_who_accept_it(client: TestClient, accept: str, encodings: str | None, zipped: bool) -> None:
+    headers = {"accept": accept} | ({} if encodings is None else {"accept-encoding": encodings})
+    with client.stream("GET", "/metrics", headers=headers) as answer:
+        sent = b"".join(answer.iter_raw())
+    plain = EXPOSITION.body(accept).plain
+    assert answer.headers.get("content-encoding") == ("gzip" if zipped else None)
+    assert (gzip.decompress(sent) if zipped else sent) == plain
+    assert len(sent) == int(answer.headers["content-length"])
+    assert not zipped or len(sent) < len(plain) / 2
+
+
+# Other paths and methods -----------------------------------------------------------------------------------------
+
+
+def test_head_says_what_get_would_without_the_body(client: TestClient) -> None:
+    for path in ("/", "/metrics", "/-/healthy", "/-/ready"):
+        head, full = client.head(path), client.get(path)
+        assert head.content == b""
+        assert (head.status_code, dict(head.headers)) == (full.status_code, dict(full.headers))
+
+
+@pytest.mark.parametrize("path", ["/metric", "/metrics/x", "/-/", "/-/reload", "/admin/analytics/", "/../etc/passwd"])
+def test_there_is_nothing_else(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_there_is_nothing_to_be_changed(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].replace(" ", "").split(",")) == {"GET", "HEAD"}
+
+
+def test_it_is_not_ready_before_and_ready_after_the_first_pass(client: TestClient, world: World) -> None:
+    before = client.get("/-/ready")
+    world.ready = True
+    after = client.get("/-/ready")
+    assert (before.status_code, after.status_code) == (503, 200)
+    assert before.text == "not ready: the first pass of the collectors is still under way\n"
+    assert after.text == "ready\n"
+
+
+def test_it_is_healthy_whatever_happens(client: TestClient, world: World) -> None:
+    for ready in (False, True):
+        world.ready = ready
+        answer = client.get("/-/healthy")
+        assert (answer.status_code, answer.text) == (200, "healthy\n")
+    assert world.asked == 0
+
+
+def test_the_landing_page_says_what_this_is_and_leads_to_the_rest(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert f"Version {VERSION}" in page.text
+    links = [part.partition('"')[0] for part in page.text.split('href="')[1:]]
+    assert links == ["/metrics", "/-/healthy", "/-/ready"]
+    assert {client.get(link).status_code for link in links} <= {200, 503}
+    assert "<script" not in page.text
+
+
+# What an answer costs --------------------------------------------------------------------------------------------
+
+
+def test_a_scrape_asks_no_source_for_anything(
+    database: str, connection: psycopg.Connection, valkey: redis.Redis, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    """Both servers count what they are asked; the log grows between the scrapes, and the next refresh is far away."""
+
+    def statements() -> int:
+        (calls,) = connection.execute(
+            "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements"
+            " JOIN pg_database ON pg_database.oid = dbid"
+            " WHERE datname = current_database() AND query NOT LIKE '%pg_stat_statements%'"
+        ).fetchone() or (None,)
+        assert isinstance(calls, int)
+        return calls
+
+    def commands() -> int:
+        stats: dict[str, dict[str, Any]] = valkey.info("commandstats")
+        return sum(command["calls"] for name, command in stats.items() if name != "cmdstat_info")
+
+    connection.execute("CREATE EXTENSION pg_stat_statements")
+    users(connection, 3)
+    exporter = RunningExporter(tmp_path, database_url=database, redis_url=valkey_server.url, refresh_seconds=600)
+    exporter.ai_log.write_bytes(b'{"event": "ai.requested"}\n')
+    exporter.preview_log.touch()
+    with exporter:
+        before = exporter.samples()
+        assert before['hivesync_users{plan="free"}'] == 3
+        assert before['hivesync_ai_log_events_total{event="ai.requested"}'] == 1
+        asked = statements(), commands()
+        assert min(asked) > 10
+        for number in range(50):
+            with exporter.ai_log.open("ab") as log:
+                log.write(b'{"event": "ai.requested"}\n')
+            headers = {"accept": PROMETHEUS_2 if number % 2 else "text/plain", "accept-encoding": "gzip"}
+            for path in ("/metrics", "/", "/-/healthy", "/-/ready", "/nothing"):
+                get(f"{exporter.url}{path}", headers)
+        assert exporter.samples() == before
+        assert (statements(), commands()) == asked
+
+
+def test_everything_down_it_serves_all_the_same(tmp_path: Path) -> None:
+    """Real requests to the real process, for what the test client does not show."""
+    exporter = RunningExporter(
+        tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none", redis_url="redis://127.0.0.1:1/0"
+    )
+    exporter.launch()
+    try:
+        for accept, content_type in ((PROMETHEUS_3, OPENMETRICS_TYPE), ("*/*", TEXT_TYPE)):
+            status, headers, body = get(f"{exporter.url}/metrics", {"accept": accept, "accept-encoding": "gzip"})
+            assert (status, headers["content-type"], headers["content-encoding"]) == (200, content_type, "gzip")
+            parse(gzip.decompress(body).decode(), openmetrics=content_type == OPENMETRICS_TYPE)
+        assert get(f"{exporter.url}/-/healthy")[0] == 200
+        assert get(f"{exporter.url}/-/ready")[0] == 503
+        status, headers, body = get(f"{exporter.url}/metrics", method="HEAD")
+        assert (status, body) == (200, b"")
+        assert int(headers["content-length"]) > 1_000
+        assert "server" not in headers
+        assert get(f"{exporter.url}/metrics", method="POST")[0] == 405
+    finally:
+        exporter.stop()
