@@ -89,9 +89,8 @@ def _stop_on_signals(stage: Stage) -> None:
     """SIGINT and SIGTERM stop the demo in order; the second of them ends it at once."""
 
     def kill(_number: int, _frame: FrameType | None) -> None:
-        for child in stage.children():
-            with suppress(ChildError, ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+        for child in stage.children:
+            child.send(signal.SIGKILL)
         os._exit(130)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -106,8 +105,8 @@ def _stop_on_signals(stage: Stage) -> None:
 def _overview(stage: Stage) -> str:
     """What runs where, and what to do with it."""
     urls = {PostgresServer.name: stage.database, Exporter.name: f"{stage.exporter.url}/metrics"}
-    rows = {child.name: f"{urls.get(child.name, child.url)}  (process {child.pid})" for child in stage.children()}
-    rows["logs"] = f"{stage.logs}, and the exporter's own: {stage.exporter.log}"
+    rows = {child.name: f"{urls.get(child.name, child.url)}  (process {child.pid})" for child in stage.children}
+    rows["Logs"] = f"{stage.logs}, and the exporter's own: {stage.exporter.log}"
     verify = f"{_from_here(sys.executable)} -m exporter --env-file {environment_file(stage.directory)} verify"
     return (
         f"\n{aligned(rows)}\n\n"

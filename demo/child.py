@@ -101,6 +101,11 @@ class Child(ABC):
         """End it with SIGKILL, as a crash would, and wait until its own children are gone too."""
         self._end(signal.SIGKILL)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs; does not wait, and so may be called from a signal handler."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -132,16 +137,8 @@ class Child(ABC):
         return "\n".join(text.splitlines()[-lines:])
 
     def _leashed(self, command: Sequence[str]) -> list[str]:
-        leash = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(LEASH),
-            str(os.getpid()),
-            str(int(self.orphan_signal)),
-            self.user,
-        ]
-        return [*leash, *command]
+        leash = [str(LEASH), str(os.getpid()), str(int(self.orphan_signal)), self.user]
+        return [sys.executable, "-I", "-S", *leash, *command]
 
     def _launch(self) -> None:
         # All its descendants inherit the writing end of this pipe: end of file means that they are gone.
@@ -176,8 +173,8 @@ class Child(ABC):
         self._end(self.orphan_signal)
 
     def _end(self, how: signal.Signals, patience: float = 20) -> None:
+        self.send(how)
         if self._process is not None:
-            self._process.send_signal(how)
             try:
                 self._process.wait(patience)
             except subprocess.TimeoutExpired:

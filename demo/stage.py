@@ -31,7 +31,7 @@ class Stage:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.logs = directory / "logs"
-        self.servers: list[Child] = []
+        self.children: list[Child] = []  # all processes, in the order in which they were started
         self._console = console
         self._running = ExitStack()
         self._missing_since: dict[Child, float] = {}
@@ -42,10 +42,10 @@ class Stage:
         postgres = PostgresServer(self.directory / "postgresql")
         valkey = ValkeyServer(self.directory / "valkey")
         with step(postgres.name, "a new server"):
-            self._serve(postgres)
+            self._run(postgres)
         with step(valkey.name, "a new server"):
-            self._serve(valkey)
-        with step("History", f"{days} days of {users} made-up users") as results:
+            self._run(valkey)
+        with step("History", f"{users} made-up users, {days} days back") as results:
             self.database = create_database(postgres)
             rows = fill_database(self.database, users=users, days=days, seed=seed)
             results.append(f"{rows:,} rows")
@@ -67,7 +67,7 @@ class Stage:
         if PrometheusServer.is_installed():
             prometheus = PrometheusServer(self.directory / "prometheus", [self.exporter.address])
             with step(prometheus.name, "a new server"):
-                self._serve(prometheus)
+                self._run(prometheus)
         else:
             self._console.say("Prometheus   not installed (on Debian: apt-get install prometheus)")
 
@@ -75,30 +75,23 @@ class Stage:
         """Stop what was started, last first."""
         self._running.close()
 
-    def children(self) -> list[Child]:
-        """All processes."""
-        return [*self.servers, self.exporter] if hasattr(self, "exporter") else self.servers
-
     def watch(self) -> None:
         """To be called now and then: brings servers back. Raises ChildError when there is nothing left to see."""
-        if not self.exporter.is_alive:
-            raise self.exporter.failure("The exporter ended")
         if not self.traffic.is_alive:
-            raise ChildError("the traffic ended; what happened to it stands above")
-        for server in self.servers:
-            if server.is_alive:
-                self._missing_since.pop(server, None)
-            elif server not in self._missing_since:
-                self._missing_since[server] = time.monotonic()
-                self._console.say(f"{server.name} has ended; it comes back in {AWAY_SECONDS:.0f} s")
-            elif time.monotonic() - self._missing_since[server] >= AWAY_SECONDS:
-                server.start()
-                self._console.say(f"{server.name} is back")
-
-    def _serve(self, server: Child) -> None:
-        self.servers.append(server)
-        self._run(server)
+            raise ChildError("The traffic ended; what happened to it stands above")
+        for child in self.children:
+            if child.is_alive:
+                self._missing_since.pop(child, None)
+            elif isinstance(child, Exporter):
+                raise child.failure("The exporter ended")
+            elif child not in self._missing_since:
+                self._missing_since[child] = time.monotonic()
+                self._console.say(f"{child.name} has ended; it comes back in {AWAY_SECONDS:.0f} s")
+            elif time.monotonic() - self._missing_since[child] >= AWAY_SECONDS:
+                child.start()
+                self._console.say(f"{child.name} is back")
 
     def _run(self, child: Child) -> None:
+        self.children.append(child)
         self._running.callback(child.stop)
         child.start()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -21,7 +20,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from exporter import control, verify, web
+from exporter import control, events, verify, web
 from exporter.collector import Sources
 from exporter.collectors import build_collectors
 from exporter.errors import AnalyticsError, SettingsError
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("serve", help="serve /metrics (what happens without a command)")
     commands.add_parser("verify", help="recompute every PostgreSQL metric from scratch and show the difference")
     chosen = parser.parse_args(arguments)
-    _configure_logging()
+    events.configure()
     try:
         settings = read_settings(chosen.env_file)
         if chosen.command == "verify":
@@ -85,8 +84,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             app = web.build_app(lambda: renderer.current, lambda: snapshot.view().ready)
 
             async def verify_windows() -> Sequence[Comparison]:
-                async with snapshot.at_rest(Postgres.name) as collectors:
-                    return await verify.compare(collectors, sources, prices)
+                return await verify.compare(snapshot.at_rest(Postgres.name), sources, prices)
 
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,8 +149,7 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
             async with sources.postgres.transaction():
                 pass  # when it is down, that is said once and at once
             await snapshot.refresh_all(Postgres.name)
-            async with snapshot.at_rest(Postgres.name) as asking:
-                return await verify.compare(asking, sources, settings.prices())
+            return await verify.compare(snapshot.at_rest(Postgres.name), sources, settings.prices())
 
 
 @asynccontextmanager
@@ -190,22 +187,6 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _configure_logging() -> None:
-    """One JSON object a line on standard error; for people at a terminal, the same in words."""
-    people = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    # Drivers' own messages may hold connection strings, and what they say is in our events already.
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What a collector is: a subject's questions, asked of the sources on its own clock.
 
 Sources (how to reach a system) stand before it, the snapshot (who keeps time and isolates failures) behind it. A
-collector keeps whatever state makes its next refresh cheap, and changes that state only after its last `await`, so
-that a refresh that is cancelled or fails half-way leaves the state of the refresh before.
+collector keeps whatever state makes its next refresh cheap. It changes a piece of that state only once all that belongs
+to it has been read, and without an `await` in between: a refresh that is cancelled or fails leaves every piece whole.
 """
 
 from __future__ import annotations

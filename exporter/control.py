@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from exporter.verify import Comparison
 
 SOCKET = "control.sock"
 ANSWER_LIMIT = 16 * 1024 * 1024
+DEADLINE_SECONDS = 600.0
+"""Counting everything from scratch takes what it takes; it holds a connection, and nothing up."""
 
 _log = structlog.get_logger()
 
@@ -33,16 +35,16 @@ async def serve(state_dir: Path, verify: Verify) -> None:
     one_at_a_time = asyncio.Lock()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        del reader
-        with closing(writer), suppress(ConnectionError):
-            try:
-                async with one_at_a_time:
-                    comparisons = await verify()
-            except AnalyticsError as error:
-                writer.write(orjson.dumps({"error": str(error)}))
-            else:
-                writer.write(orjson.dumps({"comparisons": [asdict(comparison) for comparison in comparisons]}))
-            await writer.drain()
+        verifying = asyncio.ensure_future(_answer(verify, one_at_a_time))
+        gone = asyncio.ensure_future(reader.read())  # a client asks by connecting; all it can say is that it left
+        gone.add_done_callback(lambda _: verifying.cancel())
+        try:
+            with suppress(ConnectionError, asyncio.CancelledError):
+                writer.write(await verifying)
+                await writer.drain()
+        finally:
+            gone.cancel()
+            writer.close()
 
     mask = os.umask(0o177)
     try:
@@ -61,6 +63,17 @@ async def serve(state_dir: Path, verify: Verify) -> None:
         await server.serve_forever()
     finally:
         path.unlink(missing_ok=True)
+
+
+async def _answer(verify: Verify, one_at_a_time: asyncio.Lock) -> bytes:
+    try:
+        async with one_at_a_time, asyncio.timeout(DEADLINE_SECONDS):
+            comparisons = await verify()
+    except AnalyticsError as error:
+        return orjson.dumps({"error": str(error)})
+    except TimeoutError:
+        return orjson.dumps({"error": f"not done after {DEADLINE_SECONDS:.0f} s"})
+    return orjson.dumps({"comparisons": [asdict(comparison) for comparison in comparisons]})
 
 
 async def ask(state_dir: Path) -> list[Comparison] | None:

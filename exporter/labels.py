@@ -31,13 +31,13 @@ def clean(value: str | None) -> str:
 
 
 def bounded(values: Iterable[str]) -> dict[str, str]:
-    """Each raw value's label. The first 200 in sorted order get their own, the rest `other`.
+    """Each raw value's label. The first 200 labels, in the order given, stand for themselves; the rest is `other`.
 
     Two raw values may share a label (`a b` and `ab`, or both over the bound): whoever uses this adds them up.
     """
     labels: dict[str, str] = {}
     taken: set[str] = set()
-    for raw in sorted(set(values)):
+    for raw in values:
         label = clean(raw)
         if label not in taken and len(taken) >= MAX_VALUES:
             label = OTHER

@@ -85,7 +85,7 @@ SELECT '{queue}', windows.name, average FROM
   (VALUES ('1m', interval '1 minute'), ('15m', interval '15 minutes'), ('1h', interval '1 hour'))
     AS windows(name, length),
   LATERAL (SELECT avg(extract(epoch FROM completed_at - created_at))::float8 AS average FROM {table}
-           WHERE status = 'succeeded' AND completed_at >= created_at
+           WHERE status = 'succeeded' AND completed_at >= created_at AND isfinite(created_at)
              AND completed_at > %(now)s - windows.length AND completed_at <= %(now)s) AS averages
 WHERE average IS NOT NULL
 """

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from exporter.labels import OTHER
+from exporter.labels import OTHER, clean
 
 Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -48,6 +48,14 @@ class Prices(BaseModel):
         if OTHER in models:
             raise ValueError(f"'{OTHER}' is what models without a price count as: it can have none")
         return models
+
+    @field_validator("instances")
+    @classmethod
+    def _under_their_labels(cls, instances: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        """As the names stand in metrics: that is under which GPU time is counted."""
+        return {
+            clean(name): {clean(kind): price for kind, price in prices.items()} for name, prices in instances.items()
+        }
 
     def of_tokens(self, model: str, prompt: int, completion: int) -> float:
         """Dollars for this many tokens of a model; 0 when the model has no price."""

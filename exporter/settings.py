@@ -142,7 +142,9 @@ class Settings(BaseSettings):
     def _is_a_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             try:
-                conninfo_to_dict(value.get_secret_value())
+                host = str(conninfo_to_dict(value.get_secret_value()).get("host", ""))
+                if "@" in host[1:]:  # the first one may begin an abstract socket
+                    raise ValueError("an @ in its user or password is written %40")
             except ProgrammingError:  # its message repeats the URL, password included
                 raise ValueError("should be a URL as in postgresql://user:password@host:5432/database") from None
         return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -110,12 +110,15 @@ class Snapshot:
         """`changed` is called after every refresh of a collector, with the new state to be seen in `view()`."""
         self.sources = sources
         self._entries = [_Entry(collector, refresh_seconds) for collector in collectors]
-        self._reachabilities = (
-            sources.postgres.reachability,
-            sources.redis.reachability,
-            sources.ai_events_log.reachability,
-            sources.preview_log.reachability,
-        )
+        self._reachabilities = {
+            reachability.source: reachability
+            for reachability in (
+                sources.postgres.reachability,
+                sources.redis.reachability,
+                sources.ai_events_log.reachability,
+                sources.preview_log.reachability,
+            )
+        }
         self._shown_up: dict[str, bool | None] = {}
         self._refresh_seconds = refresh_seconds
         self._changed = changed
@@ -145,7 +148,8 @@ class Snapshot:
 
     def view(self) -> View:
         """All samples as they stand now; built afresh, changed by nobody."""
-        return View(tuple(entry.view() for entry in self._entries), tuple(self._own()))
+        down = {source for source, reachability in self._reachabilities.items() if reachability.up is False}
+        return View(tuple(entry.view(down) for entry in self._entries), tuple(self._own()))
 
     async def _keep(self, entry: _Entry, delay: float) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -186,7 +190,7 @@ class Snapshot:
     def _note_failure(self, entry: _Entry, error: Exception) -> None:
         kind = error.kind if isinstance(error, SourceUnavailable | CollectionFailed) else type(error).__name__
         # A source that is down is said once for the source, not once a collector.
-        if not isinstance(error, SourceUnavailable) and not (entry.degraded and entry.error == kind):
+        if not isinstance(error, SourceUnavailable) and not entry.degraded:
             _log.warning(
                 "system.analytics.degraded",
                 collector=entry.collector.name,
@@ -199,7 +203,7 @@ class Snapshot:
         entry.failures += 1
 
     def _log_changes_of_sources(self) -> None:
-        for reachability in self._reachabilities:
+        for reachability in self._reachabilities.values():
             before, now = self._shown_up.get(reachability.source), reachability.up
             if now is False and before is not False:
                 _log.warning("system.analytics.degraded", source=reachability.source, kind=reachability.error)
@@ -208,7 +212,7 @@ class Snapshot:
             self._shown_up[reachability.source] = now
 
     def _own(self) -> Iterable[Sample]:
-        for reachability in self._reachabilities:
+        for reachability in self._reachabilities.values():
             if reachability.up is not None:
                 yield SOURCE_UP.sample(int(reachability.up), source=reachability.source)
             if reachability.last_success is not None:
@@ -255,8 +259,10 @@ class _Entry:
         self.durations = _Durations()
         self.gauges: tuple[Sample, ...] = ()
 
-    def view(self) -> CollectorView:
+    def view(self, down: Set[str]) -> CollectorView:
+        """As it stands. What a source that is down feeds is not shown, though its own clock may not have come round."""
         collector = self.collector
+        gauges = self.gauges if down.isdisjoint(collector.sources) else ()
         return CollectorView(
             name=collector.name,
             sources=collector.sources,
@@ -265,7 +271,7 @@ class _Entry:
             up=self.up,
             error=self.error,
             last_success=self.last_success,
-            samples=(*self.gauges, *(collector.counters() if isinstance(collector, Counting) else ())),
+            samples=(*gauges, *(collector.counters() if isinstance(collector, Counting) else ())),
         )
 
 

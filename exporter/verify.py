@@ -7,14 +7,14 @@ traffic goes on: whatever differs then is a fault of the windows, not of the mom
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from exporter.collector import SKIPPED, Collector, Sources
 from exporter.collectors.online import OnlineNow, WebSocket, read_web_sockets
-from exporter.errors import CollectionFailed, SourceUnavailable
+from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.oracle import QUERIES, read_from_scratch
 from exporter.prices import Prices
 from exporter.sources.postgres import Postgres, Transaction
@@ -50,45 +50,64 @@ class Comparison:
         return 0.0 if self.same else self.incremental - self.from_scratch
 
 
-async def compare(collectors: Sequence[Collector], sources: Sources, prices: Prices | None) -> list[Comparison]:
-    """Every sample of the collectors that ask PostgreSQL, both ways. Nothing else may refresh them meanwhile."""
-    comparisons: list[Comparison] = []
+AtRest = AbstractAsyncContextManager[Sequence[Collector]]
+"""Collectors that nothing else refreshes while it is held (`Snapshot.at_rest`)."""
+
+
+async def compare(at_rest: AtRest, sources: Sources, prices: Prices | None) -> list[Comparison]:
+    """Every sample of the collectors that ask PostgreSQL, both ways. They rest for their own refresh only."""
     async with sources.postgres.transaction(fill=True) as transaction:
         pinned = replace(
             sources,
             postgres=cast("Postgres", _OneTransaction(transaction)),
             redis=cast("Redis", _OneReading(sources.redis)),
         )
-        for collector in collectors:
-            if collector.name not in QUERIES:
-                continue
-            try:
-                incremental = await collector.refresh(pinned)
-                web_sockets = await _web_sockets(collector, pinned)
-                async with transaction.savepoint():
-                    from_scratch = await read_from_scratch(collector.name, transaction, web_sockets, prices)
-            except (CollectionFailed, SourceUnavailable) as error:
-                comparisons.append(Comparison(f"collector {collector.name}", error=str(error)))
-                continue
-            comparisons += _paired(incremental, from_scratch)
+        incremental: dict[str, _Outcome] = {}
+        web_sockets: list[WebSocket] = []
+        async with at_rest as collectors:
+            for collector in collectors:
+                if collector.name in QUERIES:
+                    incremental[collector.name] = await _outcome(collector.refresh(pinned))
+                if isinstance(collector, OnlineNow) and sources.redis.reachability.up:
+                    web_sockets, _ = await read_web_sockets(pinned.redis, collector.ws_session_keys)
+        comparisons: list[Comparison] = []
+        for name, outcome in incremental.items():
+            from_scratch = await _outcome(_from_scratch(name, transaction, web_sockets, prices))
+            comparisons += _paired(name, outcome, from_scratch)
     return comparisons
 
 
-def _paired(incremental: Sequence[Sample], from_scratch: Sequence[Sample]) -> list[Comparison]:
-    one = {_name(sample): cast("float", sample.value) for sample in incremental if sample.spec != SKIPPED}
-    other = {_name(sample): cast("float", sample.value) for sample in from_scratch}
+_Outcome = Sequence[Sample] | AnalyticsError
+
+
+async def _outcome(reading: Awaitable[Sequence[Sample]]) -> _Outcome:
+    try:
+        return await reading
+    except (CollectionFailed, SourceUnavailable) as error:
+        return error
+
+
+async def _from_scratch(
+    collector: str, transaction: Transaction, web_sockets: Sequence[WebSocket], prices: Prices | None
+) -> Sequence[Sample]:
+    async with transaction.savepoint():
+        return await read_from_scratch(collector, transaction, web_sockets, prices)
+
+
+def _paired(collector: str, incremental: _Outcome, from_scratch: _Outcome) -> list[Comparison]:
+    for outcome in (incremental, from_scratch):
+        if isinstance(outcome, AnalyticsError):
+            return [Comparison(f"collector {collector}", error=str(outcome))]
+    one, other = (
+        {_name(sample): cast("float", sample.value) for sample in outcome if sample.spec != SKIPPED}
+        for outcome in (cast("Sequence[Sample]", incremental), cast("Sequence[Sample]", from_scratch))
+    )
     return [Comparison(name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))]
 
 
 def _name(sample: Sample) -> str:
     labels = ",".join(f'{name}="{value}"' for name, value in zip(sample.spec.labels, sample.labels, strict=True))
     return f"{sample.spec.name}{{{labels}}}" if labels else sample.spec.name
-
-
-async def _web_sockets(collector: Collector, sources: Sources) -> list[WebSocket]:
-    if not isinstance(collector, OnlineNow):
-        return []
-    return (await read_web_sockets(sources.redis, collector.ws_session_keys))[0]
 
 
 class _OneTransaction:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from prometheus_client.exposition import gzip_accepted
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -25,7 +24,7 @@ def build_app(exposition: Callable[[], Exposition], ready: Callable[[], bool]) -
     async def metrics(request: Request) -> Response:
         body = exposition().body(request.headers.get("accept", ""))
         headers = {"content-type": body.content_type, "vary": "Accept, Accept-Encoding"}
-        if gzip_accepted(request.headers.get("accept-encoding", "")):
+        if _accepts_gzip(request.headers.get("accept-encoding", "")):
             return Response(body.gzipped, headers=headers | {"content-encoding": "gzip"})
         return Response(body.plain, headers=headers)
 
@@ -51,6 +50,15 @@ def build_app(exposition: Callable[[], Exposition], ready: Callable[[], bool]) -
             Route("/-/ready", is_ready),
         ]
     )
+
+
+def _accepts_gzip(accept_encoding: str) -> bool:
+    """Whether an Accept-Encoding header names gzip, and not with a weight of 0."""
+    for offer in accept_encoding.lower().split(","):
+        name, *parameters = (part.strip() for part in offer.split(";"))
+        if name == "gzip":
+            return not any(parameter.startswith("q=0") and not parameter.strip("q=0.") for parameter in parameters)
+    return False
 
 
 _LANDING = f"""<!doctype html>

@@ -46,9 +46,9 @@ class ReadCursor:
     def since(self, now: int) -> tuple[int, bool]:
         """(start, fill): read what is newer than `start`; on a fill, forget all that was there before.
 
-        Apart from when `filling` is set it fills after a gap as long as the horizon and when the clock went back.
+        Apart from when `filling` is set it fills after a gap that is worth a resync, and when the clock went back.
         """
-        if self.filling or not self._read_until <= now < self._read_until + self._horizon:
+        if self.filling or not self._read_until <= now < self._read_until + min(self._horizon, self._resync):
             self.filling = True  # until it worked
             return now - self._horizon, True
         start = self._read_until - self._late

@@ -146,8 +146,10 @@ def seed_database(connection: psycopg.Connection) -> None:
 
 
 def seed_valkey(url: str) -> None:
-    """Keys so that every metric that Redis feeds has a sample."""
+    """Keys so that every metric that Redis feeds has a sample; nothing changes where they are already."""
     with redis.Redis.from_url(url) as valkey:
+        if valkey.exists("ai_queue:stats"):
+            return
         valkey.rpush("ai_queue:default", "a job", "another")
         valkey.hset("ai_queue:stats", mapping={"processed": 40, "processing_ms": 90_500})
         beat(valkey, time.time() - 30)

@@ -16,7 +16,15 @@ from exporter.state import StateFile
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"exporter", "exporter.errors", "exporter.spec", "exporter.windows", "exporter.labels", "exporter.version"},
+    {
+        "exporter",
+        "exporter.errors",
+        "exporter.spec",
+        "exporter.windows",
+        "exporter.labels",
+        "exporter.events",
+        "exporter.version",
+    },
     {"exporter.prices", "exporter.gpu_usage", "exporter.state", "exporter.sources"},
     {
         "exporter.settings",

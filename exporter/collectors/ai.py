@@ -85,7 +85,8 @@ class Ai:
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Requests by window, statistics a user (none while nobody asked anything), errors by kind."""
-        async with sources.postgres.transaction(fill=self._per_user.cursor.filling) as transaction:
+        cursors = (self._requests.cursor, self._errors.cursor, self._per_user.cursor)
+        async with sources.postgres.transaction(fill=any(cursor.filling for cursor in cursors)) as transaction:
             requests = await self._requests.read(transaction)
             errors = (await self._errors.read(transaction))["24h"]
             per_user = await self._per_user.read(transaction)

@@ -21,7 +21,7 @@ from exporter.labels import OTHER, closed
 from exporter.prices import Prices
 from exporter.sources.postgres import moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import LATE, RESYNC
+from exporter.windows import DAY, LATE, ReadCursor
 
 DIRECTIONS = ("prompt", "completion")
 MAX_NAMED_MODELS = 100
@@ -93,30 +93,30 @@ class TokenCost:
     def __init__(self, prices: Prices | None) -> None:
         self._prices = prices
         self._settled: Mapping[str, Tokens] = {}
-        self._settled_until = self._read_until = self._filled_at = 0
-        self._filling = True
+        self._settled_until = 0
+        self._cursor = ReadCursor(horizon=31 * DAY)
         self._named: set[str] = set()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Tokens by model and direction; their cost, when there are prices."""
-        async with sources.postgres.transaction(fill=self._filling) as transaction:
+        async with sources.postgres.transaction(fill=self._cursor.filling) as transaction:
             month = transaction.now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
             now = transaction.now_us
             before_month = int(month.timestamp()) * 1_000_000 - 1  # the month's first instant is in it
-            fill = self._filling or now < self._read_until or self._settled_until < before_month
-            since = before_month if fill else self._settled_until
+            _, fill = self._cursor.since(now)
+            anew = fill or self._settled_until < before_month
+            since = before_month if anew else self._settled_until
             settles = max(since, now - LATE)
             rows = await transaction.rows(_TOKENS, {"since": moment(since), "settles": moment(settles)})
 
-        settled = defaultdict(lambda: (0, 0, 0), {} if fill else self._settled)
+        settled = defaultdict(lambda: (0, 0, 0), {} if anew else self._settled)
         month_to_date = defaultdict(lambda: (0, 0, 0), settled)
         for model, is_settled, *tokens in rows:
             label = self._label(model, tokens)
             for sums in (settled, month_to_date) if is_settled else (month_to_date,):
                 sums[label] = _add(sums[label], tokens)
-        self._settled, self._settled_until, self._read_until = settled, settles, now
-        self._filled_at = now if fill else self._filled_at
-        self._filling = now - self._filled_at >= RESYNC
+        self._settled, self._settled_until = settled, settles
+        self._cursor.advance(now, fill)
         return self._samples(month_to_date, transaction.now.timestamp())
 
     def _samples(self, month_to_date: Mapping[str, Tokens], now: float) -> list[Sample]:

@@ -29,7 +29,7 @@ LATENCY = MetricSpec(
 
 def _sums(table: str) -> Sums:
     latency = f"{table}.completed_at - {table}.created_at"
-    possible = f"{latency} >= interval '0'"
+    possible = f"({table}.completed_at >= {table}.created_at AND isfinite({table}.created_at))"
     return Sums(
         table,
         f"{table}.completed_at",

@@ -22,6 +22,7 @@ import orjson
 
 from exporter.collector import Sources
 from exporter.errors import CollectionFailed, StateError
+from exporter.labels import OTHER
 from exporter.sources.jsonl import JsonlLog, Position, Slice
 from exporter.spec import MetricSpec, Sample
 from exporter.state import StateFile
@@ -29,7 +30,6 @@ from exporter.state import StateFile
 BUDGET_SECONDS = 5.0
 """How long a refresh goes on reading when there is a lot to catch up with; the next one goes on from there."""
 
-OTHER = "other"
 RESULTS = ("ok", "malformed", "unknown_event")
 
 AI_EVENTS = MetricSpec(

@@ -3,21 +3,25 @@
     hivesync_queue_depth{queue="ai",name="default"} 7.0
     hivesync_queue_processing_seconds_sum{queue="ai"} 81243.5
 
-An empty Redis list has no key: a queue that is declared by name, or was seen before, has depth 0 then.
+An empty Redis list has no key: a queue that is declared by name, or had jobs in the last day, has depth 0 then.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.labels import MAX_VALUES, bounded
-from exporter.sources.redis import Redis, WrongType
+from exporter.sources.redis import Redis, WrongType, is_wildcard
 from exporter.spec import MetricSpec, Sample, Summary
 
 STATS_KEY = b"ai_queue:stats"
+FORGOTTEN_SECONDS = 86_400.0
+
+Lengths = dict[bytes, int | WrongType]
 
 DEPTH = MetricSpec(
     "hivesync_queue_depth",
@@ -43,39 +47,57 @@ class Queues:
     periods = 1
     specs = (DEPTH, PROCESSING, SKIPPED)
 
-    def __init__(self, patterns: Mapping[str, Sequence[str]]) -> None:
-        """`patterns`: the key patterns of each queue (`ai`, `preview`)."""
+    def __init__(self, patterns: Mapping[str, Sequence[str]], clock: Callable[[], float] = time.monotonic) -> None:
+        """`patterns`: the keys and key patterns of each queue (`ai`, `preview`)."""
         self._patterns = patterns
-        self._seen: dict[str, set[bytes]] = {queue: set() for queue in patterns}
+        self._clock = clock
+        self._last_seen: dict[str, dict[bytes, float]] = {queue: {} for queue in patterns}
         self._processing: tuple[Sample, ...] = ()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """A sample a queue and list."""
-        samples: list[Sample] = []
-        wrong_type = 0
-        found = {queue: await self._lists(sources.redis, queue) for queue in self._patterns}
+        waiting = {queue: await self._lengths(sources.redis, queue) for queue in self._patterns}
         processing, bad_stats = await _read_processing(sources.redis)
-        for queue, lengths in found.items():
-            depths = {key: length for key, length in lengths.items() if not isinstance(length, WrongType)}
-            wrong_type += len(lengths) - len(depths)
-            self._seen[queue] |= set(sorted(depths)[:MAX_VALUES]) if len(self._seen[queue]) < MAX_VALUES else set()
-            names = {key: _name(key) for key in depths}
-            labels = bounded(names.values())
-            by_label: Counter[str] = Counter()
-            for key, depth in depths.items():
-                by_label[labels[names[key]]] += depth
-            samples += [DEPTH.sample(depth, queue=queue, name=label) for label, depth in by_label.items()]
+
+        depths: Counter[tuple[str, str]] = Counter()
+        labels = bounded(self._by_importance(waiting))
+        for queue, lengths in waiting.items():
+            self._remember(queue, lengths)
+            for key, length in lengths.items():
+                if not isinstance(length, WrongType):
+                    depths[queue, labels[_name(key)]] += length
         if processing is not None:
             self._processing = (PROCESSING.sample(processing, queue="ai"),)
-        return samples + skipped(self.name, {"wrong_type": wrong_type, "malformed": bad_stats})
+        wrong_type = sum(isinstance(length, WrongType) for lengths in waiting.values() for length in lengths.values())
+        return [
+            *(DEPTH.sample(depth, queue=queue, name=name) for (queue, name), depth in depths.items()),
+            *skipped(self.name, {"wrong_type": wrong_type, "malformed": bad_stats}),
+        ]
 
     def counters(self) -> Sequence[Sample]:
         """What the workers' own counters said last."""
         return self._processing
 
-    async def _lists(self, redis: Redis, queue: str) -> dict[bytes, int | WrongType]:
-        keys = sorted({*await redis.keys(self._patterns[queue]), *self._seen[queue]} - {STATS_KEY})
+    async def _lengths(self, redis: Redis, queue: str) -> Lengths:
+        keys = sorted({*await redis.keys(self._patterns[queue]), *self._last_seen[queue]} - {STATS_KEY})
         return dict(zip(keys, await redis.lengths(keys), strict=True))
+
+    def _by_importance(self, waiting: Mapping[str, Lengths]) -> list[str]:
+        """The names of all lists: should they be too many, the declared ones keep theirs, then those with jobs."""
+        declared = {key.encode() for patterns in self._patterns.values() for key in patterns if not is_wildcard(key)}
+        lists = (
+            (key not in declared, length == 0, key) for of_queue in waiting.values() for key, length in of_queue.items()
+        )
+        return [_name(key) for *_, key in sorted(lists)]
+
+    def _remember(self, queue: str, lengths: Lengths) -> None:
+        """Note which lists have jobs, so that later they are 0 and not gone: for a day, and not too many."""
+        now = self._clock()
+        seen = self._last_seen[queue] | {
+            key: now for key, length in lengths.items() if isinstance(length, int) and length
+        }
+        recent = sorted((at, key) for key, at in seen.items() if now - at < FORGOTTEN_SECONDS)
+        self._last_seen[queue] = {key: at for at, key in recent[-MAX_VALUES:]}
 
 
 async def _read_processing(redis: Redis) -> tuple[Summary | None, int]:

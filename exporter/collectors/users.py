@@ -110,4 +110,4 @@ class Users:
 
 
 PLANS_AGE = 2 * MINUTE
-"""How old the plans may be when active users are split: the `users` collector reads them more often than that."""
+"""How old the plans may be when active users are split; mostly the `users` collector has read them more recently."""

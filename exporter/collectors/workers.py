@@ -10,15 +10,17 @@ How old a heartbeat is is told by Redis' clock, never by this process'.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, gpu_dollars
-from exporter.errors import CollectionFailed, StateError
+from exporter.errors import StateError
 from exporter.gpu_usage import Beat, GpuUsage
 from exporter.labels import UNKNOWN, bounded, closed
 from exporter.prices import Prices
@@ -104,6 +106,7 @@ class Workers:
         self._healthy_seconds, self._forgotten_seconds = healthy_seconds, forgotten_seconds
         self._state = state
         self._usage = _load(state)
+        self._remembers = True
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Health, heartbeat and, for GPU workers, state and instance; the GPU component of the cost."""
@@ -111,7 +114,7 @@ class Workers:
         rows = await sources.redis.hashes(keys, ("kind", "last_heartbeat", "state", "instance_type", "lifecycle"))
         now = await sources.redis.time()
         workers, reasons = self._read(keys, rows, now)
-        self._count(workers, now)
+        reasons |= {"state_unwritable": int(not await self._count(workers, now))}
         samples = [sample for worker in _merged(workers) for sample in self._samples(worker, now)]
         if self._prices is not None:
             samples += gpu_dollars(self._prices, self._usage, now)
@@ -126,7 +129,7 @@ class Workers:
 
     def _read(
         self, keys: Sequence[bytes], rows: Sequence[Fields | WrongType], now: float
-    ) -> tuple[list[Worker], Mapping[str, int]]:
+    ) -> tuple[list[Worker], dict[str, int]]:
         workers = []
         reasons = {"wrong_type": 0, "malformed": 0, "future_heartbeat": 0}
         for key, row in zip(keys, rows, strict=True):
@@ -155,24 +158,35 @@ class Workers:
         return workers, reasons
 
     def _id(self, key: str) -> str:
-        """`worker:heartbeat:gpu-1` -> `gpu-1`: what a pattern's wildcard stands for."""
+        """`worker:heartbeat:gpu-1` -> `gpu-1`: what follows the pattern's fixed beginning."""
         for pattern in filter(is_wildcard, self._patterns):
-            prefix = pattern[: min(pattern.find(character) % (len(pattern) + 1) for character in "*?[")]
+            prefix = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
             if prefix and key.startswith(prefix):
-                return key[len(prefix) :]
+                return key.removeprefix(prefix)
         return key
 
-    def _count(self, workers: Iterable[Worker], now: float) -> None:
-        """Take new heartbeats of GPU workers in, and remember them before they are shown."""
+    async def _count(self, workers: Iterable[Worker], now: float) -> bool:
+        """Take new heartbeats of GPU workers in, and remember them before they are shown.
+
+        False when they could not be remembered: then the counters stand still, and the next refresh counts from there.
+        """
         beats = [Beat(w.id, w.last_heartbeat, w.instance_type, w.lifecycle) for w in workers if w.kind == "gpu"]
         usage = self._usage.after(beats, now, self._healthy_seconds, self._forgotten_seconds)
         if usage == self._usage:
-            return
+            return self._remembers
         try:
-            self._state.save(usage.to_state())
+            await asyncio.to_thread(self._state.save, usage.to_state())
         except StateError as error:
-            raise CollectionFailed("redis", "state_unwritable", str(error)) from error
-        self._usage = usage
+            if self._remembers:
+                _log.warning(
+                    "system.analytics.degraded", collector=self.name, kind="state_unwritable", detail=str(error)
+                )
+            self._remembers = False
+            return False
+        if not self._remembers:
+            _log.info("system.analytics.recovered", collector=self.name)
+        self._usage, self._remembers = usage, True
+        return True
 
     def _samples(self, worker: Worker, now: float) -> list[Sample]:
         healthy = now - worker.last_heartbeat <= self._healthy_seconds
@@ -191,9 +205,9 @@ class Workers:
 
 def _merged(workers: Sequence[Worker]) -> list[Worker]:
     """The workers under the labels they may have; those that share one are shown as the one silent for longest."""
-    ids = bounded(worker.id for worker in workers)
-    types = bounded(worker.instance_type for worker in workers)
-    lifecycles = bounded(worker.lifecycle for worker in workers)
+    ids = bounded(sorted(worker.id for worker in workers))
+    types = bounded(sorted(worker.instance_type for worker in workers))
+    lifecycles = bounded(sorted(worker.lifecycle for worker in workers))
     merged: dict[tuple[str, str], Worker] = {}
     for worker in sorted(workers, key=lambda worker: worker.last_heartbeat, reverse=True):
         label = ids[worker.id]
@@ -224,5 +238,5 @@ def _load(state: StateFile) -> GpuUsage:
     try:
         return GpuUsage.from_state(stored)
     except (KeyError, TypeError, ValueError) as error:
-        _log.warning("state not understood: counting starts anew", file="gpu", kind=type(error).__name__)
+        state.set_aside(type(error).__name__)
         return GpuUsage()

@@ -436,10 +436,10 @@ class _Rotation(Pygtail):  # type: ignore[misc]  # pygtail has no types
 
     def last(self) -> str | None:
         """The file name, None where there is none beside the live file."""
-        found = self._check_rotated_filename_candidates()
-        if found is None or Path(found).parent != self._path.parent:
-            return None  # a path with wildcards in it makes it look elsewhere
-        return Path(found).name
+        found = Path(self._check_rotated_filename_candidates() or "")
+        # A path with wildcards in it makes it find other files.
+        mine = found.parent == self._path.parent and found.name.startswith(self._path.name)
+        return found.name if mine else None
 
     def __del__(self) -> None:
         """pygtail's own would open the live file in order to close it."""
@@ -589,8 +589,8 @@ class _Archive(_File):
         if stream is None or offset < self._start:
             stream = self._rewind()
         while self._start + len(self._window) < offset + length and self._pull(stream):
-            # Decompressing is what costs, so the bytes before the last place asked for are kept for the anchor.
-            passed = min(offset - _MARK_BYTES - self._start, len(self._window))
+            # What was asked for is kept: the half line at its end, and the anchor before that, will be asked for again.
+            passed = min(offset - self._start, len(self._window))
             if passed > 0:
                 del self._window[:passed]
                 self._start += passed

@@ -126,4 +126,5 @@ def is_wildcard(pattern: str) -> bool:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "replace")
+    """As text that every other system takes: PostgreSQL has no NUL."""
+    return None if value is None else value.decode("utf-8", "replace").replace("\0", "\u2400")

@@ -12,9 +12,3 @@ def alive(pids: Iterable[int]) -> list[str]:
     rows = [line.split(maxsplit=2) for line in listing.splitlines()]
     wanted = set(map(str, pids))
     return [" ".join(row) for row in rows if row[0] in wanted and not row[1].startswith("Z")]
-
-
-def mentioning(words: str) -> list[str]:
-    """The processes in whose command line these words stand."""
-    listing = subprocess.run(["ps", "-axww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True)
-    return [line for line in listing.stdout.splitlines() if words in line]

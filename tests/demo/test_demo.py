@@ -21,7 +21,6 @@ import pytest
 
 from demo.__main__ import main
 from demo.console import Console
-from demo.exporting import Exporter
 from demo.fetch import fetch
 from demo.overview import aligned, status
 from demo.servers import ValkeyServer
@@ -31,6 +30,8 @@ from tests.demo.processes import alive
 from tests.demo.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
+DEMO = [sys.executable, "-m", "demo", "--users", "60", "--days", "2", "--speed", "5"]
+CHOSEN = "chosen"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Demo:
 
     def environment(self) -> dict[str, str]:
         """The exporter's variables as written for others."""
-        (file,) = self.place.glob("hivesync-demo-*/exporter.env")
+        (file,) = self.place.glob("*/exporter.env")
         return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
 
@@ -81,7 +82,7 @@ def places() -> Iterator[list[Path]]:
 
 @pytest.fixture
 def demos(places: list[Path], tmp_path: Path) -> Iterator[list[Demo]]:
-    """Two small demos, started at the same moment."""
+    """Two small demos, started at the same moment; the second in a directory that somebody has chosen."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
     environment["HIVESYNC_AI_QUEUE_KEYS"] = "inherited:by:mistake"
     with ExitStack() as stack:
@@ -90,19 +91,7 @@ def demos(places: list[Path], tmp_path: Path) -> Iterator[list[Demo]]:
             printed = tmp_path / f"printed-{number}"
             process = stack.enter_context(
                 subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "demo",
-                        "--users",
-                        "60",
-                        "--days",
-                        "2",
-                        "--speed",
-                        "5",
-                        "--seed",
-                        f"{number + 1}",
-                    ],
+                    [*DEMO, *(["--directory", str(place / CHOSEN)] if number else [])],
                     cwd=PROJECT,
                     env=environment | {"TMPDIR": str(place)},
                     stdout=stack.enter_context(printed.open("wb")),
@@ -135,9 +124,10 @@ def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo])
     assert second.process.wait(20) == 0, second.text()
     for demo, found, url in zip(demos, pids, urls, strict=True):
         assert alive(found.values()) == []
-        assert list(demo.place.iterdir()) == []
+        assert [path.name for path in demo.place.iterdir()] == ([CHOSEN] if demo is second else [])
         with pytest.raises((OSError, HTTPException)):
             fetch(url)
+    assert "fast shutdown" in (second.place / CHOSEN / "postgresql" / "postgresql.log").read_text()
 
 
 def test_a_demo_says_why_when_its_exporter_ends_and_a_second_ctrl_c_ends_it_at_once(demos: list[Demo]) -> None:
@@ -177,10 +167,9 @@ def test_an_argument_that_makes_no_sense_is_said(
 def test_a_server_that_somebody_ends_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("demo.stage.AWAY_SECONDS", 0.2)
     stage = Stage(tmp_path, Console())
-    stage.exporter = cast("Exporter", SimpleNamespace(is_alive=True))
     stage.traffic = cast("Traffic", SimpleNamespace(is_alive=True))
     with ValkeyServer(tmp_path / "valkey") as valkey:
-        stage.servers = [valkey]
+        stage.children = [valkey]
         pid = valkey.pid
         os.kill(pid, signal.SIGKILL)
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
@@ -34,8 +34,10 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import psycopg
+from demo import child
 from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
-directory = Path(sys.argv[1])
+directory, *leash = map(Path, sys.argv[1:])
+child.LEASH = leash[0] if leash else child.LEASH
 servers = [PostgresServer(directory / "p"), ValkeyServer(directory / "v"), PrometheusServer(directory / "m", ["a:1"])]
 for server in servers:
     server.start()
@@ -139,6 +141,43 @@ def test_a_killed_postgres_takes_its_processes_with_it(tmp_path: Path) -> None:
         assert alive(pids) == []
 
 
+class Parent(Child):
+    """A process with a child of its own that takes a little longer to end."""
+
+    name = "Parent"
+
+    @property
+    def url(self) -> str:
+        return ""
+
+    def command(self) -> Sequence[str]:
+        return ["/bin/sh", "-c", f"cd {self.directory}; (sleep 0.5; touch child-ended) & touch ready; exec sleep 60"]
+
+    def is_ready(self) -> bool:
+        return (self.directory / "ready").exists()
+
+    def child_ended(self) -> bool:
+        """Whether the child has."""
+        return (self.directory / "child-ended").exists()
+
+
+def test_a_kill_and_a_new_start_wait_for_what_the_process_had_started(tmp_path: Path) -> None:
+    parent = Parent(tmp_path / "killed")
+    parent.start()
+    assert not parent.child_ended()
+    parent.kill()
+    assert parent.child_ended()
+
+    parent = Parent(tmp_path / "killed-by-somebody-else")
+    parent.start()
+    os.kill(parent.pid, signal.SIGKILL)
+    wait_until(lambda: not parent.is_alive)
+    assert not parent.child_ended()
+    parent.start()
+    assert parent.child_ended()
+    parent.kill()
+
+
 def test_postgres_has_the_settings_it_is_given_and_a_time_zone_that_is_not_utc(tmp_path: Path) -> None:
     with (
         PostgresServer(tmp_path, {"max_connections": "17"}) as server,
@@ -182,6 +221,12 @@ def test_a_port_is_given_away_once_even_before_anybody_listens_there() -> None:
     assert free_port(port) != port
 
 
+def run_program(*arguments: Path, as_whom: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """The program, which runs until its standard input ends."""
+    command = [*as_whom, sys.executable, "-B", "-c", PROGRAM, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 @pytest.fixture(params=AS_WHOM)
 def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that uses all servers, as ourselves and, if we are root, as somebody else."""
@@ -189,8 +234,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subproce
     directory.mkdir()
     if AS_WHOM[request.param]:
         os.chown(directory, 65534, 65534)
-    command = [*AS_WHOM[request.param], sys.executable, "-B", "-c", PROGRAM, str(directory)]
-    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with run_program(directory, as_whom=AS_WHOM[request.param]) as process:
         yield process
         process.kill()
 
@@ -208,6 +252,18 @@ def test_root_and_ordinary_users_can_run_all_servers_and_nothing_stays(program: 
     assert program.stdin is not None
     program.stdin.close()
     assert program.wait(30) == 0
+    assert alive(pids) == []
+
+
+def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(tmp_path: Path) -> None:
+    leash = tmp_path / "leash.py"
+    leash.write_text(
+        "import runpy, sys\n"
+        "sys.platform = 'elsewhere'\n"
+        f"runpy.run_path({str(PROJECT / 'demo' / 'leash.py')!r}, run_name='__main__')\n"
+    )
+    with run_program(tmp_path / "servers", leash) as program:
+        pids = pids_of(program)
     assert alive(pids) == []
 
 

@@ -34,8 +34,10 @@ async def exporter(directory: Path, verify: Verify = found) -> AsyncIterator[asy
     """An exporter's side, from when it listens until it is stopped."""
     task = asyncio.create_task(serve(directory, verify))
     async with asyncio.timeout(5):
+        await asyncio.sleep(0)  # it has removed an old socket then
         while not (directory / SOCKET).is_socket():  # noqa: ASYNC110 - nobody tells us when
             await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it has begun to serve then
     try:
         yield task
     finally:

@@ -10,6 +10,7 @@ import asyncio
 import datetime as datetime_module
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,10 @@ from psycopg.conninfo import conninfo_to_dict
 from demo.servers import PostgresServer, ValkeyServer
 from exporter.collector import Collector, Counting
 from exporter.collectors import build_collectors
+from exporter.collectors.online import read_web_sockets
 from exporter.errors import CollectionFailed
+from exporter.oracle import QUERIES, read_from_scratch
+from exporter.prices import Prices
 from exporter.settings import Settings
 from exporter.state import StateFile
 from tests.conftest import SCHEMA
@@ -286,6 +290,21 @@ def metrics(
     return {name: value for name, value in values.items() if not name.startswith("hivesync_skipped_values")}
 
 
+def from_scratch(database: str, redis_url: str) -> dict[str, float]:
+    """What `verify` holds the collectors of PostgreSQL against."""
+
+    async def read() -> dict[str, Any]:
+        samples = []
+        prices = Prices.model_validate(tomllib.loads(PRICES))
+        async with sources(database, redis_url, NOW) as opened, opened.postgres.transaction() as transaction:
+            web_sockets, _ = await read_web_sockets(opened.redis, ["ws_sessions:*"])
+            for name in QUERIES:
+                samples += await read_from_scratch(name, transaction, web_sockets, prices)
+        return by_name(samples)
+
+    return asyncio.run(read())
+
+
 @pytest.mark.parametrize("behind_views", [False, True], ids=["tables", "views"])
 @pytest.mark.parametrize("id_type", list(ID_TYPES))
 def test_ids_may_be_of_any_type_and_tables_may_be_views(
@@ -303,6 +322,9 @@ def test_ids_may_be_of_any_type_and_tables_may_be_views(
     seed(connection, valkey, NOW)
     url = url_for_reader("analytics" if behind_views else "public")
     assert metrics(collectors, url, valkey_server.url, NOW) == pytest.approx(EXPECTED, rel=1e-12)
+    told = from_scratch(url, valkey_server.url)
+    assert len(told) > 40
+    assert told == pytest.approx({name: EXPECTED[name] for name in told}, rel=1e-12)
 
 
 @pytest.mark.parametrize("timezone", ["Pacific/Kiritimati", "America/St_Johns"])

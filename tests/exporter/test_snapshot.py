@@ -214,6 +214,22 @@ def test_what_fails_loses_its_gauges_and_keeps_its_counters() -> None:
         assert values(snapshot, COUNTER) == {"fickle": counters}
 
 
+def test_what_a_source_feeds_is_gone_as_soon_as_anybody_finds_it_down() -> None:
+    """The others that ask it have not had their turn yet: what they said last is stale all the same."""
+    finder = Fake("finder", finds_postgres_up, finds_postgres_down, finds_postgres_up)
+    waiting = Fake("waiting", periods=100, sources=("redis", "postgres"))
+    unconcerned = Fake("unconcerned", periods=100, sources=("redis",))
+    seen: list[dict[str, Any]] = []
+    snapshot: Snapshot = build(waiting, unconcerned, finder, changed=lambda: seen.append(values(snapshot, GAUGE)))
+    keep_time(snapshot, 40)
+    assert seen[2:] == [
+        {"waiting": 1, "unconcerned": 1, "finder": 1},
+        {"unconcerned": 1},
+        {"waiting": 1, "unconcerned": 1, "finder": 3},
+    ]
+    assert values(snapshot, COUNTER) == {"waiting": 1, "unconcerned": 1, "finder": 3}
+
+
 def test_every_refresh_is_timed_the_failed_ones_too() -> None:
     snapshot = build(Fake("good"), Fake("bad", fails(ValueError("no"))))
     refresh(snapshot, times=4)
@@ -305,11 +321,12 @@ def test_each_change_of_a_collector_is_logged_exactly_once() -> None:
     assert logged[1]["source"] == "postgres"
 
 
-def test_another_kind_of_failure_is_another_line() -> None:
+def test_another_kind_of_failure_is_no_other_line_it_was_degraded_already() -> None:
     first, second = (fails(CollectionFailed("postgres", kind)) for kind in ("undefined_table", "statement_timeout"))
     with capture_logs() as logged:
-        refresh(build(Fake("users", first, first, second, second)), times=4)
-    assert [event["kind"] for event in logged] == ["undefined_table", "statement_timeout"]
+        refresh(build(Fake("users", first, first, second, first, works)), times=5)
+    assert degraded_and_recovered(logged) == [("degraded", "users"), ("recovered", "users")]
+    assert logged[0]["kind"] == "undefined_table"
 
 
 def test_a_source_that_is_down_is_logged_once_and_not_once_a_collector() -> None:

@@ -184,6 +184,18 @@ def test_a_directory_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path, plac
         StateDirectory(path)
 
 
+def test_a_directory_that_has_become_read_only_is_a_wrong_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    StateDirectory(tmp_path).close()
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    with pytest.raises(SettingsError, match="cannot be written: Read-only file system"):
+        StateDirectory(tmp_path)
+
+
 def test_a_directory_that_cannot_be_locked_is_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unlockable(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

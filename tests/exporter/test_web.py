@@ -132,7 +132,16 @@ def test_an_accept_header_that_makes_no_sense_is_no_error(client: TestClient, ac
 @pytest.mark.parametrize("accept", [PROMETHEUS_2, "text/plain"])
 @pytest.mark.parametrize(
     ("encodings", "zipped"),
-    [("gzip", True), ("deflate, gzip;q=1.0", True), ("GZip", True), ("identity", False), ("br", False), (None, False)],
+    [
+        ("gzip", True),
+        ("deflate, gzip;q=1.0", True),
+        ("GZip", True),
+        ("gzip;q=0.5, br", True),
+        ("gzip;q=0", False),
+        ("identity", False),
+        ("br", False),
+        (None, False),
+    ],
 )
 def test_gzip_is_for_those_who_accept_it(client: TestClient, accept: str, encodings: str | None, zipped: bool) -> None:
     headers = {"accept": accept} | ({} if encodings is None else {"accept-encoding": encodings})

@@ -224,6 +224,13 @@ def test_a_malformed_line_is_counted_as_one(setup: Setup, line: bytes) -> None:
     }
 
 
+def test_a_log_of_nothing_but_a_huge_line_is_counted_too(setup: Setup) -> None:
+    collector = ai_log(setup.state())
+    append(setup.ai, b"x" * 3 * 1024 * 1024)
+    setup.refresh(collector)
+    assert counted(collector) == {(LINES, "ai-events", "malformed"): 1}
+
+
 def test_carriage_returns_blank_lines_and_doubled_keys_do_no_harm(setup: Setup) -> None:
     collector = ai_log(setup.state())
     append(setup.ai, b'{"event":"ai.error","event":"ai.requested"}\r', b"", b"\r", b"  ", b' {"event":"ai.completed"} ')

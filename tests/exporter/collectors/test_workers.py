@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from demo.servers import ValkeyServer
 from exporter.collectors.workers import Workers
-from exporter.errors import CollectionFailed, SourceUnavailable
+from exporter.errors import SourceUnavailable
 from exporter.prices import Prices
 from exporter.state import StateFile
 from tests.rows import INSTANT, NO_DATABASE, NOON, NOWHERE, by_name, collect, keep, only
@@ -71,7 +71,12 @@ class Fleet:
     def left_out(self) -> dict[str, int]:
         """By reason, those that are 0 left out."""
         counts = only(self.read(), "hivesync_skipped_values")
-        assert set(counts) == {"workers,wrong_type", "workers,malformed", "workers,future_heartbeat"}
+        assert set(counts) == {
+            "workers,wrong_type",
+            "workers,malformed",
+            "workers,future_heartbeat",
+            "workers,state_unwritable",
+        }
         return {reason.removeprefix("workers,"): number for reason, number in counts.items() if number}
 
 
@@ -82,7 +87,8 @@ def fleet(valkey: redis.Redis, valkey_server: ValkeyServer, tmp_path: Path) -> F
 
 def test_without_workers_there_is_nothing_to_show(fleet: Fleet) -> None:
     assert set(fleet.read()) == {
-        f"hivesync_skipped_values{{workers,{reason}}}" for reason in ("wrong_type", "malformed", "future_heartbeat")
+        f"hivesync_skipped_values{{workers,{reason}}}"
+        for reason in ("wrong_type", "malformed", "future_heartbeat", "state_unwritable")
     }
     assert fleet.seconds() == {}
 
@@ -332,15 +338,18 @@ def test_time_that_cannot_be_remembered_is_not_counted_and_none_is_lost(fleet: F
     fleet.read(NOON)
     fleet.gpu("gpu-1", NOON + 60 * SECOND)
     (tmp_path / ".gpu.new").mkdir()  # in the way of every new state file
-    with pytest.raises(CollectionFailed) as raised:
-        fleet.read(NOON + 60 * SECOND)
-    assert raised.value.kind == "state_unwritable"
-    assert str(tmp_path / "gpu") in raised.value.detail
-    assert fleet.seconds() == {"g5.xlarge,spot": 0.0}
-    (tmp_path / ".gpu.new").rmdir()
-    fleet.gpu("gpu-1", NOON + 110 * SECOND)
-    fleet.read(NOON + 110 * SECOND)
+    with capture_logs() as logs:
+        for _ in range(2):
+            values = fleet.read(NOON + 60 * SECOND)
+            assert values["hivesync_skipped_values{workers,state_unwritable}"] == 1
+            assert values["hivesync_worker_healthy{gpu-1,gpu}"] == 1  # what can be known is shown
+            assert fleet.seconds() == {"g5.xlarge,spot": 0.0}
+        (tmp_path / ".gpu.new").rmdir()
+        fleet.gpu("gpu-1", NOON + 110 * SECOND)
+        assert fleet.read(NOON + 110 * SECOND)["hivesync_skipped_values{workers,state_unwritable}"] == 0
     assert fleet.seconds() == {"g5.xlarge,spot": 110.0}
+    assert [log["event"] for log in logs] == ["system.analytics.degraded", "system.analytics.recovered"]
+    assert str(tmp_path / "gpu") in logs[0]["detail"]
 
 
 def test_nothing_is_written_while_nothing_changes(fleet: Fleet, tmp_path: Path) -> None:

@@ -152,6 +152,32 @@ def test_a_slice_ends_near_its_limit_and_says_that_there_is_more(path: Path, rea
     assert found + reader.read(limit=1) == lines(1, 500)
 
 
+def test_a_slice_ends_between_two_files_too(path: Path, reader: Reader) -> None:
+    path.touch()
+    assert reader.read() == []
+    for number in range(5):
+        append(path, text(100 * number, 100 * number + 30))
+        rotate_by_rename(path, f"-2025010{number}")
+    found, more = reader.slice(limit=1)
+    assert (found, more) == (lines(0, 30), True)
+    assert reader.unread_bytes == sum(len(text(100 * number, 100 * number + 30)) for number in range(1, 5))
+    assert reader.read(limit=1) == [line for number in range(1, 5) for line in lines(100 * number, 100 * number + 30)]
+
+
+def test_reads_that_come_back_short_are_not_the_end(
+    path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(path, text(1, 2))
+    assert reader.read() == lines(1, 2)
+    append(path, text(3, 50))
+    rotate_by_rename(path)
+    append(path, text(51, 60))
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, length, offset: real(file, min(length, 500), offset))
+    found = [line for _ in range(20) for line in reader.read_after_grace()]
+    assert sorted(found) == sorted(lines(3, 60))
+
+
 def test_blank_lines_are_no_lines(path: Path, reader: Reader) -> None:
     append(path, b"\n\n{}\n  \t\n\r\n[]\n\n")
     assert reader.read() == [b"{}", b"[]"]
@@ -163,7 +189,9 @@ def test_carriage_returns_nul_and_bad_utf8_are_left_in_their_line(path: Path, re
 
 
 def test_a_line_of_exactly_the_limit_is_read(path: Path, reader: Reader) -> None:
-    append(path, b"x" * LINE_LIMIT + b"\n" + b"y" * (LINE_LIMIT + 1) + b"\nz\n")
+    append(path, b"x" * LINE_LIMIT)
+    assert reader.read() == []
+    append(path, b"\n" + b"y" * (LINE_LIMIT + 1) + b"\nz\n")
     assert reader.read() == [b"x" * LINE_LIMIT, b"z"]
     assert reader.oversized == 1
 
@@ -320,7 +348,7 @@ def test_the_half_line_at_the_end_of_a_rotated_file_is_a_line_once_nobody_writes
     assert reader.read() == lines(1, 1)
     old = rotate_by_rename(path)
     append(path, text(2, 2))
-    assert reader.read() == lines(2, 2)
+    assert reader.read(limit=1) == lines(2, 2)
     assert reader.unread_bytes == 5
     append(old, b"1")
     assert reader.read() == []
@@ -367,11 +395,27 @@ def test_a_long_archive_is_decompressed_once_however_many_slices_it_takes(
     assert starts == 1
 
 
-def test_a_file_beside_its_archive_is_read_once(path: Path, reader: Reader) -> None:
+def test_a_long_archive_is_not_held_as_a_whole(path: Path) -> None:
+    with gzip.open(path.with_name(path.name + ".1.gz"), "wb", compresslevel=1) as file:
+        for _ in range(64):
+            file.write(b"x" * 1023 * 1024 + b"\n")
+    log = JsonlLog("log", path)
+    position, more, found = Position(), True, 0
+    with most_memory(24 * 1024 * 1024):
+        while more:
+            part = log.read(position)
+            position, more, found = part.position, part.more, found + len(part.lines)
+            del part
+    log.close()
+    assert found == 64
+
+
+@suffixes
+def test_a_file_beside_its_archive_is_read_once(path: Path, reader: Reader, suffix: str) -> None:
     append(path, text(1, 2))
     assert reader.read() == lines(1, 2)
     append(path, text(3, 4))
-    old = rotate_by_rename(path)
+    old = rotate_by_rename(path, suffix)
     archive = old.with_name(old.name + ".gz")
     whole = gzip.compress(old.read_bytes())
     for content in (b"", whole[:20], whole):
@@ -394,7 +438,9 @@ def test_a_partly_written_archive_waits_for_the_rest(path: Path, reader: Reader)
     path.unlink()
     path.touch()
     reader.restart()
-    archive.write_bytes(whole[: len(whole) // 2])
+    archive.write_bytes(b"")
+    assert reader.read() == []
+    append(archive, whole[: len(whole) // 2])
     found = reader.read()
     assert reader.read() == []
     assert reader.unread_bytes > 0
@@ -403,7 +449,15 @@ def test_a_partly_written_archive_waits_for_the_rest(path: Path, reader: Reader)
     assert found + reader.read() == noise[1:]
 
 
-@pytest.mark.parametrize("damage", [lambda whole: whole[:-40], lambda whole: whole[:-40] + b"\0" * 40])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[:-40],
+        lambda whole: whole[:-40] + b"\0" * 40,
+        lambda whole: whole[:-40] + b"\xff" * 40,
+        lambda whole: whole + b"no gzip",
+    ],
+)
 def test_a_damaged_archive_is_given_up_and_what_is_left_of_it_counts(
     path: Path, reader: Reader, damage: Callable[[bytes], bytes]
 ) -> None:
@@ -471,6 +525,50 @@ def test_nor_is_it_when_the_live_file_is_as_new_as_the_copy(path: Path, reader: 
     assert reader.read_after_grace() == []
 
 
+def test_a_copy_that_was_being_made_at_the_very_first_read_is_read_on_in(path: Path, reader: Reader) -> None:
+    append(path, text(1, 2))
+    copy = path.with_name(path.name + ".1")
+    copy.write_bytes(text(1, 1))
+    assert reader.read() == lines(1, 2)
+    append(path, text(3, 3))
+    copy.write_bytes(path.read_bytes())
+    os.truncate(path, 0)
+    append(path, text(4, 4))
+    assert reader.read() == lines(3, 4)
+
+
+def test_a_copy_beside_a_file_we_hold_and_a_live_file_that_is_new_is_not_read(path: Path, reader: Reader) -> None:
+    append(path, text(1, 2))
+    assert reader.read() == lines(1, 2)
+    compress(rotate_by_rename(path, ".2"))
+    append(path, text(3, 4))
+    shutil.copyfile(path, path.with_name(path.name + ".1"))
+    assert reader.read() == []
+    os.truncate(path, 0)
+    assert reader.read() == lines(3, 4)
+
+
+@pytest.mark.parametrize("moment", ["before the live file is truncated", "after"])
+def test_a_copy_that_got_the_inode_of_a_file_without_lines_is_known_as_one(
+    path: Path, reader: Reader, moment: str
+) -> None:
+    path.touch()
+    assert reader.read() == []
+    empty = rotate_by_rename(path, "-20250101")
+    append(path, text(1, 2))
+    assert reader.read() == lines(1, 2)
+    reader.restart()
+    append(path, text(3, 3))
+    copy = empty.rename(path.with_name(path.name + "-20250102"))
+    copy.write_bytes(path.read_bytes())
+    if moment != "after":
+        assert reader.read() == lines(3, 3)
+    os.truncate(path, 0)
+    append(path, text(4, 4))
+    assert reader.read() == (lines(3, 4) if moment == "after" else lines(4, 4))
+    assert reader.read_after_grace() == []
+
+
 def test_two_new_files_that_begin_alike_are_both_read_once_no_copy_is_being_made(path: Path, reader: Reader) -> None:
     path.touch()
     assert reader.read() == []
@@ -534,6 +632,90 @@ def test_a_log_that_starts_out_empty_is_read_over_its_first_rotations(path: Path
     rotate_by_rename(path, ".1")
     append(path, text(5, 6))
     assert reader.read() == lines(1, 6)
+
+
+@rotations
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_file_of_which_no_line_was_read_before_its_rotation_is_read(
+    path: Path, reader: Reader, rotate: Rotate, restart: bool, compressed: bool
+) -> None:
+    append(path, b'{"n":')
+    assert reader.read() == []
+    append(path, b"0}\n" + text(1, 2))
+    if restart:
+        reader.restart()
+    old = rotate(path, ".1")
+    if compressed:
+        compress(old)
+    append(path, text(3, 3))
+    assert reader.read() == [b'{"n":0}', *lines(1, 3)]
+    assert reader.read_after_grace() == []
+
+
+def test_an_empty_log_is_read_over_both_kinds_of_rotation_in_a_row(path: Path, reader: Reader) -> None:
+    path.touch()
+    assert reader.read() == []
+    append(path, text(1, 5))
+    rotate_by_copy(path, "-20250101")
+    rotate_by_rename(path, "-20250102")
+    append(path, text(6, 6))
+    assert reader.read() == lines(1, 6)
+
+
+def test_an_empty_log_that_is_moved_to_another_folder_is_read_while_we_hold_it(path: Path, reader: Reader) -> None:
+    path.touch()
+    assert reader.read() == []
+    append(path, text(1, 2))
+    path.rename(path.parent.parent / "moved")
+    append(path, text(3, 3))
+    assert reader.read() == lines(1, 3)
+
+
+def test_many_empty_files_do_not_make_one_forget_the_others(path: Path, reader: Reader) -> None:
+    append(path.with_name(path.name + ".12"), text(1, 5))
+    for number in range(1, 12):
+        path.with_name(f"{path.name}.{number}").touch()
+    path.touch()
+    assert reader.read() == reader.read() == []
+    append(path, text(6, 6))
+    assert reader.read() == lines(6, 6)
+
+
+def test_the_beginning_of_a_line_is_not_taken_for_a_sign_by_which_to_recognise_a_file(
+    path: Path, reader: Reader
+) -> None:
+    for day in range(1, 15):
+        append(path.with_name(f"{path.name}-202501{day:02}"), text(100 * day, 100 * day + 2))
+    append(path, b'{"n":')
+    assert reader.read() == []
+    append(path, b"0}\n")
+    reader.restart()
+    rotate_by_copy(path, "-20250115")
+    append(path, text(1, 1))
+    assert reader.read() == [b'{"n":0}', *lines(1, 1)]
+
+
+def test_a_file_that_turns_up_behind_a_live_file_we_know_is_not_new(path: Path, reader: Reader) -> None:
+    append(path, text(1, 2))
+    assert reader.read() == lines(1, 2)
+    rotate_by_rename(path, "-20250101")
+    append(path, text(3, 4))
+    assert reader.read() == lines(3, 4)
+    append(path.with_name(path.name + "-20250102"), text(50, 60))
+    append(path, text(5, 5))
+    assert reader.read() == lines(5, 5)
+    assert reader.read_after_grace() == []
+
+
+def test_a_live_file_that_begins_like_one_that_is_gone_is_read(path: Path, reader: Reader) -> None:
+    append(path, b"same\n")
+    assert reader.read() == [b"same"]
+    old = rotate_by_rename(path)
+    assert reader.read_after_grace() == []
+    old.unlink()
+    append(path, b"same\n")
+    assert reader.read() == [b"same"]
 
 
 def test_a_log_that_is_missing_is_read_once_it_appears(path: Path, reader: Reader) -> None:
@@ -623,6 +805,31 @@ def test_a_failing_disk_is_said(path: Path, reader: Reader, monkeypatch: pytest.
         with pytest.raises(SourceUnavailable, match="io"):
             reader.read()
     assert reader.read() == lines(1, 2)
+
+
+def test_a_descriptor_that_went_stale_is_opened_anew(
+    path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(path, text(1, 2))
+    assert reader.read() == lines(1, 2)
+    opened, real_open, real_read = 0, os.open, os.pread
+
+    def counted_open(name: Path, flags: int, mode: int = 0o777) -> int:
+        nonlocal opened
+        opened += 1
+        return real_open(name, flags, mode)
+
+    def stale(descriptor: int, length: int, offset: int) -> bytes:
+        if not opened:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real_read(descriptor, length, offset)
+
+    append(path, text(3, 3))
+    monkeypatch.setattr(os, "open", counted_open)
+    monkeypatch.setattr(os, "pread", stale)
+    with pytest.raises(SourceUnavailable, match="rotating"):
+        reader.read()
+    assert reader.read() == lines(3, 3)
 
 
 def test_a_file_that_disappears_between_the_look_and_its_opening_is_looked_for_again(
@@ -805,17 +1012,20 @@ def test_a_second_kind_of_rotated_names_does_not_hide_the_first(path: Path, read
     assert reader.read_after_grace() == []
 
 
-@pytest.mark.parametrize("name", ["[ab]*.log", "a%sb.log", "ü .log"])
+@pytest.mark.parametrize("name", ["[ab]*.log", "[ab]/x.log", "a%sb.log", "ü .log"])
 def test_names_with_wildcards_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
-    append(tmp_path / "a.log", text(50, 60))
-    append(tmp_path / "a.log-20250101", text(50, 60))
     path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    (tmp_path / "a").mkdir()
     reader = Reader(path)
     append(path, text(1, 2))
     assert reader.read() == lines(1, 2)
     append(path, text(3, 4))
     rotate_by_rename(path, "-20250101")
     append(path, text(5, 5))
+    append(tmp_path / "a.log-20250102", text(50, 60))
+    append(tmp_path / "a" / "x.log-20250102", text(50, 60))
+    append(path.with_name("x.log-20250102"), text(50, 60) if name != "[ab]/x.log" else b"")
     assert reader.read() == lines(3, 5)
     reader.log.close()
 
@@ -842,6 +1052,32 @@ def test_the_number_of_files_remembered_is_bounded(path: Path, reader: Reader) -
     ],
 )
 def test_a_position_that_is_none_is_refused(state: object) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Position.from_state(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("offset", -1),
+        ("offset", 2**63),
+        ("offset", True),
+        ("offset", 1.5),
+        ("inode", "2"),
+        ("device", None),
+        ("skipping", 0),
+        ("state", "closed"),
+        ("head", {"length": 10**9, "digest": ""}),
+        ("anchor", {"length": 200, "digest": ""}),
+        ("anchor", 5),
+    ],
+)
+def test_a_position_that_would_lead_astray_is_refused(path: Path, reader: Reader, name: str, value: object) -> None:
+    append(path, text(1, 2))
+    reader.read()
+    state = orjson.loads(reader.position or b"")
+    assert Position.from_state(state).to_state() == {"tracks": (state["tracks"][0],)}
+    state["tracks"][0][name] = value
     with pytest.raises((KeyError, TypeError, ValueError)):
         Position.from_state(state)
 

@@ -299,7 +299,7 @@ class Rotating(RuleBasedStateMachine):
 
 TestRotating = Rotating.TestCase
 TestRotating.settings = settings(
-    max_examples=int(os.environ.get("N", "150")),
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
