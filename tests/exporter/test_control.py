@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from exporter import control
 from exporter.control import SOCKET, Verify, ask, serve
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable, StateError
 from exporter.verify import Comparison
@@ -153,6 +154,46 @@ def test_an_exporter_that_fails_at_it_for_a_reason_of_its_own_keeps_nobody_waiti
     failures: list[object] = []
     assert asyncio.run(asked()) is None
     assert [type(failure) for failure in failures] == [ZeroDivisionError]
+
+
+def test_it_does_not_look_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "DEADLINE_SECONDS", 0.01)
+
+    async def verify() -> Sequence[Comparison]:
+        await asyncio.Event().wait()
+        return FOUND
+
+    async def asked() -> str:
+        async with exporter(tmp_path, verify), asyncio.timeout(5):
+            with pytest.raises(CollectionFailed) as raised:
+                await ask(tmp_path)
+            return raised.value.detail
+
+    assert "not done" in asyncio.run(asked())
+
+
+def test_it_looks_no_further_for_somebody_who_left(tmp_path: Path) -> None:
+    async def left() -> object:
+        looking, stopped = asyncio.Event(), asyncio.Event()
+
+        async def verify() -> Sequence[Comparison]:
+            if not looking.is_set():
+                looking.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    stopped.set()
+            return FOUND
+
+        async with exporter(tmp_path, verify), asyncio.timeout(5):
+            _, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
+            await looking.wait()
+            writer.close()
+            await writer.wait_closed()
+            await stopped.wait()
+            return await ask(tmp_path)
+
+    assert asyncio.run(left()) == FOUND
 
 
 def test_only_its_owner_may_ask(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def test_an_instance_costs_its_price_an_hour(
     assert prices.of_instance(instance_type, lifecycle, 7200) == pytest.approx(dollars)
 
 
+def test_an_instance_is_found_under_the_name_it_has_in_metrics(tmp_path: Path) -> None:
+    prices = prices_in(tmp_path, '[instances."Standard NC6 (v3)"]\n"pay as you go" = 3.6')
+    assert prices.of_instance("StandardNC6v3", "payasyougo", 1000) == pytest.approx(1.0)
+
+
 def test_an_empty_file_has_no_prices(tmp_path: Path) -> None:
     assert prices_in(tmp_path, "") == Prices(models={}, instances={})
 

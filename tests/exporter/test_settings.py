@@ -307,6 +307,18 @@ def test_a_dot_env_file_may_name_secrets_files(tmp_path: Path) -> None:
     assert key.get_secret_value() == "k3y"
 
 
+def test_the_environments_secrets_file_goes_before_that_of_the_dot_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("from-env", "from-file"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".env").write_text(lines(HIVESYNC_ADMIN_API_KEY_FILE=str(tmp_path / "from-file")))
+    monkeypatch.setenv("HIVESYNC_ADMIN_API_KEY_FILE", str(tmp_path / "from-env"))
+    key = read_settings().admin_api_key
+    assert key is not None
+    assert key.get_secret_value() == "from-env"
+
+
 def test_another_file_may_stand_in_its_place(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(lines(HIVESYNC_REFRESH_SECONDS="30"))
     (tmp_path / "production.env").write_text(lines(HIVESYNC_REFRESH_SECONDS="60"))
@@ -364,6 +376,7 @@ def test_no_secret_of_a_unix_socket_is_shown(url: str, set_variables: Set) -> No
     [
         ("DATABASE_URL", f"mysql://reader:{PASSWORD}@db/hivesync"),
         ("DATABASE_URL", f"postgresql://reader:{PASSWORD}%zz@db/hivesync"),
+        ("DATABASE_URL", f"postgresql://reader:{PASSWORD}@s3cret@db/hivesync"),
         ("DATABASE_URL", f"postgresql://reader:{PASSWORD}@[::1/hivesync"),
         ("DATABASE_URL", f"host=db password={PASSWORD} colour=blue"),
         ("DATABASE_URL", PASSWORD),

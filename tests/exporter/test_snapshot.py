@@ -400,7 +400,7 @@ def test_one_that_takes_longer_than_its_interval_every_time_still_goes_on() -> N
 
 
 def test_told_to_stop_it_stops_even_where_a_driver_swallows_that() -> None:
-    fake = Fake("swallows", swallows_its_cancellation)
+    fake = Fake("swallows", swallows_its_cancellation, works)
     snapshot = build(fake)
 
     async def main() -> None:

@@ -50,7 +50,7 @@ def test_a_cursor_reads_all_of_a_gap() -> None:
     assert (start, fill) == (NOON - LATE, False)
 
 
-@pytest.mark.parametrize("later", [-1, DAY], ids=["the clock went back", "a gap as long as the horizon"])
+@pytest.mark.parametrize("later", [-1, HOUR, DAY], ids=["the clock went back", "a gap worth a resync", "a long gap"])
 def test_a_cursor_fills_again_when_what_it_has_is_of_no_use(later: int) -> None:
     cursor = ReadCursor(DAY)
     cursor.advance(NOON, fill=True)

@@ -1,6 +1,6 @@
 """The windows against the definitions, under a random stream of inserts, late commits, updates and deletes.
 
-The oracle is plain SQL over whole tables (`exporter/oracle.py`); the collectors live through the whole stream and read only
+The oracle is plain SQL over whole tables (`exporter/oracle.py`); the collectors live through the stream and read only
 what is new. The clock is fixed by the test, so that edges are met exactly.
 """
 

@@ -106,6 +106,12 @@ def test_a_job_that_ended_before_it_began_is_left_out_and_counted(
     assert left_out(values) == 3
 
 
+def test_a_job_that_was_created_never_is_left_out(database: str, connection: psycopg.Connection) -> None:
+    insert(connection, "ai_usage_events", status="succeeded", created_at="-infinity", completed_at=NOON)
+    succeed(connection, "ai_usage_events", NOON, took=SECOND)
+    assert averages(collect(Latency(), database, now=NOON))["ai,1m"] == 1.0
+
+
 def test_a_sample_and_what_was_left_out_go_with_their_window(database: str, connection: psycopg.Connection) -> None:
     collector = Latency()
     succeed(connection, "ai_usage_events", WITHIN_A_MINUTE, took=SECOND)

@@ -163,6 +163,33 @@ def test_names_that_come_and_go_stay_bounded(url: str, valkey: redis.Redis) -> N
         valkey.flushall()
 
 
+def test_a_queue_that_had_no_jobs_for_a_day_is_forgotten(url: str, valkey: redis.Redis) -> None:
+    now = 0.0
+    collector = Queues(PATTERNS, clock=lambda: now)
+    wait_in(valkey, "ai_queue:priority", 2)
+    collect(collector, NO_DATABASE, url)
+    valkey.delete("ai_queue:priority")
+    for now in (60.0, 86_399.0):  # noqa: B007 - the clock
+        assert depths(collect(collector, NO_DATABASE, url)) == EMPTY | {"ai,priority": 0}
+    now = 86_400.0
+    assert depths(collect(collector, NO_DATABASE, url)) == EMPTY | {"ai,priority": 0}
+    assert depths(collect(collector, NO_DATABASE, url)) == EMPTY
+
+
+def test_of_too_many_queues_those_with_jobs_keep_their_names(url: str, valkey: redis.Redis) -> None:
+    collector = queues()
+    for number in range(150):
+        wait_in(valkey, f"ai_queue:a-{number:03}", 1)
+    collect(collector, NO_DATABASE, url)
+    valkey.flushall()
+    for number in range(100):
+        wait_in(valkey, f"ai_queue:z-{number:03}", 3)
+    counts = depths(collect(collector, NO_DATABASE, url))
+    assert {counts[f"ai,z-{number:03}"] for number in range(100)} == {3}
+    assert counts["ai,other"] == 0
+    assert len({labels.partition(",")[2] for labels in counts}) == 201
+
+
 def test_what_the_queue_has_processed_is_what_its_workers_counted(url: str, valkey: redis.Redis) -> None:
     collector = queues()
     keep(valkey, STATS, processed=41, processing_ms="81243.5")

@@ -234,14 +234,16 @@ def test_what_is_forbidden_fails_the_question_and_not_the_source(reader: str) ->
 
 
 @asynccontextmanager
-async def answering(answer: bytes | None) -> AsyncIterator[str]:
-    """A server that gives every command the same answer: nothing at all if it is None, an end if it is empty."""
+async def answering(answer: bytes | None, to: bytes = b"") -> AsyncIterator[str]:
+    """A server that gives commands with `to` in them the same answer: nothing at all if it is None, an end if it is
+    empty; the others it takes well."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while asked := await reader.read(10_000):
-            if answer == b"":
+            said = answer if to in asked else b"+OK\r\n"
+            if said == b"":
                 break
-            writer.write((answer or b"") * asked.count(b"*"))
+            writer.write((said or b"") * asked.count(b"*"))
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -249,6 +251,7 @@ async def answering(answer: bytes | None) -> AsyncIterator[str]:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
 
 
+@pytest.mark.parametrize("to", [b"", b"LLEN"], ids=["at once", "once connected"])
 @pytest.mark.parametrize(
     ("answer", "error", "kind", "up"),
     [
@@ -263,12 +266,17 @@ async def answering(answer: bytes | None) -> AsyncIterator[str]:
     ids=["loading", "no password", "hangs", "hangs up", "is no Redis", "has no master", "does not know the command"],
 )
 def test_a_server_that_is_no_use_is_said_by_kind(
-    answer: bytes | None, error: type[Exception], kind: str, up: bool, monkeypatch: pytest.MonkeyPatch
+    answer: bytes | None,
+    error: type[Exception],
+    kind: str,
+    up: bool,
+    to: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
 
     async def attempt() -> tuple[str, bool | None]:
-        async with answering(answer) as url, opened(url) as client:
+        async with answering(answer, to) as url, opened(url) as client, asyncio.timeout(5):
             with pytest.raises(error) as raised:
                 await lengths(client)
             return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
