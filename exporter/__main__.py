@@ -37,7 +37,7 @@ from exporter.version import REVISION, VERSION
 STATUS_DIFFERS = 1
 STATUS_SETTINGS = 2
 
-STOP_SECONDS = 2
+STOP_SECONDS = 1
 """How long a client may keep us that does not read what it asked for, once we are told to stop."""
 
 _log = structlog.get_logger()

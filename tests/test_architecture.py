@@ -25,7 +25,7 @@ LAYERS = [
         "exporter.events",
         "exporter.version",
     },
-    {"exporter.prices", "exporter.gpu_usage", "exporter.state", "exporter.sources"},
+    {"exporter.prices", "exporter.gpu_usage", "exporter.state", "exporter.sources", "exporter.sources.jsonl.*"},
     {
         "exporter.settings",
         "exporter.sources.postgres",
@@ -45,7 +45,7 @@ LAYERS = [
 DRIVERS = {
     "psycopg": "exporter.sources.postgres",
     "redis": "exporter.sources.redis",
-    "pygtail": "exporter.sources.jsonl",
+    "pygtail": "exporter.sources.jsonl.files",
 }
 
 

@@ -5,7 +5,7 @@
     hivesync_log_lines_total{log="ai-events",result="malformed"} 1.0
     hivesync_log_unread_bytes{log="ai-events"} 0.0
 
-`sources/jsonl.py` hands over lines, each once. The counts and the position they belong to are saved together, before
+`sources/jsonl/` hands over lines, each once. The counts and the position they belong to are saved together, before
 the counts are shown: a kill at any moment loses and repeats nothing, and no counter ever goes back. Of a line only
 `event` and `error_kind` are looked at; nothing in it is logged or shown.
 """

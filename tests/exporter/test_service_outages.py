@@ -35,7 +35,7 @@ from tests.running import (
 )
 
 SCRAPE_SECONDS = 1.0
-HANG_NOTICED_SECONDS = 20.0
+HANG_NOTICED_SECONDS = 15.0
 POSTGRES_COLLECTORS = ("users", "online", "activity", "ai", "previews", "latency", "cost", "rollup")
 FED_BY_POSTGRES = FED_BY["postgres"] | FED_BY["both"]
 FED_BY_REDIS = FED_BY["redis"] | FED_BY["both"]
