@@ -6,13 +6,12 @@ trying a stopped server can be given the server's own port, and so connect to it
 
 from __future__ import annotations
 
+import atexit
 import random
 import socket
 
 LOOPBACK = "127.0.0.1"
 BELOW_OUTGOING_PORTS = range(20_000, 32_000)
-
-_claims: list[socket.socket] = []
 
 
 def free_port(preferred: int | None = None) -> int:
@@ -34,7 +33,7 @@ def _claim(port: int) -> bool:
     except OSError:
         claim.close()
         return False
-    _claims.append(claim)
+    atexit.register(claim.close)
     return True
 
 
