@@ -48,6 +48,9 @@ class EventLog:
     def _append(self, line: bytes) -> None:
         if self._lines >= LINES_A_FILE:
             self._rotate()
+        elif not self.path.exists():  # somebody tries what happens when it is rotated by hand
+            self._file.close()
+            self._open()
         self._file.write(line + b"\n")
         self._file.flush()
         self._lines += 1

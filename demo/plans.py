@@ -57,7 +57,7 @@ def subscriptions(rng: Random, users: Sequence[str], joined: Sequence[int], now:
         for user, member_since, story in zip(users, joined, stories, strict=False)
         for subscription in _story(rng, story, member_since, now)
     ]
-    names, plans, states, *times = zip(*rows, strict=True)
+    names, plans, states, *times = zip(*rows, strict=True) if rows else [()] * 6
     columns: dict[str, Column] = {"user_id": names, "plan": plans, "status": states}
     for column, values in zip(("started_at", "trial_ends_at", "ended_at"), times, strict=True):
         texts = as_text(np.array([value or 0 for value in values]))

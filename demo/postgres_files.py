@@ -8,6 +8,7 @@ in the system's place for temporary files; its data is kept there too. All of it
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import tempfile
 from functools import cache
@@ -20,13 +21,14 @@ NOT_NEEDED = shutil.ignore_patterns("include", "doc", "pgxs", "*.a", "*.py", "__
 
 
 def installation(*, for_everyone: bool) -> Path:
-    """The directory of PostgreSQL's bin, lib and share; if asked for, one that every user may enter."""
-    return (_copied_package() if for_everyone else _package()) / "pginstall"
+    """The directory of PostgreSQL's bin, lib and share; if asked for, or if need be, one that every user may enter."""
+    installed = _package() / "pginstall"
+    return _copied_package() / "pginstall" if for_everyone or not os.access(installed / "bin", os.X_OK) else installed
 
 
 def has_library(name: str) -> bool:
     """Whether PostgreSQL could load this library (contrib modules are libraries)."""
-    return any(installation(for_everyone=False).glob(f"lib/**/{name}.*"))
+    return any((_package() / "pginstall").glob(f"lib/**/{name}.*"))
 
 
 def place_for_nobody(user: str) -> Path:

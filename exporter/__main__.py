@@ -25,7 +25,7 @@ from exporter.collector import Sources
 from exporter.collectors import build_collectors
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
-from exporter.settings import Address, Settings, read_settings
+from exporter.settings import Address, Settings, read_settings, unknown_variables
 from exporter.snapshot import Snapshot
 from exporter.sources.jsonl import JsonlLog
 from exporter.sources.postgres import Postgres
@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     events.configure()
     try:
         settings = read_settings(chosen.env_file)
+        for variable in unknown_variables(chosen.env_file):
+            _log.warning("variable is no setting", variable=variable)
         if chosen.command == "verify":
             return uvloop.run(_verify(settings))
         with _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as listener:

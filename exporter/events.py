@@ -7,11 +7,13 @@ to stop.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from contextlib import suppress
-from typing import TextIO
 
 import structlog
+
+STANDARD_ERROR = 2
 
 
 def configure() -> None:
@@ -22,7 +24,7 @@ def configure() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
         ],
-        logger_factory=lambda *_: _Logger(sys.stderr),
+        logger_factory=lambda *_: _Logger(STANDARD_ERROR),
     )
     # Drivers' own messages may hold connection strings, and what they say is in our events already.
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
@@ -31,15 +33,14 @@ def configure() -> None:
 
 
 class _Logger:
-    """Writes lines, if that can be done."""
+    """Writes lines to a file descriptor, if it can: at once, as what is kept in a buffer fails again later."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def msg(self, line: str) -> None:
         """One line."""
-        with suppress(OSError, ValueError):
-            self._stream.write(line + "\n")
-            self._stream.flush()
+        with suppress(OSError):
+            os.write(self._descriptor, f"{line}\n".encode(errors="replace"))
 
     debug = info = warning = error = critical = msg

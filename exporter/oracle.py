@@ -178,7 +178,9 @@ async def read_from_scratch(
         "devices": [ws.device_type for ws in web_sockets],
         "models": list(prices.models) if prices else [],
     }
-    samples = []
+    samples: list[Sample] = []
+    if collector == "rollup" and not (await transaction.rows(rollup.TABLE_EXISTS))[0][0]:
+        return samples
     for spec, query in QUERIES[collector]:
         used = {name: value for name, value in parameters.items() if f"%({name})s" in query}
         for *labels, value in await transaction.rows(query, used):

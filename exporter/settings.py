@@ -7,14 +7,16 @@ secrets are.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+from dotenv import dotenv_values
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -61,6 +63,13 @@ def _patterns(value: object) -> object:
     return patterns
 
 
+def _web_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("should begin with http:// or https://")
+    return value
+
+
+WebUrl = Annotated[str, AfterValidator(_web_url)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(_address)]
 KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
 
@@ -100,12 +109,8 @@ class Settings(BaseSettings):
     admin_api_key: SecretStr | None = Field(
         None, description="A key that may be sent as `X-API-Key` in place of a token."
     )
-    prometheus_url: str | None = Field(
-        None, pattern=r"^https?://", description="Prometheus' URL, for what needs history."
-    )
-    grafana_url: str | None = Field(
-        None, pattern=r"^https?://", description="Grafana's URL as this process reaches it."
-    )
+    prometheus_url: WebUrl | None = Field(None, description="Prometheus' URL, for what needs history.")
+    grafana_url: WebUrl | None = Field(None, description="Grafana's URL as this process reaches it.")
     prices_file: Path | None = Field(
         None,
         description="TOML file with prices of tokens and GPU instances. Without it there are no cost metrics.",
@@ -246,12 +251,27 @@ def read_settings(env_file: Path | None = None) -> Settings:
         raise SettingsError(f"{name}: cannot be read: {_reason(error)}") from None
 
 
+def unknown_variables(env_file: Path | None = None) -> list[str]:
+    """Variables with our prefix that are no setting: misspelt, perhaps, or HiveSync's own."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {
+        f"{PREFIX}{name.upper()}_FILE" for name in SECRETS
+    }
+    given = {*os.environ, *dotenv_values(env_file or Path(".env"))}
+    return sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in known)
+
+
+_PLAINLY = {
+    "path_not_file": "there is no such file",
+    "float_parsing": "should be a number",
+}
+
+
 def _problem(problem: Mapping[str, Any]) -> str:
     name = str(problem["loc"][0])
     variable = PREFIX + name.upper()
     if problem["type"] == "missing":
         return f"{variable}: is not set and has no default"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _PLAINLY.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     if name in SECRETS or isinstance(problem["input"], Mapping):
         return f"{variable}: {message}"
     return f"{variable}: {message} (it is {_without_user(problem['input'])!r})"

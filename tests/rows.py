@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 import redis
@@ -30,8 +30,6 @@ INSTANT = timedelta(microseconds=1)
 
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nowhere"
 NOWHERE = "redis://127.0.0.1:1/0"
-
-T = TypeVar("T")
 
 
 def insert(connection: psycopg.Connection, table: str, **columns: object) -> str:
@@ -115,12 +113,3 @@ def by_name(samples: Sequence[Sample]) -> dict[str, Any]:
 def only(values: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """The values of one metric, by its label values alone."""
     return {name[len(metric) + 1 : -1]: value for name, value in values.items() if name.startswith(f"{metric}{{")}
-
-
-def run(work: Callable[[], Awaitable[T]]) -> T:
-    """The result of an async function of no parameters."""
-
-    async def main() -> T:
-        return await work()
-
-    return asyncio.run(main())

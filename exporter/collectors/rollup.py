@@ -17,6 +17,9 @@ LATEST_DAY = MetricSpec(
     "PostgreSQL (usage_analytics_daily)",
 )
 
+TABLE_EXISTS = "SELECT to_regclass('usage_analytics_daily') IS NOT NULL"
+"""Until the roll-up is installed there is no such table, and nothing wrong with that."""
+
 _LATEST = "SELECT extract(epoch from max(usage_analytics_daily.date))::bigint FROM usage_analytics_daily"
 
 
@@ -29,7 +32,8 @@ class Rollup:
     specs = (LATEST_DAY,)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """One sample, none while the table is empty."""
+        """One sample; none while the table is empty, or is not there."""
         async with sources.postgres.transaction() as transaction:
-            ((latest,),) = await transaction.rows(_LATEST)
+            ((exists,),) = await transaction.rows(TABLE_EXISTS)
+            ((latest,),) = await transaction.rows(_LATEST) if exists else [(None,)]
         return [] if latest is None else [LATEST_DAY.sample(latest)]

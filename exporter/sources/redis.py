@@ -7,6 +7,7 @@ source. Nothing here knows what a key means.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -106,9 +107,7 @@ class Redis:
         except (exceptions.TimeoutError, TimeoutError) as error:
             raise self._unavailable("timeout") from error
         except (exceptions.ConnectionError, exceptions.InvalidResponse, OSError) as error:
-            raise self._unavailable(
-                "refused" if "refused" in str(error) or "Error 111" in str(error) else "connection_lost"
-            ) from error
+            raise self._unavailable(_connection_kind(error)) from error
         except exceptions.RedisError as error:
             self.reachability.worked()  # it answered
             kind = "no_permission" if isinstance(error, exceptions.NoPermissionError) else "command_refused"
@@ -118,6 +117,17 @@ class Redis:
     def _unavailable(self, kind: str) -> SourceUnavailable:
         self.reachability.failed(kind)
         return SourceUnavailable(self.name, kind)
+
+
+def _connection_kind(error: BaseException | None) -> str:
+    """A constant for what the driver, or what it was caused by, says of a connection that failed."""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return "unknown_host"
+        if isinstance(error, ConnectionRefusedError) or "refused" in str(error) or "Error 111" in str(error):
+            return "refused"
+        error = error.__cause__ or error.__context__
+    return "connection_lost"
 
 
 def is_wildcard(pattern: str) -> bool:

@@ -90,4 +90,4 @@ def test_a_file_or_directory_that_somebody_takes_away_is_made_again(
     log.write("ai.requested")
     log.write("ai.requested")
     log.close()
-    assert len(path.read_bytes().splitlines()) == 1
+    assert len(path.read_bytes().splitlines()) == 2

@@ -67,7 +67,7 @@ def test_an_exporter_that_found_nothing_says_so(tmp_path: Path) -> None:
 
 
 def test_a_long_answer_comes_whole(tmp_path: Path) -> None:
-    many = [Comparison(f"hivesync_metric_{number}", float(number), float(number)) for number in range(20_000)]
+    many = [Comparison(f"hivesync_metric_{number}", float(number), float(number)) for number in range(5_000)]
 
     async def verify() -> Sequence[Comparison]:
         return many
@@ -243,7 +243,7 @@ def test_two_who_ask_at_once_are_answered_one_after_the_other(tmp_path: Path) ->
 
 
 def test_somebody_who_hangs_up_disturbs_nobody(tmp_path: Path) -> None:
-    many = [Comparison(f"hivesync_metric_{number}") for number in range(20_000)]
+    many = [Comparison(f"hivesync_metric_{number}") for number in range(5_000)]
 
     async def verify() -> Sequence[Comparison]:
         return many

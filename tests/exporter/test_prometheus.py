@@ -6,6 +6,7 @@ something that asks for text on its behalf.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from tests.running import COUNTERS, FED_BY, RunningExporter, all_there, get, see
 SCRAPE_INTERVAL = "500ms"
 SERIES = 3_000
 """More than there can be: 200 workers with seven series each, 400 queues, 12 collectors with 18 each, the rest."""
+
+OPEN_LABELS = {"worker", "name", "instance_type", "lifecycle"}
+ALLOWED = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
 class AsText(BaseHTTPRequestHandler):
@@ -191,6 +195,10 @@ def test_hostile_keys_cannot_blow_up_the_number_of_series(observed: Observed, va
                 pipeline.execute()
         observed.until_both_say("count(hivesync_queue_depth{name='other'}) by (instance)", 2)
         observed.until_both_say("count(hivesync_worker_healthy) by (instance)", 201)
+        for labels in observed.api("series", **{"match[]": '{__name__=~"hivesync_(queue_depth|worker.*|gpu.*)"}'}):
+            values = {name: value for name, value in labels.items() if name in OPEN_LABELS}
+            assert values
+            assert all(ALLOWED.fullmatch(value) for value in values.values()), values
         total = observed.exporter.samples()
         assert len(total) < SERIES
         counted = observed.query("scrape_samples_scraped")

@@ -17,6 +17,7 @@ from demo.servers import ValkeyServer
 from tests.rows import NO_DATABASE, insert, user
 from tests.running import RunningExporter
 
+COLLECTED = ('hivesync_collector_up{collector="previews"}', 'hivesync_collector_up{collector="activity"}')
 RUNNING = "The windows of the exporter that is running:"
 
 
@@ -114,6 +115,7 @@ def test_rows_deleted_behind_its_back_show_as_a_difference(
         created = now - timedelta(minutes=minutes)
         insert(connection, "preview_jobs", user_id=who, status="queued", created_at=created)
     with exporter:
+        exporter.wait_for(lambda samples: all(samples.get(name) == 1 for name in COLLECTED))
         connection.execute("DELETE FROM preview_jobs WHERE user_id = %s", [who])
         exporter.refreshed(times=1)
         verified = exporter.command_line("verify")

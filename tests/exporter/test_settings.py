@@ -227,6 +227,20 @@ def test_all_problems_are_said_at_once(set_variables: Set, tmp_path: Path) -> No
     }
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[models.a]\nprompt = -1\ncompletion = 1", "models.a.prompt"), ("[models", "is not valid TOML")],
+)
+def test_a_bad_price_file_is_said_with_its_variable(
+    content: str, message: str, set_variables: Set, tmp_path: Path
+) -> None:
+    (tmp_path / "prices.toml").write_text(content)
+    set_variables(PRICES_FILE=tmp_path / "prices.toml")
+    found = problems()
+    assert list(found) == ["HIVESYNC_PRICES_FILE"]
+    assert message in found["HIVESYNC_PRICES_FILE"]
+
+
 # ---- secrets' files ----
 
 
@@ -432,7 +446,7 @@ def messages(ended: subprocess.CompletedProcess[str]) -> Mapping[str, str]:
     return dict(line.split(": ", 1) for line in rest)
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["verify"]])
+@pytest.mark.parametrize("command", [[], ["verify"]])
 def test_bad_settings_end_the_command_with_status_2_and_the_variables_names(command: list[str]) -> None:
     ended = exporter(*command, HIVESYNC_DATABASE_URL=f"mysql://u:{PASSWORD}@h/d", HIVESYNC_REFRESH_SECONDS="soon")
     assert set(messages(ended)) == {"HIVESYNC_DATABASE_URL", "HIVESYNC_REDIS_URL", "HIVESYNC_REFRESH_SECONDS"}
@@ -445,11 +459,7 @@ def test_a_missing_env_file_ends_the_command_with_status_2() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [("[models.a]\nprompt = -1\ncompletion = 1", "models.a.prompt"), ("[models", "is not valid TOML")],
-)
-def test_a_bad_price_file_ends_the_command_with_status_2(content: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "prices.toml").write_text(content)
+def test_a_bad_price_file_ends_the_command_with_status_2(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text("[models")
     ended = exporter(**REQUIRED, HIVESYNC_PRICES_FILE=str(tmp_path / "prices.toml"))
-    assert message in messages(ended)["HIVESYNC_PRICES_FILE"]
+    assert "is not valid TOML" in messages(ended)["HIVESYNC_PRICES_FILE"]

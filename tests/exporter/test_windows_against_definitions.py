@@ -7,9 +7,9 @@ what is new. The clock is fixed by the test, so that edges are met exactly.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import nullcontext
-from datetime import timedelta
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -213,3 +213,26 @@ def test_the_oracle_finds_a_window_that_is_wrong(database: str, connection: psyc
 
     wrong = {comparison.metric: comparison.difference for comparison in asyncio.run(twice()) if not comparison.same}
     assert wrong['hivesync_ai_requests_in_window{window="24h"}'] == 3
+
+
+def test_what_a_collector_read_while_the_oracle_waited_for_it_is_not_taken_for_the_future(
+    database: str, connection: psycopg.Connection
+) -> None:
+    """It would be a reason to fill the windows anew, and what is wrong with them would not be found."""
+    asked = Ai()
+    created_at = datetime.now(UTC) - timedelta(minutes=10)
+    insert(connection, "ai_usage_events", user_id=users(connection, 1)[0], created_at=created_at)
+
+    async def deleted_then_compared() -> list[Comparison]:
+        async with sources(database) as opened:
+            await asked.refresh(opened)
+            connection.execute("DELETE FROM ai_usage_events")
+
+            @asynccontextmanager
+            async def once_it_has_refreshed() -> AsyncIterator[list[Collector]]:
+                await asked.refresh(opened)
+                yield [asked]
+
+            return await compare(once_it_has_refreshed(), opened, None)
+
+    assert not all(comparison.same for comparison in asyncio.run(deleted_then_compared()))

@@ -20,7 +20,7 @@ from exporter.sources.jsonl.recognise import (
     is_same,
     is_shortened_copy,
     may_be_same,
-    newest_of,
+    newer_than,
     without_oldest,
 )
 
@@ -158,11 +158,9 @@ class JsonlLog:
                 raise FileNotFoundError(errno.ENOENT, "no such log")
             before = [file for file in files[:-1] if not self._may_be_copy(file, live, now)]
             return without_oldest([*((file.marked_read(), file) for file in before), (live.start(), live)])
-        chain, strangers = self._recognise(self._recognisable(position.tracks, live), files)
-        # A file of which nothing was read yet tells nothing about those beside it.
+        chain, known, strangers = self._recognise(self._recognisable(position.tracks, live), files)
         unread = [file for track, file in chain if file is not None and track.blank and track.state == "open"]
-        unknown = strangers | {file.identity for file in unread}
-        new = [file for file in newest_of(files, unknown) if file.identity in strangers]
+        new = [file for file in newer_than(known, files) if file.identity in strangers]
         if live is not None:
             copies = [file for file in (*unread, *new) if file is not live and self._may_be_copy(file, live, now)]
             if copies:  # what is read of the live file now will be read in its copy later, or the other way round
@@ -222,8 +220,8 @@ class JsonlLog:
 
     def _recognise(
         self, tracks: Sequence[Track], files: Sequence[File]
-    ) -> tuple[list[tuple[Track, File | None]], set[Identity]]:
-        """Each track with the file it is about, and the identities of the files that no track is about."""
+    ) -> tuple[list[tuple[Track, File | None]], set[Identity], set[Identity]]:
+        """Each track with the file it is about; which files are known by that, and which are nobody's."""
         found: dict[int, File] = {}
         strangers = {file.identity: file for file in files}
         # A file that lost its name is read on in itself, as we hold it; in what was made of it there is nothing new.
@@ -249,7 +247,11 @@ class JsonlLog:
             (replace(track, state="read") if index in shortened else track, held.get(index) or found.get(index))
             for index, track in enumerate(tracks)
         ]
-        return chain, set(strangers)
+        # A file of which nothing was read yet tells nothing about those beside it.
+        known = {
+            file.identity for index, file in found.items() if not tracks[index].blank or tracks[index].state == "read"
+        }
+        return chain, known, set(strangers)
 
     def _nameless(self, track: Track) -> File | None:
         file = self._files.get(track.identity)

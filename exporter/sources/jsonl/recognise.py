@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import groupby, takewhile
 
 from exporter.sources.jsonl.files import File
@@ -52,18 +52,18 @@ def _begins_alike(track: Track, file: File) -> bool:
     return Mark.of(file.read_at(0, track.head.length)) == track.head
 
 
-def newest_of(files: Sequence[File], unknown: set[Identity]) -> list[File]:
-    """The unknown files that came to be after the newest that is known, the oldest first.
+def newer_than(known: Set[Identity], files: Sequence[File]) -> list[File]:
+    """The files that came to be after the newest that is known, the oldest first.
 
     While the live file is known nothing can be newer. Names of different kinds cannot be compared, so each kind has a
     newest of its own.
     """
-    if files and files[-1].live and files[-1].identity not in unknown:
+    if files and files[-1].live and files[-1].identity in known:
         return []
-    newest: list[File] = []
+    newer: list[File] = []
     for _, kin in groupby(reversed(files), key=_scheme):
-        newest += takewhile(lambda file: file.identity in unknown, kin)
-    return newest[::-1]
+        newer += takewhile(lambda file: file.identity not in known, kin)
+    return newer[::-1]
 
 
 def without_oldest(chain: list[tuple[Track, File | None]]) -> list[tuple[Track, File | None]]:

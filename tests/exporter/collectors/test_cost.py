@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from exporter.collectors.cost import TokenCost
 from exporter.errors import SourceUnavailable
 from exporter.prices import Prices
+from exporter.sources import postgres
 from tests.rows import INSTANT, NO_DATABASE, NOON, collect, insert, only, user
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -139,6 +140,9 @@ def test_what_is_deleted_is_gone_with_the_hourly_resync(database: str, connectio
     complete(connection, NOON - HOUR, 9, 0)
     assert tokens(collect(collector, database, now=NOON))["gpt-4.1,prompt"] == 9
     connection.execute("DELETE FROM ai_usage_events")
+    still = collect(collector, database, now=NOON + MINUTE)  # what has settled is not read again before
+    assert tokens(still)["gpt-4.1,prompt"] == 9
+    collect(collector, database, now=NOON + HOUR - SECOND)
     collect(collector, database, now=NOON + HOUR)
     assert tokens(collect(collector, database, now=NOON + HOUR + SECOND)) == NOTHING
 
@@ -244,7 +248,10 @@ def test_without_prices_there_are_tokens_and_no_dollars(database: str, connectio
     assert logs == []
 
 
-def test_a_refresh_that_failed_changes_nothing(database: str, connection: psycopg.Connection) -> None:
+def test_a_refresh_that_failed_changes_nothing(
+    database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "CONNECT_SECONDS", 0.6)
     collector = TokenCost(PRICES)
     complete(connection, NOON - HOUR, 9, 0)
     collect(collector, database, now=NOON)

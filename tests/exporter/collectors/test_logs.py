@@ -551,7 +551,7 @@ def test_an_exporter_killed_at_random_moments_loses_and_repeats_nothing(tmp_path
     application = Application(logs / "ai-events.log", rng)
     file = StateFile(tmp_path, "ai-events")
     lowest = 0.0
-    for life in range(10):
+    for life in range(7):
         with (
             (tmp_path / f"shown-{life}").open("wb+") as output,
             subprocess.Popen(

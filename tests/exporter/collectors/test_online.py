@@ -14,6 +14,7 @@ import redis
 from demo.servers import ValkeyServer
 from exporter.collectors.online import OnlineNow
 from exporter.errors import SourceUnavailable
+from exporter.sources import postgres
 from tests.rows import INSTANT, NO_DATABASE, NOON, NOWHERE, collect, insert, keep, only, user, users
 
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
@@ -268,7 +269,8 @@ def test_other_keys_are_not_looked_at(site: Site) -> None:
 
 
 @pytest.mark.parametrize("down", ["postgres", "redis"])
-def test_every_value_needs_both_sources(down: str, site: Site) -> None:
+def test_every_value_needs_both_sources(down: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "CONNECT_SECONDS", 0.6)
     if down == "redis":
         site.url = NOWHERE
     else:

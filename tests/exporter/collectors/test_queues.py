@@ -161,6 +161,9 @@ def test_names_that_come_and_go_stay_bounded(url: str, valkey: redis.Redis) -> N
         assert sum(counts.values()) == 100
         assert len(counts) <= 202
         valkey.flushall()
+    valkey.config_resetstat()
+    collect(collector, NO_DATABASE, url)
+    assert valkey.info("commandstats")["cmdstat_llen"]["calls"] <= 202
 
 
 def test_a_queue_that_had_no_jobs_for_a_day_is_forgotten(url: str, valkey: redis.Redis) -> None:

@@ -23,6 +23,15 @@ def test_an_empty_roll_up_has_no_newest_day(database: str) -> None:
     assert collect(Rollup(), database) == {}
 
 
+def test_a_roll_up_that_is_not_installed_has_none_either(database: str, connection: psycopg.Connection) -> None:
+    collector = Rollup()
+    connection.execute("ALTER TABLE usage_analytics_daily RENAME TO elsewhere")
+    assert collect(collector, database) == {}
+    connection.execute("ALTER TABLE elsewhere RENAME TO usage_analytics_daily")
+    roll_up(connection, date(2026, 3, 17))
+    assert list(collect(collector, database)) == ["hivesync_rollup_latest_day_timestamp_seconds"]
+
+
 @pytest.mark.parametrize("timezone", ["Pacific/Kiritimati", "Pacific/Midway", "UTC"])
 def test_the_newest_day_is_the_start_of_that_day_in_utc(
     timezone: str, database: str, connection: psycopg.Connection

@@ -449,6 +449,18 @@ def test_a_partly_written_archive_waits_for_the_rest(path: Path, reader: Reader)
     assert found + reader.read() == noise[1:]
 
 
+def test_an_archive_that_is_still_empty_is_waited_for(path: Path, reader: Reader) -> None:
+    path.touch()
+    assert reader.read() == []
+    archive = path.with_name(path.name + ".1.gz")
+    archive.touch()
+    append(path, text(5, 6))
+    assert reader.read() == lines(5, 6)
+    append(archive, gzip.compress(text(1, 4)))
+    assert reader.read() == lines(1, 4)
+    assert reader.read_after_grace() == []
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -653,14 +665,21 @@ def test_a_file_of_which_no_line_was_read_before_its_rotation_is_read(
     assert reader.read_after_grace() == []
 
 
-def test_an_empty_log_is_read_over_both_kinds_of_rotation_in_a_row(path: Path, reader: Reader) -> None:
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_empty_log_is_read_over_both_kinds_of_rotation_in_a_row(
+    path: Path, reader: Reader, compressed: bool
+) -> None:
     path.touch()
     assert reader.read() == []
     append(path, text(1, 5))
     rotate_by_copy(path, "-20250101")
-    rotate_by_rename(path, "-20250102")
     append(path, text(6, 6))
-    assert reader.read() == lines(1, 6)
+    old = rotate_by_rename(path, "-20250102")
+    if compressed:
+        compress(old)
+    append(path, text(7, 7))
+    assert sorted(reader.read()) == lines(1, 7)
+    assert reader.read_after_grace() == []
 
 
 def test_an_empty_log_that_is_moved_to_another_folder_is_read_while_we_hold_it(path: Path, reader: Reader) -> None:
