@@ -138,7 +138,7 @@ def test_a_killed_postgres_takes_its_processes_with_it(tmp_path: Path) -> None:
         pids = [pid for (pid,) in connection.execute("SELECT pid FROM pg_stat_activity")]
         assert connection.info.backend_pid in pids
         server.kill()
-        assert alive(pids) == []
+        wait_until(lambda: alive(pids) == [])
 
 
 class Parent(Child):
@@ -252,7 +252,7 @@ def test_root_and_ordinary_users_can_run_all_servers_and_nothing_stays(program: 
     assert program.stdin is not None
     program.stdin.close()
     assert program.wait(30) == 0
-    assert alive(pids) == []
+    wait_until(lambda: alive(pids) == [])
 
 
 def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(
     )
     with run_program(tmp_path / "servers", leash) as program:
         pids = pids_of(program)
-    assert alive(pids) == []
+    wait_until(lambda: alive(pids) == [])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells processes of their parent's death")
