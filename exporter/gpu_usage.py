@@ -95,13 +95,5 @@ def share_of_month(now: float) -> float:
 
 
 def _bounded(instance: Instance, known: Mapping[Instance, float]) -> Instance:
-    """The instance, or `other` for each of its labels that would be one value too many for a counter that never
-    forgets."""
-    if instance in known:
-        return instance
-    kinds, lifecycles = {kind for kind, _ in known}, {lifecycle for _, lifecycle in known}
-    kind, lifecycle = instance
-    return (
-        kind if kind in kinds or len(kinds) < MAX_VALUES else OTHER,
-        lifecycle if lifecycle in lifecycles or len(lifecycles) < MAX_VALUES else OTHER,
-    )
+    """The instance, or `other` where it would be one too many for a counter that never forgets."""
+    return instance if instance in known or len(known) < MAX_VALUES else (OTHER, OTHER)
