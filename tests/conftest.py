@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -63,6 +64,15 @@ def valkey(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(valkey_server.url) as client:
         client.flushall()
         yield client
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without Prometheus, what needs it is skipped, and listed at the end with this reason."""
+    if not all(map(shutil.which, ("prometheus", "promtool"))):
+        missing = pytest.mark.skip(reason="Prometheus is not installed (on Debian: apt-get install prometheus)")
+        for item in items:
+            if item.get_closest_marker("prometheus"):
+                item.add_marker(missing)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -75,7 +75,9 @@ def answers(server: Child) -> bool:
     return True
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.prometheus] if name == "prometheus" else []) for name in SERVERS]
+)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Child]:
     """Each of the servers, running."""
     with SERVERS[request.param](tmp_path / "server") as server:
@@ -204,6 +206,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -
     assert not server.is_alive
 
 
+@pytest.mark.prometheus
 def test_prometheus_is_told_what_to_scrape_and_how_often(tmp_path: Path) -> None:
     with PrometheusServer(tmp_path, ["127.0.0.1:1", "127.0.0.1:2"], scrape_interval="7s", retention="3h") as server:
         loaded = fetch(f"{server.url}/api/v1/status/config")[1]
@@ -247,6 +250,7 @@ def pids_of(program: subprocess.Popen[str]) -> list[int]:
     return pids
 
 
+@pytest.mark.prometheus
 def test_root_and_ordinary_users_can_run_all_servers_and_nothing_stays(program: subprocess.Popen[str]) -> None:
     pids = pids_of(program)
     assert program.stdin is not None
@@ -255,6 +259,7 @@ def test_root_and_ordinary_users_can_run_all_servers_and_nothing_stays(program: 
     wait_until(lambda: alive(pids) == [])
 
 
+@pytest.mark.prometheus
 def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(tmp_path: Path) -> None:
     leash = tmp_path / "leash.py"
     leash.write_text(
@@ -267,6 +272,7 @@ def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(
     wait_until(lambda: alive(pids) == [])
 
 
+@pytest.mark.prometheus
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells processes of their parent's death")
 def test_servers_die_when_their_parent_is_killed(program: subprocess.Popen[str]) -> None:
     pids = pids_of(program)

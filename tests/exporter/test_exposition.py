@@ -328,6 +328,7 @@ def test_the_whole_exposition_is_what_the_golden_files_say(exposed: Exposition) 
     assert {file.name for file in GOLDEN.iterdir()} == {file.name for file in bodies}
 
 
+@pytest.mark.prometheus
 def test_promtool_finds_nothing_to_say_against_it() -> None:
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=TEXT.read_bytes(), capture_output=True, timeout=60, check=False

@@ -25,6 +25,8 @@ from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
 from exporter.exposition import TEXT_TYPE
 from tests.running import COUNTERS, FED_BY, RunningExporter, all_there, get, seed_database, seed_valkey, until
 
+pytestmark = pytest.mark.prometheus
+
 SCRAPE_INTERVAL = "500ms"
 SERIES = 3_000
 """More than there can be: 200 workers with seven series each, 400 queues, 12 collectors with 18 each, the rest."""
