@@ -103,6 +103,7 @@ def demos(places: list[Path], tmp_path: Path) -> Iterator[list[Demo]]:
         yield demos
 
 
+@pytest.mark.prometheus
 def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo]) -> None:
     first, second = demos
     pids = [demo.pids() for demo in demos]
@@ -130,6 +131,7 @@ def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo])
     assert "fast shutdown" in (second.place / CHOSEN / "postgresql" / "postgresql.log").read_text()
 
 
+@pytest.mark.prometheus
 def test_a_demo_says_why_when_its_exporter_ends_and_a_second_ctrl_c_ends_it_at_once(demos: list[Demo]) -> None:
     first, second = demos
     pids = [demo.pids() for demo in demos]
