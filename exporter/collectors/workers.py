@@ -131,13 +131,14 @@ class Workers:
         self, keys: Sequence[bytes], rows: Sequence[Fields | WrongType], now: float
     ) -> tuple[list[Worker], dict[str, int]]:
         workers = []
-        reasons = {"wrong_type": 0, "malformed": 0, "future_heartbeat": 0}
+        reasons = {"wrong_type": 0, "gone": 0, "malformed": 0, "future_heartbeat": 0}
         for key, row in zip(keys, rows, strict=True):
             if isinstance(row, WrongType):
                 reasons["wrong_type"] += 1
                 continue
             if not any(row):
-                continue  # gone since the SCAN
+                reasons["gone"] += 1
+                continue
             kind, last_heartbeat, state, instance_type, lifecycle = row
             at = _timestamp(last_heartbeat)
             if at is None:

@@ -75,6 +75,7 @@ class Fleet:
             "workers,wrong_type",
             "workers,malformed",
             "workers,future_heartbeat",
+            "workers,gone",
             "workers,state_unwritable",
         }
         return {reason.removeprefix("workers,"): number for reason, number in counts.items() if number}
@@ -88,7 +89,7 @@ def fleet(valkey: redis.Redis, valkey_server: ValkeyServer, tmp_path: Path) -> F
 def test_without_workers_there_is_nothing_to_show(fleet: Fleet) -> None:
     assert set(fleet.read()) == {
         f"hivesync_skipped_values{{workers,{reason}}}"
-        for reason in ("wrong_type", "malformed", "future_heartbeat", "state_unwritable")
+        for reason in ("wrong_type", "gone", "malformed", "future_heartbeat", "state_unwritable")
     }
     assert fleet.seconds() == {}
 
@@ -214,12 +215,12 @@ def test_a_key_of_another_type_is_left_out_and_counted(fleet: Fleet) -> None:
     assert fleet.left_out() == {"wrong_type": 2}
 
 
-def test_a_key_that_is_gone_before_it_is_read_is_no_worker(fleet: Fleet) -> None:
+def test_a_key_that_is_gone_before_it_is_read_is_no_worker_and_counted(fleet: Fleet) -> None:
     fleet.patterns = ["worker:heartbeat:*", "controller"]
     fleet.restart()
     fleet.beat("good")
     assert fleet.healthy() == {"good,cpu": 1}
-    assert fleet.left_out() == {}
+    assert fleet.left_out() == {"gone": 1}
 
 
 @pytest.mark.parametrize(
