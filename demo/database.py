@@ -1,4 +1,4 @@
-"""HiveSync's database on the embedded PostgreSQL: its tables, its made-up past, and the exporter's role."""
+"""HiveSync's database on the embedded PostgreSQL: its tables, its made-up past, and the roles of those who read it."""
 
 from __future__ import annotations
 
@@ -7,30 +7,40 @@ from pathlib import Path
 
 import psycopg
 
-from demo.daily import fill_past_days
 from demo.history import make_history
 from demo.servers import PostgresServer
 from demo.tables import insert
+from rollup.migrate import MIGRATIONS
 
 DATABASE = "hivesync"
 EXPORTER_ROLE = "hivesync_exporter"
+ROLLUP_ROLE = "hivesync_rollup"
+GRAFANA_ROLE = "hivesync_grafana"
 SCHEMA = Path(__file__).with_name("schema.sql")
 
 ROLE = f"""
     CREATE ROLE {EXPORTER_ROLE} LOGIN;
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO {EXPORTER_ROLE}
 """
+OTHER_ROLES = f"CREATE ROLE {ROLLUP_ROLE} LOGIN; CREATE ROLE {GRAFANA_ROLE} LOGIN"
+"""Without any rights: the roll-up's own `--migrate --grant` gives them, as in an installation."""
 
 
 def create_database(server: PostgresServer) -> str:
-    """The empty database and the exporter's role; returns the owner's connection URL."""
+    """The empty database and the roles; returns the owner's connection URL."""
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {DATABASE}")
     url = server.url_of(DATABASE)
     with psycopg.connect(url) as connection:
-        connection.execute(SCHEMA.read_text())
+        connection.execute(tables().encode())
         connection.execute(ROLE)
+        connection.execute(OTHER_ROLES)
     return url
+
+
+def tables() -> str:
+    """The SQL for HiveSync's tables, and the roll-up's."""
+    return "\n".join(file.read_text() for file in (SCHEMA, *sorted(MIGRATIONS.glob("*.sql"))))
 
 
 def fill_database(url: str, *, users: int, days: int, seed: int) -> int:
@@ -38,6 +48,4 @@ def fill_database(url: str, *, users: int, days: int, seed: int) -> int:
     with psycopg.connect(url) as connection:
         (now,) = connection.execute("SELECT now()").fetchone() or ()
         assert isinstance(now, datetime)  # noqa: S101  # for mypy: rows have no types
-        count = insert(connection, make_history(users, days, seed, now))
-        fill_past_days(connection)
-    return count
+        return insert(connection, make_history(users, days, seed, now))

@@ -39,13 +39,23 @@ on-demand = 0.805
 """
 
 
-def exporter_variables(directory: Path, *, database_url: str, redis_url: str, log_directory: Path) -> dict[str, str]:
-    """The exporter's settings; they and the prices are also written into the directory."""
+def exporter_variables(
+    directory: Path,
+    *,
+    database_url: str,
+    redis_url: str,
+    log_directory: Path,
+    rollup_url: str = "",
+    prometheus_url: str = "",
+) -> dict[str, str]:
+    """The settings of the exporter and the roll-up; they and the prices are also written into the directory."""
     prices = directory / "prices.toml"
     prices.write_text(PRICES)
     variables = {
         "HIVESYNC_DATABASE_URL": database_url,
+        "HIVESYNC_ROLLUP_DATABASE_URL": rollup_url,
         "HIVESYNC_REDIS_URL": redis_url,
+        "HIVESYNC_PROMETHEUS_URL": prometheus_url,
         "HIVESYNC_AI_EVENTS_LOG": str(log_directory / "ai-events.log"),
         "HIVESYNC_PREVIEW_LOG": str(log_directory / "preview.log"),
         "HIVESYNC_STATE_DIR": str(directory / "state"),

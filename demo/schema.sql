@@ -72,14 +72,3 @@ CREATE TABLE preview_jobs (
 );
 CREATE INDEX preview_jobs_created_at_idx ON preview_jobs (created_at);
 CREATE INDEX preview_jobs_completed_at_idx ON preview_jobs (completed_at);
-
--- The one table that is not HiveSync's but the analytics system's: a row a day, written by the roll-up.
-CREATE TABLE usage_analytics_daily (
-    date             date PRIMARY KEY,
-    dau              integer NOT NULL,
-    mau              integer NOT NULL,
-    ai_requests      integer NOT NULL,
-    preview_requests integer NOT NULL,
-    avg_latency_ms   double precision,
-    max_queue_depth  integer
-);

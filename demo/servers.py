@@ -132,10 +132,15 @@ class PrometheusServer(Child):
     name = "Prometheus"
 
     def __init__(
-        self, directory: Path, targets: Sequence[str], scrape_interval: str = "5s", retention: str = "1d"
+        self,
+        directory: Path,
+        targets: Sequence[str],
+        scrape_interval: str = "5s",
+        retention: str = "1d",
+        port: int | None = None,
     ) -> None:
         super().__init__(directory)
-        self.port = free_port()
+        self.port = port or free_port()
         self._targets = tuple(targets)
         self._scrape_interval = scrape_interval
         self._retention = retention
@@ -148,6 +153,11 @@ class PrometheusServer(Child):
     @property
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        """Where its blocks are."""
+        return self.directory / "data"
 
     def prepare(self) -> None:
         """Write the configuration."""
@@ -164,7 +174,7 @@ class PrometheusServer(Child):
         return [
             str(Path(binary).absolute()),
             f"--config.file={self._configuration()}",
-            f"--storage.tsdb.path={self.directory / 'data'}",
+            f"--storage.tsdb.path={self.data}",
             f"--storage.tsdb.retention.time={self._retention}",
             f"--web.listen-address={LOOPBACK}:{self.port}",
         ]

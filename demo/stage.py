@@ -1,7 +1,7 @@
 """Everything the demo runs, started in order and stopped in reverse.
 
-Of PostgreSQL, Valkey and Prometheus, one that somebody ends comes back after a while: that is how to see what the
-exporter makes of a failure.
+Of PostgreSQL, Valkey, Prometheus and the roll-up, one that somebody ends comes back after a while: that is how to see
+what the exporter makes of a failure.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from pathlib import Path
 
 from demo.child import Child, ChildError
 from demo.console import Console
-from demo.database import DATABASE, EXPORTER_ROLE, create_database, fill_database
+from demo.database import DATABASE, EXPORTER_ROLE, ROLLUP_ROLE, create_database, fill_database
 from demo.exporting import Exporter, exporter_variables
+from demo.ports import LOOPBACK, free_port
+from demo.rolling_up import Rollup
 from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
 from demo.traffic import Traffic
 
 AWAY_SECONDS = 15.0
+PROMETHEUS_PORT = 9090
 
 
 class Stage:
@@ -49,27 +52,38 @@ class Stage:
             self.database = create_database(postgres)
             rows = fill_database(self.database, users=users, days=days, seed=seed)
             results.append(f"{rows:,} rows")
+        prometheus_port = free_port(PROMETHEUS_PORT) if PrometheusServer.is_installed() else None
+        variables = exporter_variables(
+            self.directory,
+            database_url=postgres.url_of(DATABASE, EXPORTER_ROLE),
+            rollup_url=postgres.url_of(DATABASE, ROLLUP_ROLE),
+            redis_url=valkey.url,
+            prometheus_url=f"http://{LOOPBACK}:{prometheus_port}" if prometheus_port else "",
+            log_directory=self.logs,
+        )
+        self.exporter = Exporter(self.directory, variables)
+        rollup = Rollup(self.directory, owner_url=self.database, variables=variables)
+        if prometheus_port:
+            prometheus = PrometheusServer(
+                self.directory / "prometheus",
+                [self.exporter.address],
+                retention=f"{days + 30}d",
+                port=prometheus_port,
+            )
+            with step(prometheus.name, "a new server, with the past that PostgreSQL can still tell"):
+                rollup.make_blocks(prometheus.data)
+                self._run(prometheus)
+        else:
+            self._console.say("Prometheus   not installed (on Debian: apt-get install prometheus)")
+        with step(rollup.name, "python -m rollup: every day there is, then again every minute"):
+            rollup.grant_rights()
+            self._run(rollup)
         with step("Traffic", f"made up as it goes, at speed {speed:g}"):
             self.traffic = Traffic(self.database, valkey.url, self.logs, seed=seed, speed=speed, note=self._console.say)
             self._running.callback(self.traffic.stop)
             self.traffic.start()
         with step(Exporter.name, "python -m exporter, and its first pass over the history"):
-            self.exporter = Exporter(
-                self.directory,
-                exporter_variables(
-                    self.directory,
-                    database_url=postgres.url_of(DATABASE, EXPORTER_ROLE),
-                    redis_url=valkey.url,
-                    log_directory=self.logs,
-                ),
-            )
             self._run(self.exporter)
-        if PrometheusServer.is_installed():
-            prometheus = PrometheusServer(self.directory / "prometheus", [self.exporter.address])
-            with step(prometheus.name, "a new server"):
-                self._run(prometheus)
-        else:
-            self._console.say("Prometheus   not installed (on Debian: apt-get install prometheus)")
 
     def stop(self) -> None:
         """Stop what was started, last first."""

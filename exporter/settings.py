@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
@@ -156,9 +156,10 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _is_a_redis_url(cls, value: SecretStr) -> SecretStr:
+    def _is_a_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         try:
-            parse_url(value.get_secret_value())  # type: ignore[no-untyped-call]
+            if value is not None:
+                parse_url(value.get_secret_value())  # type: ignore[no-untyped-call]
         except ValueError:
             raise ValueError("should be a Redis URL, as in redis://:password@host:6379/0") from None
         return value
@@ -195,6 +196,24 @@ class Settings(BaseSettings):
             env_settings,
             dotenv_settings,
         )
+
+
+class RollupSettings(Settings):
+    """The same settings as the roll-up needs them: it asks no Redis, and may have a database role of its own only."""
+
+    database_url: SecretStr | None = None  # type: ignore[assignment]
+    redis_url: SecretStr | None = None  # type: ignore[assignment]
+
+    @property
+    def rollup_url(self) -> SecretStr:
+        """Where the roll-up reads and writes. Raises SettingsError when neither variable is set."""
+        url = self.rollup_database_url or self.database_url
+        if url is None:
+            raise SettingsError(f"{PREFIX}ROLLUP_DATABASE_URL: is not set, nor is {PREFIX}DATABASE_URL")
+        return url
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
@@ -235,7 +254,7 @@ def _reason(error: OSError | UnicodeDecodeError) -> str | None:
     return error.strerror if isinstance(error, OSError) else "not UTF-8"
 
 
-def read_settings(env_file: Path | None = None) -> Settings:
+def read_settings(env_file: Path | None = None, model: type[AnySettings] = Settings) -> AnySettings:  # type: ignore[assignment]
     """The settings of this process. `env_file` in place of `.env` in the current directory, then it must exist.
 
     Raises SettingsError whose message has one line a problem, each beginning with the variable's name.
@@ -243,7 +262,7 @@ def read_settings(env_file: Path | None = None) -> Settings:
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"--env-file: {env_file} is not there")
     try:
-        return Settings(_env_file=env_file or Path(".env"))  # type: ignore[call-arg]  # pydantic-settings' own keyword
+        return model(_env_file=env_file or Path(".env"))  # type: ignore[call-arg]  # pydantic-settings' own keyword
     except ValidationError as error:
         raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -13,9 +12,8 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from demo.database import tables
 from demo.servers import PostgresServer, ValkeyServer
-
-SCHEMA = Path(__file__).parents[1] / "demo" / "schema.sql"
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -30,7 +28,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE hivesync")
         with psycopg.connect(server.url_of("hivesync"), autocommit=True) as connection:
-            connection.execute(SCHEMA.read_bytes())
+            connection.execute(tables().encode())
         yield server
 
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from demo import world
-from demo.database import EXPORTER_ROLE, ROLE, SCHEMA, fill_database
+from demo.database import EXPORTER_ROLE, ROLE, fill_database
 from demo.history import make_history
 from demo.servers import PostgresServer
 from demo.tables import NULL, Table
@@ -162,34 +162,6 @@ def test_few_users_do_most_of_it(past: psycopg.Connection) -> None:
     assert sum(counts[: USERS // 10]) > 0.4 * sum(counts)
 
 
-def test_the_past_days_are_rolled_up_by_their_definitions(past: psycopg.Connection) -> None:
-    query = "SELECT user_id, created_at, completed_at, status, '{table}' FROM {table}"
-    jobs = [
-        row for table in ("ai_usage_events", "preview_jobs") for row in past.execute(query.format(table=table).encode())
-    ]
-    active = {(user, at.astimezone(UTC).date()) for user, at, *_ in jobs}
-    active |= {
-        (user, at.astimezone(UTC).date()) for user, at in past.execute("SELECT user_id, created_at FROM sessions")
-    }
-    active = {(user, day) for user, day in active if user is not None}
-    days = past.execute("SELECT * FROM usage_analytics_daily ORDER BY date").fetchall()
-    today = datetime.now(UTC).date()
-    first = min(day for _, day in active)
-    assert [row[0] for row in days] == [first + timedelta(days=n) for n in range((today - first).days)]
-    for day, dau, mau, ai_requests, preview_requests, avg_latency_ms, max_queue_depth in days:
-        assert dau == len({user for user, at in active if at == day})
-        assert mau == len({user for user, at in active if timedelta() <= day - at < timedelta(days=30)})
-        created = [table for _, at, _, _, table in jobs if at.astimezone(UTC).date() == day]
-        assert (ai_requests, preview_requests) == (created.count("ai_usage_events"), created.count("preview_jobs"))
-        latencies = [
-            (end - at).total_seconds() * 1_000
-            for _, at, end, status, _ in jobs
-            if status == "succeeded" and end.astimezone(UTC).date() == day
-        ]
-        assert avg_latency_ms == pytest.approx(sum(latencies) / len(latencies))
-        assert max_queue_depth is None
-
-
 def test_the_exporters_role_may_read_every_table_and_write_none(
     postgres_server: PostgresServer, database: str, connection: psycopg.Connection
 ) -> None:
@@ -198,7 +170,7 @@ def test_the_exporters_role_may_read_every_table_and_write_none(
     try:
         with psycopg.connect(postgres_server.url_of(name, EXPORTER_ROLE), autocommit=True) as exporter:
             tables = column(connection, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-            assert len(tables) == SCHEMA.read_text().count("CREATE TABLE") == 7
+            assert len(tables) == 7
             for table in sorted(tables):
                 exporter.execute(f"SELECT FROM {table}".encode())
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):

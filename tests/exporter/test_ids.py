@@ -24,6 +24,7 @@ import redis
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from demo.database import tables
 from demo.servers import PostgresServer, ValkeyServer
 from exporter.collector import Collector, Counting
 from exporter.collectors import build_collectors
@@ -33,7 +34,6 @@ from exporter.oracle import QUERIES, read_from_scratch
 from exporter.prices import Prices
 from exporter.settings import Settings
 from exporter.state import StateFile
-from tests.conftest import SCHEMA
 from tests.rows import INSTANT, by_name, insert, keep, sources, users
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -198,7 +198,7 @@ ID_TYPES = {
 def create_tables(connection: psycopg.Connection, id_type: str) -> None:
     """HiveSync's tables with ids of this type, in place of those that are there."""
     connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE SEQUENCE numbers")
-    schema = SCHEMA.read_text().replace("uuid PRIMARY KEY DEFAULT gen_random_uuid()", "{key}")
+    schema = tables().replace("uuid PRIMARY KEY DEFAULT gen_random_uuid()", "{key}")
     connection.execute(schema.replace(" uuid ", f" {id_type} ").replace("{key}", ID_TYPES[id_type]).encode())
 
 

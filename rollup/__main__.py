@@ -1,0 +1,228 @@
+"""python -m rollup: fills `usage_analytics_daily`, once or again and again.
+
+Exit status: 0 when everything that was to be written is written, or another roll-up is at it; 1 when something went
+wrong on the way, or it was stopped before its end (the days that were written are whole); 2 for what can never work:
+settings, arguments, rights, a table that is not there or not ours. Then nothing was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from psycopg import AsyncConnection
+
+from exporter import events
+from exporter.errors import AnalyticsError, SettingsError
+from exporter.settings import RollupSettings, read_settings
+from exporter.sources.prometheus import Prometheus
+from rollup import daily, migrate, openmetrics, run, store, table
+from rollup.days import DAY, parse_day, parse_duration, seconds_until_next, start_of
+from rollup.errors import Refused
+from rollup.history import HOUR, READ_TABLES, read_history
+from rollup.progress import Progress
+from rollup.queue_depth import QueueDepths
+from rollup.run import Range
+
+STATUS_FAILED = 1
+STATUS_REFUSED = 2
+
+_log = structlog.get_logger()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status."""
+    options = _parse(arguments)
+    events.configure()
+    try:
+        settings = read_settings(options.env_file, RollupSettings)
+        return asyncio.run(_until_stopped(_command(options, settings), stopped=0 if options.every else STATUS_FAILED))
+    except (SettingsError, Refused) as error:
+        print(f"hivesync-analytics: {error}", file=sys.stderr)
+        return STATUS_REFUSED
+    except AnalyticsError as error:
+        print(f"hivesync-analytics: {error}", file=sys.stderr)
+        return STATUS_FAILED
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m rollup",
+        description="Fills usage_analytics_daily: every missing day since the first activity, and the last few anew.",
+    )
+    add = parser.add_argument
+    add("--env-file", type=Path, help="read settings from this file in place of .env")
+    add("--from", dest="first", type=_day, metavar="DAY", help="write the days from this one on (2026-01-31) anew")
+    add("--to", dest="last", type=_day, metavar="DAY", help="write the days up to this one anew")
+    add("--every", type=_duration, metavar="TIME", help="go on, and run every 5m, say, on the clock's full 5 minutes")
+    add("--dry-run", action="store_true", help="print the rows, and write nothing")
+    add("--migrate", action="store_true", help="make the table, and print the GRANTs that the three roles need")
+    add("--grant", nargs="+", type=_role, metavar="KIND=ROLE", help="with --migrate: run the GRANTs, as in "
+        "exporter=hivesync_exporter rollup=hivesync_rollup grafana=hivesync_grafana")  # fmt: skip
+    add("--history", metavar="FILE", help="write the metrics' past as OpenMetrics for promtool, and nothing else")
+    options = parser.parse_args(arguments)
+    commands = [name for name in ("every", "dry_run", "migrate", "history") if getattr(options, name)]
+    if len(commands) > 1:
+        parser.error("--every, --dry-run, --migrate and --history do not go together")
+    if options.grant and not options.migrate:
+        parser.error("--grant goes with --migrate")
+    if (options.first or options.last) and commands and commands[0] in ("every", "migrate"):
+        parser.error(f"--from and --to do not go with --{commands[0]}")
+    if options.first and options.last and options.first > options.last:
+        parser.error(f"--from {options.first} is after --to {options.last}")
+    return options
+
+
+def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def _parse_role(text: str) -> tuple[str, str]:
+    kind, _, role = text.partition("=")
+    if kind not in migrate.NEEDS or not role:
+        raise ValueError(f"should be {', '.join(f'{name}=ROLE' for name in migrate.NEEDS)}, not {text!r}")
+    return kind, role
+
+
+_day, _duration, _role = _argument(parse_day), _argument(parse_duration), _argument(_parse_role)
+
+
+async def _until_stopped(command: Any, stopped: int) -> int:
+    """The command's status, or `stopped` when SIGTERM or SIGINT ends it; what it was asking PostgreSQL is canceled."""
+    task = asyncio.ensure_future(command)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return int(await task)
+    except asyncio.CancelledError:
+        _log.info("stopped")
+        return stopped
+
+
+async def _command(options: argparse.Namespace, settings: RollupSettings) -> int:
+    url = settings.rollup_url.get_secret_value()
+    asked = Range(options.first, options.last) if options.first or options.last else None
+    if options.migrate:
+        return await _migrate(url, dict(options.grant or []))
+    if options.history:
+        return await _history(url, options.history, asked or Range(None, None))
+    async with _queue_depths(settings) as depths:
+        if options.dry_run:
+            return await _dry_run(url, asked, depths)
+        if options.every:
+            return await _every(url, options.every, depths)
+        return await _once(url, asked, depths)
+
+
+async def _once(url: str, asked: Range | None, depths: QueueDepths) -> int:
+    began = time.monotonic()
+    async with store.connected(url) as connection:
+        if not await store.take_lock(connection):
+            _log.info("another roll-up is running, which is left to its work")
+            return 0
+        await store.check(connection, write=True)
+        chosen = await run.choose(connection, asked)
+        progress = Progress(sum(len(piece.days) for piece in chosen))
+        written = await run.write(connection, chosen, depths, progress)
+    reach = {"first": str(chosen[0].first), "last": str(chosen[-1].last)} if chosen else {}
+    _log.info("rolled up", days=written, seconds=round(time.monotonic() - began, 3), **reach)
+    return 0
+
+
+async def _every(url: str, every: int, depths: QueueDepths) -> int:
+    """Runs now and at every full multiple of `every` seconds; what fails is tried again then."""
+    failed = False
+    while True:
+        try:
+            await _once(url, None, depths)
+        except Refused:
+            raise
+        except AnalyticsError as error:
+            if not failed:
+                _log.warning("system.analytics.degraded", source="postgres", detail=str(error))
+            failed = True
+        else:
+            if failed:
+                _log.info("system.analytics.recovered", source="postgres")
+            failed = False
+        await asyncio.sleep(seconds_until_next(time.time(), every))
+
+
+async def _dry_run(url: str, asked: Range | None, depths: QueueDepths) -> int:
+    async with store.connected(url) as connection:
+        await store.check(connection, write=False)
+        rows = [
+            row for piece in await run.choose(connection, asked) for row in await run.read(connection, piece, depths)
+        ]
+    print(table.render(rows))
+    return 0
+
+
+async def _migrate(url: str, roles: dict[str, str]) -> int:
+    async with store.connected(url) as connection:
+        made = await migrate.migrate(connection)
+        print(f"{store.TABLE}: {'made' if made else 'was there already, and is as it should be'}")
+        if roles:
+            remarks = await migrate.grant(connection, roles)
+            print("\n".join([f"{kind}: rights granted to {role}" for kind, role in roles.items()] + remarks))
+        else:
+            print("\nThe rights that the roles need (--grant exporter=ROLE rollup=ROLE grafana=ROLE runs them):\n")
+            print(";\n".join(await migrate.statements(connection, migrate.DEFAULT_ROLES)) + ";")
+    return 0
+
+
+async def _history(url: str, path: str, asked: Range) -> int:
+    async with store.connected(url) as connection:
+        await store.check_rights(connection, [(name, "SELECT") for name in READ_TABLES])
+        first, last = await _hours(connection, asked)
+        series = await read_history(connection, first, last)
+    samples = openmetrics.write(path, series)
+    _log.info("history written", series=len(series), samples=samples, first=first.isoformat(), last=last.isoformat())
+    return 0
+
+
+async def _hours(connection: AsyncConnection[Any], asked: Range) -> tuple[datetime, datetime]:
+    """The first and the last full hour of the days asked for; of all there is when none were."""
+    now = await store.read_now(connection)
+    first_day = asked.first or await daily.read_first_activity(connection)
+    if first_day is None:
+        raise Refused("there is no activity at all: no history")
+    last = now.replace(minute=0, second=0, microsecond=0)
+    if asked.last is not None:
+        if asked.last > now.date():
+            raise Refused(f"{asked.last} has not begun: today is {now.date()} (UTC, by the database's clock)")
+        last = min(last, start_of(asked.last + DAY))
+    first = start_of(first_day) + HOUR
+    if first > last:
+        raise Refused(f"no full hour lies between {first_day} and now")
+    return first, last
+
+
+@asynccontextmanager
+async def _queue_depths(settings: RollupSettings) -> AsyncIterator[QueueDepths]:
+    prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
+    try:
+        yield QueueDepths(prometheus, settings.refresh_seconds)
+    finally:
+        if prometheus is not None:
+            await prometheus.close()
+
+
+if __name__ == "__main__":
+    with suppress(BrokenPipeError):
+        sys.exit(main())

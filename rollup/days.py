@@ -1,0 +1,89 @@
+"""Which days a run fills, and in which pieces: pure, on dates; every day is a UTC day.
+
+`store.py` says what is there, `daily.py` reads the pieces that come from here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+DAY = timedelta(days=1)
+
+RECENT_DAYS = 3
+"""How many days before today are written anew by every run: for rows that were committed late."""
+
+PIECE_DAYS = 183
+"""How many days are read at once. Each piece reads the 29 days before it too, for who was active in 30 days: with
+pieces this long, that is a sixth more than reading every row once."""
+
+LONGEST_DAYS = 10 * 366
+"""How far back a run goes by itself: one row with a time of 1970 should not make twenty thousand empty days."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Days that are read together: `first` to `last`, of which `days` are to be written."""
+
+    first: date
+    last: date
+    days: tuple[date, ...]
+
+
+def span(first: date, last: date) -> Iterator[date]:
+    """The days from `first` to `last`, both included; none when `last` comes before."""
+    return (first + index * DAY for index in range((last - first).days + 1))
+
+
+def due(first_activity: date | None, today: date, present: AbstractSet[date]) -> list[date]:
+    """The days that a run without a range writes: those missing since the first activity, and the recent ones."""
+    if first_activity is None or first_activity > today:
+        return []
+    recent = today - RECENT_DAYS * DAY
+    first = max(first_activity, today - LONGEST_DAYS * DAY)
+    return [day for day in span(first, today) if day >= recent or day not in present]
+
+
+def pieces(days: Iterable[date]) -> list[Piece]:
+    """The days, in order, in pieces of at most `PIECE_DAYS`; a gap in them that is worth it begins a new one."""
+    found: list[list[date]] = []
+    for day in sorted(days):
+        if not found or (day - found[-1][0]).days >= PIECE_DAYS or (day - found[-1][-1]).days > RECENT_DAYS * 10:
+            found.append([])
+        found[-1].append(day)
+    return [Piece(group[0], group[-1], tuple(group)) for group in found]
+
+
+def start_of(day: date) -> datetime:
+    """The instant at which a day begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of `90s`, `5m` or `1h`, from ten seconds to a day. Raises ValueError on anything else."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([smh])", text)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 10 <= seconds <= 86_400:
+        raise ValueError(f"should be a duration from 10s to 24h, as in 90s, 5m or 1h, not {text!r}")
+    return seconds
+
+
+def parse_day(text: str) -> date:
+    """The day of `2026-01-31`. Raises ValueError on anything else."""
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no day of the calendar") from None
+    raise ValueError(f"should be a day, as in 2026-01-31, not {text!r}")
+
+
+def seconds_until_next(now: float, every: int) -> float:
+    """How long it is to the next whole multiple of `every` seconds since the epoch: runs are aligned to the clock."""
+    return every - now % every

@@ -1,0 +1,210 @@
+"""The past of those metrics that PostgreSQL's rows can still tell, a value an hour (`--history`).
+
+So a new installation's charts begin with the first activity, not with the first scrape. Told are active users, AI and
+preview requests, AI errors and latencies; not told is what no row remembers: who was online, queues, workers, costs.
+
+    read_history (rows an hour) -> Series -> openmetrics.py (text for promtool)
+
+Users count under the plan class they had at that hour, as far as subscriptions tell: what was started, ended and
+canceled since is known, a `past_due` of that time is not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from exporter.collectors.activity import ACTIVE_USERS
+from exporter.collectors.ai import ERROR_KINDS, ERRORS
+from exporter.collectors.ai import REQUESTS as AI_REQUESTS
+from exporter.collectors.latency import LATENCY, TABLES
+from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
+from exporter.collectors.users import PLAN_CLASSES
+from exporter.labels import OTHER
+from exporter.spec import MetricSpec
+
+HOUR = timedelta(hours=1)
+ACTIVE_WINDOWS = {"24h": 24, "30d": 30 * 24}
+"""Hours."""
+
+READ_TABLES = ("users", "subscriptions", "sessions", "ai_usage_events", "preview_jobs")
+
+Points = Mapping[datetime, float]
+
+# The hour that a time counts for is the full hour at its end: windows are open at their start, closed at their end.
+_HOUR = "date_trunc('hour', {0} - interval '1 microsecond') + interval '1 hour'"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of the past: its labels, and its value at each full hour that has one."""
+
+    spec: MetricSpec
+    labels: tuple[str, ...]
+    points: Points
+
+
+_CLASS_THEN = """
+CASE
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND s.plan NOT IN ('free', 'trial')
+               AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
+               AND (s.status IN ('active', 'past_due') OR s.ended_at <= %(now)s)) THEN 'paid'
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND s.plan = 'trial'
+               AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
+               AND s.trial_ends_at > marks.at) THEN 'trial'
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND s.plan = 'trial'
+               AND s.started_at <= marks.at AND s.trial_ends_at <= marks.at) THEN 'trial_expired'
+  ELSE 'free'
+END
+"""
+
+# As in daily.py: every active hour makes its user one of the window's for the hours from it on, until the next one
+# takes over or the window has gone. What comes back is by how much the number of users changes, hour by hour.
+_ACTIVE = f"""
+WITH hits AS (
+  SELECT user_id, {_HOUR.format("created_at")} AS hour FROM ai_usage_events
+  WHERE created_at > %(lead)s AND created_at <= %(last)s AND user_id IS NOT NULL GROUP BY 1, 2
+  UNION SELECT user_id, {_HOUR.format("created_at")} FROM preview_jobs
+  WHERE created_at > %(lead)s AND created_at <= %(last)s AND user_id IS NOT NULL GROUP BY 1, 2
+  UNION SELECT user_id, {_HOUR.format("created_at")} FROM sessions
+  WHERE created_at > %(lead)s AND created_at <= %(last)s AND user_id IS NOT NULL GROUP BY 1, 2
+), intervals AS (
+  SELECT user_id, hour AS since,
+         least(hour + %(length)s, lead(hour) OVER (PARTITION BY user_id ORDER BY hour)) AS until
+  FROM hits
+), marks AS (
+  SELECT DISTINCT subscriptions.user_id, times.at
+  FROM subscriptions JOIN users ON users.id = subscriptions.user_id,
+    LATERAL (VALUES (subscriptions.started_at), (subscriptions.ended_at), (subscriptions.trial_ends_at)) AS times(at)
+  WHERE subscriptions.plan <> 'free' AND times.at IS NOT NULL
+), classes AS (
+  SELECT user_id, {_CLASS_THEN} AS plan, at AS since,
+         coalesce(lead(at) OVER (PARTITION BY user_id ORDER BY at), 'infinity') AS until
+  FROM marks
+), shares AS (
+  SELECT plan, greatest(intervals.since, {_HOUR.format("classes.since")}) AS since,
+         least(intervals.until, {_HOUR.format("classes.until")}) AS until
+  FROM intervals JOIN classes USING (user_id)
+  WHERE plan <> 'free' AND classes.since < intervals.until AND classes.until > intervals.since
+), parts AS (
+  SELECT 'all' AS plan, since, until FROM intervals UNION ALL SELECT plan, since, until FROM shares WHERE since < until
+)
+SELECT plan, hour, sum(change)::bigint FROM (
+  SELECT plan, since AS hour, count(*) AS change FROM parts GROUP BY 1, 2
+  UNION ALL SELECT plan, until, -count(*) FROM parts GROUP BY 1, 2
+) AS changes WHERE hour <= %(last)s GROUP BY 1, 2
+"""
+
+_REQUESTS = f"""
+SELECT {_HOUR.format("created_at")} AS hour, count(*),
+       count(*) FILTER (WHERE created_at > {_HOUR.format("created_at")} - interval '1 minute')
+FROM {{table}} WHERE created_at > %(lead)s AND created_at <= %(last)s GROUP BY 1
+"""
+
+_ERRORS = f"""
+SELECT {_HOUR.format("completed_at")} AS hour,
+       CASE WHEN error_kind = ANY(%(kinds)s) THEN error_kind ELSE '{OTHER}' END, count(*)
+FROM ai_usage_events
+WHERE status = 'failed' AND completed_at > %(lead)s AND completed_at <= %(last)s GROUP BY 1, 2
+"""
+
+_LATENCY = f"""
+SELECT hour, windows.name, (extract(epoch FROM sum(latency)) / count(*))::float8
+FROM (SELECT {_HOUR.format("completed_at")} AS hour, completed_at, completed_at - created_at AS latency FROM {{table}}
+      WHERE status = 'succeeded' AND completed_at > %(lead)s AND completed_at <= %(last)s
+        AND completed_at >= created_at AND isfinite(created_at)) AS jobs
+JOIN (VALUES ('1m', interval '1 minute'), ('15m', interval '15 minutes'), ('1h', interval '1 hour'))
+  AS windows(name, length) ON completed_at > hour - windows.length
+GROUP BY 1, 2
+"""
+
+
+async def read_history(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[Series]:
+    """All series from `first` to `last`, both full hours; in one snapshot. Memory goes with hours, not with rows."""
+    async with connection.transaction():
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return [
+            *await _active_users(connection, first, last),
+            *await _requests(connection, AI_REQUESTS, "ai_usage_events", first, last),
+            *await _errors(connection, first, last),
+            *await _requests(connection, PREVIEW_REQUESTS, "preview_jobs", first, last),
+            *[series for queue in TABLES for series in await _latencies(connection, queue, first, last)],
+        ]
+
+
+async def _active_users(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[Series]:
+    found = []
+    for window, hours in ACTIVE_WINDOWS.items():
+        changes: dict[str, dict[datetime, float]] = defaultdict(dict)
+        for plan, hour, change in await _rows(
+            connection, _ACTIVE, lead=first - hours * HOUR, last=last, length=hours * HOUR, now=last
+        ):
+            changes[plan][hour] = change
+        lead = first - (hours - 1) * HOUR
+        counts = {plan: _running(changes[plan], lead, last) for plan in ("all", *PLAN_CLASSES[:-1])}
+        everyone = counts.pop("all")
+        counts["free"] = {hour: everyone[hour] - sum(points[hour] for points in counts.values()) for hour in everyone}
+        for plan, points in counts.items():
+            found.append(Series(ACTIVE_USERS, (window, plan), {h: n for h, n in points.items() if h >= first}))
+    return found
+
+
+async def _requests(
+    connection: AsyncConnection[Any], spec: MetricSpec, table: str, first: datetime, last: datetime
+) -> list[Series]:
+    rows = await _rows(connection, _REQUESTS.format(table=table), lead=first - 24 * HOUR, last=last)
+    hourly = {hour: count for hour, count, _ in rows}
+    minutes = {hour: count for hour, _, count in rows}
+    hours = list(_hours(first, last))
+    return [
+        Series(spec, ("1m",), {hour: minutes.get(hour, 0) for hour in hours}),
+        Series(spec, ("1h",), {hour: hourly.get(hour, 0) for hour in hours}),
+        Series(spec, ("24h",), _over_a_day(hourly, hours)),
+    ]
+
+
+async def _errors(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[Series]:
+    hourly: dict[str, dict[datetime, int]] = defaultdict(dict)
+    for hour, kind, count in await _rows(
+        connection, _ERRORS, lead=first - 24 * HOUR, last=last, kinds=list(ERROR_KINDS)
+    ):
+        hourly[kind][hour] = count
+    hours = list(_hours(first, last))
+    return [Series(ERRORS, ("24h", kind), _over_a_day(hourly[kind], hours)) for kind in (*ERROR_KINDS, OTHER)]
+
+
+async def _latencies(connection: AsyncConnection[Any], queue: str, first: datetime, last: datetime) -> Iterable[Series]:
+    averages: dict[str, dict[datetime, float]] = defaultdict(dict)
+    for hour, window, average in await _rows(
+        connection, _LATENCY.format(table=TABLES[queue]), lead=first - HOUR, last=last
+    ):
+        averages[window][hour] = average
+    return [Series(LATENCY, (queue, window), points) for window, points in sorted(averages.items())]
+
+
+async def _rows(connection: AsyncConnection[Any], query: str, **parameters: object) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(query.encode(), parameters)
+    return await cursor.fetchall()
+
+
+def _hours(first: datetime, last: datetime) -> Iterator[datetime]:
+    return (first + index * HOUR for index in range((last - first) // HOUR + 1))
+
+
+def _running(changes: Mapping[datetime, float], first: datetime, last: datetime) -> dict[datetime, float]:
+    """The cumulative sum at every hour."""
+    total, found = 0.0, {}
+    for hour in _hours(first, last):
+        total += changes.get(hour, 0)
+        found[hour] = total
+    return found
+
+
+def _over_a_day(hourly: Mapping[datetime, int], hours: Iterable[datetime]) -> dict[datetime, float]:
+    """The sum over the 24 hours that end with each."""
+    return {hour: sum(hourly.get(hour - index * HOUR, 0) for index in range(24)) for hour in hours}

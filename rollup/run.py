@@ -1,0 +1,84 @@
+"""One run of the roll-up: which days, read them in pieces, add the queue's depth, write day by day.
+
+store (what is there) -> days (which are due) -> daily (read) + queue_depth (ask Prometheus) -> store (write)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from rollup import daily, store
+from rollup.daily import Row
+from rollup.days import DAY, Piece, due, pieces, span
+from rollup.errors import Refused
+from rollup.progress import Progress
+from rollup.queue_depth import ASK_AGAIN_DAYS, QueueDepths
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The days somebody asked for, both included; None for the first activity, or for today."""
+
+    first: date | None
+    last: date | None
+
+
+async def choose(connection: AsyncConnection[Any], asked: Range | None) -> list[Piece]:
+    """The pieces to be written. Raises Refused for days that have not begun, or are before the first activity."""
+    today = (await store.read_now(connection)).date()
+    first_activity = await daily.read_first_activity(connection)
+    if asked is None:
+        return pieces(due(first_activity, today, (await store.read_depths(connection)).keys()))
+    for day in (asked.first, asked.last):
+        if day is not None and day > today:
+            raise Refused(f"{day} has not begun: today is {today} (UTC, by the database's clock)")
+    if first_activity is None:
+        raise Refused("there is no activity at all: nothing to write")
+    first, last = asked.first or first_activity, asked.last or today
+    if first > last:
+        raise Refused(f"the first day ({first}) is after the last one ({last})")
+    if last < first_activity:
+        # What the rows before it held may have been deleted since: the days that were written then are better kept.
+        raise Refused(f"the first activity there is was on {first_activity}: nothing is known of days before that")
+    return pieces(span(max(first, first_activity), last))
+
+
+async def read(connection: AsyncConnection[Any], piece: Piece, depths: QueueDepths) -> list[Row]:
+    """The whole rows of a piece."""
+    known = await depths.read(piece.days)
+    async with connection.transaction():
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        rows = await daily.read_days(connection, piece)
+    return [replace(row, max_queue_depth=known.get(row.date)) for row in rows]
+
+
+async def write(
+    connection: AsyncConnection[Any], chosen: Sequence[Piece], depths: QueueDepths, progress: Progress
+) -> int:
+    """Writes all the pieces, a transaction a day. The number of days written."""
+    written: set[date] = set()
+    for piece in chosen:
+        progress.reading(piece)
+        for row in await read(connection, piece, depths):
+            await store.write(connection, row)
+            written.add(row.date)
+            progress.wrote(row.date)
+    await _ask_again(connection, written, depths)
+    return len(written)
+
+
+async def _ask_again(connection: AsyncConnection[Any], written: set[date], depths: QueueDepths) -> None:
+    """Fills in the queue's depth of days that were written while Prometheus was away."""
+    today = (await store.read_now(connection)).date()
+    unknown = [
+        day
+        for day, depth in (await store.read_depths(connection)).items()
+        if depth is None and day not in written and today - ASK_AGAIN_DAYS * DAY <= day <= today
+    ]
+    for day, depth in (await depths.read(unknown)).items():
+        await store.write_depth(connection, day, depth)
