@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import structlog
-import uvicorn
 import uvloop
 
 from exporter import control, events, verify, web
@@ -25,6 +24,7 @@ from exporter.collector import Sources
 from exporter.collectors import build_collectors
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
+from exporter.http1 import Server
 from exporter.settings import Address, Settings, read_settings, unknown_variables
 from exporter.snapshot import Snapshot
 from exporter.sources.jsonl import JsonlLog
@@ -36,9 +36,6 @@ from exporter.version import REVISION, VERSION
 
 STATUS_DIFFERS = 1
 STATUS_SETTINGS = 2
-
-STOP_SECONDS = 1
-"""How long a client may keep us that does not read what it asked for, once we are told to stop."""
 
 _log = structlog.get_logger()
 
@@ -83,7 +80,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
                 changed=lambda: renderer.changed(),
             )
             renderer = Renderer(snapshot.view)
-            app = web.build_app(lambda: renderer.current, lambda: snapshot.view().ready)
+            site = web.build_site(lambda: renderer.current, lambda: snapshot.view().ready)
 
             async def verify_windows() -> Sequence[Comparison]:
                 return await verify.compare(snapshot.at_rest(Postgres.name), sources, prices)
@@ -91,43 +88,29 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
-            server = _Server(
-                uvicorn.Config(
-                    app,
-                    log_config=None,
-                    access_log=False,
-                    server_header=False,
-                    lifespan="off",
-                    timeout_graceful_shutdown=STOP_SECONDS,
-                )
-            )
             tasks = [
                 asyncio.create_task(work)
                 for work in (
-                    server.serve(sockets=[listener]),
+                    Server(site).serve(listener),
                     snapshot.run(),
-                    renderer.run(),
                     control.serve(settings.state_dir, verify_windows),
                     stop.wait(),
                 )
             ]
-            await _first_to_end(server, tasks, stop)
+            await _first_to_end(tasks, stop)
     _log.info("stopped")
 
 
-async def _first_to_end(server: uvicorn.Server, tasks: Sequence[asyncio.Task[object]], stop: asyncio.Event) -> None:
+async def _first_to_end(tasks: Sequence[asyncio.Task[object]], stop: asyncio.Event) -> None:
     """Wait for the stop, or for a task that fails; then end all the others."""
-    serving = tasks[0]
     while not stop.is_set():
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
         tasks = [task for task in tasks if not task.done()]
-    server.should_exit = True
     for task in tasks:
-        if task is not serving:
-            task.cancel()
-    await asyncio.gather(*tasks, serving, return_exceptions=True)
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _verify(settings: Settings) -> int:
@@ -181,14 +164,6 @@ def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
         raise SettingsError(f"{variable}: cannot listen on {address.host}:{address.port}: {reason}") from None
     with listener:
         yield listener
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: signals are handled here, for all tasks alike."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
-"""The snapshot as text: Prometheus' format and OpenMetrics, plain and gzipped, rendered once a refresh.
+"""The snapshot as text: Prometheus' format and OpenMetrics, plain and gzipped, each made at most once a refresh.
 
-A scrape is then a matter of choosing among bytes that are ready (`web.py`).
+The first scrape after a refresh makes what it asks for, in a millisecond or two; a dozen collectors refresh between
+two scrapes, and what nobody asks for is not made. Every other scrape is a matter of choosing among bytes that are
+ready (`web.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder, generate_latest
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector as Registry
 
@@ -24,6 +26,9 @@ from exporter.version import REVISION, VERSION
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
+GZIP_LEVEL = 6
+"""Of 30 kB it makes 3.8 in 0.2 ms; level 1 makes 4.2 in a third of that, level 9 no less in more."""
+
 BUILD_INFO = MetricSpec(
     "hivesync_exporter_build_info",
     "info",
@@ -33,28 +38,41 @@ BUILD_INFO = MetricSpec(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Body:
-    """One rendering, ready to be sent."""
+    """One format of one view, ready to be sent."""
 
     content_type: str
     plain: bytes
-    gzipped: bytes
+
+    @cached_property
+    def gzipped(self) -> bytes:
+        """Made once, when it is first asked for."""
+        return gzip.compress(self.plain, compresslevel=GZIP_LEVEL, mtime=0)
 
 
-@dataclass(frozen=True, slots=True)
 class Exposition:
-    """Both formats of one view."""
+    """One view in both formats, each made once, when it is first asked for: whenever that is, of the same samples."""
 
-    text: Body
-    openmetrics: Body
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = _Families(tuple(families))
+
+    @cached_property
+    def text(self) -> Body:
+        """Prometheus' own format."""
+        return Body(TEXT_TYPE, generate_latest(self._families))
+
+    @cached_property
+    def openmetrics(self) -> Body:
+        """OpenMetrics. Our names are legal as they are: told so, the encoder takes half the time for the same bytes."""
+        return Body(OPENMETRICS_TYPE, generate_openmetrics(self._families, escaping=ALLOWUTF8))  # type: ignore[no-untyped-call]
 
     def body(self, accept: str) -> Body:
         """The format that an Accept header asks for."""
         return self.openmetrics if wants_openmetrics(accept) else self.text
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def wants_openmetrics(accept: str) -> bool:
     """Whether an Accept header prefers OpenMetrics, as prometheus_client reads it."""
     try:
@@ -64,14 +82,8 @@ def wants_openmetrics(accept: str) -> bool:
 
 
 def render(view: View) -> Exposition:
-    """All samples of a view, in both formats."""
-    families = _Families(list(_families(view)))
-    openmetrics = generate_openmetrics(families)  # type: ignore[no-untyped-call]
-    return Exposition(_body(TEXT_TYPE, generate_latest(families)), _body(OPENMETRICS_TYPE, openmetrics))
-
-
-def _body(content_type: str, plain: bytes) -> Body:
-    return Body(content_type, plain, gzip.compress(plain, compresslevel=6, mtime=0))
+    """All samples of a view. Raises TypeError for a value that is not of its metric's type."""
+    return Exposition(_families(view))
 
 
 def _families(view: View) -> Iterator[Metric]:
@@ -100,7 +112,7 @@ def _sort_in(samples: dict[MetricSpec, list[Sample]], new: Iterable[Sample]) -> 
 class _Families(Registry):
     """What prometheus_client's encoders take: something that collects."""
 
-    def __init__(self, families: list[Metric]) -> None:
+    def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
@@ -108,20 +120,20 @@ class _Families(Registry):
 
 
 class Renderer:
-    """Keeps the latest exposition of a snapshot: renders anew after a change, never because somebody asks."""
+    """The exposition of a snapshot as it stands: rendered anew for whoever asks first after a change, and kept for all
+    others."""
 
     def __init__(self, view: Callable[[], View]) -> None:
         self._view = view
-        self._changed = asyncio.Event()
-        self.current = render(view())
+        self._rendered: Exposition | None = None
 
     def changed(self) -> None:
         """The snapshot has something new."""
-        self._changed.set()
+        self._rendered = None
 
-    async def run(self) -> None:
-        """Render after every change, until cancelled; changes that come together are rendered once."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            self.current = render(self._view())
+    @property
+    def current(self) -> Exposition:
+        """What there is to show now."""
+        if self._rendered is None:
+            self._rendered = render(self._view())
+        return self._rendered

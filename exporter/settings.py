@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, overload
 
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
@@ -254,7 +254,15 @@ def _reason(error: OSError | UnicodeDecodeError) -> str | None:
     return error.strerror if isinstance(error, OSError) else "not UTF-8"
 
 
-def read_settings(env_file: Path | None = None, model: type[AnySettings] = Settings) -> AnySettings:  # type: ignore[assignment]
+@overload
+def read_settings(env_file: Path | None = None) -> Settings: ...
+
+
+@overload
+def read_settings(env_file: Path | None, model: type[AnySettings]) -> AnySettings: ...
+
+
+def read_settings(env_file: Path | None = None, model: type[Settings] = Settings) -> Settings:
     """The settings of this process. `env_file` in place of `.env` in the current directory, then it must exist.
 
     Raises SettingsError whose message has one line a problem, each beginning with the variable's name.

@@ -1,58 +1,79 @@
 """The metrics port: `/metrics` from bytes that are ready, health and readiness, and a page that says what this is.
 
 No request does I/O or waits for anything; `/-/healthy` depends on no source (a probe that restarts us would help
-nobody).
+nobody). `exposition.py` stands before it, `http1.py` sends what it answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from html import escape
+from http import HTTPStatus
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Route
-
-from exporter.exposition import Exposition
+from exporter.exposition import Exposition, wants_openmetrics
+from exporter.http1 import Answer, Request, Response, plain
 from exporter.version import REVISION, VERSION
 
+METHODS = ("GET", "HEAD")
 
-def build_app(exposition: Callable[[], Exposition], ready: Callable[[], bool]) -> Starlette:
-    """The application; both parameters answer from memory."""
 
-    async def metrics(request: Request) -> Response:
-        body = exposition().body(request.headers.get("accept", ""))
-        headers = {"content-type": body.content_type, "vary": "Accept, Accept-Encoding"}
-        if _accepts_gzip(request.headers.get("accept-encoding", "")):
-            return Response(body.gzipped, headers=headers | {"content-encoding": "gzip"})
-        return Response(body.plain, headers=headers)
-
-    async def healthy(request: Request) -> Response:
-        del request
-        return PlainTextResponse("healthy\n")
-
-    async def is_ready(request: Request) -> Response:
-        del request
-        if ready():
-            return PlainTextResponse("ready\n")
-        return PlainTextResponse("not ready: the first pass of the collectors is still under way\n", status_code=503)
-
-    async def landing(request: Request) -> Response:
-        del request
-        return HTMLResponse(_LANDING)
-
-    return Starlette(
-        routes=[
-            Route("/", landing),
-            Route("/metrics", metrics),
-            Route("/-/healthy", healthy),
-            Route("/-/ready", is_ready),
-        ]
+def build_site(exposition: Callable[[], Exposition], ready: Callable[[], bool]) -> Answer:
+    """What is answered to whom; both parameters answer from memory."""
+    landing = Response(HTTPStatus.OK, _LANDING.encode(), "text/html; charset=utf-8")
+    healthy = Response(HTTPStatus.OK, b"healthy\n")
+    is_ready = Response(HTTPStatus.OK, b"ready\n")
+    not_ready = Response(
+        HTTPStatus.SERVICE_UNAVAILABLE, b"not ready: the first pass of the collectors is still under way\n"
     )
+    not_allowed = Response(
+        HTTPStatus.METHOD_NOT_ALLOWED, b"Method Not Allowed\n", headers={"allow": ", ".join(METHODS)}
+    )
+    documents: dict[bytes, Answer] = {
+        b"/": lambda _: landing,
+        b"/metrics": _Metrics(exposition).answer,
+        b"/-/healthy": lambda _: healthy,
+        b"/-/ready": lambda _: is_ready if ready() else not_ready,
+    }
+
+    def answer(request: Request) -> Response:
+        document = documents.get(request.path)
+        if document is None:
+            return plain(HTTPStatus.NOT_FOUND)
+        return document(request) if request.method in METHODS else not_allowed
+
+    return answer
 
 
-def _accepts_gzip(accept_encoding: str) -> bool:
+class _Metrics:
+    """The responses of the latest exposition, each made when it is first asked for."""
+
+    def __init__(self, exposition: Callable[[], Exposition]) -> None:
+        self._exposition = exposition
+        self._of: Exposition | None = None
+        self._responses: dict[tuple[bool, bool], Response] = {}
+
+    def answer(self, request: Request) -> Response:
+        exposition = self._exposition()
+        if exposition is not self._of:
+            self._of, self._responses = exposition, {}
+        form = wants_openmetrics(request.accept), accepts_gzip(request.accept_encoding)
+        response = self._responses.get(form)
+        if response is None:
+            response = self._responses[form] = _response(exposition, *form)
+        return response
+
+
+def _response(exposition: Exposition, openmetrics: bool, zipped: bool) -> Response:
+    body = exposition.openmetrics if openmetrics else exposition.text
+    headers = {"vary": "Accept, Accept-Encoding"}
+    if zipped:
+        return Response(HTTPStatus.OK, body.gzipped, body.content_type, headers | {"content-encoding": "gzip"})
+    return Response(HTTPStatus.OK, body.plain, body.content_type, headers)
+
+
+@lru_cache(maxsize=64)
+def accepts_gzip(accept_encoding: str) -> bool:
     """Whether an Accept-Encoding header names gzip, and not with a weight of 0."""
     for offer in accept_encoding.lower().split(","):
         name, *parameters = (part.strip() for part in offer.split(";"))

@@ -12,7 +12,6 @@ import gzip
 import os
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count, product
@@ -132,7 +131,11 @@ CONTRACT = {
 }
 """The table of contract §3, "/metrics", in its order."""
 
-BEYOND = {"hivesync_skipped_values": gauge(collector=None, reason=None)}
+BEYOND = {
+    "hivesync_skipped_values": gauge(collector=None, reason=None),
+    "hivesync_resyncs_total": counter(collector=None, result=None),
+    "hivesync_resync_corrections_total": counter(collector=None),
+}
 """What is shown although the contract does not ask for it."""
 
 ABOUT_ITSELF = {
@@ -493,7 +496,7 @@ def test_a_value_of_the_wrong_kind_is_refused(kind: Any, value: Any) -> None:
         render(view)
 
 
-def test_changes_that_come_together_are_rendered_once_and_later_ones_again() -> None:
+def test_a_change_is_rendered_for_whoever_asks_first_and_kept_for_all_others() -> None:
     views: list[int] = []
     spec = MetricSpec("hivesync_views", "gauge", "How often somebody looked.", "the test")
 
@@ -504,18 +507,34 @@ def test_changes_that_come_together_are_rendered_once_and_later_ones_again() -> 
     def current(renderer: Renderer) -> float:
         return parse(renderer.current.text.plain.decode())["hivesync_views"]
 
-    async def scenario() -> None:
-        renderer = Renderer(view)
-        assert current(renderer) == 1, "there is something to be served from the start"
-        running = asyncio.create_task(renderer.run())
-        for expected in (2, 3):
-            for _ in range(5):
-                renderer.changed()
-            for _ in range(10):
-                await asyncio.sleep(0)
-            assert current(renderer) == expected
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+    renderer = Renderer(view)
+    assert not views, "nobody has asked yet"
+    for expected in (1, 2, 3):
+        for _ in range(5):
+            renderer.changed()
+        assert [current(renderer) for _ in range(5)] == [expected] * 5
+        assert renderer.current is renderer.current
 
-    asyncio.run(scenario())
+
+def test_each_format_is_made_once_and_of_the_same_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def count(name: str) -> None:
+        real = getattr(exposition, name)
+
+        def counted(*args: Any, **named: Any) -> Any:
+            made.append(name)
+            return real(*args, **named)
+
+        monkeypatch.setattr(exposition, name, counted)
+
+    for name in ("family", "generate_latest", "generate_openmetrics"):
+        count(name)
+    rendered = render(View((), ()))
+    assert made == ["family"], "the build's information, and no text that nobody asked for"
+    for _ in range(3):
+        assert rendered.text.plain
+        assert rendered.text.gzipped is rendered.text.gzipped
+        assert rendered.openmetrics.plain
+        assert rendered.openmetrics.gzipped is rendered.openmetrics.gzipped
+    assert made == ["family", "generate_latest", "generate_openmetrics"]

@@ -10,16 +10,16 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-from starlette.testclient import TestClient
 
 from demo.servers import ValkeyServer
-from exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE, render
+from exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Exposition, render
 from exporter.snapshot import CollectorView, View
 from exporter.spec import MetricSpec
 from exporter.version import VERSION
-from exporter.web import build_app
+from exporter.web import build_site
 from tests.rows import users
 from tests.running import RunningExporter, get, parse
+from tests.serving import Client, serving
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -57,10 +57,11 @@ class World:
 
     ready = False
     asked = 0
+    shown = EXPOSITION
 
-    def exposition(self) -> Any:
+    def exposition(self) -> Exposition:
         self.asked += 1
-        return EXPOSITION
+        return self.shown
 
     def is_ready(self) -> bool:
         return self.ready
@@ -72,11 +73,9 @@ def world() -> World:
 
 
 @pytest.fixture
-def client(world: World) -> Iterator[TestClient]:
-    """Sends no header of its own choice."""
-    with TestClient(build_app(world.exposition, world.is_ready)) as client:
-        for name in ("accept", "accept-encoding", "user-agent"):
-            del client.headers[name]
+def client(world: World) -> Iterator[Client]:
+    """Sends no header of its own choice but Host."""
+    with serving(build_site(world.exposition, world.is_ready)) as server, Client(server) as client:
         yield client
 
 
@@ -102,13 +101,13 @@ def client(world: World) -> Iterator[TestClient]:
     ],
 )
 def test_whoever_asks_for_openmetrics_gets_it_and_everybody_else_the_text_format(
-    client: TestClient, accept: str | None, openmetrics: bool
+    client: Client, accept: str | None, openmetrics: bool
 ) -> None:
-    answer = client.get("/metrics", headers={} if accept is None else {"accept": accept})
-    assert answer.status_code == 200
+    answer = client.ask("/metrics", {} if accept is None else {"accept": accept})
+    assert answer.status == 200
     assert answer.headers["content-type"] == (OPENMETRICS_TYPE if openmetrics else TEXT_TYPE)
-    assert answer.content == (EXPOSITION.openmetrics if openmetrics else EXPOSITION.text).plain
-    assert answer.headers["content-length"] == str(len(answer.content))
+    assert answer.body == (EXPOSITION.openmetrics if openmetrics else EXPOSITION.text).plain
+    assert answer.headers["content-length"] == str(len(answer.body))
     assert answer.headers["vary"] == "Accept, Accept-Encoding"
 
 
@@ -123,10 +122,10 @@ def test_whoever_asks_for_openmetrics_gets_it_and_everybody_else_the_text_format
         "a" * 10_000,
     ],
 )
-def test_an_accept_header_that_makes_no_sense_is_no_error(client: TestClient, accept: str) -> None:
-    answer = client.get("/metrics", headers={b"accept": accept.encode()})
-    assert answer.status_code == 200
-    assert b"hivesync_things_total" in answer.content
+def test_an_accept_header_that_makes_no_sense_is_no_error(client: Client, accept: str) -> None:
+    answer = client.ask("/metrics", {"accept": accept.encode()})
+    assert answer.status == 200
+    assert b"hivesync_things_total" in answer.body
 
 
 @pytest.mark.parametrize("accept", [PROMETHEUS_2, "text/plain"])
@@ -143,10 +142,10 @@ def test_an_accept_header_that_makes_no_sense_is_no_error(client: TestClient, ac
         (None, False),
     ],
 )
-def test_gzip_is_for_those_who_accept_it(client: TestClient, accept: str, encodings: str | None, zipped: bool) -> None:
+def test_gzip_is_for_those_who_accept_it(client: Client, accept: str, encodings: str | None, zipped: bool) -> None:
     headers = {"accept": accept} | ({} if encodings is None else {"accept-encoding": encodings})
-    with client.stream("GET", "/metrics", headers=headers) as answer:
-        sent = b"".join(answer.iter_raw())
+    answer = client.ask("/metrics", headers)
+    sent = answer.body
     plain = EXPOSITION.body(accept).plain
     assert answer.headers.get("content-encoding") == ("gzip" if zipped else None)
     assert (gzip.decompress(sent) if zipped else sent) == plain
@@ -157,51 +156,77 @@ def test_gzip_is_for_those_who_accept_it(client: TestClient, accept: str, encodi
 # Other paths and methods -----------------------------------------------------------------------------------------
 
 
-def test_head_says_what_get_would_without_the_body(client: TestClient) -> None:
+def test_head_says_what_get_would_without_the_body(client: Client) -> None:
     for path in ("/", "/metrics", "/-/healthy", "/-/ready"):
-        head, full = client.head(path), client.get(path)
-        assert head.content == b""
-        assert (head.status_code, dict(head.headers)) == (full.status_code, dict(full.headers))
+        head, full = client.ask(path, method="HEAD"), client.ask(path)
+        assert full.body
+        assert head.status == full.status
+        assert {**head.headers, "date": ""} == {**full.headers, "date": ""}  # a second may have passed between them
 
 
-@pytest.mark.parametrize("path", ["/metric", "/metrics/x", "/-/", "/-/reload", "/admin/analytics/", "/../etc/passwd"])
-def test_there_is_nothing_else(client: TestClient, path: str) -> None:
-    assert client.get(path).status_code == 404
+@pytest.mark.parametrize(
+    "path", ["/metric", "/metrics/", "/metrics/x", "/-/", "/-/reload", "/admin/analytics/", "/../etc/passwd", "*"]
+)
+def test_there_is_nothing_else(client: Client, path: str) -> None:
+    for method in ("GET", "HEAD", "POST", "OPTIONS") if path != "*" else ("OPTIONS",):
+        assert client.ask(path, method=method).status == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics?", "/metrics?name[]=up&x=%00", "/%6detrics", "http://other:80/metrics?a#b"])
+def test_a_query_and_the_way_a_path_is_written_change_nothing(client: Client, path: str) -> None:
+    assert client.ask(path).body == EXPOSITION.text.plain
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_there_is_nothing_to_be_changed(client: TestClient, method: str, path: str) -> None:
-    answer = client.request(method, path)
-    assert answer.status_code == 405
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_there_is_nothing_to_be_changed(client: Client, method: str, path: str) -> None:
+    answer = client.ask(path, method=method, body=b"" if method == "TRACE" else b"a=b")
+    assert answer.status == 405
     assert set(answer.headers["allow"].replace(" ", "").split(",")) == {"GET", "HEAD"}
+    assert client.ask(path).status in {200, 503}, "and the connection goes on"
 
 
-def test_it_is_not_ready_before_and_ready_after_the_first_pass(client: TestClient, world: World) -> None:
-    before = client.get("/-/ready")
+def test_it_is_not_ready_before_and_ready_after_the_first_pass(client: Client, world: World) -> None:
+    before = client.ask("/-/ready")
     world.ready = True
-    after = client.get("/-/ready")
-    assert (before.status_code, after.status_code) == (503, 200)
-    assert before.text == "not ready: the first pass of the collectors is still under way\n"
-    assert after.text == "ready\n"
+    after = client.ask("/-/ready")
+    assert (before.status, after.status) == (503, 200)
+    assert before.body == b"not ready: the first pass of the collectors is still under way\n"
+    assert after.body == b"ready\n"
 
 
-def test_it_is_healthy_whatever_happens(client: TestClient, world: World) -> None:
+def test_it_is_healthy_whatever_happens(client: Client, world: World) -> None:
     for ready in (False, True):
         world.ready = ready
-        answer = client.get("/-/healthy")
-        assert (answer.status_code, answer.text) == (200, "healthy\n")
+        answer = client.ask("/-/healthy")
+        assert (answer.status, answer.body) == (200, b"healthy\n")
     assert world.asked == 0
 
 
-def test_the_landing_page_says_what_this_is_and_leads_to_the_rest(client: TestClient) -> None:
-    page = client.get("/")
+def test_the_landing_page_says_what_this_is_and_leads_to_the_rest(client: Client) -> None:
+    page = client.ask("/")
+    text = page.body.decode()
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert f"Version {VERSION}" in page.text
-    links = [part.partition('"')[0] for part in page.text.split('href="')[1:]]
+    assert f"Version {VERSION}" in text
+    links = [part.partition('"')[0] for part in text.split('href="')[1:]]
     assert links == ["/metrics", "/-/healthy", "/-/ready"]
-    assert {client.get(link).status_code for link in links} <= {200, 503}
-    assert "<script" not in page.text
+    assert {client.ask(link).status for link in links} <= {200, 503}
+    assert "<script" not in text
+
+
+def test_a_scrape_shows_what_was_refreshed_just_before_in_every_form(client: Client, world: World) -> None:
+    forms = [{"accept": accept, "accept-encoding": e} for accept in (PROMETHEUS_2, "*/*") for e in ("gzip", "identity")]
+
+    def shown() -> list[bytes]:
+        answers = [client.ask("/metrics", form) for form in forms]
+        return [gzip.decompress(a.body) if "content-encoding" in a.headers else a.body for a in answers]
+
+    before = shown()
+    world.shown = render(View((), ()))
+    after = shown()
+    assert before == [getattr(EXPOSITION, form).plain for form in ("openmetrics", "openmetrics", "text", "text")]
+    assert after == [getattr(world.shown, form).plain for form in ("openmetrics", "openmetrics", "text", "text")]
+    assert set(before).isdisjoint(after)
 
 
 # What an answer costs --------------------------------------------------------------------------------------------
