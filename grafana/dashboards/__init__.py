@@ -1,0 +1,13 @@
+"""Every dashboard, by the name of its file; each module here is one of them, and a test keeps it so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from grafana.dashboards import analytics, operations
+from grafana.sdk import dashboard
+
+DASHBOARDS: Mapping[str, Callable[[], dashboard.Dashboard]] = {
+    "hivesync-analytics.json": analytics.build,
+    "hivesync-operations.json": operations.build,
+}

@@ -1,0 +1,97 @@
+"""A dashboard out of its panels: in the order of the catalogue, row by row over the 24 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from grafana.panels import ANALYTICS_PATH, COLUMNS, REFRESH, Dashboard, Panel
+from grafana.sdk import common, dashboard
+
+TAG = "hivesync"
+REFRESHES = [REFRESH, "1m", "5m"]
+"""What one may choose: nothing faster, since the exporter refreshes every 15 s."""
+
+
+def assemble(
+    catalogue: type[Panel],
+    description: str,
+    drawn: Sequence[dashboard.Panel],
+    *,
+    since: str,
+    others: Sequence[Dashboard],
+) -> dashboard.Dashboard:
+    """The dashboard of a part of the catalogue; `drawn` are its panels, in any order.
+
+    Raises ValueError when a panel of the catalogue is not drawn, is drawn twice, or is none of the catalogue's.
+    """
+    (board,) = {panel.dashboard for panel in catalogue}
+    by_id = {panel.id_val or 0: panel for panel in drawn}
+    if not len(by_id) == len(drawn) == sum(not panel.is_row for panel in catalogue):
+        raise ValueError(f"{board.title}: not each panel of the catalogue is drawn once")
+    return dashboard.Dashboard(
+        uid=board.uid,
+        title=board.title,
+        description=description,
+        tags=[TAG],
+        timezone="browser",
+        editable=False,
+        graph_tooltip=dashboard.DashboardCursorSync.CROSSHAIR,
+        time=dashboard.DashboardDashboardTime(from_val=since, to="now"),
+        timepicker=dashboard.TimePickerConfig(refresh_intervals=REFRESHES),
+        refresh=REFRESH,
+        annotations=dashboard.AnnotationContainer(list_val=[_no_annotations()]),
+        templating=dashboard.DashboardDashboardTemplating(list_val=[]),
+        links=[_to_the_page(), *map(_to_dashboard, others)],
+        panels=_laid_out(catalogue, by_id),
+    )
+
+
+def _laid_out(
+    catalogue: type[Panel], drawn: Mapping[int, dashboard.Panel]
+) -> list[dashboard.Panel | dashboard.RowPanel]:
+    """Panels from left to right; a new line begins where the next would go over the edge, below the highest."""
+    placed: list[dashboard.Panel | dashboard.RowPanel] = []
+    x = y = line_height = 0
+    for panel in catalogue:
+        if x + panel.width > COLUMNS:
+            x, y, line_height = 0, y + line_height, 0
+        position = dashboard.GridPos(x=x, y=y, w=panel.width, h=panel.height)
+        if panel.is_row:
+            placed.append(dashboard.RowPanel(id_val=panel.id, title=panel.title, grid_pos=position))
+        elif panel.id in drawn:
+            drawn[panel.id].grid_pos = position
+            placed.append(drawn[panel.id])
+        else:
+            raise ValueError(f"{panel.dashboard.title}: {panel.name} is not drawn")
+        x, line_height = x + panel.width, max(line_height, panel.height)
+    return placed
+
+
+def _no_annotations() -> dashboard.AnnotationQuery:
+    """Grafana's own annotations, which nobody here can write: said to be off, so that no page asks for them."""
+    return dashboard.AnnotationQuery(
+        name="Annotations",
+        datasource=common.DataSourceRef(type_val="grafana", uid="-- Grafana --"),
+        enable=False,
+        hide=True,
+        icon_color="rgba(0, 0, 0, 0)",
+        built_in=1,
+        type_val="dashboard",
+    )
+
+
+def _to_the_page() -> dashboard.DashboardLink:
+    """In a new tab: Grafana takes any other path on its own origin for one of its own."""
+    link = dashboard.DashboardLink(title="Analytics", icon="external link", url=ANALYTICS_PATH, target_blank=True)
+    link.tooltip = "The Analytics page, with the users and incidents behind these numbers"
+    return _shown(link)
+
+
+def _to_dashboard(board: Dashboard) -> dashboard.DashboardLink:
+    return _shown(dashboard.DashboardLink(title=board.title, icon="dashboard", url=board.path, keep_time=True))
+
+
+def _shown(link: dashboard.DashboardLink) -> dashboard.DashboardLink:
+    """Above the panels, and not in a menu, where the SDK puts every link."""
+    link.placement = None  # type: ignore[assignment]
+    return link

@@ -1,0 +1,202 @@
+"""The catalogue of panels: which dashboard, which id, what it is called, how large it is. The one place that says so.
+
+    panels (this) -> dashboards/ (what each panel shows) -> generated/*.json
+                  -> the Analytics page (which panels it embeds, under which URL)
+
+A panel's id never changes and is never given to another: it is part of the URLs that pages and people keep. A panel
+that goes leaves a gap. Needs nothing but the standard library, so that whoever embeds a panel need not know how it is
+drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import Literal
+from urllib.parse import urlencode
+
+GRAFANA_PATH = "/admin/analytics/grafana/"
+"""Where Grafana is reached: the Analytics section passes it through (contract §3)."""
+
+ANALYTICS_PATH = "/admin/analytics/"
+"""The Analytics page."""
+
+REFRESH = "30s"
+"""How often charts are drawn anew (specification §4)."""
+
+COLUMNS = 24
+"""How wide a dashboard is, in Grafana's units."""
+
+UNIT_PIXELS, GAP_PIXELS = 30, 8
+"""How high one unit of a panel's height is, and what lies between two: Grafana's own grid."""
+
+Theme = Literal["light", "dark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """A dashboard as others name it; its uid is part of URLs as the panels' ids are."""
+
+    uid: str
+    title: str
+
+    @property
+    def path(self) -> str:
+        """Where it is, seen from the Analytics section."""
+        return f"{GRAFANA_PATH}d/{self.uid}/"
+
+
+ANALYTICS = Dashboard("hivesync-analytics", "HiveSync Analytics")
+OPERATIONS = Dashboard("hivesync-operations", "HiveSync Operations")
+
+
+class Panel(Enum):
+    """One panel, or one row's heading (height 1): `id`, `title`, and `width` and `height` in Grafana's units."""
+
+    def __init__(self, id: int, title: str, width: int, height: int) -> None:  # noqa: A002 - Grafana's word for it
+        self.id = id
+        self.title = title
+        self.width = width
+        self.height = height
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """Where it stands."""
+        raise NotImplementedError
+
+    @property
+    def is_row(self) -> bool:
+        """Whether it is only a heading."""
+        return self.height == 1
+
+    @property
+    def pixels(self) -> int:
+        """How high it is on a dashboard, which is a good height for an iframe."""
+        return self.height * (UNIT_PIXELS + GAP_PIXELS) - GAP_PIXELS
+
+    def url(self, *, theme: Theme, since: str = "now-24h", timezone: str = "browser", refresh: str = REFRESH) -> str:
+        """The panel alone, for an iframe; without `refresh` it is drawn once. A path on the Analytics section's own
+        origin, as embedding needs it."""
+        parameters = {
+            "orgId": "1",
+            "panelId": str(self.id),
+            "from": since,
+            "to": "now",
+            "timezone": timezone,
+            "theme": theme,
+        }
+        if refresh:
+            parameters["refresh"] = refresh
+        return f"{GRAFANA_PATH}d-solo/{self.dashboard.uid}/panel?{urlencode(parameters)}"
+
+
+@unique
+class Analytics(Panel):
+    """The numbers and charts of the specification, in its order: §4's header and charts, then §3.1 to §3.4."""
+
+    SUMMARY = 1, "Now", COLUMNS, 1
+    ONLINE_USERS_NOW = 2, "Online users", 4, 4
+    AI_REQUESTS_LAST_HOUR = 3, "AI requests, last hour", 5, 4
+    AI_QUEUE_NOW = 4, "AI queue", 5, 4
+    PREVIEW_QUEUE_NOW = 5, "Preview queue", 5, 4
+    PAID_TO_FREE = 6, "Paid users per free user", 5, 4
+
+    CHARTS = 10, "Charts", COLUMNS, 1
+    AI_REQUESTS_DAY = 11, "AI requests per hour, last 24 hours", 12, 8
+    DAU_FORTNIGHT = 12, "Daily active users, last 14 days", 12, 8
+    USERS_BY_PLAN = 13, "Users by plan", 12, 8
+    AI_LATENCY_DAY = 14, "Average AI latency, last 24 hours", 12, 8
+
+    USERS = 20, "Users and sessions", COLUMNS, 1
+    ONLINE_USERS = 21, "Online users", 8, 8
+    ONLINE_DEVICES = 22, "Online devices by type", 8, 8
+    LIVE_VIEW_SESSIONS = 23, "Live View sessions", 8, 8
+    DAU_NOW = 24, "Daily active users", 4, 8
+    DAU_BY_PLAN = 25, "Daily active users by plan", 8, 8
+    MAU_NOW = 26, "Monthly active users", 4, 8
+    MAU_BY_PLAN = 27, "Monthly active users by plan", 8, 8
+
+    AI_USAGE = 30, "AI usage", COLUMNS, 1
+    AI_REQUESTS_PER_MINUTE = 31, "AI requests per minute", 12, 8
+    AI_REQUESTS_PER_HOUR = 32, "AI requests per hour", 12, 8
+    AI_REQUESTS_PER_USER = 33, "AI requests a user, last 24 hours", 12, 8
+    AI_ERRORS_NOW = 34, "AI errors, last 24 hours", 4, 8
+    AI_ERRORS = 35, "AI errors by kind, over 24 hours each", 8, 8
+
+    QUEUES = 40, "Queues and jobs", COLUMNS, 1
+    AI_QUEUE = 41, "AI queue depth", 12, 8
+    PREVIEW_QUEUE = 42, "Preview queue depth", 12, 8
+    AI_LATENCY = 43, "Average AI job latency by window", 12, 8
+    PREVIEW_LATENCY = 44, "Average preview job latency by window", 12, 8
+    PREVIEW_REQUESTS = 45, "Preview builds requested per hour", 8, 8
+    AI_JOBS = 46, "AI jobs worked off per minute", 8, 8
+    AI_PROCESSING = 47, "Processing time of an AI job", 8, 8
+
+    WORKERS = 50, "Workers", COLUMNS, 1
+    CPU_WORKERS = 51, "CPU workers", 10, 8
+    GPU_WORKERS = 52, "GPU workers", 14, 8
+    HEALTHY_WORKERS = 53, "Healthy workers", 12, 8
+    GPU_INSTANCES = 54, "GPU instances running", 12, 8
+
+    MONETIZATION = 60, "Monetization", COLUMNS, 1
+    ALL_USERS = 61, "All users", 4, 4
+    PAID_USERS = 62, "Paid users", 5, 4
+    FREE_USERS = 63, "Free users", 5, 4
+    TRIAL_USERS = 64, "Trial users", 5, 4
+    EXPIRED_TRIALS = 65, "Expired trials", 5, 4
+    AI_COST_SO_FAR = 66, "AI cost this month so far (estimate)", 6, 8
+    AI_COST_PROJECTED = 67, "AI cost this month projected (estimate)", 6, 8
+    AI_TOKENS = 70, "AI tokens this month by model", 12, 8
+    USERS_OVER_TIME = 68, "Users by plan over time", 12, 8
+    AI_COST = 69, "AI cost this month by component (estimate)", 12, 8
+
+    INCIDENTS = 80, "Recent incidents", COLUMNS, 1
+    INCIDENTS_OVER_TIME = 81, "AI errors and preview failures", 16, 8
+    INCIDENTS_BY_KIND = 82, "By kind, in the time shown", 8, 8
+
+    @property
+    def dashboard(self) -> Dashboard:
+        return ANALYTICS
+
+
+@unique
+class Operations(Panel):
+    """Whether what `ANALYTICS` shows can be believed: the exporter, its sources, its logs, the roll-up, alerts."""
+
+    STATE = 1, "Now", COLUMNS, 1
+    SOURCES_NOW = 2, "Sources", 8, 4
+    TARGETS_NOW = 3, "Targets down", 4, 4
+    COLLECTORS_NOW = 4, "Collectors failing", 4, 4
+    ALERTS_NOW = 5, "Alerts firing", 4, 4
+    ROLLUP_NOW = 6, "Newest day rolled up began", 4, 4
+
+    SOURCES = 10, "Sources and collectors", COLUMNS, 1
+    SOURCES_UP = 11, "Sources up", 12, 8
+    SOURCES_AGE = 12, "Age of data by source", 12, 8
+    COLLECTORS_UP = 13, "Collectors up", 12, 10
+    COLLECTORS_FAILURES = 14, "Failed refreshes per minute by collector", 12, 10
+
+    REFRESHES = 20, "Refreshes", COLUMNS, 1
+    REFRESH_DURATIONS = 21, "Refresh duration by collector (95th percentile)", 12, 10
+    REFRESH_MEANS = 22, "Refresh duration by collector (mean)", 12, 10
+    SKIPPED_VALUES = 23, "Values left out", 12, 8
+    SCRAPES = 24, "Scrape duration by target", 12, 8
+
+    LOGS = 30, "Logs", COLUMNS, 1
+    LOG_LINES = 31, "Log lines per second", 8, 8
+    LOG_UNREAD = 32, "Unread bytes by log", 8, 8
+    LOG_EVENTS = 33, "Log events per minute", 8, 8
+
+    ROLLUP = 40, "Roll-up and alerts", COLUMNS, 1
+    ROLLUP_AGE = 41, "Age of the newest day rolled up", 12, 8
+    ALERTS = 42, "Alerts", 12, 8
+    TARGETS = 43, "Targets up", 12, 6
+    EXPORTERS = 44, "Exporters", 12, 6
+
+    @property
+    def dashboard(self) -> Dashboard:
+        return OPERATIONS
+
+
+CATALOGUE: tuple[type[Panel], ...] = (Analytics, Operations)
+"""Every dashboard's panels."""

@@ -1,0 +1,61 @@
+"""Expressions are built from specs: what a metric does not have cannot be asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.collectors.logs import LINES
+from exporter.collectors.queues import DEPTH
+from exporter.collectors.users import PROJECTS, USERS
+from exporter.collectors.workers import HEALTHY
+from grafana.drawing import number
+from grafana.layout import assemble
+from grafana.panels import Operations
+from grafana.promql import Not, highest, log_rate, lowest, select, total
+from grafana.queries import PromQL
+
+
+def test_a_label_that_the_metric_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="hivesync_users has no label queue"):
+        select(USERS, queue="ai")
+    with pytest.raises(ValueError, match="hivesync_users has no label queue"):
+        highest(USERS, "plan", "queue")
+
+
+def test_a_label_that_is_neither_kept_nor_fixed_is_refused() -> None:
+    """The highest over all plans is nobody's number."""
+    with pytest.raises(ValueError, match="neither kept nor fixed: plan"):
+        highest(USERS)
+    with pytest.raises(ValueError, match="neither kept nor fixed: worker"):
+        lowest(HEALTHY, "kind")
+    with pytest.raises(ValueError, match="neither kept nor fixed: kind"):
+        highest(HEALTHY, "worker", kind=Not("gpu"))
+
+
+def test_matchers_and_groups_are_written_as_prometheus_reads_them() -> None:
+    assert select(PROJECTS) == "hivesync_projects"
+    assert highest(USERS, plan="paid") == 'max(hivesync_users{plan="paid"})'
+    assert highest(HEALTHY, "worker", "kind", kind=Not("gpu")) == (
+        'max by (worker, kind) (hivesync_worker_healthy{kind!="gpu"})'
+    )
+
+
+def test_a_sum_takes_each_series_once() -> None:
+    assert total(USERS) == "sum(max by (plan) (hivesync_users))"
+    assert total(DEPTH, queue="ai") == 'sum(max by (name) (hivesync_queue_depth{queue="ai"}))'
+
+
+def test_what_logs_say_is_taken_once_a_host_and_label_and_then_added_up() -> None:
+    """By each label of the metric: over two logs the highest would lose one of them."""
+    assert log_rate(LINES, "result") == (
+        "sum by (result) (max by (log_host, log, result) (rate(hivesync_log_lines_total[$__rate_interval])))"
+    )
+
+
+def test_a_panel_that_is_not_drawn_is_refused() -> None:
+    one = number(Operations.ALERTS_NOW, "One.", PromQL("vector(1)"))
+    with pytest.raises(ValueError, match="HiveSync Operations: not each panel of the catalogue is drawn once"):
+        assemble(Operations, "Half.", [one], since="now-1h", others=[])
+    others = sum(not panel.is_row for panel in Operations) - 1
+    with pytest.raises(ValueError, match="is drawn once"):
+        assemble(Operations, "One again and again.", [one] * (1 + others), since="now-1h", others=[])

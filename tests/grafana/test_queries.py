@@ -1,0 +1,229 @@
+"""Every expression of every panel, asked as Grafana asks it, of a real Prometheus that scrapes two real exporters.
+
+The exporters look at the same made-up HiveSync, as two do that stand in for each other; so this also shows that nothing
+is counted twice.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+import psycopg
+import pytest
+
+from demo.history import make_history
+from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
+from demo.tables import insert
+from demo.traffic import Traffic
+from tests.grafana.boards import Target, metrics_in, specs, targets
+from tests.running import RunningExporter, get, until
+
+pytestmark = pytest.mark.prometheus
+
+SCRAPE_SECONDS = 0.5
+RANGE_SECONDS = 300
+STEP_SECONDS = 1
+RATE_SECONDS = max(STEP_SECONDS + SCRAPE_SECONDS, 4 * SCRAPE_SECONDS)
+"""`$__rate_interval`, as Grafana reckons it."""
+
+VARIABLES = {
+    "$__rate_interval": f"{int(RATE_SECONDS * 1000)}ms",
+    "$__range": f"{RANGE_SECONDS}s",
+    "$__interval": f"{STEP_SECONDS}s",
+}
+
+MAY_BE_EMPTY = {
+    "hivesync-operations/42 A (Alerts)": "no alert is pending or firing, which is what one wants to see",
+}
+"""Queries that need not return anything here, and why."""
+
+NOT_SHOWN = {
+    "hivesync_projects": "the specification has no such number",
+    "hivesync_resyncs_total": "a detail of how windows are kept, for whoever looks into it",
+    "hivesync_resync_corrections_total": "as above",
+}
+"""Metrics that are on no dashboard, and why."""
+
+PROMQL = [pytest.param(target, id=target.where) for target in targets("prometheus")]
+
+OF_EACH_EXPORTER = {"up", "scrape_duration_seconds", "ALERTS", "hivesync_exporter_build_info"}
+"""What differs from exporter to exporter, so that one alone says something else than two."""
+
+
+@dataclass
+class Prometheus:
+    """Asks the server's API, as Grafana's datasource does."""
+
+    server: PrometheusServer
+    exporters: tuple[RunningExporter, RunningExporter]
+
+    def api(self, path: str, **parameters: object) -> list[dict[str, Any]]:
+        status, _, body = get(f"{self.server.url}/api/v1/{path}?{urlencode(parameters)}")
+        answer = orjson.loads(body)
+        assert (status, answer["status"]) == (200, "success"), answer
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
+
+    def ask(self, target: Target) -> list[dict[str, Any]]:
+        """The series of a panel's query."""
+        now = time.time()
+        if target.query["instant"]:
+            return self.api("query", query=filled_in(target.expression), time=now)
+        span = {"start": now - RANGE_SECONDS, "end": now, "step": STEP_SECONDS}
+        return self.api("query_range", query=filled_in(target.expression), **span)
+
+    def values(self, expression: str, at: float) -> dict[str, float]:
+        """The value of each series at one time, by its labels."""
+        return {
+            str(sorted(series["metric"].items())): float(series["value"][1])
+            for series in self.api("query", query=filled_in(expression), time=at)
+        }
+
+
+def filled_in(expression: str) -> str:
+    for name, value in VARIABLES.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression
+    return expression
+
+
+def shown_as(legend: str, labels: dict[str, str]) -> str:
+    """What Grafana makes of a legend."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: labels[match[1]], legend)
+
+
+@pytest.fixture(scope="module")
+def prometheus(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    folder = tmp_path_factory.mktemp("dashboards")
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE dashboards TEMPLATE hivesync")
+    url = postgres_server.url_of("dashboards")
+    with psycopg.connect(url) as connection:
+        (now,) = connection.execute("SELECT now()").fetchone() or (None,)
+        assert now is not None
+        insert(connection, make_history(60, 20, 1, now))
+        connection.execute("INSERT INTO usage_analytics_daily VALUES (current_date, 1, 1, 1, 1, 1, 1)")
+    logs = folder / "logs"
+    with ValkeyServer(folder / "valkey") as valkey:
+        traffic = Traffic(url, valkey.url, logs, seed=1, speed=60, note=lambda _: None)
+
+        def exporter(name: str) -> RunningExporter:
+            """With a state of its own, and the logs in common."""
+            shared = {"ai_events_log": logs / "ai-events.log", "preview_log": logs / "preview.log"}
+            return RunningExporter(folder / name, database_url=url, redis_url=valkey.url, **shared)  # type: ignore[arg-type]
+
+        with (
+            exporter("a") as a,
+            exporter("b") as b,
+            PrometheusServer(folder / "p", [a.address, b.address], f"{int(SCRAPE_SECONDS * 1000)}ms") as server,
+        ):
+            traffic.start()
+            try:
+                yield Prometheus(server, (a, b))
+            finally:
+                traffic.stop()
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE dashboards WITH (FORCE)")
+
+
+@pytest.mark.parametrize("target", PROMQL)
+def test_every_expression_returns_data(prometheus: Prometheus, target: Target) -> None:
+    """And what its legend, its columns and its colours speak of is in it."""
+    if target.where in MAY_BE_EMPTY:
+        prometheus.ask(target)
+        return
+    series = until(lambda: prometheus.ask(target), f"data of {target.where}: {target.expression}", within=90)
+    labels = {name for one in series for name in one["metric"]}
+    if target.panel["type"] == "table":
+        columns = target.panel["transformations"][0]["options"]["renameByName"]
+        assert columns.keys() - {"Value"} == labels
+        return
+    legend = target.query["legendFormat"]
+    placeholders = set(re.findall(r"\{\{(\w+)\}\}", legend))
+    assert placeholders <= labels
+    assert placeholders or len(series) == 1, "several series under one name"
+    overridden = {override["matcher"]["options"] for override in target.panel["fieldConfig"]["overrides"]}
+    if overridden and placeholders:
+        shown = {shown_as(legend, one["metric"]) for one in series}
+        assert shown <= overridden, "without a title and colour of its own"
+
+
+def test_the_list_of_what_may_be_empty_is_short_and_true() -> None:
+    assert len(MAY_BE_EMPTY) < 4
+    assert MAY_BE_EMPTY.keys() <= {target.where for target in targets("prometheus")}
+
+
+@pytest.mark.parametrize("target", PROMQL)
+def test_two_exporters_say_what_one_says(prometheus: Prometheus, target: Target) -> None:
+    """At one moment, of both and of each alone: the two together are between them, and never twice as much."""
+    if metrics_in(target.expression) & OF_EACH_EXPORTER or target.where in MAY_BE_EMPTY:
+        return
+
+    def agree() -> bool:
+        at = time.time() - 2 * SCRAPE_SECONDS
+        together = prometheus.values(target.expression, at)
+        alone = [prometheus.values(only(target.expression, one.address), at) for one in prometheus.exporters]
+        if not together or together.keys() != alone[0].keys() or together.keys() != alone[1].keys():
+            return False
+        return all(
+            min(one[name] for one in alone) - 1e-6 <= value <= max(one[name] for one in alone) + 1e-6
+            for name, value in together.items()
+        )
+
+    until(agree, f"the same from two: {target.expression}", within=60)
+
+
+def only(expression: str, instance: str) -> str:
+    """The same, of one exporter alone."""
+    for name in metrics_in(expression):
+        expression = re.sub(rf"\b{name}\b(?!\{{)", f"{name}{{}}", expression)
+        expression = expression.replace(f"{name}{{", f'{name}{{instance="{instance}",')
+    return expression
+
+
+def test_what_is_counted_twice_would_be_noticed(prometheus: Prometheus) -> None:
+    """The sum over both exporters is not what each says."""
+    until(lambda: prometheus.values("hivesync_users > 0", time.time()), "users")
+    at = time.time()
+    twice = prometheus.values("sum(hivesync_users)", at)["[]"]
+    once = prometheus.values(only("sum(hivesync_users)", prometheus.exporters[0].address), at)["[]"]
+    assert twice == 2 * once > 0
+
+
+def test_hosts_of_logs_are_added_up_by_their_label(
+    prometheus: Prometheus, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Two exporters of one host count once; those of another host, told apart by `log_host`, are added."""
+    a, b = prometheus.exporters
+    folder = tmp_path_factory.mktemp("hosts")
+    configuration = folder / "two-hosts.yml"
+    configuration.write_text(
+        f"global: {{scrape_interval: {int(SCRAPE_SECONDS * 1000)}ms}}\n"
+        "scrape_configs:\n  - job_name: hivesync\n    static_configs:\n"
+        f"      - targets: ['{a.address}']\n"
+        f"      - targets: ['{b.address}']\n        labels: {{log_host: b}}\n"
+    )
+    (lines,) = [target for target in targets("prometheus") if target.panel["title"] == "Log lines per second"]
+    lasting = lines.expression.replace("$__rate_interval", "60s")  # long enough for both to have read the same lines
+    with PrometheusServer(folder / "p", configuration=configuration) as server:
+        hosts = Prometheus(server, (a, b))
+
+        def added_up() -> bool:
+            at = time.time() - 2 * SCRAPE_SECONDS
+            queries = (lasting, only(lasting, a.address), only(lasting, b.address))
+            both, one, other = (sum(hosts.values(query, at).values()) for query in queries)
+            return both > 0 and one == pytest.approx(other, rel=0.3) and both == pytest.approx(one + other)
+
+        until(added_up, "the rates of two hosts added up", within=60)
+
+
+def test_every_metric_there_is_is_on_a_dashboard() -> None:
+    shown = {specs()[name].name for target in targets("prometheus") for name in metrics_in(target.expression)}
+    assert len(shown) > 30
+    assert {spec.name for spec in specs().values()} - shown <= NOT_SHOWN.keys()
