@@ -1,0 +1,114 @@
+"""Ways to count a log's events in Python, each in a process of its own: `python -m bench.log_readers WAY LOG STATE`.
+
+Prints as JSON the seconds it took, without Python's own start, and what it counted. The peers' ways keep no position,
+or pygtail's own, and know no rotation, no half line and no limit; only the product's way is what runs in production.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+BLOCK_BYTES = 4 * 1024 * 1024
+
+Counts = dict[str, dict[str, int]]
+
+
+def product(log: Path, state: Path) -> Counts:
+    """The collector of the AI events log as it runs in production: positions, saved state, rotation and all."""
+    import uvloop
+
+    from exporter.collector import Sources
+    from exporter.collectors.logs import AI_ERRORS, AI_EVENTS, LINES, UNREAD, ai_log
+    from exporter.sources.jsonl import JsonlLog
+    from exporter.sources.postgres import Postgres
+    from exporter.sources.redis import Redis
+    from exporter.state import StateFile
+
+    async def read() -> Counts:
+        nowhere = "127.0.0.1:1"
+        sources = Sources(
+            postgres=Postgres(f"postgresql://{nowhere}/none"),
+            redis=Redis(f"redis://{nowhere}"),
+            ai_events_log=JsonlLog("ai_events_log", log),
+            preview_log=JsonlLog("preview_log", log.with_name("preview.log")),
+        )
+        collector = ai_log(StateFile(state, "ai-events"))
+        unread = None
+        while unread != 0:
+            unread = next(s.value for s in await collector.refresh(sources) if s.spec is UNREAD)
+        counts: Counts = {"events": {}, "kinds": {}, "results": {}}
+        names = {AI_EVENTS.name: "events", AI_ERRORS.name: "kinds", LINES.name: "results"}
+        for sample in collector.counters():
+            if isinstance(sample.value, int | float):
+                counts[names[sample.spec.name]][sample.labels[-1]] = int(sample.value)
+        return counts
+
+    return uvloop.run(read())
+
+
+def pygtail(log: Path, state: Path) -> Counts:
+    """pygtail's iteration alone: nothing is looked at."""
+    return {"results": {"ok": sum(1 for _ in _pygtail_lines(log, state))}}
+
+
+def pygtail_orjson(log: Path, state: Path) -> Counts:
+    """Each of pygtail's lines parsed and counted."""
+    return _count(_pygtail_lines(log, state))
+
+
+def blocks_orjson(log: Path, state: Path) -> Counts:
+    """Blocks of bytes, split, parsed and counted: no more than has to be done in Python, if every line is parsed."""
+    del state
+
+    def lines() -> Iterator[bytes]:
+        rest = b""
+        with log.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                *whole, rest = (rest + block).split(b"\n")
+                yield from whole
+
+    return _count(lines())
+
+
+def _pygtail_lines(log: Path, state: Path) -> Iterator[str]:
+    from pygtail import Pygtail
+
+    # Decoded as Latin-1: as UTF-8, the first bad byte would end it.
+    yield from Pygtail(str(log), offset_file=str(state / "offset"), encoding="latin-1")
+
+
+def _count(lines: Iterable[str | bytes]) -> Counts:
+    events: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    malformed = 0
+    for line in lines:
+        try:
+            record: Any = orjson.loads(line)
+            events[record["event"]] += 1
+            if record["event"] == "ai.error":
+                kinds[record["error_kind"]] += 1
+        except (ValueError, TypeError, KeyError):
+            malformed += 1
+    return {"events": dict(events), "kinds": dict(kinds), "results": {"malformed": malformed}}
+
+
+WAYS: dict[str, Callable[[Path, Path], Counts]] = {
+    "product": product,
+    "pygtail": pygtail,
+    "pygtail + orjson": pygtail_orjson,
+    "blocks of bytes + orjson": blocks_orjson,
+}
+
+
+if __name__ == "__main__":
+    way, log, state = sys.argv[1:]
+    started = time.perf_counter()
+    counted = WAYS[way](Path(log), Path(state))
+    print(orjson.dumps({"seconds": time.perf_counter() - started, "counts": counted}).decode())

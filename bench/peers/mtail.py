@@ -1,0 +1,48 @@
+"""google/mtail over a whole log (`-one_shot`), with the program that somebody would write for these metrics."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from bench.command import installed, run
+
+PACKAGE = "mtail"
+READ_SECONDS = 120.0
+
+# One expression a line, tried on bytes that it mostly finds near the line's start; the second on errors alone.
+PROGRAM = """\
+counter ai_log_events by event
+counter ai_log_errors by kind
+
+/"event":"(?P<event>ai\\.requested|ai\\.completed|ai\\.error)"/ {
+  ai_log_events[$event]++
+  $event == "ai.error" {
+    /"error_kind":"(?P<kind>[a-z_]+)"/ {
+      ai_log_errors[$kind]++
+    }
+  }
+}
+"""
+
+
+class Mtail:
+    """The program from the PATH. Raises NotMeasured when it is not installed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._program = installed("mtail", PACKAGE)
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        (directory / "ai_events.mtail").write_text(PROGRAM)
+
+    def read(self, log: Path) -> tuple[float, int]:
+        """Seconds for the whole process, and how many events it counted."""
+        started = time.perf_counter()
+        options = ["-one_shot", "-one_shot_format=prometheus", f"-log_dir={self._directory}"]
+        ended = run(
+            [self._program, *options, f"-progs={self._directory / 'ai_events.mtail'}", f"-logs={log}"],
+            within=READ_SECONDS,
+        )
+        seconds = time.perf_counter() - started
+        return seconds, sum(map(int, re.findall(r"^ai_log_events\{.*\} (\d+)", ended.stdout, re.MULTILINE)))

@@ -1,0 +1,115 @@
+"""The product as it is run: `python -m exporter` with its environment, watched through `/metrics` and `verify`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from bench.command import run
+from bench.measure import NotMeasured
+from demo.exporting import Exporter, exporter_variables
+from demo.fetch import fetch
+
+REFRESH_SECONDS = 15
+FIRST_PASS_SECONDS = 600.0
+VERIFY_SECONDS = 900.0
+POLL_SECONDS = 0.03
+
+Samples = dict[str, float]
+"""Values by `name{label="value",...}`, labels in alphabetical order."""
+
+NEEDS_NO_HISTORY = (
+    "hivesync_users",
+    "hivesync_projects",
+    "hivesync_online_users",
+    "hivesync_online_devices",
+    "hivesync_queue_depth",
+    "hivesync_worker_healthy",
+    "hivesync_gpu_worker_state",
+    "hivesync_log_lines_total",
+    "hivesync_log_unread_bytes",
+    "hivesync_source_up",
+)
+"""What says nothing about a window, and so is there soon after the start."""
+
+
+class Product(Exporter):
+    """The exporter with a state directory of its own, from nothing: ready as soon as it answers."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        database_url: str,
+        redis_url: str,
+        logs: Path | None = None,
+        refresh_seconds: float = REFRESH_SECONDS,
+    ) -> None:
+        """`logs` is the directory of the log files; without it, one of its own with two empty files."""
+        directory.mkdir(parents=True, exist_ok=True)
+        logs = logs or directory / "logs"
+        logs.mkdir(exist_ok=True)
+        for name in ("ai-events.log", "preview.log"):
+            (logs / name).touch()
+        variables = exporter_variables(directory, database_url=database_url, redis_url=redis_url, log_directory=logs)
+        super().__init__(directory, variables | {"HIVESYNC_REFRESH_SECONDS": str(refresh_seconds)})
+
+    def is_ready(self) -> bool:
+        try:
+            return fetch(f"{self.url}/metrics")[0] == 200
+        except (OSError, HTTPException):
+            return False
+
+    def samples(self) -> Samples:
+        """What `/metrics` says now."""
+        values = {}
+        for family in parse(self.metrics()):
+            for sample in family.samples:
+                labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+                values[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return values
+
+    def wait_for(self, condition: Callable[[Samples], object], what: str, within: float) -> Samples:
+        """The first samples for which the condition holds. Raises NotMeasured when there are none in time."""
+        deadline = time.monotonic() + within
+        while not condition(samples := self.samples()):
+            if time.monotonic() > deadline:
+                raise NotMeasured(f"not within {within:g} s: {what}")
+            time.sleep(POLL_SECONDS)
+        return samples
+
+    def verify(self) -> str:
+        """What `python -m exporter verify` has to say against the windows of this process; empty when nothing."""
+        ended = run(
+            [sys.executable, "-m", "exporter", "verify"],
+            within=VERIFY_SECONDS,
+            environment=self.environment,
+            ok=(0, 1, 2),
+        )
+        if not self.is_alive:
+            return "the exporter has ended"  # then verify speaks of windows of its own
+        return "" if ended.returncode == 0 else f"{ended.stdout}\n{ended.stderr}".strip()
+
+
+def all_up(samples: Samples) -> bool:
+    """Whether every collector has refreshed, and is up."""
+    up = [value for name, value in samples.items() if name.startswith("hivesync_collector_up{")]
+    tried = [name for name in samples if name.startswith("hivesync_refresh_failures_total{")]
+    return bool(up) and len(up) == len(tried) and all(up)
+
+
+def all_immediate(samples: Samples) -> bool:
+    """Whether everything is there that needs no history."""
+    there = {name.partition("{")[0] for name in samples}
+    return there.issuperset(NEEDS_NO_HISTORY)
+
+
+def refreshes(samples: Samples) -> dict[str, float]:
+    """How often each collector has refreshed."""
+    name = "hivesync_refresh_duration_seconds_count"
+    return {key.removeprefix(name): value for key, value in samples.items() if key.startswith(name)}

@@ -1,0 +1,39 @@
+"""How far the bench has got: a line a stage when it is done, with its seconds; on a terminal a live one meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from demo.console import Console
+
+
+class Progress:
+    """Standard output while the bench runs."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+
+    @contextmanager
+    def stage(self, part: str, doing: str) -> Iterator[list[str]]:
+        """What is being done; what is put in the list is added to the line."""
+        over = Event()
+        clock = Thread(target=self._tick, args=(f"{part}: {doing}", over), daemon=True)
+        with self._console.step(part, doing) as results:
+            clock.start()
+            try:
+                yield results
+            finally:
+                over.set()
+                clock.join()
+
+    def say(self, text: str) -> None:
+        """Lines that stay."""
+        self._console.say(text)
+
+    def _tick(self, doing: str, over: Event) -> None:
+        while not over.wait(1.0):
+            if sys.stdout.isatty():
+                self._console.status(doing)

@@ -1,0 +1,148 @@
+"""Ways to count who is online out of `ws_sessions:*`, each in a process of its own: `python -m bench.redis_readers WAY
+REDIS_URL DATABASE_URL`.
+
+Told a line it counts once, and prints as JSON the seconds, users and devices. Only the product's way is what runs in
+production: it also asks PostgreSQL, which sessions have a heartbeat and which of the WebSockets have a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import orjson
+import redis
+
+PATTERN = "ws_sessions:*"
+FIELDS = ("user_id", "session_id", "device_type")
+COUNT = 1_000
+
+Counted = tuple[int, int]
+"""Users and devices."""
+
+
+def product(url: str, database_url: str) -> None:
+    """The collector of who is online, on real sources."""
+    import uvloop
+
+    from exporter.collector import Sources
+    from exporter.collectors.online import ONLINE_DEVICES, ONLINE_USERS, OnlineNow
+    from exporter.sources.jsonl import JsonlLog
+    from exporter.sources.postgres import Postgres
+    from exporter.sources.redis import Redis
+
+    async def serve() -> None:
+        none = Path("/nonexistent/log")
+        sources = Sources(
+            postgres=Postgres(database_url),
+            redis=Redis(url),
+            ai_events_log=JsonlLog("ai_events_log", none),
+            preview_log=JsonlLog("preview_log", none),
+        )
+        await sources.postgres.open()
+        collector = OnlineNow((PATTERN,))
+        print("ready", flush=True)
+        while await asyncio.to_thread(sys.stdin.readline):
+            started = time.perf_counter()
+            samples = await collector.refresh(sources)
+            seconds = time.perf_counter() - started
+            users = sum(cast("float", sample.value) for sample in samples if sample.spec is ONLINE_USERS)
+            devices = sum(cast("float", sample.value) for sample in samples if sample.spec is ONLINE_DEVICES)
+            _say(seconds, (int(users), int(devices)))
+        await sources.postgres.close()
+        await sources.redis.close()
+
+    uvloop.run(serve())
+
+
+def redis_py(url: str) -> Counted:
+    """redis-py as its documentation has it: SCAN, and HMGET in pipelines."""
+    rows: list[Sequence[bytes | None]] = []
+    with redis.Redis.from_url(url, protocol=2) as client:
+        batch: list[bytes] = []
+        for key in client.scan_iter(match=PATTERN, count=COUNT):
+            batch.append(key)
+            if len(batch) == COUNT:
+                rows += _hmget(client, batch)
+                batch = []
+        rows += _hmget(client, batch)
+    return _fold(rows)
+
+
+def _hmget(client: redis.Redis, keys: list[bytes]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.hmget(key, list(FIELDS))
+        return pipeline.execute()
+
+
+def hiredis(url: str) -> Counted:
+    """Commands written by hand on a socket, answers parsed by hiredis: the limit of asking one thing after another."""
+    import socket
+
+    import hiredis as parser
+
+    parts = urlsplit(url)
+    reader = parser.Reader()
+    rows: list[Sequence[bytes | None]] = []
+    tail = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in map(str.encode, FIELDS))
+    with socket.create_connection((parts.hostname or "", parts.port or 6379)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def answer() -> Any:
+            while (found := reader.gets()) is False:
+                reader.feed(connection.recv(262_144))
+            return found
+
+        cursor = b"0"
+        while True:
+            words = (b"SCAN", cursor, b"MATCH", PATTERN.encode(), b"COUNT", b"%d" % COUNT)
+            connection.sendall(parser.pack_command(words))  # type: ignore[arg-type]  # it takes more than it says
+            cursor, keys = answer()
+            connection.sendall(
+                b"".join([b"*%d\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n%b" % (2 + len(FIELDS), len(k), k, tail) for k in keys])
+            )
+            rows += [answer() for _ in keys]
+            if cursor == b"0":
+                return _fold(rows)
+
+
+def keys_command(url: str) -> Counted:
+    """KEYS, which must never be used: it answers in one piece, and nobody else is answered meanwhile."""
+    with redis.Redis.from_url(url, protocol=2, socket_timeout=60) as client:
+        return 0, len(cast("list[bytes]", client.keys(PATTERN)))
+
+
+def _fold(rows: Iterable[Sequence[bytes | None]]) -> Counted:
+    users = {row[0] for row in rows if row[0]}
+    devices = Counter(row[2] for row in rows if any(row))
+    return len(users), devices.total()
+
+
+def _say(seconds: float, counted: Counted) -> None:
+    print(orjson.dumps({"seconds": seconds, "users": counted[0], "devices": counted[1]}).decode(), flush=True)
+
+
+WAYS: dict[str, Callable[[str], Counted]] = {
+    "redis-py SCAN + HMGET": redis_py,
+    "hiredis on a socket": hiredis,
+    "KEYS": keys_command,
+}
+
+
+if __name__ == "__main__":
+    way, redis_url, database = sys.argv[1:]
+    if way == "product":
+        product(redis_url, database)
+    else:
+        print("ready", flush=True)
+        while sys.stdin.readline():
+            begun = time.perf_counter()
+            result = WAYS[way](redis_url)
+            _say(time.perf_counter() - begun, result)
