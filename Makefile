@@ -3,11 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := exporter demo docs tests
+PACKAGES := exporter rollup grafana bench demo docs tests
+SIZE ?= 1000000
+BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail prometheus-redis-exporter nginx-light wrk
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages fmt lint types test demo generate lock clean
+.PHONY: help setup packages fmt lint types test bench demo generate lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,14 +19,20 @@ setup: $(VENV)/installed ## make .venv with the locked packages (every other tar
 $(VENV)/installed: requirements/dev.lock pyproject.toml tools/setup.sh
 	@PYTHON=$(PYTHON) tools/setup.sh $(VENV)
 
-packages: ## install what the tests need from Debian (Prometheus and promtool), or say what to install
-	@command -v prometheus >/dev/null && command -v promtool >/dev/null || tools/packages.sh prometheus || true
+packages: ## install what the tests need from Debian (Prometheus, Alertmanager and their tools), or say what to install
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null && \
+	  { command -v prometheus-alertmanager || command -v alertmanager; } >/dev/null || \
+	  tools/packages.sh prometheus prometheus-alertmanager || true
 
 demo: $(VENV)/installed ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)
 
 test: $(VENV)/installed packages lint types ## every test, as CI runs them (ARGS="-k rotation")
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/installed ## what it costs, beside its peers, in under ten minutes (SIZE=10000000, ARGS="--only logs,redis")
+	@tools/packages.sh $(BENCH_PACKAGES) || true
+	@$(BIN)/python -m bench --size $(SIZE) $(ARGS)
 
 lint: $(VENV)/installed ## ruff: style and mistakes
 	@$(BIN)/ruff format --check --quiet $(PACKAGES) || { echo "run 'make fmt'" >&2; exit 1; }
@@ -37,8 +45,9 @@ fmt: $(VENV)/installed ## format the code
 	@$(BIN)/ruff format --quiet $(PACKAGES)
 	@$(BIN)/ruff check --fix --quiet $(PACKAGES)
 
-generate: $(VENV)/installed ## write what is generated from the code (docs/metrics.md, docs/settings.md)
+generate: $(VENV)/installed ## write what is generated from the code (docs/metrics.md, docs/settings.md, grafana/)
 	@$(BIN)/python -m docs.generate
+	@$(BIN)/python -m grafana
 
 lock: $(VENV)/installed ## resolve the packages anew, with hashes and without index addresses
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \

@@ -25,18 +25,28 @@ LAYERS = [
         "exporter.events",
         "exporter.version",
     },
-    {"exporter.prices", "exporter.gpu_usage", "exporter.state", "exporter.sources", "exporter.sources.jsonl.*"},
+    {
+        "exporter.prices",
+        "exporter.gpu_usage",
+        "exporter.state",
+        "exporter.log_lines",
+        "exporter.sources",
+        "exporter.sources.jsonl.*",
+    },
     {
         "exporter.settings",
         "exporter.sources.postgres",
         "exporter.sources.redis",
+        "exporter.sources.prometheus",
         "exporter.sources.jsonl",
     },
-    {"exporter.sliding", "exporter.collector"},
+    {"exporter.changes"},
+    {"exporter.resync"},
+    {"exporter.sliding", "exporter.presence", "exporter.collector"},
     {"exporter.collectors.*"},
     {"exporter.collectors"},
     {"exporter.snapshot", "exporter.oracle"},
-    {"exporter.exposition", "exporter.verify"},
+    {"exporter.exposition", "exporter.verify", "exporter.http1"},
     {"exporter.web", "exporter.control"},
     {"exporter.__main__"},
 ]
@@ -45,6 +55,7 @@ LAYERS = [
 DRIVERS = {
     "psycopg": "exporter.sources.postgres",
     "redis": "exporter.sources.redis",
+    "httpx2": "exporter.sources.prometheus",
     "pygtail": "exporter.sources.jsonl.files",
 }
 
@@ -102,7 +113,7 @@ def test_only_a_source_imports_its_driver() -> None:
 
 
 def test_the_exporter_imports_no_other_package_of_ours() -> None:
-    others = {"admin", "demo", "docs", "grafana", "rollup", "tests"}
+    others = {"admin", "bench", "demo", "docs", "grafana", "rollup", "tests"}
     assert [(name, i) for name, path in modules() for i in imports(path) if i.partition(".")[0] in others] == []
 
 
