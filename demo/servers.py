@@ -1,9 +1,9 @@
-"""PostgreSQL, Valkey and Prometheus as child processes on free ports, for the demo and for the tests.
+"""PostgreSQL, Valkey, Prometheus and Alertmanager as child processes on free ports, for the demo and for the tests.
 
     with PostgresServer(directory) as postgres, psycopg.connect(postgres.url) as connection:
         ...
 
-All three have the same small shape (`child.Child`): start, stop, kill, start again on the same port and with
+They have the same small shape (`child.Child`): start, stop, kill, start again on the same port and with
 the same data (Valkey keeps none), `url`.
 """
 
@@ -127,20 +127,25 @@ class ValkeyServer(Child):
 
 
 class PrometheusServer(Child):
-    """Prometheus from the PATH, scraping the given `host:port` targets."""
+    """Prometheus from the PATH, scraping the given `host:port` targets, or with a configuration that says all that."""
 
     name = "Prometheus"
 
     def __init__(
         self,
         directory: Path,
-        targets: Sequence[str],
+        targets: Sequence[str] = (),
         scrape_interval: str = "5s",
         retention: str = "1d",
         port: int | None = None,
+        configuration: Path | None = None,
+        options: Sequence[str] = (),
     ) -> None:
+        """`configuration` is a file to run with in place of targets and interval; `options` go to the command's end."""
         super().__init__(directory)
         self.port = port or free_port()
+        self._given = configuration
+        self._options = tuple(options)
         self._targets = tuple(targets)
         self._scrape_interval = scrape_interval
         self._retention = retention
@@ -160,7 +165,9 @@ class PrometheusServer(Child):
         return self.directory / "data"
 
     def prepare(self) -> None:
-        """Write the configuration."""
+        """Write the configuration, unless there is one."""
+        if self._given is not None:
+            return
         interval, targets = self._scrape_interval, ", ".join(f"'{target}'" for target in self._targets)
         self._configuration().write_text(
             f"global: {{scrape_interval: {interval}, evaluation_interval: {interval}}}\n"
@@ -177,13 +184,63 @@ class PrometheusServer(Child):
             f"--storage.tsdb.path={self.data}",
             f"--storage.tsdb.retention.time={self._retention}",
             f"--web.listen-address={LOOPBACK}:{self.port}",
+            *self._options,
         ]
 
     def is_ready(self) -> bool:
-        try:
-            return fetch(f"{self.url}/-/ready")[0] == 200
-        except (OSError, HTTPException):
-            return False
+        return _is_ready(self.url)
 
     def _configuration(self) -> Path:
-        return self.directory / "prometheus.yml"
+        return self._given or self.directory / "prometheus.yml"
+
+
+class AlertmanagerServer(Child):
+    """Alertmanager from the PATH, alone and with the given configuration file."""
+
+    name = "Alertmanager"
+
+    def __init__(self, directory: Path, configuration: Path, port: int | None = None) -> None:
+        super().__init__(directory)
+        self.port = port or free_port()
+        self._configuration = configuration
+
+    @staticmethod
+    def binary() -> str | None:
+        """Where it is, under Debian's name or its own; None where it is not installed."""
+        return shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Whether there is an Alertmanager to run."""
+        return cls.binary() is not None
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as Prometheus wants it."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def command(self) -> Sequence[str]:
+        binary = self.binary()
+        if binary is None:
+            raise ChildError("Alertmanager is not installed (on Debian: apt-get install prometheus-alertmanager)")
+        return [
+            str(Path(binary).absolute()),
+            f"--config.file={self._configuration}",
+            f"--storage.path={self.directory / 'data'}",
+            f"--web.listen-address={self.address}",
+            "--cluster.listen-address=",
+        ]
+
+    def is_ready(self) -> bool:
+        return _is_ready(self.url)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return fetch(f"{url}/-/ready")[0] == 200
+    except (OSError, HTTPException):
+        return False

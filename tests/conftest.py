@@ -13,7 +13,7 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from demo.database import tables
-from demo.servers import PostgresServer, ValkeyServer
+from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -65,12 +65,17 @@ def valkey(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without Prometheus, what needs it is skipped, and listed at the end with this reason."""
-    if not all(map(shutil.which, ("prometheus", "promtool"))):
-        missing = pytest.mark.skip(reason="Prometheus is not installed (on Debian: apt-get install prometheus)")
+    """What needs a program that is not installed is skipped, and listed at the end with this reason."""
+    installed = {
+        "prometheus": PrometheusServer.is_installed() and shutil.which("promtool"),
+        "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
+    }
+    packages = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}
+    for marker, package in packages.items():
+        reason = f"{marker.capitalize()} is not installed (on Debian: apt-get install {package})"
         for item in items:
-            if item.get_closest_marker("prometheus"):
-                item.add_marker(missing)
+            if item.get_closest_marker(marker) and not installed[marker]:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -16,8 +16,9 @@ import redis
 
 from demo.child import Child, ChildError
 from demo.fetch import fetch
+from demo.monitoring import fit
 from demo.ports import free_port
-from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
+from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 from tests.demo.processes import alive
 from tests.demo.waiting import wait_until
 
@@ -27,7 +28,11 @@ SERVERS: dict[str, Callable[[Path], Child]] = {
     "postgres": PostgresServer,
     "valkey": ValkeyServer,
     "prometheus": lambda directory: PrometheusServer(directory, ["127.0.0.1:1"]),
+    "alertmanager": lambda directory: AlertmanagerServer(
+        directory, fit(directory / "shipped", exporters=[], webhook="http://127.0.0.1:1/") / "alertmanager.yml"
+    ),
 }
+MARKED = ("prometheus", "alertmanager")
 
 # What a program does that uses the servers; it says when they run, and ends with its standard input.
 PROGRAM = """
@@ -35,10 +40,13 @@ import sys
 from pathlib import Path
 import psycopg
 from demo import child
-from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
+from demo.monitoring import fit
+from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 directory, *leash = map(Path, sys.argv[1:])
 child.LEASH = leash[0] if leash else child.LEASH
 servers = [PostgresServer(directory / "p"), ValkeyServer(directory / "v"), PrometheusServer(directory / "m", ["a:1"])]
+alerts = fit(directory / "shipped", exporters=[], webhook="http://127.0.0.1:1/") / "alertmanager.yml"
+servers.append(AlertmanagerServer(directory / "a", alerts))
 for server in servers:
     server.start()
 with psycopg.connect(servers[0].url) as connection:
@@ -76,7 +84,7 @@ def answers(server: Child) -> bool:
 
 
 @pytest.fixture(
-    params=[pytest.param(name, marks=[pytest.mark.prometheus] if name == "prometheus" else []) for name in SERVERS]
+    params=[pytest.param(name, marks=[getattr(pytest.mark, name)] if name in MARKED else []) for name in SERVERS]
 )
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Child]:
     """Each of the servers, running."""
@@ -251,6 +259,7 @@ def pids_of(program: subprocess.Popen[str]) -> list[int]:
 
 
 @pytest.mark.prometheus
+@pytest.mark.alertmanager
 def test_root_and_ordinary_users_can_run_all_servers_and_nothing_stays(program: subprocess.Popen[str]) -> None:
     pids = pids_of(program)
     assert program.stdin is not None
@@ -260,6 +269,7 @@ def test_root_and_ordinary_users_can_run_all_servers_and_nothing_stays(program: 
 
 
 @pytest.mark.prometheus
+@pytest.mark.alertmanager
 def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(tmp_path: Path) -> None:
     leash = tmp_path / "leash.py"
     leash.write_text(
@@ -273,6 +283,7 @@ def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(
 
 
 @pytest.mark.prometheus
+@pytest.mark.alertmanager
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells processes of their parent's death")
 def test_servers_die_when_their_parent_is_killed(program: subprocess.Popen[str]) -> None:
     pids = pids_of(program)

@@ -1,0 +1,85 @@
+"""The shipped rules as data: what they are called, what they ask, and which metrics they name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exporter import exposition, snapshot
+from exporter.collectors import build_collectors
+from exporter.settings import Settings
+from exporter.spec import MetricSpec
+from exporter.state import StateFile
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "prometheus"
+RULE_TESTS = sorted((SHIPPED / "tests").iterdir())
+RUNBOOKS = ROOT / "docs" / "runbooks"
+
+SUFFIXES = {"summary": ("_sum", "_count"), "histogram": ("_sum", "_count", "_bucket")}
+OF_PROMETHEUS = {"up"}
+
+_QUOTED = re.compile(r'"[^"]*"')
+_NAME = re.compile(r"\b(?:hivesync_\w+|[a-z]\w*(?::\w+)+)")
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+Rule = Mapping[str, Any]
+
+
+def read(path: Path) -> Any:
+    """What a YAML file holds."""
+    return yaml.safe_load(path.read_text())
+
+
+@cache
+def rules(file: str) -> tuple[Rule, ...]:
+    """All rules of `thresholds`, `recording` or `alerts`."""
+    groups = read(SHIPPED / "rules" / f"{file}.yml")["groups"]
+    return tuple(rule for group in groups for rule in group["rules"])
+
+
+def alert_names() -> set[str]:
+    """The names of all alerts."""
+    return {rule["alert"] for rule in rules("alerts")}
+
+
+def recorded() -> set[str]:
+    """The names that the rules make, thresholds among them."""
+    return {rule["record"] for file in ("thresholds", "recording") for rule in rules(file)}
+
+
+@cache
+def specs() -> Mapping[str, MetricSpec]:
+    """What /metrics can show, by the names that samples have."""
+
+    def no_state(name: str) -> StateFile:
+        return StateFile(Path("/nonexistent"), name)
+
+    collectors = build_collectors(Settings.model_construct(), no_state)
+    own = (*snapshot.SPECS, exposition.BUILD_INFO)
+    found: dict[str, MetricSpec] = {}
+    for spec in (*own, *(spec for collector in collectors for spec in collector.specs)):
+        found |= dict.fromkeys((spec.name + suffix for suffix in SUFFIXES.get(spec.type, ("",))), spec)
+    return found
+
+
+def metrics_in(text: str) -> set[str]:
+    """The exporter's and the rules' metrics that an expression or a page names."""
+    return set(_NAME.findall(_QUOTED.sub('""', text)))
+
+
+def selectors_in(expression: str) -> Iterator[tuple[str, str]]:
+    """(metric, label) for each label that an expression picks samples by."""
+    for name, matchers in re.findall(r"\b(hivesync_\w+)\{([^}]*)\}", expression):
+        for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", _QUOTED.sub("", matchers)):
+            yield name, label
+
+
+def fences(page: Path, language: str) -> list[str]:
+    """What stands in the page's blocks of that language."""
+    return [block for found, block in _FENCE.findall(page.read_text()) if found == language]
