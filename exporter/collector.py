@@ -58,6 +58,14 @@ class Counting(Protocol):
         """Its counters as they stand."""
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A collector that shows what it read some time ago, for as long as that is good enough."""
+
+    def read_afresh(self) -> None:
+        """Read at the next refresh, whether its time has come or not."""
+
+
 SKIPPED = MetricSpec(
     "hivesync_skipped_values",
     "gauge",

@@ -129,7 +129,7 @@ _ONLINE_DEVICES = f"""{_WS}, known(device_type) AS (VALUES ('desktop'), ('ipad')
   SELECT coalesce('s' || session_id, 'c' || connection) AS device, device_type, 2 AS rank FROM ws
   UNION ALL SELECT 's' || id, device_type, 1 FROM online
 ), typed AS (
-  SELECT device, coalesce((array_agg(known.device_type ORDER BY rank)
+  SELECT device, coalesce((array_agg(known.device_type ORDER BY rank, known.device_type)
                            FILTER (WHERE known.device_type IS NOT NULL))[1], 'unknown') AS device_type
   FROM devices LEFT JOIN known USING (device_type) GROUP BY device
 )

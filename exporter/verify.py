@@ -1,24 +1,25 @@
 """Holds the windows against the definitions: every PostgreSQL metric, incremental and from scratch, in one snapshot.
 
 Collectors refresh and the oracle counts inside one transaction, with one `now` and one reading of the WebSockets, while
-traffic goes on: whatever differs then is a fault of the windows, not of the moment.
+traffic goes on: whatever differs then is a fault of the windows, not of the moment. What is counted less often than it
+changes (users, plans, projects) is counted for the occasion.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from exporter.collector import SKIPPED, Collector, Sources
+from exporter.collector import SKIPPED, Collector, Remembering, Sources
 from exporter.collectors.online import OnlineNow, WebSocket, read_web_sockets
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.oracle import QUERIES, read_from_scratch
 from exporter.prices import Prices
 from exporter.sources.postgres import Postgres, Transaction
-from exporter.sources.redis import Redis
+from exporter.sources.redis import Hashes, Redis
 from exporter.spec import Sample
 
 TOLERANCE = 1e-9
@@ -67,6 +68,9 @@ async def compare(at_rest: AtRest, sources: Sources, prices: Prices | None) -> l
             )
             incremental: dict[str, _Outcome] = {}
             web_sockets: list[WebSocket] = []
+            for collector in collectors:
+                if isinstance(collector, Remembering):
+                    collector.read_afresh()
             for collector in collectors:
                 if collector.name in QUERIES:
                     incremental[collector.name] = await _outcome(collector.refresh(pinned))
@@ -133,16 +137,20 @@ class _OneReading:
         self._redis = redis
         self._answers: dict[tuple[Any, ...], Any] = {}
 
-    async def keys(self, patterns: Sequence[str]) -> list[bytes]:
-        return cast("list[bytes]", await self._once("keys", tuple(patterns)))
+    async def all_hashes(self, patterns: Sequence[str], fields: Sequence[str]) -> AsyncGenerator[Hashes, None]:
+        async def read() -> list[Hashes]:
+            async with aclosing(self._redis.all_hashes(patterns, fields)) as batches:
+                return [batch async for batch in batches]
+
+        for batch in cast("list[Hashes]", await self._once(read, "all_hashes", *patterns, *fields)):
+            yield batch
 
     async def hashes(self, keys: Sequence[bytes], fields: Sequence[str]) -> list[Any]:
-        return cast("list[Any]", await self._once("hashes", tuple(keys), tuple(fields)))
+        return cast("list[Any]", await self._once(lambda: self._redis.hashes(keys, fields), "hashes", *keys, *fields))
 
-    async def _once(self, method: str, *arguments: Any) -> Any:
-        question = (method, *arguments)
+    async def _once(self, read: Callable[[], Awaitable[Any]], *question: Any) -> Any:
         if question not in self._answers:
-            self._answers[question] = await getattr(self._redis, method)(*arguments)
+            self._answers[question] = await read()
         return self._answers[question]
 
 

@@ -3,7 +3,8 @@
 Time is cut into minutes. Minute `m` holds the instants in `((m-1) min, m min]`, so that a window, open at its start
 and closed at now, is a run of whole minutes plus one edge: the part of a minute at its start. A refresh re-reads the
 minutes that late commits can still change and replaces them whole; re-reading is idempotent, so nothing is counted
-twice or lost. The edge is read too, exactly, so that every window is exact to the microsecond.
+twice or lost. The edge is read too, exactly, so that every window is exact to the microsecond. What changes behind
+that is found by reading the past again, a part at a time (`Wheel`).
 
 Before this on the way: `sliding.py` and the collectors, which read rows. Here is no I/O and no clock: all times are
 parameters, int64 microseconds since the epoch (UTC). Users are 64-bit hashes made by PostgreSQL; no identity comes
@@ -11,6 +12,9 @@ here.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +30,8 @@ LATE = 5 * MINUTE
 """How late a row may be committed and still be seen by the next refresh; what comes later is for the resync."""
 
 RESYNC = HOUR
-"""How often everything is read anew, for what re-reading the last minutes cannot see (deletions, very late rows)."""
+"""Within what time the last day is read again, for what re-reading the last minutes cannot see (deletions, very late
+rows)."""
 
 
 def minute(time: int) -> int:
@@ -37,18 +42,18 @@ def minute(time: int) -> int:
 class ReadCursor:
     """From when on the next refresh has to read."""
 
-    def __init__(self, horizon: int, late: int = LATE, resync: int = RESYNC) -> None:
-        self._horizon, self._late, self._resync = horizon, late, resync
-        self._read_until = self._filled_at = 0
+    def __init__(self, horizon: int, late: int = LATE) -> None:
+        self._horizon, self._late = horizon, late
+        self._read_until = 0
         self.filling = True
-        """Whether the next refresh is a fill: at first, and again once a RESYNC."""
+        """Whether the next refresh is a fill. Set it to have everything read anew."""
 
     def since(self, now: int) -> tuple[int, bool]:
         """(start, fill): read what is newer than `start`; on a fill, forget all that was there before.
 
         Apart from when `filling` is set it fills after a gap that is worth a resync, and when the clock went back.
         """
-        if self.filling or not self._read_until <= now < self._read_until + min(self._horizon, self._resync):
+        if self.filling or not self._read_until <= now < self._read_until + min(self._horizon, RESYNC):
             self.filling = True  # until it worked
             return now - self._horizon, True
         start = self._read_until - self._late
@@ -58,8 +63,32 @@ class ReadCursor:
         """Note that everything until `now` has been read; call it only once the windows hold it."""
         self._read_until = now
         if fill:
-            self._filled_at = now
-        self.filling = now - self._filled_at >= self._resync
+            self.filling = False
+
+
+Part = tuple[int, int]
+"""A piece of the past that is read again: later than the first instant, until the second; whole minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """Reads the past again, a part at a time and each once in a `period`, so that it never costs much at once.
+
+    The past is cut into parts of `length`, and the newest `parts` of them that are over take turns, at times that
+    follow from the clock alone.
+    """
+
+    length: int
+    parts: int
+    period: int
+
+    def due(self, since: int, now: int) -> list[Part]:
+        """The parts whose turn came later than `since` and until `now`."""
+        turn = self.period // self.parts
+        newest = now // self.length - 1
+        turns = range(max(since // turn, now // turn - self.parts) + 1, now // turn + 1)
+        ages = {(newest - number) % self.parts for number in turns}
+        return [((newest - age) * self.length, (newest - age + 1) * self.length) for age in sorted(ages)]
 
 
 class MinuteSums:
@@ -69,13 +98,17 @@ class MinuteSums:
         self._span = span
         self._sums = np.zeros((span, width), dtype=np.int64)
 
-    def replace(self, since: int, until: int, rows: Integers) -> None:
+    def replace(self, since: int, until: int, rows: Integers) -> Integers:
         """Set the minutes `since < m <= until` to `rows` (shape (n, 1 + width): minute, sums); those without a row to
-        0."""
+        0. Returns by how much each of the sums has changed, minutes added up without their sign."""
         since = max(since, until - self._span)
-        self._sums[np.arange(since + 1, until + 1) % self._span] = 0
+        new = np.zeros((max(0, until - since), self._sums.shape[1]), dtype=np.int64)
         rows = rows[(rows[:, 0] > since) & (rows[:, 0] <= until)]
-        np.add.at(self._sums, rows[:, 0] % self._span, rows[:, 1:])
+        np.add.at(new, rows[:, 0] - since - 1, rows[:, 1:])
+        where = np.arange(since + 1, until + 1) % self._span
+        changed: Integers = np.abs(new - self._sums[where]).sum(axis=0)
+        self._sums[where] = new
+        return changed
 
     def total(self, since: int, until: int) -> Integers:
         """The sums over the minutes `since < m <= until`, at most `span` of them."""
@@ -101,7 +134,7 @@ class UserCounts:
         first_of_minute = np.flatnonzero(np.diff(rows[:, 0])) + 1
         for group in np.split(rows, first_of_minute):
             if len(group):
-                self._minutes[int(group[0, 0])] = (group[:, 1].copy(), group[:, 2].copy())
+                self._minutes[int(group[0, 0])] = (group[:, 1].copy(), group[:, 2].astype(np.int32))
         self._add(rows[:, 1], rows[:, 2])
 
     def forget(self, until: int) -> None:
@@ -120,7 +153,7 @@ class UserCounts:
         users, counts = self._minutes.pop(minute)
         self._add(users, -counts)
 
-    def _add(self, users: Integers, counts: Integers) -> None:
+    def _add(self, users: Integers, counts: NDArray[np.signedinteger]) -> None:
         new = _absent(users, self._users)
         if len(new):
             where = np.searchsorted(self._users, new)
@@ -133,31 +166,100 @@ class UserCounts:
 
 
 class LatestActivity:
-    """When each user was last active: enough for distinct users over any window, because a maximum is idempotent."""
+    """When each user was last active: enough for distinct users over any window, because a maximum is idempotent.
+
+    Each user has a class too, a small number that is kept here and means nothing here.
+    """
+
+    UNCLASSED = -1
 
     def __init__(self) -> None:
         self._users = np.empty(0, dtype=np.int64)  # sorted
-        self._times = np.empty(0, dtype=np.int64)  # parallel to _users
+        self._times = np.empty(0, dtype=np.int64)  # parallel to _users, as is:
+        self._classes = np.empty(0, dtype=np.int8)
 
-    def merge(self, rows: Integers) -> None:
-        """Take in `rows` (shape (n, 2): user, time of an activity); a user may occur more than once."""
-        new = _absent(rows[:, 0], self._users)
-        if len(new):
-            where = np.searchsorted(self._users, new)
-            self._users = np.insert(self._users, where, new)
+    @classmethod
+    def of(cls, ranges: Sequence[tuple[Integers, Integers]]) -> LatestActivity:
+        """What `latest_of` makes of ranges of users that ascend."""
+        latest = cls()
+        if ranges:
+            users, times = zip(*ranges, strict=True)
+            latest._users, latest._times = np.concatenate(users), np.concatenate(times)
+            latest._classes = np.full(len(latest._users), cls.UNCLASSED, dtype=np.int8)
+        return latest
+
+    def merge(self, rows: Integers) -> int:
+        """Take in `rows` (shape (n, 2): user, time of an activity); a user may occur more than once. Returns how many
+        users are new or were active later than was known."""
+        users, times = latest_of(rows)
+        new = ~contained(users, self._users)
+        if new.any():
+            where = np.searchsorted(self._users, users[new])
+            self._users = np.insert(self._users, where, users[new])
             self._times = np.insert(self._times, where, np.iinfo(np.int64).min)
-        np.maximum.at(self._times, np.searchsorted(self._users, rows[:, 0]), rows[:, 1])
+            self._classes = np.insert(self._classes, where, self.UNCLASSED)
+        where = np.searchsorted(self._users, users)
+        later = times > self._times[where]
+        self._times[where[later]] = times[later]
+        return int(later.sum())
+
+    def check(self, since: int, until: int, rows: Integers) -> tuple[int, int]:
+        """Hold what is known of `since < time <= until` against `rows`, all activities of that time, and mend it.
+
+        Returns (changed, vanished): users who are known better now; and users whose latest activity is no longer
+        there. When those were active before that cannot be told from here.
+        """
+        users, times = latest_of(rows)
+        known = np.flatnonzero((self._times > since) & (self._times <= until))
+        there = contained(self._users[known], users)
+        known = known[there]
+        earlier = np.minimum(self._times[known], times[np.searchsorted(users, self._users[known])])
+        lowered = int((earlier < self._times[known]).sum())
+        self._times[known] = earlier
+        return lowered + self.merge(rows), int((~there).sum())
 
     def forget(self, until: int) -> None:
         """Drop users whose latest activity is not after `until`."""
         kept = self._times > until
         if not kept.all():
-            self._users, self._times = self._users[kept], self._times[kept]
+            self._users, self._times, self._classes = self._users[kept], self._times[kept], self._classes[kept]
 
     def since(self, start: int) -> Integers:
         """The users (sorted) with activity after `start`."""
         users: Integers = self._users[self._times > start]
         return users
+
+    def unclassed(self) -> Integers:
+        """The users (sorted) who have no class yet."""
+        users: Integers = self._users[self._classes == self.UNCLASSED]
+        return users
+
+    def classify(self, users: Integers, classes: NDArray[np.int8]) -> None:
+        """Set the classes of those of `users` (distinct) who are known here."""
+        known = contained(users, self._users)
+        self._classes[np.searchsorted(self._users, users[known])] = classes[known]
+
+    def count(self, start: int, classes: int) -> Integers:
+        """How many users with activity after `start` are in each of the classes 0, 1, ... below `classes`."""
+        counts: Integers = np.bincount(self._classes[self._times > start], minlength=classes)
+        return counts
+
+    def differing(self, other: LatestActivity, until: int) -> int:
+        """How many users were, until then, last active at another time than `other` has it, which knows more."""
+        earlier = other._times <= until
+        users, times = other._users[earlier], other._times[earlier]
+        gone = ~contained(self._users, other._users)
+        both = contained(users, self._users)
+        same = times[both] == self._times[np.searchsorted(self._users, users[both])]
+        return int(gone.sum()) + len(users) - int(same.sum())
+
+
+def latest_of(rows: Integers) -> tuple[Integers, Integers]:
+    """Each user of `rows` (user, time) once, sorted, and the latest of the user's times."""
+    rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+    last = np.ones(len(rows), dtype=np.bool_)
+    last[:-1] = rows[1:, 0] != rows[:-1, 0]
+    return rows[last, 0], rows[last, 1]
 
 
 def contained(values: Integers, known: Integers) -> NDArray[np.bool_]:

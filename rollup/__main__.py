@@ -12,8 +12,8 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,23 @@ from exporter import events
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.settings import RollupSettings, read_settings
 from exporter.sources.prometheus import Prometheus
-from rollup import daily, migrate, openmetrics, run, store, table
+from rollup import daily, migrate, openmetrics, rights, run, store, table
+from rollup.connection import connected, locked
 from rollup.days import DAY, parse_day, parse_duration, seconds_until_next, start_of
-from rollup.errors import Refused
-from rollup.history import HOUR, READ_TABLES, read_history
+from rollup.errors import ReaderGone, Refused
+from rollup.history import HOUR, read_history
+from rollup.output import show
 from rollup.progress import Progress
 from rollup.queue_depth import QueueDepths
 from rollup.run import Range
 
 STATUS_FAILED = 1
 STATUS_REFUSED = 2
+
+GRANT_HELP = "with --migrate: run the GRANTs, exporter=hivesync_exporter rollup=hivesync_rollup grafana=..., say"
+
+STOP_SECONDS = 0.5
+"""How long PostgreSQL may take to hear that we no longer wait for an answer, before we go all the same."""
 
 _log = structlog.get_logger()
 
@@ -49,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, Refused) as error:
         print(f"hivesync-analytics: {error}", file=sys.stderr)
         return STATUS_REFUSED
+    except ReaderGone:
+        return STATUS_FAILED
     except AnalyticsError as error:
         print(f"hivesync-analytics: {error}", file=sys.stderr)
         return STATUS_FAILED
@@ -57,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m rollup",
+        allow_abbrev=False,
         description="Fills usage_analytics_daily: every missing day since the first activity, and the last few anew.",
     )
     add = parser.add_argument
@@ -66,9 +76,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--every", type=_duration, metavar="TIME", help="go on, and run every 5m, say, on the clock's full 5 minutes")
     add("--dry-run", action="store_true", help="print the rows, and write nothing")
     add("--migrate", action="store_true", help="make the table, and print the GRANTs that the three roles need")
-    add("--grant", nargs="+", type=_role, metavar="KIND=ROLE", help="with --migrate: run the GRANTs, as in "
-        "exporter=hivesync_exporter rollup=hivesync_rollup grafana=hivesync_grafana")  # fmt: skip
-    add("--history", metavar="FILE", help="write the metrics' past as OpenMetrics for promtool, and nothing else")
+    add("--grant", nargs="+", action="extend", type=_role, metavar="KIND=ROLE", help=GRANT_HELP)
+    add(
+        "--history",
+        type=_file,
+        metavar="FILE",
+        help="write the metrics' past as OpenMetrics for promtool, and nothing else",
+    )
     options = parser.parse_args(arguments)
     commands = [name for name in ("every", "dry_run", "migrate", "history") if getattr(options, name)]
     if len(commands) > 1:
@@ -92,23 +106,37 @@ def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return parsed
 
 
-def _parse_role(text: str) -> tuple[str, str]:
+def _parse_role(text: str) -> migrate.Role:
     kind, _, role = text.partition("=")
     if kind not in migrate.NEEDS or not role:
         raise ValueError(f"should be {', '.join(f'{name}=ROLE' for name in migrate.NEEDS)}, not {text!r}")
-    return kind, role
+    return migrate.Role(kind, role)
 
 
-_day, _duration, _role = _argument(parse_day), _argument(parse_duration), _argument(_parse_role)
+def _parse_file(text: str) -> str:
+    if not text:
+        raise ValueError("should be a file, or - for standard output")
+    return text
 
 
-async def _until_stopped(command: Any, stopped: int) -> int:
+_day, _duration = _argument(parse_day), _argument(parse_duration)
+_role, _file = _argument(_parse_role), _argument(_parse_file)
+
+
+async def _until_stopped(command: Coroutine[Any, Any, int], stopped: int) -> int:
     """The command's status, or `stopped` when SIGTERM or SIGINT ends it; what it was asking PostgreSQL is canceled."""
-    task = asyncio.ensure_future(command)
+    task, loop = asyncio.ensure_future(command), asyncio.get_running_loop()
+
+    def stop() -> None:
+        # psycopg waits for PostgreSQL to hear of it, and then for its answer: again, then it waits no more.
+        if not task.done():
+            task.cancel()
+            loop.call_later(STOP_SECONDS, stop)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     try:
-        return int(await task)
+        return await task
     except asyncio.CancelledError:
         _log.info("stopped")
         return stopped
@@ -118,7 +146,7 @@ async def _command(options: argparse.Namespace, settings: RollupSettings) -> int
     url = settings.rollup_url.get_secret_value()
     asked = Range(options.first, options.last) if options.first or options.last else None
     if options.migrate:
-        return await _migrate(url, dict(options.grant or []))
+        return await _migrate(url, options.grant or [])
     if options.history:
         return await _history(url, options.history, asked or Range(None, None))
     async with _queue_depths(settings) as depths:
@@ -131,67 +159,85 @@ async def _command(options: argparse.Namespace, settings: RollupSettings) -> int
 
 async def _once(url: str, asked: Range | None, depths: QueueDepths) -> int:
     began = time.monotonic()
-    async with store.connected(url) as connection:
-        if not await store.take_lock(connection):
+    async with locked(url) as is_ours, connected(url) as connection:
+        if not is_ours:
             _log.info("another roll-up is running, which is left to its work")
             return 0
-        await store.check(connection, write=True)
+        await _check(connection, rights.TO_WRITE)
         chosen = await run.choose(connection, asked)
-        progress = Progress(sum(len(piece.days) for piece in chosen))
-        written = await run.write(connection, chosen, depths, progress)
+        progress = Progress(len(run.days_of(chosen)))
+        try:
+            written = await run.write(connection, chosen, depths, progress)
+        finally:
+            progress.end()
     reach = {"first": str(chosen[0].first), "last": str(chosen[-1].last)} if chosen else {}
     _log.info("rolled up", days=written, seconds=round(time.monotonic() - began, 3), **reach)
     return 0
 
 
 async def _every(url: str, every: int, depths: QueueDepths) -> int:
-    """Runs now and at every full multiple of `every` seconds; what fails is tried again then."""
-    failed = False
+    """Runs now and at every full multiple of `every` seconds; what fails is tried again then.
+
+    What is refused before anything worked will not work later; after that, somebody may be at work on the database.
+    """
+    worked = failed = False
     while True:
         try:
             await _once(url, None, depths)
-        except Refused:
-            raise
         except AnalyticsError as error:
+            if isinstance(error, Refused) and not worked:
+                raise
             if not failed:
                 _log.warning("system.analytics.degraded", source="postgres", detail=str(error))
             failed = True
         else:
             if failed:
                 _log.info("system.analytics.recovered", source="postgres")
-            failed = False
+            worked, failed = True, False
         await asyncio.sleep(seconds_until_next(time.time(), every))
 
 
 async def _dry_run(url: str, asked: Range | None, depths: QueueDepths) -> int:
-    async with store.connected(url) as connection:
-        await store.check(connection, write=False)
-        rows = [
-            row for piece in await run.choose(connection, asked) for row in await run.read(connection, piece, depths)
-        ]
-    print(table.render(rows))
+    async with connected(url) as connection:
+        await _check(connection, rights.TO_READ)
+        chosen = await run.choose(connection, asked)
+        known = await depths.read(run.days_of(chosen))
+        rows = [row for piece in chosen for row in await run.read(connection, piece, known)]
+    show(table.render(rows))
     return 0
 
 
-async def _migrate(url: str, roles: dict[str, str]) -> int:
-    async with store.connected(url) as connection:
-        made = await migrate.migrate(connection)
-        print(f"{store.TABLE}: {'made' if made else 'was there already, and is as it should be'}")
-        if roles:
-            remarks = await migrate.grant(connection, roles)
-            print("\n".join([f"{kind}: rights granted to {role}" for kind, role in roles.items()] + remarks))
-        else:
-            print("\nThe rights that the roles need (--grant exporter=ROLE rollup=ROLE grafana=ROLE runs them):\n")
-            print(";\n".join(await migrate.statements(connection, migrate.DEFAULT_ROLES)) + ";")
+async def _check(connection: AsyncConnection[Any], needed: Sequence[rights.Right]) -> None:
+    """Raises Refused unless the table is there and ours, and we may do what we are about to."""
+    columns = await store.read_columns(connection)
+    if columns:
+        await store.check_shape(connection, columns)
+    await rights.check(connection, needed)
+
+
+async def _migrate(url: str, roles: Sequence[migrate.Role]) -> int:
+    async with connected(url) as connection:
+        made = await migrate.migrate(connection, roles)
+        lines = [f"{store.TABLE}: {'made' if made else 'was there already, and is as it should be'}"]
+        for role in roles:
+            lines += [f"{role.kind}: rights granted to {role.name}", *await migrate.too_much(connection, role)]
+        if not roles:
+            lines.append(
+                "\nThe rights that the roles need (--grant exporter=ROLE rollup=ROLE grafana=ROLE gives them):\n"
+            )
+            lines += [f"{statement};" for statement in await migrate.statements(connection, migrate.DEFAULT_ROLES)]
+    show("\n".join(lines))
     return 0
 
 
 async def _history(url: str, path: str, asked: Range) -> int:
-    async with store.connected(url) as connection:
-        await store.check_rights(connection, [(name, "SELECT") for name in READ_TABLES])
-        first, last = await _hours(connection, asked)
-        series = await read_history(connection, first, last)
-    samples = openmetrics.write(path, series)
+    with openmetrics.whole_file(path) as write:
+        async with connected(url) as connection:
+            await rights.check(connection, rights.FOR_HISTORY)
+            first, last = await _hours(connection, asked)
+            series = await read_history(connection, first, last)
+        write(openmetrics.render(series))
+    samples = sum(len(one.points) for one in series)
     _log.info("history written", series=len(series), samples=samples, first=first.isoformat(), last=last.isoformat())
     return 0
 
@@ -199,17 +245,18 @@ async def _history(url: str, path: str, asked: Range) -> int:
 async def _hours(connection: AsyncConnection[Any], asked: Range) -> tuple[datetime, datetime]:
     """The first and the last full hour of the days asked for; of all there is when none were."""
     now = await store.read_now(connection)
-    first_day = asked.first or await daily.read_first_activity(connection)
-    if first_day is None:
+    first_activity = await daily.read_first_activity(connection)
+    if first_activity is None:
         raise Refused("there is no activity at all: no history")
     last = now.replace(minute=0, second=0, microsecond=0)
     if asked.last is not None:
         if asked.last > now.date():
             raise Refused(f"{asked.last} has not begun: today is {now.date()} (UTC, by the database's clock)")
         last = min(last, start_of(asked.last + DAY))
+    first_day = max(asked.first or first_activity, first_activity)
     first = start_of(first_day) + HOUR
     if first > last:
-        raise Refused(f"no full hour lies between {first_day} and now")
+        raise Refused(f"no full hour lies between {first_day} and {asked.last or 'now'}")
     return first, last
 
 
@@ -224,5 +271,4 @@ async def _queue_depths(settings: RollupSettings) -> AsyncIterator[QueueDepths]:
 
 
 if __name__ == "__main__":
-    with suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

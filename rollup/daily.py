@@ -3,92 +3,93 @@
     date        dau  mau  ai_requests  preview_requests  avg_latency_ms
     2026-03-16   87  212          641               118          4211.7
 
-How many users were active in the 30 days that end with a day is not counted day by day. Of the distinct (user, day)
-pairs, each makes its user one of the 30-day users for the days from it on, until the user's next active day takes over
-or 30 days have gone: an interval. One more than the day before for each interval that begins, one less for each that
-ends: a cumulative sum over the days, however many of them.
+How many users were active in the 30 days that end with a day is not counted day by day. Every row of activity is read
+once, and sets a bit: of its user, for its day. So a user's days are the bits of one integer, however often he was
+active, and nothing has to be sorted. A day's users are those whose bit is set, and its 30-day users those with any of
+30 bits set; users of the same days are counted together. A bigint's 63 bits tell 34 days: the first of them needs the
+29 before it too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from psycopg import AsyncConnection
 
-from rollup.days import DAY, Piece, start_of
+from rollup.connection import transaction
+from rollup.days import DAY, WINDOW_DAYS, Piece, span, start_of
 
-WINDOW_DAYS = 30
+TABLES = ("sessions", "ai_usage_events", "preview_jobs")
+"""Where activity is."""
 
-# Sorted by user once; nothing here looks at a row twice for the users' sake. `created_at::date` is the UTC day, because
-# the connection's time zone is UTC.
-_USERS = """
-pairs AS (
-  SELECT user_id, created_at::date AS day FROM ai_usage_events
-  WHERE created_at >= %(lead)s AND created_at < %(end)s AND user_id IS NOT NULL GROUP BY 1, 2
-  UNION
-  SELECT user_id, created_at::date FROM preview_jobs
-  WHERE created_at >= %(lead)s AND created_at < %(end)s AND user_id IS NOT NULL GROUP BY 1, 2
-  UNION
-  SELECT user_id, created_at::date FROM sessions
-  WHERE created_at >= %(lead)s AND created_at < %(end)s AND user_id IS NOT NULL GROUP BY 1, 2
-), intervals AS (
-  SELECT since, until, count(*) AS users FROM (
-    SELECT day AS since, least(day + %(window)s::integer, lead(day) OVER (PARTITION BY user_id ORDER BY day)) AS until
-    FROM pairs
-  ) AS of_each GROUP BY 1, 2
-), changes AS (
-  SELECT day, sum(dau) AS dau, sum(change) AS change FROM (
-    SELECT since AS day, users AS dau, users AS change FROM intervals
-    UNION ALL SELECT until, 0, -users FROM intervals
-  ) AS of_each GROUP BY day
+LEAD_DAYS = WINDOW_DAYS - 1
+
+# A day's number, from 0 for the first one whose rows are read: between which of the days' beginnings a time is. Cheaper
+# than a date, and no session's time zone matters.
+_NUMBER = "width_bucket({0}, %(begins)s::timestamptz[])"
+
+_ACTIVITY = " UNION ALL ".join(
+    f"""
+  SELECT user_id, {_NUMBER.format("created_at")} AS number FROM {table}
+  WHERE created_at >= %(lead)s AND created_at < %(end)s AND user_id IS NOT NULL"""
+    for table in TABLES
+)
+
+_USERS = f"""
+of_each AS (
+  SELECT bit_or(1::bigint << number) AS mask FROM ({_ACTIVITY}) AS activity GROUP BY user_id
+), masks AS (
+  SELECT mask, count(*) AS users FROM of_each GROUP BY 1
 ), active AS (
-  SELECT days.day, coalesce(dau, 0) AS dau, coalesce(sum(change) OVER (ORDER BY days.day), 0) AS mau
-  FROM days LEFT JOIN changes USING (day)
+  SELECT number, sum(users) FILTER (WHERE (mask >> number) & 1 = 1) AS dau, sum(users) AS mau
+  FROM masks, generate_series({LEAD_DAYS}, %(last_number)s::integer) AS number
+  WHERE (mask >> (number - {LEAD_DAYS})) & {2**WINDOW_DAYS - 1} <> 0 GROUP BY 1
 )
 """
 
-_REQUESTS = """
-{name} AS (
-  SELECT created_at::date AS day, count(*) AS requests FROM {table}
+_REQUESTS = f"""
+{{name}} AS (
+  SELECT {_NUMBER.format("created_at")} AS number, count(*) AS requests FROM {{table}}
   WHERE created_at >= %(start)s AND created_at < %(end)s GROUP BY 1
 )
 """
 
 # A job that ended before it began is no latency (as in the exporter). Sums of intervals are exact.
-_LATENCY = """
-jobs AS (
-  SELECT day, sum(latency) AS latency, sum(jobs) AS jobs FROM (
-    SELECT completed_at::date AS day, sum(completed_at - created_at) AS latency, count(*) AS jobs FROM ai_usage_events
-    WHERE completed_at >= %(start)s AND completed_at < %(end)s AND status = 'succeeded'
-      AND completed_at >= created_at AND isfinite(created_at) GROUP BY 1
-    UNION ALL
-    SELECT completed_at::date, sum(completed_at - created_at), count(*) FROM preview_jobs
-    WHERE completed_at >= %(start)s AND completed_at < %(end)s AND status = 'succeeded'
-      AND completed_at >= created_at AND isfinite(created_at) GROUP BY 1
-  ) AS of_both GROUP BY day
+_JOBS = f"""
+  SELECT {_NUMBER.format("completed_at")} AS number, sum(completed_at - created_at) AS latency, count(*) AS jobs
+  FROM {{table}}
+  WHERE completed_at >= %(start)s AND completed_at < %(end)s AND status = 'succeeded'
+    AND completed_at >= created_at AND isfinite(created_at) GROUP BY 1
+"""
+
+_LATENCY = f"""
+latency AS (
+  SELECT number, (extract(epoch FROM sum(latency)) * 1000 / sum(jobs))::float8 AS average
+  FROM ({_JOBS.format(table="ai_usage_events")} UNION ALL {_JOBS.format(table="preview_jobs")}) AS of_both GROUP BY 1
 )
 """
 
 _DAYS = f"""
-WITH days AS (
-  SELECT generate_series(%(lead)s, %(last)s, interval '1 day')::date AS day
-), {_USERS}, {_REQUESTS.format(name="ai", table="ai_usage_events")},
+WITH {_USERS}, {_REQUESTS.format(name="ai", table="ai_usage_events")},
 {_REQUESTS.format(name="previews", table="preview_jobs")}, {_LATENCY}
-SELECT day, dau::bigint, mau::bigint, coalesce(ai.requests, 0), coalesce(previews.requests, 0),
-       (extract(epoch FROM latency) * 1000 / jobs)::float8
-FROM active LEFT JOIN ai USING (day) LEFT JOIN previews USING (day) LEFT JOIN jobs USING (day)
-WHERE day = ANY(%(days)s) ORDER BY day
+SELECT number, coalesce(dau, 0)::bigint, coalesce(mau, 0)::bigint, coalesce(ai.requests, 0),
+       coalesce(previews.requests, 0), average
+FROM unnest(%(numbers)s::integer[]) AS days(number) LEFT JOIN active USING (number) LEFT JOIN ai USING (number)
+LEFT JOIN previews USING (number) LEFT JOIN latency USING (number) ORDER BY number
 """
 
 _FIRST_ACTIVITY = """
-SELECT min(least)::date FROM (VALUES
-  ((SELECT min(created_at) FROM sessions WHERE created_at > '-infinity')),
-  ((SELECT min(created_at) FROM ai_usage_events WHERE created_at > '-infinity')),
-  ((SELECT min(created_at) FROM preview_jobs WHERE created_at > '-infinity'))
-) AS firsts(least)
+SELECT (min(first) AT TIME ZONE 'UTC')::date FROM (
+  SELECT min(created_at) AS first FROM sessions WHERE created_at >= %(epoch)s AND created_at < 'infinity'
+  UNION ALL SELECT min(created_at) FROM ai_usage_events WHERE created_at >= %(epoch)s AND created_at < 'infinity'
+  UNION ALL SELECT min(created_at) FROM preview_jobs WHERE created_at >= %(epoch)s AND created_at < 'infinity'
+) AS firsts
 """
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""No activity is older than that, whatever a row says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,9 @@ class Row:
 
 async def read_first_activity(connection: AsyncConnection[Any]) -> date | None:
     """The day of the first login, Live View join, AI request or preview request there is."""
-    cursor = await connection.execute(_FIRST_ACTIVITY)
-    row = await cursor.fetchone()
+    async with transaction(connection, read_only=True):
+        cursor = await connection.execute(_FIRST_ACTIVITY, {"epoch": EPOCH})
+        row = await cursor.fetchone()
     first: date | None = row[0] if row else None
     return first
 
@@ -115,15 +117,15 @@ async def read_first_activity(connection: AsyncConnection[Any]) -> date | None:
 async def read_days(connection: AsyncConnection[Any], piece: Piece) -> list[Row]:
     """The rows of a piece's days, as of one snapshot, without the queue's depth; costs what reading its rows once
     does."""
-    cursor = await connection.execute(
-        _DAYS.encode(),
-        {
-            "lead": start_of(piece.first - (WINDOW_DAYS - 1) * DAY),
-            "start": start_of(piece.first),
-            "last": start_of(piece.last),
-            "end": start_of(piece.last + DAY),
-            "window": WINDOW_DAYS,
-            "days": list(piece.days),
-        },
-    )
-    return [Row(*row) for row in await cursor.fetchall()]
+    lead = piece.first - LEAD_DAYS * DAY
+    values = {
+        "lead": start_of(lead),
+        "start": start_of(piece.first),
+        "end": start_of(piece.last + DAY),
+        "begins": [start_of(day) for day in span(lead + DAY, piece.last)],
+        "last_number": (piece.last - lead) // DAY,
+        "numbers": [(day - lead) // DAY for day in piece.days],
+    }
+    async with transaction(connection, read_only=True):
+        cursor = await connection.execute(_DAYS, values)
+        return [Row(lead + number * DAY, *row) for number, *row in await cursor.fetchall()]

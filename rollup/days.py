@@ -16,9 +16,13 @@ DAY = timedelta(days=1)
 RECENT_DAYS = 3
 """How many days before today are written anew by every run: for rows that were committed late."""
 
-PIECE_DAYS = 183
-"""How many days are read at once. Each piece reads the 29 days before it too, for who was active in 30 days: with
-pieces this long, that is a sixth more than reading every row once."""
+WINDOW_DAYS = 30
+"""Of which `mau` counts the users."""
+
+PIECE_DAYS = 63 - (WINDOW_DAYS - 1)
+"""How many days are read at once: 34, as a user's days with those of the window before them are the 63 bits of a bigint
+(`daily.py`). The rows of 29 days are read by two pieces, one right after the other. Longer pieces would take more
+integers a user; that costs what it saves."""
 
 LONGEST_DAYS = 10 * 366
 """How far back a run goes by itself: one row with a time of 1970 should not make twenty thousand empty days."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import psycopg
 from psycopg import errors
 
-from exporter.errors import AnalyticsError
+from exporter.errors import AnalyticsError, SourceUnavailable
+from exporter.sources import postgres
 
 
 class Refused(AnalyticsError):
@@ -22,14 +23,29 @@ class RunFailed(AnalyticsError):
     """
 
 
+class ReaderGone(AnalyticsError):
+    """Whoever read our standard output has read enough (`| head`): nothing to say, and nobody to say it to."""
+
+
+_HOPELESS = (
+    errors.InsufficientPrivilege,
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InvalidSchemaName,
+    errors.InvalidColumnReference,
+    errors.WrongObjectType,
+)
+"""Errors that come again however often it is tried. Their message names tables, columns and types, never a value."""
+
+
 def failure(error: psycopg.Error) -> AnalyticsError:
-    """What a driver's error means. Its own words are shown where they can hold no row's values."""
-    words = (error.diag.message_primary or "") if error.sqlstate else ""
-    if isinstance(error, errors.InsufficientPrivilege | errors.UndefinedTable | errors.UndefinedColumn):
-        return Refused(f"PostgreSQL: {words}")
+    """What a driver's error means. Its own words are shown where they can hold no row's values, and no password."""
+    if error.sqlstate is not None and isinstance(error, _HOPELESS):
+        return Refused(f"PostgreSQL: {error.diag.message_primary}")
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return Refused("PostgreSQL: it is read only (a standby?); the roll-up has to write to the primary")
-    if error.sqlstate is None or error.sqlstate[:2] in {"08", "28", "3D", "53", "57"}:
-        name = type(error).__name__ if error.sqlstate is None else words
-        return RunFailed(f"PostgreSQL cannot be reached: {name}")
-    return RunFailed(f"PostgreSQL: {type(error).__name__}")
+    meaning = postgres.failure(error)
+    if isinstance(meaning, SourceUnavailable):
+        return RunFailed(f"PostgreSQL cannot be reached: {meaning.kind}")
+    return RunFailed(f"PostgreSQL: {meaning.kind}")

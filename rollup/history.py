@@ -27,17 +27,16 @@ from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
 from exporter.collectors.users import PLAN_CLASSES
 from exporter.labels import OTHER
 from exporter.spec import MetricSpec
+from rollup.connection import transaction
 
 HOUR = timedelta(hours=1)
 ACTIVE_WINDOWS = {"24h": 24, "30d": 30 * 24}
 """Hours."""
 
-READ_TABLES = ("users", "subscriptions", "sessions", "ai_usage_events", "preview_jobs")
-
 Points = Mapping[datetime, float]
 
 # The hour that a time counts for is the full hour at its end: windows are open at their start, closed at their end.
-_HOUR = "date_trunc('hour', {0} - interval '1 microsecond') + interval '1 hour'"
+_HOUR = "date_bin('1 hour', {0} - interval '1 microsecond', 'epoch') + interval '1 hour'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ _CLASS_THEN = """
 CASE
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND s.plan NOT IN ('free', 'trial')
                AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
-               AND (s.status IN ('active', 'past_due') OR s.ended_at <= %(now)s)) THEN 'paid'
+               AND (s.status IN ('active', 'past_due') OR s.ended_at <= now())) THEN 'paid'
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND s.plan = 'trial'
                AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
                AND s.trial_ends_at > marks.at) THEN 'trial'
@@ -126,8 +125,7 @@ GROUP BY 1, 2
 
 async def read_history(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[Series]:
     """All series from `first` to `last`, both full hours; in one snapshot. Memory goes with hours, not with rows."""
-    async with connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    async with transaction(connection, read_only=True):
         return [
             *await _active_users(connection, first, last),
             *await _requests(connection, AI_REQUESTS, "ai_usage_events", first, last),
@@ -142,7 +140,7 @@ async def _active_users(connection: AsyncConnection[Any], first: datetime, last:
     for window, hours in ACTIVE_WINDOWS.items():
         changes: dict[str, dict[datetime, float]] = defaultdict(dict)
         for plan, hour, change in await _rows(
-            connection, _ACTIVE, lead=first - hours * HOUR, last=last, length=hours * HOUR, now=last
+            connection, _ACTIVE, lead=first - hours * HOUR, last=last, length=hours * HOUR
         ):
             changes[plan][hour] = change
         lead = first - (hours - 1) * HOUR

@@ -1,7 +1,7 @@
 """Makes the table, and says or runs the exact GRANTs for the three roles (`python -m rollup --migrate`).
 
 Run by whoever may create tables. The files of `migrations/` are plain SQL, in the order of their numbers; each can be
-run again and again, so that there is nothing to keep account of.
+run again and again, so that there is nothing to keep account of. All of it is one transaction.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, sql
 
 from rollup import store
+from rollup.connection import LOCK as ROLLUP_LOCK
+from rollup.connection import transaction
 from rollup.errors import Refused
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
-LOCK = store.LOCK + 1
+LOCK = ROLLUP_LOCK + 1
 """The key of the advisory lock under which the table is made: two migrations at once wait for each other."""
 
 
@@ -30,41 +32,74 @@ class Needs:
     write: tuple[str, ...] = ()
 
 
+_EVENTS = ("sessions", "ai_usage_events", "preview_jobs")
 NEEDS: Mapping[str, Needs] = {
-    "exporter": Needs(
-        ("users", "subscriptions", "projects", "sessions", "ai_usage_events", "preview_jobs", store.TABLE)
-    ),
-    "rollup": Needs((*store.READ_TABLES, store.TABLE), write=(store.TABLE,)),
+    "exporter": Needs(("users", "subscriptions", "projects", *_EVENTS, store.TABLE)),
+    "rollup": Needs((*_EVENTS, store.TABLE), write=(store.TABLE,)),
     "grafana": Needs((store.TABLE,)),
 }
-DEFAULT_ROLES = {kind: f"hivesync_{kind}" for kind in NEEDS}
+WRITES = ("INSERT", "UPDATE")
 
-_FOREIGN = """
-SELECT name FROM unnest(%(names)s::text[]) AS name
-WHERE to_regclass(name) IS NOT NULL AND has_any_column_privilege(%(role)s, to_regclass(name), 'SELECT') ORDER BY name
+
+class Role(NamedTuple):
+    """A role of the database and what it is for: a key of `NEEDS`."""
+
+    kind: str
+    name: str
+
+
+DEFAULT_ROLES = tuple(Role(kind, f"hivesync_{kind}") for kind in NEEDS)
+
+_UNKNOWN = """
+SELECT quote_ident(name) FROM unnest(%(names)s::text[]) WITH ORDINALITY AS given(name, position)
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY position
+"""
+
+# A GRANT by somebody who has the right, and may not pass it on, is a warning only.
+_STILL_MISSING = """
+SELECT kind || ' on ' || name FROM unnest(%(tables)s::text[], %(kinds)s::text[]) AS needed(name, kind)
+JOIN pg_class ON pg_class.oid = to_regclass(quote_ident(name))
+WHERE NOT (has_table_privilege(%(role)s, pg_class.oid, kind) AND has_schema_privilege(%(role)s, relnamespace, 'USAGE'))
+UNION ALL SELECT 'CONNECT' WHERE NOT has_database_privilege(%(role)s, current_database(), 'CONNECT')
+"""
+
+_TOO_MUCH = """
+SELECT string_agg(DISTINCT kind, ', '), oid::regclass::text FROM pg_class,
+  unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE}'::text[]) AS kind
+WHERE relkind IN ('r', 'v', 'm', 'p', 'f') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema$)'
+  AND (oid, kind) NOT IN (
+    SELECT to_regclass(quote_ident(name)), right_to FROM unnest(%(tables)s::text[], %(kinds)s::text[])
+      AS needed(name, right_to) WHERE to_regclass(quote_ident(name)) IS NOT NULL)
+  AND has_schema_privilege(%(role)s, relnamespace, 'USAGE')
+  AND (has_table_privilege(%(role)s, oid, kind)
+       OR kind IN ('SELECT', 'INSERT', 'UPDATE') AND has_any_column_privilege(%(role)s, oid, kind))
+GROUP BY oid ORDER BY 2
 """
 
 
-async def migrate(connection: AsyncConnection[Any]) -> bool:
-    """Makes the table unless it is there; whether it was made. Raises Refused when it is there and of another shape."""
-    async with connection.transaction():
+async def migrate(connection: AsyncConnection[Any], roles: Sequence[Role] = ()) -> bool:
+    """Makes the table unless it is there, and gives these roles their rights: all of it or nothing.
+
+    Whether the table was made. Raises Refused when it is there and of another shape, when there is no such role, or
+    when the rights are not ours to give.
+    """
+    async with transaction(connection):
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         before = await store.read_columns(connection)
-        if before:
-            await store.check_shape(connection, before)
-            return False
-        for file in sorted(MIGRATIONS.glob("*.sql")):
-            await connection.execute(file.read_bytes())
+        if not before:
+            for file in sorted(MIGRATIONS.glob("*.sql")):
+                await connection.execute(file.read_bytes())
         await store.check_shape(connection, await store.read_columns(connection))
-    return True
+        await _grant_all(connection, roles)
+    return not before
 
 
-async def statements(connection: AsyncConnection[Any], roles: Mapping[str, str]) -> list[str]:
-    """The GRANTs for these roles (kind: name), one statement each."""
+async def statements(connection: AsyncConnection[Any], roles: Sequence[Role]) -> list[str]:
+    """The GRANTs for these roles, one statement each."""
     cursor = await connection.execute("SELECT current_database(), current_schemas(false)")
     database, schemas = await cursor.fetchone() or ("", [])
     found = []
-    for kind, role in roles.items():
+    for kind, role in roles:
         needs = NEEDS[kind]
         found += [
             _grant("CONNECT", "DATABASE", [database], role),
@@ -72,34 +107,38 @@ async def statements(connection: AsyncConnection[Any], roles: Mapping[str, str])
             _grant("SELECT", "TABLE", needs.read, role),
         ]
         if needs.write:
-            found.append(_grant("INSERT, UPDATE", "TABLE", needs.write, role))
+            found.append(_grant(", ".join(WRITES), "TABLE", needs.write, role))
     return found
 
 
-async def grant(connection: AsyncConnection[Any], roles: Mapping[str, str]) -> list[str]:
-    """Runs the GRANTs, all or none; what else a role can read that it need not, as sentences.
+async def too_much(connection: AsyncConnection[Any], role: Role) -> list[str]:
+    """What else a role may do with tables that it need not, as sentences."""
+    cursor = await connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (role.name,))
+    if (await cursor.fetchone() or (False,))[0]:
+        return [f"{role.name} is a superuser: it may do everything"]
+    cursor = await connection.execute(_TOO_MUCH, {"role": role.name, **_needed(role)})
+    return [f"{role.name} may also {kinds} {table}, and need not" for kinds, table in await cursor.fetchall()]
 
-    Raises Refused when there is no such role.
-    """
-    cursor = await connection.execute(
-        "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)",
-        (list(roles.values()),),
-    )
+
+async def _grant_all(connection: AsyncConnection[Any], roles: Sequence[Role]) -> None:
+    cursor = await connection.execute(_UNKNOWN, {"names": [role.name for role in roles]})
     unknown = [name for (name,) in await cursor.fetchall()]
     if unknown:
-        raise Refused(f"there is no role {', '.join(unknown)}: CREATE ROLE {unknown[0]} LOGIN PASSWORD '…'")
-    async with connection.transaction():
-        for statement in await statements(connection, roles):
-            await connection.execute(statement.encode())
-    return [sentence for kind, role in roles.items() for sentence in await _too_much(connection, kind, role)]
+        make = ";\n  ".join(f"CREATE ROLE {name} LOGIN PASSWORD '…'" for name in unknown)
+        raise Refused(f"there is no such role, and nothing was changed:\n  {make}")
+    for statement in await statements(connection, roles):
+        await connection.execute(statement.encode())
+    for role in roles:
+        cursor = await connection.execute(_STILL_MISSING, {"role": role.name, **_needed(role)})
+        missing = [right for (right,) in await cursor.fetchall()]
+        if missing:
+            raise Refused(f"{role.name} cannot be given {', '.join(missing)} by this role; nothing was changed")
 
 
-async def _too_much(connection: AsyncConnection[Any], kind: str, role: str) -> list[str]:
-    every = {name for needs in NEEDS.values() for name in needs.read}
-    others = sorted(every.difference(NEEDS[kind].read))
-    cursor = await connection.execute(_FOREIGN, {"names": others, "role": role})
-    readable = [name for (name,) in await cursor.fetchall()]
-    return [f"{role} can also read {', '.join(readable)}, and need not"] if readable else []
+def _needed(role: Role) -> dict[str, list[str]]:
+    needs = NEEDS[role.kind]
+    rights = [(name, "SELECT") for name in needs.read] + [(name, kind) for name in needs.write for kind in WRITES]
+    return {"tables": [name for name, _ in rights], "kinds": [kind for _, kind in rights]}
 
 
 def _grant(rights: str, what: str, names: Sequence[str], role: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from rollup import output
 from rollup.errors import Refused
 from rollup.history import Series
 
@@ -22,22 +24,29 @@ def render(series: Sequence[Series]) -> bytes:
     return bytes(generate_latest(_Families(series)))  # type: ignore[no-untyped-call]
 
 
-def write(path: str, series: Sequence[Series]) -> int:
-    """Writes the file whole or not at all (`-`: standard output); the number of samples.
+@contextmanager
+def whole_file(path: str) -> Iterator[Callable[[bytes], object]]:
+    """Writes a file that is there, whole, once the body has ended, and is not touched if it fails. `-` is standard
+    output; what is no file (`/dev/null`, a pipe) is written to as it is.
 
-    Raises Refused when it cannot be written.
+    Raises Refused when it cannot be written: before the body, mostly.
     """
-    text = render(series)
+    file = Path(path).resolve()
     if path == STDOUT:
-        sys.stdout.buffer.write(text)
-    else:
-        unfinished = Path(f"{path}.unfinished")
-        try:
-            unfinished.write_bytes(text)
-            unfinished.replace(path)
-        except OSError as error:
-            raise Refused(f"--history: cannot write {path}: {error.strerror}") from None
-    return sum(len(one.points) for one in series)
+        yield output.write
+        return
+    in_place = file.exists() and not file.is_file()
+    unfinished = file if in_place else file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as writing:
+            yield writing.write
+        unfinished.replace(file)
+    except OSError as error:
+        raise Refused(f"--history: cannot write {path}: {error.strerror}") from None
+    finally:
+        if not in_place:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
 
 
 class _Families(Collector):

@@ -28,6 +28,7 @@ class Progress:
         self._total, self._done, self._clock = total, 0, clock
         self._at_terminal = sys.stderr.isatty()
         self._next_line = clock() + LOG_SECONDS
+        self._drawn = False
 
     def reading(self, piece: Piece) -> None:
         """The rows of a piece are being read: the longest part of it."""
@@ -45,8 +46,14 @@ class Progress:
             self._next_line = self._clock() + LOG_SECONDS
             _log.info("rolling up", day=str(day), done=self._done, of=self._total)
 
+    def end(self) -> None:
+        """Nothing more comes, whether all went well or not: what is printed next begins a line."""
+        if self._drawn:
+            print(file=sys.stderr, flush=True)
+        self._drawn = False
+
     def _draw(self, what: str) -> None:
         filled = WIDTH * self._done // self._total
         bar = "#" * filled + "." * (WIDTH - filled)
-        end = "\n" if self._done == self._total else ""
-        print(f"\r\x1b[K[{bar}] {self._done}/{self._total} days, {what}", end=end, file=sys.stderr, flush=True)
+        self._drawn = True
+        print(f"\r\x1b[K[{bar}] {self._done}/{self._total} days, {what}", end="", file=sys.stderr, flush=True)

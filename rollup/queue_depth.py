@@ -20,13 +20,30 @@ from rollup.days import DAY, start_of
 ASK_AGAIN_DAYS = 31
 """How far back days without a depth are asked for again: Prometheus keeps 15 days by default."""
 
-DAYS_A_QUERY = 7
-"""With 200 queues every 15 seconds that is eight million samples; Prometheus takes fifty million, by default."""
+DAY_SECONDS = 86_400
 
-_BEFORE_MIDNIGHT = 0.001
+STEPS_A_QUERY = 50_000
+"""Eight days, at one every 15 seconds: with 200 queues that is ten million samples, and Prometheus takes fifty million,
+by default. A day at the least."""
+
+INTEGER = 2**31 - 1
+"""What the column holds. More than that is no queue."""
 
 # An exporter a host, or a second one taking over, is no second queue: the deepest of what they say, then the sum.
-DEPTH_NOW = f"sum(max by (queue, name) ({DEPTH.name}))"
+_TOGETHER = "sum(max by (queue, name) ({0}))"
+_NOW = f"{DEPTH.name} offset 1ms"
+
+# A day's samples are those from 00:00:00.000 to 23:59:59.999. Prometheus looks at whole steps, and back from each for
+# the latest sample. So: the steps of (00:00, 24:00], each a millisecond early, so that midnight's sample is the next
+# day's. (Up to Prometheus 2 the first step of a range is part of it, hence the millisecond less.) As it looks back for
+# five minutes, the first five of a day are asked for differently: what was sampled since the step before. (Of 23:59:59,
+# up to Prometheus 2, the last millisecond is seen from both days.)
+LOOKBACK_SECONDS = 300
+MOST = f"max_over_time({_TOGETHER.format(_NOW)}[{(DAY_SECONDS - LOOKBACK_SECONDS) * 1000 - 1}ms:{{step}}s])"
+MOST_AT_FIRST = (
+    f"max_over_time({_TOGETHER.format(f'max_over_time({DEPTH.name}[{{step}}s] offset 1ms)')}"
+    f"[{LOOKBACK_SECONDS * 1000 - 1}ms:{{step}}s])"
+)
 
 _log = structlog.get_logger()
 
@@ -41,7 +58,8 @@ class QueueDepths:
     _degraded: str = ""
 
     async def read(self, days: Sequence[date]) -> Mapping[date, int]:
-        """The highest depth of each of these days that Prometheus knows of."""
+        """The highest depth of each of these days that Prometheus knows of. After a first failure it is not asked
+        again."""
         wanted = set(days)
         found: dict[date, int] = {}
         if not wanted:
@@ -50,9 +68,10 @@ class QueueDepths:
             self._note("not_configured")
             return found
         first, last = min(wanted), max(wanted)
+        days_a_query = max(1, STEPS_A_QUERY * step_of(self.resolution) // DAY_SECONDS)
         try:
             while first <= last:
-                until = min(first + (DAYS_A_QUERY - 1) * DAY, last)
+                until = min(first + (days_a_query - 1) * DAY, last)
                 if any(first <= day <= until for day in wanted):
                     found |= await self._read(self.prometheus, first, until)
                 first = until + DAY
@@ -63,12 +82,16 @@ class QueueDepths:
         return {day: depth for day, depth in found.items() if day in wanted}
 
     async def _read(self, prometheus: Prometheus, first: date, last: date) -> dict[date, int]:
-        # Asked just before midnight: a day's steps are those from 00:00:00 on, and not tomorrow's first.
-        step = max(1.0, self.resolution)
-        query = f"max_over_time({DEPTH_NOW}[1d:{step * 1000:.0f}ms])"
-        start, end = (start_of(day + DAY).timestamp() - _BEFORE_MIDNIGHT for day in (first, last))
-        points = await prometheus.range(query, start, end, step=DAY.total_seconds())
-        return {first + round((time - start) / DAY.total_seconds()) * DAY: round(depth) for time, depth in points}
+        most: dict[date, int] = {}
+        for query, until in ((MOST, DAY_SECONDS), (MOST_AT_FIRST, LOOKBACK_SECONDS)):
+            start, end = (start_of(day).timestamp() + until for day in (first, last))
+            for time, depth in await prometheus.range(
+                query.format(step=step_of(self.resolution)), start, end, step=DAY_SECONDS
+            ):
+                if 0 <= depth <= INTEGER:
+                    day = first + round((time - start) / DAY_SECONDS) * DAY
+                    most[day] = max(round(depth), most.get(day, 0))
+        return most
 
     def _note(self, kind: str) -> None:
         """Say it once when it goes and once when it comes back."""
@@ -77,3 +100,8 @@ class QueueDepths:
         elif not kind and self._degraded:
             _log.info("system.analytics.recovered", source=Prometheus.name)
         self._degraded = kind
+
+
+def step_of(resolution: float) -> int:
+    """The most whole seconds, up to the resolution, that divide five minutes, and so a day: a step is its last."""
+    return next(step for step in range(max(1, int(resolution)), 0, -1) if LOOKBACK_SECONDS % step == 0)

@@ -1,11 +1,11 @@
 """One run of the roll-up: which days, read them in pieces, add the queue's depth, write day by day.
 
-store (what is there) -> days (which are due) -> daily (read) + queue_depth (ask Prometheus) -> store (write)
+store (what is there) -> days (which are due) -> queue_depth (ask Prometheus) + daily (read) -> store (write)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -48,37 +48,43 @@ async def choose(connection: AsyncConnection[Any], asked: Range | None) -> list[
     return pieces(span(max(first, first_activity), last))
 
 
-async def read(connection: AsyncConnection[Any], piece: Piece, depths: QueueDepths) -> list[Row]:
-    """The whole rows of a piece."""
-    known = await depths.read(piece.days)
-    async with connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        rows = await daily.read_days(connection, piece)
+async def read(connection: AsyncConnection[Any], piece: Piece, known: Mapping[date, int]) -> list[Row]:
+    """The whole rows of a piece, with the queue's depth as far as it is known."""
+    rows = await daily.read_days(connection, piece)
     return [replace(row, max_queue_depth=known.get(row.date)) for row in rows]
 
 
 async def write(
     connection: AsyncConnection[Any], chosen: Sequence[Piece], depths: QueueDepths, progress: Progress
 ) -> int:
-    """Writes all the pieces, a transaction a day. The number of days written."""
-    written: set[date] = set()
+    """Writes all the pieces, a transaction a day. The number of days written.
+
+    Days that were written while Prometheus was away have their queue's depth filled in.
+    """
+    days = days_of(chosen)
+    without = await _without_depth(connection, days)
+    known = await depths.read([*days, *without])
     for piece in chosen:
         progress.reading(piece)
-        for row in await read(connection, piece, depths):
+        for row in await read(connection, piece, known):
             await store.write(connection, row)
-            written.add(row.date)
             progress.wrote(row.date)
-    await _ask_again(connection, written, depths)
-    return len(written)
+    for day in without:
+        if day in known:
+            await store.write_depth(connection, day, known[day])
+    return len(days)
 
 
-async def _ask_again(connection: AsyncConnection[Any], written: set[date], depths: QueueDepths) -> None:
-    """Fills in the queue's depth of days that were written while Prometheus was away."""
+def days_of(chosen: Sequence[Piece]) -> list[date]:
+    """All days of the pieces."""
+    return [day for piece in chosen for day in piece.days]
+
+
+async def _without_depth(connection: AsyncConnection[Any], written: Sequence[date]) -> list[date]:
+    """The recent days whose depth is not known, but for those that are to be written anyway."""
     today = (await store.read_now(connection)).date()
-    unknown = [
+    return [
         day
         for day, depth in (await store.read_depths(connection)).items()
         if depth is None and day not in written and today - ASK_AGAIN_DAYS * DAY <= day <= today
     ]
-    for day, depth in (await depths.read(unknown)).items():
-        await store.write_depth(connection, day, depth)

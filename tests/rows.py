@@ -44,6 +44,11 @@ def insert(connection: psycopg.Connection, table: str, **columns: object) -> str
     return str(row[0])
 
 
+def counted(connection: psycopg.Connection) -> None:
+    """Wait for the server's counters to have what this connection did; of themselves they follow by up to a minute."""
+    connection.execute("SELECT pg_stat_force_next_flush()")
+
+
 def user(connection: psycopg.Connection, name: str) -> str:
     """A user with that name; the id."""
     return insert(connection, "users", email=f"{name}@example.org", username=name)

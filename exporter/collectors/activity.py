@@ -4,7 +4,8 @@
     hivesync_active_users{window="30d",plan="free"} 230.0
 
 Each user's latest activity is enough for both windows, and a maximum is idempotent: reading a minute twice changes
-nothing.
+nothing. What a maximum cannot tell is when somebody was active before it, should that row be deleted: then all is read
+anew.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.collector import Sources
-from exporter.collectors.users import PLAN_CLASSES, PLANS_AGE, Plans
+from exporter.collectors.users import PLAN_CLASSES, Classed, Plans
+from exporter.resync import SPECS as RESYNC_SPECS
+from exporter.resync import Again, Resync
 from exporter.sliding import MICROSECONDS, USER
-from exporter.sources.postgres import moment
+from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, LatestActivity, ReadCursor
+from exporter.windows import DAY, Integers, LatestActivity, ReadCursor, latest_of
 
 WINDOWS = {"24h": DAY, "30d": 30 * DAY}
+HORIZON = max(WINDOWS.values())
 
 ACTIVE_USERS = MetricSpec(
     "hivesync_active_users",
@@ -33,41 +37,94 @@ ACTIVE_USERS = MetricSpec(
 _LATEST = " UNION ALL ".join(
     f"SELECT {USER.format('latest.user_id')}, {MICROSECONDS.format('latest.at')} FROM"
     f" (SELECT {table}.user_id, max({table}.created_at) AS at FROM {table}"
-    f" WHERE {table}.created_at > %(since)s AND {table}.created_at <= %(now)s AND {table}.user_id IS NOT NULL"
+    f" WHERE {table}.created_at > %(since)s AND {table}.created_at <= %(until)s AND {table}.user_id IS NOT NULL"
     f" GROUP BY {table}.user_id) AS latest"
     for table in ("sessions", "ai_usage_events", "preview_jobs")
 )
 
 
 class Activity:
-    """Keeps when each user was last active."""
+    """Keeps when each user was last active, and each one's plan class."""
 
     name = "activity"
     sources = ("postgres",)
     periods = 1
-    specs = (ACTIVE_USERS,)
+    specs = (ACTIVE_USERS, *RESYNC_SPECS)
 
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
         self._latest = LatestActivity()
-        self._cursor = ReadCursor(horizon=max(WINDOWS.values()))
+        self._read_until = 0
+        self._cursor = ReadCursor(HORIZON)
+        tables = {"sessions": True, "ai_usage_events": True, "preview_jobs": True, "users": False}
+        self._resync = Resync(self.name, HORIZON, tables)
+        self._classed: Classed | None = None
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """One sample a window and plan class."""
         async with sources.postgres.transaction(fill=self._cursor.filling) as transaction:
             now = transaction.now_us
             since, fill = self._cursor.since(now)
-            rows = await transaction.integers(_LATEST, 2, {"since": moment(since)})
-            await self._plans.read(transaction, max_age=PLANS_AGE)
-            plans = self._plans.at(now)
+            again = await self._resync.due(transaction)
+            again.filled = fill
+            if fill:
+                filled = await self._fill(transaction, since)
+            else:
+                rows = await self._rows(transaction, since, now)
+                parts = [(*part, await self._rows(transaction, *part)) for part in again.within(HORIZON)]
+            await self._plans.read_if_neglected(transaction)
         if fill:
-            self._latest = LatestActivity()
-        self._latest.merge(rows)
-        self._latest.forget(now - max(WINDOWS.values()))
+            if self._resync.doubtful:
+                self._latest.forget(since)
+                again.corrected += self._latest.differing(filled, self._read_until)
+            self._latest, self._classed = filled, None
+        else:
+            self._latest.merge(rows)
+            for part in parts:
+                self._correct(again, *part)
+            self._latest.forget(now - HORIZON)
+        self._read_until = now
         self._cursor.advance(now, fill)
-        splits = {window: plans.split(self._latest.since(now - length)) for window, length in WINDOWS.items()}
+        self._resync.done(again)
+        self._cursor.filling = self._resync.wants_fill(now)
+        return self._samples(now)
+
+    def counters(self) -> Sequence[Sample]:
+        """How the past was looked at again."""
+        return self._resync.counters()
+
+    def read_afresh(self) -> None:
+        """Split by plans as they are, not as they were last read."""
+        self._plans.neglect()
+
+    async def _rows(self, transaction: Transaction, since: int, until: int) -> Integers:
+        return await transaction.integers(_LATEST, 2, {"since": moment(since), "until": moment(until)})
+
+    async def _fill(self, transaction: Transaction, since: int) -> LatestActivity:
+        ranges: list[tuple[Integers, Integers]] = []
+        period = {"since": moment(since), "until": transaction.now}
+        await transaction.integers_in_blocks(_LATEST, 2, period, lambda rows: ranges.append(latest_of(rows)))
+        return LatestActivity.of(ranges)
+
+    def _correct(self, again: Again, since: int, until: int, rows: Integers) -> None:
+        changed, vanished = self._latest.check(since, until, rows)
+        again.corrected += changed
+        if vanished:  # when they were active before that is not known here
+            self._resync.doubtful = True
+
+    def _samples(self, now: int) -> list[Sample]:
+        """Classes are looked up for those who are new or whose class has changed."""
+        classed = self._plans.at(now)
+        if self._classed is None or self._classed.users is not classed.users:
+            everybody = self._latest.since(0)
+            self._latest.classify(everybody, classed.of(everybody))
+        else:
+            newcomers, moved = self._latest.unclassed(), classed.moved_since(self._classed)
+            for users in (newcomers, moved):
+                self._latest.classify(users, classed.of(users))
+        self._classed = classed
         return [
-            ACTIVE_USERS.sample(splits[window][plan], window=window, plan=plan)
-            for window in WINDOWS
-            for plan in PLAN_CLASSES
+            ACTIVE_USERS.sample(int(count), window=window, plan=plan)
+            for window, length in WINDOWS.items()
+            for plan, count in zip(PLAN_CLASSES, self._latest.count(now - length, len(PLAN_CLASSES)), strict=True)
         ]

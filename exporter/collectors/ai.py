@@ -8,13 +8,16 @@ hivesync_ai_errors_in_window{window="24h",kind="timeout"} 3.0
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from exporter.collector import Sources
 from exporter.labels import OTHER
+from exporter.resync import SPECS as RESYNC_SPECS
+from exporter.resync import Again, Resync
 from exporter.sliding import MINUTE_OF, USER, SlidingSums, Sums
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, HOUR, MINUTE, Integers, ReadCursor, UserCounts, minute, percentile
+from exporter.windows import DAY, HOUR, MINUTE, Integers, MinuteSums, ReadCursor, UserCounts, minute, percentile
 
 REQUEST_WINDOWS = {"1m": MINUTE, "1h": HOUR, "24h": DAY}
 ERROR_KINDS = ("provider_error", "timeout", "safety_rejection")
@@ -47,50 +50,48 @@ _KIND_COUNTS = (
     f"count(*) FILTER (WHERE (ai_usage_events.error_kind IN ({_KNOWN_KINDS})) IS NOT TRUE)",
 )
 
-_PER_USER = (
-    f"SELECT {MINUTE_OF.format('requests.created_at')}, {USER.format('requests.user_id')}, count(*) FROM"
-    " (SELECT ai_usage_events.created_at, ai_usage_events.user_id FROM ai_usage_events"
-    "  WHERE ai_usage_events.created_at > %(since)s AND ai_usage_events.created_at <= %(now)s"
-    "  AND ai_usage_events.user_id IS NOT NULL) AS requests GROUP BY 1, 2"
+_BY_USER = (
+    "SELECT {key}, (ai_usage_events.user_id IS NOT NULL)::int::bigint,"
+    f" coalesce({USER.format('ai_usage_events.user_id')}, 0), count(*) FROM ai_usage_events"
+    " WHERE ai_usage_events.created_at > %({since})s AND ai_usage_events.created_at <= %({until})s"
+    " GROUP BY 1, ai_usage_events.user_id"
 )
-_PER_USER_EDGE = (
-    f"SELECT {USER.format('ai_usage_events.user_id')}, count(*) FROM ai_usage_events"
-    " WHERE ai_usage_events.created_at > %(start)s AND ai_usage_events.created_at <= %(end)s"
-    " AND ai_usage_events.user_id IS NOT NULL GROUP BY 1"
-)
+"""Requests by a key and by user: key, whether there is a user, user, count."""
+
+_BY_MINUTE_AND_USER = _BY_USER.format(key=MINUTE_OF.format("ai_usage_events.created_at"), since="since", until="until")
 
 
 class Ai:
-    """Three windows on `ai_usage_events`: requests, requests a user, errors."""
+    """Two windows on `ai_usage_events`: requests, by user too, and errors."""
 
     name = "ai"
     sources = ("postgres",)
     periods = 1
-    specs = (REQUESTS, PER_USER, ERRORS)
+    specs = (REQUESTS, PER_USER, ERRORS, *RESYNC_SPECS)
 
     def __init__(self) -> None:
-        self._requests = SlidingSums(
-            Sums("ai_usage_events", "ai_usage_events.created_at", ("count(*)",)), REQUEST_WINDOWS
-        )
+        self._requests = Requests()
         self._errors = SlidingSums(
             Sums(
                 "ai_usage_events",
                 "ai_usage_events.completed_at",
                 _KIND_COUNTS,
                 "ai_usage_events.status = 'failed'",
+                counts=tuple(range(len(_KIND_COUNTS))),
             ),
             {"24h": DAY},
         )
-        self._per_user = PerUser()
+        self._resync = Resync(self.name, DAY, {"ai_usage_events": True})
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Requests by window, statistics a user (none while nobody asked anything), errors by kind."""
-        cursors = (self._requests.cursor, self._errors.cursor, self._per_user.cursor)
-        async with sources.postgres.transaction(fill=any(cursor.filling for cursor in cursors)) as transaction:
-            requests = await self._requests.read(transaction)
-            errors = (await self._errors.read(transaction))["24h"]
-            per_user = await self._per_user.read(transaction)
-        samples = [REQUESTS.sample(int(sums[0]), window=window) for window, sums in requests.items()]
+        filling = self._requests.cursor.filling or self._errors.cursor.filling
+        async with sources.postgres.transaction(fill=filling) as transaction:
+            again = await self._resync.due(transaction)
+            requests, per_user = await self._requests.read(transaction, again)
+            errors = (await self._errors.read(transaction, again))["24h"]
+        self._resync.done(again)
+        samples = [REQUESTS.sample(count, window=window) for window, count in requests.items()]
         for kind, count in zip((*ERROR_KINDS, OTHER), errors.tolist(), strict=True):
             samples.append(ERRORS.sample(count, window="24h", kind=kind))
         if len(per_user):
@@ -102,26 +103,67 @@ class Ai:
             samples += [PER_USER.sample(value, window="24h", statistic=name) for name, value in statistics.items()]
         return samples
 
+    def counters(self) -> Sequence[Sample]:
+        """How the past was looked at again."""
+        return self._resync.counters()
 
-class PerUser:
-    """AI requests a user over the last 24 hours."""
+
+class Requests:
+    """AI requests: how many in each window, and how many of each user over the last 24 hours."""
 
     def __init__(self) -> None:
-        self._counts = UserCounts()
+        self._minutes = MinuteSums(span=DAY // MINUTE + 1, width=1)
+        self._users = UserCounts()
         self.cursor = ReadCursor(horizon=DAY)
 
-    async def read(self, transaction: Transaction) -> Integers:
-        """How many requests each user with at least one made, in no order."""
+    async def read(self, transaction: Transaction, again: Again) -> tuple[dict[str, int], Integers]:
+        """The requests by window, and those of each user with at least one, in no order."""
         now = transaction.now_us
         since, fill = self.cursor.since(now)
-        rows = await transaction.integers(_PER_USER, 3, {"since": moment(since)})
-        start = minute(now - DAY)
-        edge = await transaction.integers(
-            _PER_USER_EDGE, 2, {"start": moment(now - DAY), "end": moment(start * MINUTE)}
-        )
-        if fill:
-            self._counts = UserCounts()
-        self._counts.replace(minute(since), minute(now), rows)
-        self._counts.forget(start)
+        again.filled |= fill
+        minutes, users = self._minutes, self._users
+        if fill:  # an hour at a time: a day at once would be worked on for long, and nothing else go on meanwhile
+            minutes, users = MinuteSums(span=DAY // MINUTE + 1, width=1), UserCounts()
+            for start, end in pairwise([since, *range(since // HOUR * HOUR + HOUR, now, HOUR), now]):
+                rows = await self._rows(transaction, start, end)
+                minutes.replace(minute(start), minute(end), rows[:, [0, 3]])
+                users.replace(minute(start), minute(end), _with_user(rows))
+        new = None if fill else await self._rows(transaction, since, now)
+        parts = [(start, end, await self._rows(transaction, start, end)) for start, end in again.within(DAY)]
+        edges = await self._edges(transaction)
+
+        self._minutes, self._users = minutes, users
+        if new is not None:
+            minutes.replace(minute(since), minute(now), new[:, [0, 3]])
+            users.replace(minute(since), minute(now), _with_user(new))
+        for start, end, rows in parts:
+            again.corrected += int(minutes.replace(minute(start), minute(end), rows[:, [0, 3]])[0])
+            users.replace(minute(start), minute(end), _with_user(rows))
+        users.forget(minute(now - DAY))
         self.cursor.advance(now, fill)
-        return self._counts.with_edge(edge)
+        totals = {
+            name: int(minutes.total(minute(now - window), minute(now))[0] + edges[name][:, 3].sum())
+            for name, window in REQUEST_WINDOWS.items()
+        }
+        return totals, users.with_edge(_with_user(edges["24h"])[:, 1:])
+
+    async def _rows(self, transaction: Transaction, since: int, until: int) -> Integers:
+        period = {"since": moment(since), "until": moment(until)}
+        return await transaction.integers(_BY_MINUTE_AND_USER, 4, period)
+
+    async def _edges(self, transaction: Transaction) -> dict[str, Integers]:
+        """What is within each window of the minute in which it begins."""
+        selects: list[str] = []
+        parameters: dict[str, object] = {}
+        for index, window in enumerate(REQUEST_WINDOWS.values()):
+            start = transaction.now_us - window
+            selects.append(_BY_USER.format(key=f"{index}::bigint", since=f"start{index}", until=f"end{index}"))
+            parameters |= {f"start{index}": moment(start), f"end{index}": moment(minute(start) * MINUTE)}
+        rows = await transaction.integers(" UNION ALL ".join(selects), 4, parameters)
+        return {name: rows[rows[:, 0] == index] for index, name in enumerate(REQUEST_WINDOWS)}
+
+
+def _with_user(rows: Integers) -> Integers:
+    """Of key, whether there is a user, user, count: key, user, count of the rows where there is one."""
+    of_users: Integers = rows[rows[:, 1] == 1][:, [0, 2, 3]]
+    return of_users

@@ -10,7 +10,6 @@ component lives and fails with its own source. Without a price file there are to
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -19,12 +18,16 @@ from exporter.collector import SKIPPED, Sources, skipped
 from exporter.gpu_usage import GpuUsage, share_of_month
 from exporter.labels import OTHER, closed
 from exporter.prices import Prices
-from exporter.sources.postgres import moment
+from exporter.resync import SPECS as RESYNC_SPECS
+from exporter.resync import Resync
+from exporter.sources.postgres import Row, Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, LATE, ReadCursor
+from exporter.windows import DAY, HOUR, LATE, ReadCursor
 
 DIRECTIONS = ("prompt", "completion")
 MAX_NAMED_MODELS = 100
+HORIZON = 31 * DAY
+"""No month is longer."""
 
 TOKENS = MetricSpec(
     "hivesync_ai_tokens_month_to_date",
@@ -50,20 +53,28 @@ PROJECTED = MetricSpec(
 
 _log = structlog.get_logger()
 
-# `settled`: old enough that a later reading need not look at it again.
-_TOKENS = """
-SELECT ai_usage_events.model, ai_usage_events.completed_at <= %(settles)s,
+HOUR_OF = "ceil(date_part('epoch', ai_usage_events.completed_at) / 3600)::bigint"
+"""SQL for the hour that a request was completed in, as `windows.minute` counts minutes."""
+
+# `settled`: old enough that a later refresh need not look at it again.
+_TOKENS = f"""
+SELECT ai_usage_events.model, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF},
        coalesce(sum(greatest(ai_usage_events.prompt_tokens, 0)), 0)::bigint,
        coalesce(sum(greatest(ai_usage_events.completion_tokens, 0)), 0)::bigint,
        count(*) FILTER (WHERE ai_usage_events.prompt_tokens < 0)
        + count(*) FILTER (WHERE ai_usage_events.completion_tokens < 0)
 FROM ai_usage_events
-WHERE ai_usage_events.completed_at > %(since)s AND ai_usage_events.completed_at <= %(now)s
-GROUP BY 1, 2
+WHERE ai_usage_events.completed_at > %(since)s AND ai_usage_events.completed_at <= %(until)s
+GROUP BY 1, 2, 3
 """
 
 Tokens = tuple[int, int, int]
 """Prompt tokens, completion tokens, and how many values were negative and left out."""
+
+NONE: Tokens = (0, 0, 0)
+
+Hours = dict[int, dict[str, Tokens]]
+"""Tokens by hour and label of the model."""
 
 
 def dollars(component: str, cost: float, now: float) -> list[Sample]:
@@ -83,18 +94,20 @@ def gpu_dollars(prices: Prices, usage: GpuUsage, now: float) -> list[Sample]:
 
 
 class TokenCost:
-    """Adds up this month's tokens: what has settled once, what can still change at every refresh."""
+    """Adds up this month's tokens: what has settled once, by the hour; what can still change at every refresh."""
 
     name = "cost"
     sources = ("postgres",)
     periods = 1
-    specs = (TOKENS, MONTH_TO_DATE, PROJECTED, SKIPPED)
+    specs = (TOKENS, MONTH_TO_DATE, PROJECTED, SKIPPED, *RESYNC_SPECS)
 
     def __init__(self, prices: Prices | None) -> None:
         self._prices = prices
-        self._settled: Mapping[str, Tokens] = {}
+        self._settled: Hours = {}
+        self._total: dict[str, Tokens] = {}  # of all settled hours
         self._settled_until = 0
-        self._cursor = ReadCursor(horizon=31 * DAY)
+        self._cursor = ReadCursor(HORIZON)
+        self._resync = Resync(self.name, HORIZON, {"ai_usage_events": True})
         self._named: set[str] = set()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
@@ -104,26 +117,66 @@ class TokenCost:
             now = transaction.now_us
             before_month = int(month.timestamp()) * 1_000_000 - 1  # the month's first instant is in it
             _, fill = self._cursor.since(now)
+            again = await self._resync.due(transaction)
+            again.filled = fill
             anew = fill or self._settled_until < before_month
             since = before_month if anew else self._settled_until
             settles = max(since, now - LATE)
-            rows = await transaction.rows(_TOKENS, {"since": moment(since), "settles": moment(settles)})
+            rows = await self._rows(transaction, since, now, settles)
+            parts = [
+                (end // HOUR, await self._rows(transaction, max(start, before_month), end, end))
+                for start, end in again.within(HORIZON)
+                if before_month < end <= since
+            ]
 
-        settled = defaultdict(lambda: (0, 0, 0), {} if anew else self._settled)
-        month_to_date = defaultdict(lambda: (0, 0, 0), settled)
-        for model, is_settled, *tokens in rows:
-            label = self._label(model, tokens)
-            for sums in (settled, month_to_date) if is_settled else (month_to_date,):
-                sums[label] = _add(sums[label], tokens)
-        self._settled, self._settled_until = settled, settles
+        settled, pending = self._by_hour(rows)
+        if anew:
+            if fill and self._resync.doubtful:
+                old = {hour for hour in (*self._settled, *settled) if hour * HOUR <= self._settled_until}
+                again.corrected += sum(_difference(self._settled.get(h, {}), settled.get(h, {})) for h in old)
+            self._settled, self._total = {}, {}
+        for hour, by_label in settled.items():
+            self._settle(hour, _sum(self._settled.get(hour, {}), by_label))
+        for hour, part_rows in parts:
+            part, _ = self._by_hour(part_rows)
+            again.corrected += self._settle(hour, part.get(hour, {}))
+        self._settled_until = settles
         self._cursor.advance(now, fill)
+        self._resync.done(again)
+        self._cursor.filling = self._resync.wants_fill(now)
+        month_to_date = _sum(self._total, *pending.values())
         return self._samples(month_to_date, transaction.now.timestamp())
+
+    def counters(self) -> Sequence[Sample]:
+        """How the past was looked at again."""
+        return self._resync.counters()
+
+    async def _rows(self, transaction: Transaction, since: int, until: int, settles: int) -> list[Row]:
+        period = {"since": moment(since), "until": moment(until), "settles": moment(settles)}
+        return await transaction.rows(_TOKENS, period)
+
+    def _by_hour(self, rows: Sequence[Row]) -> tuple[Hours, Hours]:
+        """What has settled, and what has not."""
+        settled: Hours = {}
+        pending: Hours = {}
+        for model, is_settled, hour, *tokens in rows:
+            by_label = (settled if is_settled else pending).setdefault(hour, {})
+            label = self._label(model, tokens)
+            by_label[label] = _add(by_label.get(label, NONE), tokens)
+        return settled, pending
+
+    def _settle(self, hour: int, by_label: dict[str, Tokens]) -> int:
+        """Set what has settled of an hour; by how much that changes it."""
+        before = self._settled.get(hour, {})
+        self._total = _sum(self._total, by_label, {label: _negative(tokens) for label, tokens in before.items()})
+        self._settled[hour] = by_label
+        return _difference(before, by_label)
 
     def _samples(self, month_to_date: Mapping[str, Tokens], now: float) -> list[Sample]:
         samples: list[Sample] = []
         cost = 0.0
         for model in (*(self._prices.models if self._prices else ()), OTHER):
-            prompt, completion, _ = month_to_date.get(model, (0, 0, 0))
+            prompt, completion, _ = month_to_date.get(model, NONE)
             samples.append(TOKENS.sample(prompt, model=model, direction="prompt"))
             samples.append(TOKENS.sample(completion, model=model, direction="completion"))
             cost += self._prices.of_tokens(model, prompt, completion) if self._prices else 0.0
@@ -144,6 +197,24 @@ class TokenCost:
             self._named.add(model or "")
             _log.warning("model without a price", model=(model or "(none)")[:100])
         return label
+
+
+def _sum(*summands: Mapping[str, Tokens]) -> dict[str, Tokens]:
+    total: dict[str, Tokens] = {}
+    for summand in summands:
+        for label, tokens in summand.items():
+            total[label] = _add(total.get(label, NONE), tokens)
+    return total
+
+
+def _difference(left: Mapping[str, Tokens], right: Mapping[str, Tokens]) -> int:
+    """The tokens that two hours differ by, models and directions added up without their signs."""
+    differences = _sum(left, {label: _negative(tokens) for label, tokens in right.items()})
+    return sum(abs(prompt) + abs(completion) for prompt, completion, _ in differences.values())
+
+
+def _negative(tokens: Tokens) -> Tokens:
+    return -tokens[0], -tokens[1], -tokens[2]
 
 
 def _add(left: Tokens, right: Sequence[int]) -> Tokens:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.collector import SKIPPED, Sources, skipped
+from exporter.resync import SPECS as RESYNC_SPECS
+from exporter.resync import Resync
 from exporter.sliding import MICROSECONDS, SlidingSums, Sums
 from exporter.spec import MetricSpec, Sample
 from exporter.windows import HOUR, MINUTE, SECOND
@@ -34,11 +36,12 @@ def _sums(table: str) -> Sums:
         table,
         f"{table}.completed_at",
         (
-            f"sum({MICROSECONDS.format(latency)}) FILTER (WHERE {possible})",
+            MICROSECONDS.format(f"sum({latency}) FILTER (WHERE {possible})"),
             f"count(*) FILTER (WHERE {possible})",
             f"count(*) FILTER (WHERE NOT {possible})",
         ),
         f"{table}.status = 'succeeded'",
+        counts=(1, 2),
     )
 
 
@@ -48,10 +51,11 @@ class Latency:
     name = "latency"
     sources = ("postgres",)
     periods = 1
-    specs = (LATENCY, SKIPPED)
+    specs = (LATENCY, SKIPPED, *RESYNC_SPECS)
 
     def __init__(self) -> None:
         self._queues = {queue: SlidingSums(_sums(table), WINDOWS) for queue, table in TABLES.items()}
+        self._resync = Resync(self.name, max(WINDOWS.values()), dict.fromkeys(TABLES.values(), True), 10 * MINUTE)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """A sample a queue and window in which a job succeeded."""
@@ -59,12 +63,18 @@ class Latency:
         impossible = 0
         filling = any(sums.cursor.filling for sums in self._queues.values())
         async with sources.postgres.transaction(fill=filling) as transaction:
+            again = await self._resync.due(transaction)
             for queue, sums in self._queues.items():
-                windows = await sums.read(transaction)
+                windows = await sums.read(transaction, again)
                 impossible += int(windows["1h"][2])
                 samples += [
                     LATENCY.sample(int(total) / int(count) / SECOND, queue=queue, window=window)
                     for window, (total, count, _) in windows.items()
                     if count
                 ]
+        self._resync.done(again)
         return samples + skipped(self.name, {"negative_latency": impossible})
+
+    def counters(self) -> Sequence[Sample]:
+        """How the past was looked at again."""
+        return self._resync.counters()

@@ -18,17 +18,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from exporter.collector import Sources
-from exporter.errors import CollectionFailed, StateError
+from exporter.errors import CollectionFailed, SourceUnavailable, StateError
 from exporter.labels import OTHER
+from exporter.log_lines import Counted, count
 from exporter.sources.jsonl import JsonlLog, Position, Slice
 from exporter.spec import MetricSpec, Sample
 from exporter.state import StateFile
 
 BUDGET_SECONDS = 5.0
 """How long a refresh goes on reading when there is a lot to catch up with; the next one goes on from there."""
+
+SAVE_SECONDS = 0.25
+"""How long a backlog is read before what was counted is saved: a save waits for the disk, for 1 ms or for 50."""
 
 RESULTS = ("ok", "malformed", "unknown_event")
 
@@ -160,7 +162,7 @@ class LogCollector:
         """Counts what was written since the last refresh; the samples are what is left to read."""
         deadline = self._clock() + self._budget
         while True:
-            found = await self._next_slice(self._subject.pick(sources))
+            found = await self._next_step(self._subject.pick(sources))
             if not found.more or self._clock() >= deadline:
                 return [UNREAD.sample(found.unread_bytes, log=self._subject.label)]
 
@@ -173,24 +175,43 @@ class LogCollector:
             *(LINES.sample(count, log=subject.label, result=result) for result, count in tally.results.items()),
         ]
 
-    async def _next_slice(self, log: JsonlLog) -> Slice:
-        # A thread cannot be cancelled. One that a cancelled refresh left behind is waited for, not raced.
+    async def _next_step(self, log: JsonlLog) -> Slice:
+        # A step is seen through once it is begun. One that a cancelled refresh left behind is waited for, not raced.
         if self._step is None or self._step.done():
-            self._step = asyncio.ensure_future(asyncio.to_thread(self._count_slice, log))
+            self._step = asyncio.ensure_future(self._count_some(log))
             self._step.add_done_callback(_looked_at)
         return await asyncio.shield(self._step)
 
-    def _count_slice(self, log: JsonlLog) -> Slice:
-        """Read, count, save, and only then show. Runs in a thread, one at a time."""
-        found = log.read(self._tally.position)
-        tally = self._tally.after(found, self._subject)
-        if tally != self._tally:
+    async def _count_some(self, log: JsonlLog) -> Slice:
+        """Read and count slices, save, and only then show; the last slice.
+
+        What waits for the disk does so in a thread. What computes is done here, on the event loop and a batch at a
+        time: a thread that computes takes 5 ms (`sys.getswitchinterval`) to let go of the interpreter, and would do so
+        again for each request that comes in meanwhile.
+        """
+        tally, due = self._tally, self._clock() + SAVE_SECONDS
+        while True:
             try:
-                self._file.save(tally.to_state())
-            except StateError as error:
-                raise CollectionFailed(self._subject.source, "state_unwritable", str(self._file.path)) from error
-            self._tally = tally
-        return found
+                found = await asyncio.to_thread(log.read, tally.position)
+            except SourceUnavailable:
+                await self._save(tally)  # a slice that cannot be read does not cost those before it
+                raise
+            for lines in found.batches():
+                tally = tally.plus(count(lines, self._subject.failure_event))
+                await asyncio.sleep(0)
+            tally = tally.at(found)
+            if not found.more or self._clock() >= due:
+                await self._save(tally)
+                return found
+
+    async def _save(self, tally: Tally) -> None:
+        if tally == self._tally:
+            return
+        try:
+            await asyncio.to_thread(self._file.save, tally.to_state())
+        except StateError as error:
+            raise CollectionFailed(self._subject.source, "state_unwritable", str(self._file.path)) from error
+        self._tally = tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,16 +223,24 @@ class Tally:
     kinds: Mapping[str, int]
     results: Mapping[str, int]
 
-    def after(self, found: Slice, subject: Subject) -> Tally:
-        """The tally with the lines of a slice counted."""
-        if not found.lines and not found.oversized:
-            return replace(self, position=found.position)
+    def plus(self, counted: Counted) -> Tally:
+        """The tally with the lines of a batch counted; the position is still the one before them."""
         events, kinds, results = dict(self.events), dict(self.kinds), dict(self.results)
-        malformed, unknown = _count(found.lines, subject.failure_event, events, kinds)
-        results["ok"] += len(found.lines) - malformed - unknown
-        results["malformed"] += malformed + found.oversized
-        results["unknown_event"] += unknown
-        return Tally(found.position, events, kinds, results)
+        for event, times in counted.events.items():
+            if event in events:
+                events[event] += times
+                results["ok"] += times
+            else:
+                results["unknown_event"] += times
+        for kind, times in counted.kinds.items():
+            kinds[kind if kind in kinds else OTHER] += times
+        results["malformed"] += counted.malformed
+        return replace(self, events=events, kinds=kinds, results=results)
+
+    def at(self, found: Slice) -> Tally:
+        """The tally after a slice whose lines are counted: those that were too long with it, and its position."""
+        malformed = self.results["malformed"] + found.oversized
+        return replace(self, position=found.position, results={**self.results, "malformed": malformed})
 
     def to_state(self) -> dict[str, Any]:
         """As JSON for the state directory."""
@@ -241,34 +270,6 @@ class Tally:
             kinds=dict.fromkeys((*subject.known_kinds, OTHER), 0),
             results=dict.fromkeys(RESULTS, 0),
         )
-
-
-def _count(
-    lines: Iterable[bytes], failure_event: str, events: dict[str, int], kinds: dict[str, int]
-) -> tuple[int, int]:
-    """Add the lines to `events` and `kinds`, whose keys are all there are; how many were malformed, and unknown.
-
-    This loop is what reading a log costs; it does as little as it can for a line that is as it should be.
-    """
-    malformed = unknown = 0
-    parse, not_json = orjson.loads, orjson.JSONDecodeError
-    for line in lines:
-        try:
-            record = parse(line)
-        except not_json:  # no JSON, no UTF-8, or nested too deep
-            malformed += 1
-            continue
-        event = record.get("event") if type(record) is dict else None
-        if type(event) is not str:
-            malformed += 1
-        elif event not in events:
-            unknown += 1
-        else:
-            events[event] += 1
-            if event == failure_event:
-                kind = record.get("error_kind")
-                kinds[kind if type(kind) is str and kind in kinds else OTHER] += 1
-    return malformed, unknown
 
 
 def _looked_at(step: asyncio.Future[Slice]) -> None:

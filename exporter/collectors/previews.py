@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from exporter.collector import Sources
 from exporter.collectors.ai import REQUEST_WINDOWS
+from exporter.resync import SPECS as RESYNC_SPECS
+from exporter.resync import Resync
 from exporter.sliding import SlidingSums, Sums
 from exporter.spec import MetricSpec, Sample
 
@@ -27,13 +29,20 @@ class Previews:
     name = "previews"
     sources = ("postgres",)
     periods = 1
-    specs = (REQUESTS,)
+    specs = (REQUESTS, *RESYNC_SPECS)
 
     def __init__(self) -> None:
         self._requests = SlidingSums(Sums("preview_jobs", "preview_jobs.created_at", ("count(*)",)), REQUEST_WINDOWS)
+        self._resync = Resync(self.name, max(REQUEST_WINDOWS.values()), {"preview_jobs": True})
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """One sample a window."""
         async with sources.postgres.transaction(fill=self._requests.cursor.filling) as transaction:
-            requests = await self._requests.read(transaction)
+            again = await self._resync.due(transaction)
+            requests = await self._requests.read(transaction, again)
+        self._resync.done(again)
         return [REQUESTS.sample(int(sums[0]), window=window) for window, sums in requests.items()]
+
+    def counters(self) -> Sequence[Sample]:
+        """How the past was looked at again."""
+        return self._resync.counters()

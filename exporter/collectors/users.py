@@ -4,17 +4,23 @@
     hivesync_users{plan="trial_expired"} 31.0
     hivesync_projects 870.0
 
+`users`, `subscriptions` and `projects` do not say which of their rows are new, so they are read whole: when they have
+changed, and not so often that it costs much (`changes.py`).
+
 `Plans` is also what splits active users by plan (`activity.py`): it holds who is not simply free, with the times at
 which that changes, so that a trial ends on the instant, between two readings too.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from exporter.changes import Changes, Recount, read_changes
 from exporter.collector import Sources
 from exporter.sliding import MICROSECONDS, USER
 from exporter.sources.postgres import Transaction
@@ -22,71 +28,131 @@ from exporter.spec import MetricSpec, Sample
 from exporter.windows import MINUTE, Integers, contained
 
 PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
+"""In the order in which the first that holds is a user's."""
+
+_PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
+
+_AS_OF = "Counted whole, when the tables changed: may be up to ten minutes old."
 
 USERS = MetricSpec(
-    "hivesync_users", "gauge", "Users by plan class, now.", "PostgreSQL (users, subscriptions)", ("plan",)
+    "hivesync_users",
+    "gauge",
+    f"Users by plan class, now. {_AS_OF}",
+    "PostgreSQL (users, subscriptions)",
+    ("plan",),
 )
-PROJECTS = MetricSpec("hivesync_projects", "gauge", "Projects, now.", "PostgreSQL (projects)")
+PROJECTS = MetricSpec("hivesync_projects", "gauge", f"Projects, now. {_AS_OF}", "PostgreSQL (projects)")
 
 # A time that is not set is never, as infinity is. (A trial without an end says nothing, and is not read.)
 _TIME = MICROSECONDS.format("least(greatest(coalesce(subscriptions.{0}, 'infinity'), 'epoch'), '9999-12-31')")
 
-# Paid plans and trials only, of users that exist.
+# Paid plans and trials only.
 _SUBSCRIPTIONS = f"""
 SELECT {USER.format("subscriptions.user_id")}, (subscriptions.plan = 'trial')::int::bigint,
        {_TIME.format("ended_at")}, {_TIME.format("trial_ends_at")}
 FROM subscriptions
 WHERE (CASE subscriptions.plan WHEN 'free' THEN false WHEN 'trial' THEN subscriptions.trial_ends_at IS NOT NULL
        ELSE subscriptions.status IN ('active', 'past_due') END)
-  AND EXISTS (SELECT FROM users WHERE users.id = subscriptions.user_id)
 """
+
+_OF_USERS_THAT_EXIST = " AND EXISTS (SELECT FROM users WHERE users.id = subscriptions.user_id)"
+"""Half of what reading the plans costs, and true of every row where a foreign key says so."""
+
+_HAS_FOREIGN_KEY = """
+SELECT EXISTS (
+  SELECT FROM pg_constraint
+  WHERE pg_constraint.contype = 'f' AND pg_constraint.convalidated AND cardinality(pg_constraint.conkey) = 1
+    AND pg_constraint.conrelid = to_regclass('subscriptions') AND pg_constraint.confrelid = to_regclass('users')
+    AND pg_constraint.conkey[1] = (SELECT attnum FROM pg_attribute
+                                   WHERE attrelid = to_regclass('subscriptions') AND attname = 'user_id')
+    AND pg_constraint.confkey[1] = (SELECT attnum FROM pg_attribute
+                                    WHERE attrelid = to_regclass('users') AND attname = 'id'))
+"""
+
+PLANS_AGE = 2 * MINUTE
+"""How long ago somebody may have seen to the plans when active users are split; mostly the `users` collector has done
+so more recently."""
+
+_TABLES = ("users", "subscriptions", "projects")
 
 
 @dataclass(frozen=True, slots=True)
-class PlanSets:
-    """The users of each class but `free` at one instant: sorted, disjoint."""
+class Classed:
+    """Every user who is or was more than free, and the index of each one's class in PLAN_CLASSES, at one instant."""
 
-    paid: Integers
-    trial: Integers
-    trial_expired: Integers
+    users: Integers
+    """Sorted. Two that are the same array are of the same reading."""
 
-    def split(self, users: Integers, total: int | None = None) -> dict[str, int]:
-        """How many of `users` (sorted, unique) are of each class; `total` where more are free than `users` names."""
-        counts = {name: int(contained(getattr(self, name), users).sum()) for name in PLAN_CLASSES[:-1]}
-        return counts | {"free": (len(users) if total is None else total) - sum(counts.values())}
+    classes: NDArray[np.int8]
 
-    def everyone(self) -> Integers:
-        """The users of all three classes, sorted."""
-        return np.sort(np.concatenate([self.paid, self.trial, self.trial_expired]))
+    def of(self, users: Integers) -> NDArray[np.int8]:
+        """The classes of these users (sorted, unique), whoever is not known here being free."""
+        classes = np.full(len(users), _FREE, dtype=np.int8)
+        if len(users) < len(self.users):
+            known = contained(users, self.users)
+            classes[known] = self.classes[np.searchsorted(self.users, users[known])]
+        else:
+            known = contained(self.users, users)
+            classes[np.searchsorted(users, self.users[known])] = self.classes[known]
+        return classes
+
+    def moved_since(self, before: Classed) -> Integers:
+        """The users whose class has changed since another instant of the same reading."""
+        moved: Integers = self.users[self.classes != before.classes]
+        return moved
 
 
 class Plans:
     """Every paid plan and trial, as last read, and the plan classes at any time since."""
 
     def __init__(self) -> None:
-        self._rows: Integers = np.empty((0, 4), dtype=np.int64)
-        self._read_at: int | None = None
+        self._users = np.empty(0, dtype=np.int64)  # sorted, unique
+        self._first = np.empty(0, dtype=np.int64)  # parallel: where each one's rows begin
+        self._rows: Integers = np.empty((0, 4), dtype=np.int64)  # by user: user, is trial, ended at, trial ends at
+        self._total = 0
+        self._seen_to_at: int | None = None
 
-    async def read(self, transaction: Transaction, max_age: int = 0) -> None:
-        """Read them anew, unless they were read less than `max_age` microseconds before this transaction."""
-        now = transaction.now_us
-        if self._read_at is not None and 0 <= now - self._read_at < max_age:
-            return
-        self._rows = await transaction.integers(_SUBSCRIPTIONS, 4)
-        self._read_at = now
+    async def read(self, transaction: Transaction) -> None:
+        """Read them anew."""
+        ((in_step,),) = await transaction.rows(_HAS_FOREIGN_KEY)
+        rows = await transaction.integers(_SUBSCRIPTIONS + ("" if in_step else _OF_USERS_THAT_EXIST), 4)
+        total = await transaction.integers("SELECT count(*) FROM users", 1)
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        users, first = np.unique(rows[:, 0], return_index=True)
+        self._users, self._first, self._rows, self._total = users, first, rows, int(total[0, 0])
+        self.seen_to(transaction)
 
-    def at(self, now: int) -> PlanSets:
+    def seen_to(self, transaction: Transaction) -> None:
+        """Note that somebody sees to it that they are read as often as need be, and did just now."""
+        self._seen_to_at = transaction.now_us
+
+    async def read_if_neglected(self, transaction: Transaction) -> None:
+        """Read them anew if nobody has seen to it for PLANS_AGE."""
+        if self._seen_to_at is None or not 0 <= transaction.now_us - self._seen_to_at < PLANS_AGE:
+            await self.read(transaction)
+
+    def neglect(self) -> None:
+        """Have them read by whoever comes next."""
+        self._seen_to_at = None
+
+    def at(self, now: int) -> Classed:
         """The plan classes at `now` (contract §2: the first that holds of paid, trial, trial_expired)."""
-        user, is_trial, ended_at, trial_ends_at = self._rows.T
-        is_trial = is_trial.astype(bool)
-        paid = np.unique(user[~is_trial & (ended_at > now)])
-        trial = np.setdiff1d(user[is_trial & (ended_at > now) & (trial_ends_at > now)], paid)
-        expired = np.setdiff1d(user[is_trial & (trial_ends_at <= now)], np.union1d(paid, trial))
-        return PlanSets(paid, trial, expired)
+        _, is_trial, ended_at, trial_ends_at = self._rows.T
+        holds = np.full(len(self._rows), _FREE, dtype=np.int8)
+        holds[(is_trial == 1) & (trial_ends_at <= now)] = _TRIAL_EXPIRED
+        holds[(is_trial == 1) & (trial_ends_at > now) & (ended_at > now)] = _TRIAL
+        holds[(is_trial == 0) & (ended_at > now)] = _PAID
+        return Classed(self._users, np.minimum.reduceat(holds, self._first) if len(holds) else holds)
+
+    def count(self, now: int) -> dict[str, int]:
+        """How many users, of all there were at the last reading, are of each class at `now`."""
+        counts = np.bincount(self.at(now).classes, minlength=len(PLAN_CLASSES))
+        counts[_FREE] = self._total - counts[:_FREE].sum()
+        return dict(zip(PLAN_CLASSES, counts.tolist(), strict=True))
 
 
 class Users:
-    """Reads the small tables; slow, because `users` and `subscriptions` do not say which of their rows are new."""
+    """Reads the small tables; looks once a minute whether it has to."""
 
     name = "users"
     sources = ("postgres",)
@@ -95,19 +161,32 @@ class Users:
 
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
+        self._projects = 0
+        self._recount = Recount()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """One sample a plan class, and the projects."""
         async with sources.postgres.transaction() as transaction:
-            await self._plans.read(transaction)
-            counts = await transaction.integers(
-                "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM projects)", 2
-            )
-            users, projects = counts[0].tolist()
-            plans = self._plans.at(transaction.now_us)
-        by_plan = plans.split(plans.everyone(), total=users)
-        return [USERS.sample(by_plan[plan], plan=plan) for plan in PLAN_CLASSES] + [PROJECTS.sample(projects)]
+            now = transaction.now_us
+            if self._recount.is_due(now, _counters(await read_changes(transaction, _TABLES))):
+                started = time.perf_counter_ns()
+                await self._plans.read(transaction)
+                projects = await transaction.integers("SELECT count(*) FROM projects", 1)
+                self._projects = int(projects[0, 0])
+                self._recount.read(now, (time.perf_counter_ns() - started) // 1000)
+            self._plans.seen_to(transaction)
+        by_plan = self._plans.count(now)
+        return [USERS.sample(by_plan[plan], plan=plan) for plan in PLAN_CLASSES] + [PROJECTS.sample(self._projects)]
+
+    def read_afresh(self) -> None:
+        """Count at the next refresh, changed or not."""
+        self._recount.forget()
 
 
-PLANS_AGE = 2 * MINUTE
-"""How old the plans may be when active users are split; mostly the `users` collector has read them more recently."""
+def _counters(changes: Changes | None) -> object:
+    """What moves when a plan changes, or users or projects come or go. (Every login is an update of `users`, and
+    changes no count.)"""
+    if changes is None:
+        return None
+    come_or_gone = [(changes[table].file, changes[table].inserted, changes[table].deleted) for table in _TABLES]
+    return come_or_gone, changes["subscriptions"].updated

@@ -7,7 +7,7 @@ belong together and the exporter's own clock does not matter. Nothing here knows
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,15 @@ FILL_SECONDS = 300.0
 
 FILLS = 2
 """How many transactions of that kind run at once: one connection is always left for what is quick."""
+
+BLOCKS = 64
+"""Into how many pieces a large answer is cut, a power of two: of two million users each is a few milliseconds' work."""
+
+BATCH_ROWS = 1_000
+"""Rows taken at once of an answer that may be long: about a millisecond's work."""
+
+FILL_MEMORY = "32MB"
+"""`work_mem` of such a transaction, unless it is more: to group a history by 200,000 users without temporary files."""
 
 LOCK_MILLISECONDS = 250
 GRACE_SECONDS = 2.0
@@ -63,6 +72,7 @@ class Postgres:
         self.reachability = Reachability(self.name)
         self.fixed_now = now
         self._refusal: psycopg.Error | None = None
+        self._refused = asyncio.Event()
         # Whoever waits for a free connection waits here, so that the pool's own time-out means: cannot connect.
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._fill_slots = asyncio.Semaphore(FILLS)
@@ -109,7 +119,7 @@ class Postgres:
             try:
                 async with self._connection() as connection:
                     transaction = Transaction(connection, FILL_SECONDS if fill else STATEMENT_SECONDS)
-                    await transaction.begin(self.fixed_now)
+                    await transaction.begin(self.fixed_now, FILL_MEMORY if fill else None)
                     self.reachability.worked()
                     yield transaction
             except (psycopg.Error, TimeoutError, OSError) as caught:
@@ -125,9 +135,9 @@ class Postgres:
     async def _connection(self) -> AsyncIterator[AsyncConnection[Row]]:
         """One that works. After a restart of the server all that were idle are dead: the pool's own check would wait
         seconds between one of those and the next."""
-        self._refusal = None
         for attempt in range(CONNECTIONS + 1):
-            async with self._pool.connection() as connection:
+            connection = await self._get()
+            try:
                 if attempt < CONNECTIONS and not await _is_alive(connection):
                     continue
                 try:
@@ -137,6 +147,33 @@ class Postgres:
                         async with asyncio.timeout(GRACE_SECONDS):
                             await connection.rollback()
                 return
+            finally:
+                await self._pool.putconn(connection)
+
+    async def _get(self) -> AsyncConnection[Row]:
+        """A connection from the pool, or why there is none at the first refusal: the pool itself would try again
+        until its time is over."""
+        self._refusal = None
+        self._refused.clear()
+        getting = asyncio.ensure_future(self._pool.getconn())
+        refused = asyncio.ensure_future(self._refused.wait())
+        try:
+            await asyncio.wait((getting, refused), return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            await self._give_up(getting)
+            raise
+        finally:
+            refused.cancel()
+        if not getting.done() and self._refusal is not None:
+            await self._give_up(getting)
+            raise self._refusal
+        return await getting
+
+    async def _give_up(self, getting: asyncio.Future[AsyncConnection[Row]]) -> None:
+        getting.cancel()
+        (given,) = await asyncio.gather(getting, return_exceptions=True)
+        if isinstance(given, AsyncConnection):
+            await self._pool.putconn(given)
 
     def _connection_class(self) -> type[AsyncConnection[Any]]:
         """Connections that keep why connecting failed (the pool itself only says that it timed out), and that do not
@@ -150,6 +187,7 @@ class Postgres:
                     return await super().connect(*args, **kwargs)
                 except psycopg.Error as error:
                     source._refusal = error
+                    source._refused.set()
                     raise
 
             async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109 - psycopg's name
@@ -177,9 +215,9 @@ class Transaction:
         """`now` in microseconds since the epoch."""
         return microseconds(self.now)
 
-    async def begin(self, fixed_now: datetime | None) -> None:
+    async def begin(self, fixed_now: datetime | None, memory: str | None = None) -> None:
         """Set the limits, for this transaction only (so that it works behind a transaction pooler), and take the
-        time."""
+        time. `memory` is the least that `work_mem` may be."""
         rows = await self.rows(
             "SELECT now(), set_config('statement_timeout', %(timeout)s, true),"
             " set_config('lock_timeout', %(lock)s, true),"
@@ -187,6 +225,12 @@ class Transaction:
             " set_config('jit', 'off', true)",
             {"timeout": f"{self._seconds * 1000:.0f}ms", "lock": f"{LOCK_MILLISECONDS}ms"},
         )
+        if memory is not None:
+            await self.rows(
+                "SELECT set_config('work_mem', %(memory)s, true)"
+                " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(%(memory)s)",
+                {"memory": memory},
+            )
         self.now = fixed_now or rows[0][0].astimezone(UTC)
 
     @asynccontextmanager
@@ -203,25 +247,69 @@ class Transaction:
 
     async def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
         """The rows of a query; `%(now)s` in it is this transaction's time."""
+        async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+            cursor = await self._connection.execute(query.encode(), self._values(query, parameters), binary=True)
+            return await cursor.fetchall()
+
+    async def batches(
+        self, query: str, parameters: Mapping[str, object] | None = None
+    ) -> AsyncGenerator[list[Row], None]:
+        """As `rows`, BATCH_ROWS at a time: for as many as should neither be held nor worked on at once. Close it if it
+        is not read to its end."""
+        values = self._values(query, parameters)
+        async with self._connection.cursor(name="batches") as cursor:
+            async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+                await cursor.execute(query.encode(), values, binary=True)
+            while True:
+                async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+                    rows = await cursor.fetchmany(BATCH_ROWS)
+                yield rows
+                if len(rows) < BATCH_ROWS:
+                    return
+
+    def _values(self, query: str, parameters: Mapping[str, object] | None) -> dict[str, object] | None:
         values = dict(parameters or {})
         if "%(now)s" in query:
             values["now"] = self.now
-        async with asyncio.timeout(self._seconds + GRACE_SECONDS):
-            cursor = await self._connection.execute(query.encode(), values or None, binary=True)
-            return await cursor.fetchall()
+        return values or None
 
     async def integers(self, query: str, columns: int, parameters: Mapping[str, object] | None = None) -> Integers:
         """The rows of a query whose `columns` columns are all bigint and not null, as an array of shape (n, columns).
 
         PostgreSQL packs them into one value, so that a million rows cost Python no million objects.
         """
-        names = [f"c{index}" for index in range(columns)]
-        packed = " || ".join(f"int8send(packed.{name})" for name in names)
-        rows = await self.rows(
-            f"SELECT coalesce(string_agg({packed}, ''::bytea), ''::bytea) FROM ({query}) AS packed({', '.join(names)})",
-            parameters,
-        )
-        return np.frombuffer(rows[0][0], dtype=">i8").astype(np.int64).reshape(-1, columns)
+        packed = await self.rows(_packed(query, columns), parameters)
+        return _unpacked(packed[0][0], columns)
+
+    async def integers_in_blocks(
+        self,
+        query: str,
+        columns: int,
+        parameters: Mapping[str, object],
+        take: Callable[[Integers], None],
+    ) -> None:
+        """As `integers`, for more than should be held or worked on at once: `take` is given up to BLOCKS arrays, one
+        after the other.
+
+        The first column must be spread evenly over all of bigint, as hashes are: each block holds the rows of a range
+        of it, and the ranges ascend.
+        """
+        range_of = f"packed.c0 >> {64 - BLOCKS.bit_length() + 1}"
+        statement = f"{_packed(query, columns)} GROUP BY {range_of} ORDER BY {range_of}"
+        async with asyncio.timeout(self._seconds + GRACE_SECONDS), self._connection.cursor(binary=True) as cursor:
+            async for (packed,) in cursor.stream(statement.encode(), self._values(statement, parameters), binary=True):
+                take(_unpacked(packed, columns))
+
+
+def _packed(query: str, columns: int) -> str:
+    """SQL for the rows of a query of bigint columns as one bytea."""
+    names = [f"c{index}" for index in range(columns)]
+    packed = " || ".join(f"int8send(packed.{name})" for name in names)
+    return f"SELECT coalesce(string_agg({packed}, ''::bytea), ''::bytea) FROM ({query}) AS packed({', '.join(names)})"
+
+
+def _unpacked(packed: bytes, columns: int) -> Integers:
+    return np.frombuffer(packed, dtype=">i8").astype(np.int64).reshape(-1, columns)
 
 
 def failure(error: Exception) -> SourceUnavailable | CollectionFailed:

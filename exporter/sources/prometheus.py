@@ -5,18 +5,26 @@ The exporter itself never asks it; the roll-up does. Nothing here knows a metric
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
+import orjson
 
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
 
 QUERY_SECONDS = 30.0
+"""For the whole of an answer, however slowly it comes."""
+
 CONNECT_SECONDS = 3.0
+
+ANSWER_BYTES = 16 * 2**20
+"""More than any question of ours has for an answer; who goes on and on is not Prometheus."""
 
 
 class Prometheus:
@@ -25,11 +33,12 @@ class Prometheus:
 
     name = "prometheus"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, query_seconds: float = QUERY_SECONDS) -> None:
         self.reachability = Reachability(self.name)
+        self._query_seconds = query_seconds
+        self._url = url.rstrip("/") + "/api/v1/query_range"
         self._client = httpx2.AsyncClient(
-            base_url=url.rstrip("/") + "/",
-            timeout=httpx2.Timeout(QUERY_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx2.Timeout(query_seconds, connect=min(CONNECT_SECONDS, query_seconds)),
             headers={"user-agent": "hivesync-analytics"},
         )
 
@@ -44,12 +53,13 @@ class Prometheus:
         CollectionFailed when it refuses the query.
         """
         parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        if not _is_address(self._url):
+            raise self._unavailable("invalid_url")
         async with self._reached():
-            response = await self._client.post("api/v1/query_range", data=parameters)
-            answer = _json(response)
-        if answer.get("status") != "success":
+            status, answer = await self._post(parameters)
+        if answer["status"] != "success":
             kind = str(answer.get("errorType", ""))
-            raise CollectionFailed(self.name, kind if kind in _KINDS else f"http_{response.status_code}")
+            raise CollectionFailed(self.name, kind if kind in _KINDS else f"http_{status}")
         try:
             series = answer["data"]["result"]
             points = [(float(time), float(value)) for one in series for time, value in one["values"]]
@@ -57,20 +67,39 @@ class Prometheus:
             raise CollectionFailed(self.name, "not_understood") from error
         if len(series) > 1:
             raise CollectionFailed(self.name, "several_series")
-        return [(time, value) for time, value in points if math.isfinite(value)]
+        return [(time, value) for time, value in points if start <= time <= end and math.isfinite(value)]
+
+    async def _post(self, parameters: Mapping[str, str]) -> tuple[int, Mapping[str, Any]]:
+        """The HTTP status, and the answer: an object with a `status`."""
+        body = b""
+        async with self._client.stream("POST", self._url, data=parameters) as response:
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > ANSWER_BYTES:
+                    raise _NoAnswerError("not_prometheus")
+        try:
+            answer = orjson.loads(body)
+        except ValueError:
+            answer = None
+        if isinstance(answer, dict) and answer.get("status") in ("success", "error"):
+            return response.status_code, answer
+        if response.status_code in (401, 403):
+            raise _NoAnswerError("authentication")
+        raise _NoAnswerError(f"http_{response.status_code}" if response.status_code != 200 else "not_prometheus")
 
     @asynccontextmanager
     async def _reached(self) -> AsyncIterator[None]:
         """Turns the client's errors into ours and notes whether the server answered."""
         try:
-            yield
-        except httpx2.TimeoutException as error:
+            async with asyncio.timeout(self._query_seconds):
+                yield
+        except (httpx2.TimeoutException, TimeoutError) as error:
             raise self._unavailable("timeout") from error
         except httpx2.ConnectError as error:
-            raise self._unavailable("refused" if "refused" in str(error).lower() else "connection_lost") from error
+            raise self._unavailable(_connection_kind(str(error))) from error
         except httpx2.HTTPError as error:
             raise self._unavailable("connection_lost") from error
-        except _NoAnswer as error:
+        except _NoAnswerError as error:
             raise self._unavailable(str(error)) from error
         self.reachability.worked()
 
@@ -83,17 +112,31 @@ _KINDS = ("bad_data", "execution", "timeout", "canceled", "not_found", "internal
 """What the API says went wrong with a query; all of its own words, none of a user's."""
 
 
-class _NoAnswer(Exception):
+def _is_address(url: str) -> bool:
+    """Whether it names a host, and a port that there can be; httpx does not tell everything apart that is no URL."""
+    try:
+        parts = urlsplit(str(httpx2.URL(url)))
+        return bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx2.InvalidURL):
+        return False
+
+
+class _NoAnswerError(Exception):
     """Somebody answered who is not Prometheus, or not now."""
 
 
-def _json(response: httpx2.Response) -> Mapping[str, Any]:
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    if isinstance(answer, dict) and answer.get("status") in ("success", "error"):
-        return answer
-    if response.status_code in (401, 403):
-        raise _NoAnswer("authentication")
-    raise _NoAnswer(f"http_{response.status_code}" if response.status_code != 200 else "not_prometheus")
+def _connection_kind(message: str) -> str:
+    """A constant for what is only said in prose."""
+    for words, kind in (
+        ("refused", "refused"),
+        ("all connection attempts failed", "refused"),
+        ("name or service", "unknown_host"),
+        ("name resolution", "unknown_host"),
+        ("nodename", "unknown_host"),
+        ("no address", "unknown_host"),
+        ("certificate", "tls"),
+        ("ssl", "tls"),
+    ):
+        if words in message.lower():
+            return kind
+    return "connection_lost"

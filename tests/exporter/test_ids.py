@@ -274,7 +274,7 @@ def collectors(build: Build) -> dict[str, Collector]:
 def metrics(
     collectors: Mapping[str, Collector], database: str, redis_url: str, now: datetime | None
 ) -> dict[str, float]:
-    """All that they show but what was skipped; and a summary as its mean."""
+    """All that they show but what was skipped and how the past was looked at; and a summary as its mean."""
 
     async def refresh() -> dict[str, Any]:
         samples = []
@@ -287,7 +287,9 @@ def metrics(
     values = asyncio.run(refresh())
     processing = values.pop("hivesync_queue_processing_seconds{ai}")
     assert processing.total / processing.count == 1.25
-    return {name: value for name, value in values.items() if not name.startswith("hivesync_skipped_values")}
+    return {
+        name: v for name, v in values.items() if not name.startswith(("hivesync_skipped_values", "hivesync_resync"))
+    }
 
 
 def from_scratch(database: str, redis_url: str) -> dict[str, float]:

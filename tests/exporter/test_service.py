@@ -53,6 +53,8 @@ WITHOUT_SOURCES = {
     "hivesync_preview_log_events_total",
     "hivesync_preview_log_failures_total",
     "hivesync_log_lines_total",
+    "hivesync_resyncs_total",
+    "hivesync_resync_corrections_total",
 }
 """What there is to say while no source was ever reached: counters of nothing are 0."""
 

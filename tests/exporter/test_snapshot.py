@@ -388,15 +388,68 @@ def test_a_slow_collector_that_failed_is_retried_after_one_period_and_then_keeps
 
 
 def test_a_collector_that_took_too_long_misses_turns_and_does_not_make_up_for_them() -> None:
-    fake = Fake("stalls", works, takes(40), works)
+    fake = Fake("stalls", works, takes(40), works, sources=("ai_events_log",))
     keep_time(build(fake), 100)
     assert fake.starts == [0, 15, 60, 75, 90]
 
 
 def test_one_that_takes_longer_than_its_interval_every_time_still_goes_on() -> None:
-    fake = Fake("always late", takes(20))
+    fake = Fake("always late", takes(20), sources=("ai_events_log",))
     keep_time(build(fake), 100)
     assert fake.starts == [0, 30, 60, 90]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "starts"),
+    [
+        (3.75, [0, 15, 30, 45, 60, 75, 90]),
+        (4, [0, 16, 32, 48, 64, 80, 96]),
+        (10, [0, 40, 80]),
+        (25, [0, 100]),
+    ],
+)
+def test_a_pass_over_redis_never_takes_more_than_a_quarter_of_the_time(seconds: float, starts: list[float]) -> None:
+    """From the first on: it refreshes less often."""
+    fake, other = Fake("online", takes(seconds), sources=("postgres", "redis")), Fake("workers", sources=("redis",))
+    keep_time(build(fake, other), 101)
+    assert fake.starts == starts
+    assert other.starts == [STAGGER_SECONDS + 15 * number for number in range(7)], "one of many keys slowed another"
+
+
+def test_one_slow_pass_is_followed_by_a_long_rest_and_then_by_its_usual_ones() -> None:
+    fake = Fake("online", works, takes(10), works, sources=("redis",))
+    keep_time(build(fake), 110)
+    assert fake.starts == [0, 15, 55, 70, 85, 100]
+
+
+def test_what_waits_for_verify_to_end_is_not_taken_for_slow() -> None:
+    fake = Fake("online", takes(1), sources=("redis",))
+    snapshot = build(fake)
+
+    async def rest() -> None:
+        await asyncio.sleep(10)
+        async with snapshot.at_rest("redis"):
+            await asyncio.sleep(24)
+        await asyncio.Event().wait()
+
+    keep_time(snapshot, 70, rest)
+    assert fake.starts == [0, 34, 45, 60]
+
+
+def test_the_first_refresh_which_fills_windows_does_not_slow_down_those_that_ask_postgresql_alone() -> None:
+    fake = Fake("activity", takes(10), takes(1), takes(8), takes(1))
+    keep_time(build(fake), 100)
+    assert fake.starts == [0, 15, 30, 62, 77, 92]
+
+
+def test_one_that_took_long_and_failed_is_retried_as_ever() -> None:
+    async def late(fake: Fake) -> None:
+        await takes(10)(fake)
+        raise SourceUnavailable("redis", "timeout")
+
+    fake = Fake("online", works, late, late, works, sources=("redis",))
+    keep_time(build(fake), 61)
+    assert fake.starts == [0, 15, 30, 45, 60]
 
 
 def test_told_to_stop_it_stops_even_where_a_driver_swallows_that() -> None:

@@ -17,6 +17,8 @@ from exporter.windows import (
     MinuteSums,
     ReadCursor,
     UserCounts,
+    Wheel,
+    latest_of,
     minute,
     percentile,
 )
@@ -25,7 +27,7 @@ NOON = 1_767_268_800_000_000  # 2026-01-01 12:00 UTC
 
 
 def rows(*values: tuple[int, ...]) -> Integers:
-    return np.array(values, dtype=np.int64)
+    return np.array(values, dtype=np.int64).reshape(len(values), -1 if values else 3)
 
 
 def test_a_minute_is_open_at_its_start_and_closed_at_its_end() -> None:
@@ -65,15 +67,41 @@ def test_a_fill_that_was_not_finished_is_a_fill_again() -> None:
     assert cursor.filling
 
 
-def test_a_cursor_asks_for_a_resync_once_an_hour() -> None:
+def test_a_cursor_fills_when_it_is_told_to() -> None:
     cursor = ReadCursor(DAY)
     cursor.advance(NOON, fill=True)
-    cursor.advance(NOON + HOUR - 1, fill=False)
+    cursor.filling = True
+    assert cursor.since(NOON + 1) == (NOON + 1 - DAY, True)
+    cursor.advance(NOON + 1, fill=True)
     assert not cursor.filling
-    cursor.advance(NOON + HOUR, fill=False)
-    assert cursor.filling
-    cursor.advance(NOON + HOUR + 1, fill=True)
-    assert not cursor.filling
+
+
+@given(
+    wheel=st.sampled_from([Wheel(HOUR, 25, HOUR), Wheel(HOUR, 721, DAY), Wheel(10 * MINUTE, 7, HOUR)]),
+    start=st.integers(NOON, NOON + DAY),
+    steps=st.lists(st.integers(1, 20 * MINUTE), max_size=50),
+)
+def test_every_part_that_is_over_is_read_again_once_in_a_period(wheel: Wheel, start: int, steps: list[int]) -> None:
+    now, end, read = start, start + wheel.period, list[tuple[int, int]]()
+    for step in [*steps, wheel.period]:
+        later = min(now + step, end)
+        due = wheel.due(now, later)
+        assert all(until <= later and until - since == wheel.length for since, until in due)
+        read += due
+        now = later
+    newest = start // wheel.length
+    for number in range(newest - wheel.parts + wheel.period // wheel.length + 1, newest):
+        assert (number * wheel.length, (number + 1) * wheel.length) in read
+    assert len(read) <= wheel.parts + 1
+
+
+def test_turns_are_spread_evenly_and_a_long_gap_is_no_more_than_one_of_each() -> None:
+    wheel = Wheel(HOUR, 24, HOUR)
+    seen = [len(wheel.due(NOON + step * MINUTE // 4, NOON + (step + 1) * MINUTE // 4)) for step in range(240)]
+    assert (sum(seen), max(seen)) == (24, 1)
+    assert len(wheel.due(NOON - 30 * DAY, NOON)) == 24
+    assert wheel.due(NOON, NOON) == []
+    assert wheel.due(NOON, NOON - HOUR) == []
 
 
 def test_minutes_are_replaced_whole_and_those_without_a_row_become_zero() -> None:
@@ -91,6 +119,14 @@ def test_minutes_that_left_the_ring_are_gone() -> None:
     assert sums.total(3, 8).tolist() == [101]
     with pytest.raises(ValueError, match="6 minutes"):
         sums.total(2, 8)
+
+
+def test_replacing_tells_by_how_much_it_changed_each_sum() -> None:
+    sums = MinuteSums(span=10, width=2)
+    assert sums.replace(0, 5, rows((1, 10, 1), (4, 40, 4))).tolist() == [50, 5]
+    assert sums.replace(0, 5, rows((1, 10, 1), (4, 40, 4))).tolist() == [0, 0]
+    assert sums.replace(0, 5, rows((1, 13, 1), (5, 40, 4))).tolist() == [3 + 40 + 40, 4 + 4]
+    assert sums.replace(5, 5, rows()).tolist() == [0, 0]
 
 
 def test_rows_outside_what_is_replaced_are_left_out() -> None:
@@ -149,6 +185,53 @@ def test_the_latest_activity_of_a_user_is_a_maximum() -> None:
     assert latest.since(70).tolist() == [5]
     latest.forget(70)
     assert latest.since(0).tolist() == [5]
+
+
+def test_merging_tells_how_many_users_are_new_or_were_active_later() -> None:
+    latest = LatestActivity()
+    assert latest.merge(rows((5, 100), (3, 50), (5, 90))) == 2
+    assert latest.merge(rows((5, 100), (3, 40))) == 0
+    assert latest.merge(rows((5, 101), (3, 50), (9, 1))) == 2
+
+
+def test_a_second_look_lowers_and_raises_and_finds_who_vanished() -> None:
+    latest = LatestActivity()
+    latest.merge(rows((1, 100), (2, 60), (3, 55), (4, 52), (5, 50)))
+    assert latest.check(50, 60, rows((1, 58), (2, 57), (3, 55), (7, 51))) == (2, 1)  # 2 lower, 7 new; 4 vanished
+    assert [latest.since(time).tolist() for time in (99, 57, 56, 55, 54)] == [[1], [1], [1, 2], [1, 2], [1, 2, 3]]
+    assert latest.since(0).tolist() == [1, 2, 3, 4, 5, 7]
+    assert latest.check(50, 60, rows((1, 58), (2, 57), (3, 59), (4, 52), (7, 51))) == (1, 0)
+
+
+def test_what_is_filled_by_ranges_is_what_is_merged() -> None:
+    some, others = rows((-7, 3), (-9, 5), (-7, 4)), rows((2, 1), (8, 9))
+    merged = LatestActivity()
+    merged.merge(np.concatenate([others, some]))
+    filled = LatestActivity.of([latest_of(some), latest_of(others)])
+    for time in range(10):
+        assert filled.since(time).tolist() == merged.since(time).tolist()
+    assert LatestActivity.of([]).since(0).tolist() == []
+
+
+def test_users_are_counted_by_class_and_newcomers_have_none() -> None:
+    latest = LatestActivity()
+    latest.merge(rows((1, 10), (2, 20), (3, 30)))
+    assert latest.unclassed().tolist() == [1, 2, 3]
+    latest.classify(np.array([1, 2, 3, 99]), np.array([0, 1, 0, 1], dtype=np.int8))
+    assert latest.count(0, 3).tolist() == [2, 1, 0]
+    assert latest.count(10, 3).tolist() == [1, 1, 0]
+    latest.merge(rows((0, 5), (2, 25)))
+    assert latest.unclassed().tolist() == [0]
+    latest.classify(np.array([0]), np.array([2], dtype=np.int8))
+    latest.forget(10)
+    assert latest.count(0, 3).tolist() == [1, 1, 0]
+
+
+def test_what_differs_is_told_for_what_both_can_know() -> None:
+    before, after = LatestActivity(), LatestActivity()
+    before.merge(rows((1, 10), (2, 20), (3, 30), (4, 40), (5, 45)))
+    after.merge(rows((1, 10), (2, 19), (4, 40), (5, 60), (6, 35), (7, 70)))
+    assert before.differing(after, until=50) == 3  # 2 is lower, 3 gone, 6 come; 5 and 7 were active since
 
 
 def test_merging_nothing_changes_nothing() -> None:

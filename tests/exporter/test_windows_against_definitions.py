@@ -207,7 +207,7 @@ def test_the_oracle_finds_a_window_that_is_wrong(database: str, connection: psyc
         async with sources(database, now=NOON) as opened:
             before = await compare(nullcontext(asked), opened, None)
             assert all(comparison.same for comparison in before)
-            opened.postgres.fixed_now = NOON + timedelta(minutes=30)
+            opened.postgres.fixed_now = NOON + timedelta(seconds=15)
             connection.execute("DELETE FROM ai_usage_events")  # too old to be seen before the resync
             return await compare(nullcontext(asked), opened, None)
 

@@ -19,7 +19,8 @@ written to it. Blank lines are none. A carriage return, NUL and bytes that are n
 that is too long is counted and passed over in pieces. The half line at the end of the live file waits for its end.
 """
 
-from exporter.sources.jsonl.log import JsonlLog, Slice
+from exporter.sources.jsonl.log import JsonlLog
 from exporter.sources.jsonl.position import Position
+from exporter.sources.jsonl.slice import Slice
 
 __all__ = ["JsonlLog", "Position", "Slice"]

@@ -189,7 +189,8 @@ class Archive(File):
                 del self._window[:passed]
                 self._start += passed
         begin = offset - self._start
-        return bytes(self._window[begin : begin + length])
+        with memoryview(self._window) as window:
+            return bytes(window[begin : begin + length])
 
     def unread(self, offset: int) -> int:
         """Its size on disk, or 0 when it has been read to its end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -23,6 +23,7 @@ from exporter.sources.jsonl.recognise import (
     newer_than,
     without_oldest,
 )
+from exporter.sources.jsonl.slice import Reading, Slice
 
 SLICE_BYTES = 4 * 1024 * 1024
 LINE_BYTES = 1024 * 1024
@@ -39,22 +40,6 @@ _KINDS = {
 }
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The next lines of a log.
-
-    `lines` are without their newlines; `oversized` counts those that were too long and are not among them; `position`
-    is the one after both. `unread_bytes` is what is left in all files known: bytes after the position, and for a
-    compressed file its size on disk until it is read to its end. `more`: the slice ended because it was full.
-    """
-
-    lines: list[bytes]
-    oversized: int
-    position: Position
-    unread_bytes: int
-    more: bool
 
 
 class JsonlLog:
@@ -120,7 +105,7 @@ class JsonlLog:
     def _read(self, position: Position | None, limit: int) -> Slice:
         now = self._clock()
         chain = self._unrotated(position) or self._chain(position, now)
-        reading = _Reading(budget=limit)
+        reading = Reading(budget=limit)
         after = Position(tuple(self._advance(track, file, reading, now) for track, file in chain))
         newest = chain[-1][1] if chain else None
         live = any(file.live for file in self._files.values())
@@ -129,7 +114,7 @@ class JsonlLog:
         self._keep(file for (_, file), track in zip(chain, after.tracks, strict=True) if track.state == "open")
         for reason in reading.lost:
             _log.warning("log.lines_lost", log=self.name, reason=reason)
-        return Slice(reading.lines, reading.oversized, after, reading.unread, reading.more)
+        return Slice(reading.pieces, reading.oversized, after, reading.unread, reading.more)
 
     # Which files there are, and how far each has been read ------------------------------------------------------
 
@@ -270,7 +255,7 @@ class JsonlLog:
 
     # Reading ----------------------------------------------------------------------------------------------------
 
-    def _advance(self, track: Track, file: File | None, reading: _Reading, now: float) -> Track:
+    def _advance(self, track: Track, file: File | None, reading: Reading, now: float) -> Track:
         """Read on in one file, as far as the budget goes; the track after that."""
         if file is None:
             if track.state == "open":
@@ -297,13 +282,13 @@ class JsonlLog:
             newline = content.find(b"\n", lead)
             begin, skipping = (newline + 1, False) if newline >= 0 else (len(content), True)
         end = max(content.rfind(b"\n", begin) + 1, begin)
-        reading.take(content[begin:end], self._line_limit)
+        reading.take(content, begin, end, self._line_limit)
         if len(content) - end > self._line_limit:
             reading.oversized += 1
             skipping, end = True, len(content)
         state: State = "open"
         if at_end and not file.live and file.finished(base + len(content), now, self._grace):
-            reading.take(content[end:], self._line_limit)
+            reading.take(content, end, len(content), self._line_limit)
             if not file.whole:
                 reading.lost.append("archive_damaged")
             state, end = "read", len(content)
@@ -321,24 +306,3 @@ class JsonlLog:
             skipping=skipping,
             state=state,
         )
-
-
-@dataclass(slots=True)
-class _Reading:
-    """What one slice has gathered so far, and how many bytes it may still read."""
-
-    budget: int
-    lines: list[bytes] = field(default_factory=list)
-    oversized: int = 0
-    unread: int = 0
-    more: bool = False
-    lost: list[str] = field(default_factory=list)
-
-    def take(self, block: bytes, line_limit: int) -> None:
-        """Add the lines of a block. Nothing here is done line by line in Python: that would cost more than parsing."""
-        lines = block.split(b"\n")
-        if len(block) > line_limit and max(map(len, lines)) > line_limit:
-            fitting = [line for line in lines if len(line) <= line_limit]
-            self.oversized += len(lines) - len(fitting)
-            lines = fitting
-        self.lines += filter(bytes.strip, lines)

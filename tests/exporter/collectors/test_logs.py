@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -22,9 +22,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.collector import Sources
-from exporter.collectors.logs import AI, LogCollector, ai_log, preview_log
+from exporter.collectors import logs
+from exporter.collectors.logs import AI, SAVE_SECONDS, LogCollector, ai_log, preview_log
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
+from exporter.log_lines import Counted, count
 from exporter.sources.jsonl import JsonlLog, Position, Slice
+from exporter.sources.jsonl.log import SLICE_BYTES
 from exporter.spec import Sample
 from exporter.state import StateFile
 
@@ -206,7 +209,7 @@ def test_preview_events_and_kinds_of_failures_are_counted(setup: Setup) -> None:
         b'{"event":"ai.requested","user_id":"\xff"}',
         b'\xef\xbb\xbf{"event":"ai.requested"}',
         b'\x00\x00{"event":"ai.requested"}',
-        b'{"event":"ai.requested","nested":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"event":"ai.requested","nested":' + b"[" * 400_000 + b"]" * 400_000 + b"}",
         b'{"event":' * 50_000 + b"1" + b"}" * 50_000,
         b'{"event":"ai.requested","prompt":"' + b"x" * 1024 * 1024 + b'"}',
         b"x" * 3 * 1024 * 1024,
@@ -396,11 +399,14 @@ def test_what_cannot_be_saved_is_not_shown_and_counted_later(setup: Setup, state
     assert counted(collector)[LINES, "ai-events", "ok"] == 3
 
 
-def test_a_refresh_that_has_much_to_read_saves_after_each_slice_and_keeps_to_its_budget(
+LONG_LINE = orjson.dumps({"event": "ai.requested", "padding": "x" * 900}) + b"\n"
+LONG_LINES = 3 * SLICE_BYTES // len(LONG_LINE)
+
+
+def test_a_refresh_that_has_much_to_read_keeps_to_its_budget_and_the_next_goes_on(
     setup: Setup, state: WatchedState
 ) -> None:
-    line = orjson.dumps({"event": "ai.requested", "padding": "x" * 900}) + b"\n"
-    setup.ai.path.write_bytes(line * 30_000)  # 7 slices
+    setup.ai.path.write_bytes(LONG_LINE * 2 * LONG_LINES)  # 6 slices
     now = 0.0
 
     def clock() -> float:
@@ -408,16 +414,79 @@ def test_a_refresh_that_has_much_to_read_saves_after_each_slice_and_keeps_to_its
         now += 1.0
         return now
 
-    state.collector = collector = LogCollector(AI, state, budget=2.0, clock=clock)
+    # Every look at the clock costs a second: so each slice is saved, and two fit into a refresh.
+    state.collector = collector = LogCollector(AI, state, budget=4.0, clock=clock)
     unread = setup.refresh(collector)["hivesync_log_unread_bytes", "ai-events"]
     assert len(state.saved) == 2
-    assert unread == len(line) * (30_000 - state.saved[-1])
+    assert unread == len(LONG_LINE) * (2 * LONG_LINES - state.saved[-1])
     setup.refresh(collector)
     assert len(state.saved) == 4
     while setup.refresh(collector)["hivesync_log_unread_bytes", "ai-events"]:
         pass
     assert state.saved == sorted(state.saved)
-    assert counted(collector)[LINES, "ai-events", "ok"] == 30_000
+    assert counted(collector)[LINES, "ai-events", "ok"] == 2 * LONG_LINES
+
+
+def test_slices_that_follow_each_other_closely_are_saved_together(setup: Setup, state: WatchedState) -> None:
+    setup.ai.path.write_bytes(LONG_LINE * LONG_LINES)
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += SAVE_SECONDS / 10
+        return now
+
+    state.collector = collector = LogCollector(AI, state, clock=clock)
+    assert setup.refresh(collector)["hivesync_log_unread_bytes", "ai-events"] == 0
+    assert state.saved == [LONG_LINES]
+
+
+def test_a_slice_that_cannot_be_read_does_not_cost_those_before_it(setup: Setup, state: WatchedState) -> None:
+    setup.ai.path.write_bytes(LONG_LINE * LONG_LINES)
+    failing = FailingLog("ai_events_log", setup.ai.path)
+    state.collector = collector = LogCollector(AI, state, clock=lambda: 0.0)
+    with pytest.raises(SourceUnavailable, match="ai_events_log: io"):
+        asyncio.run(collector.refresh(sources_with(failing)))
+    assert 0 < state.saved[0] < LONG_LINES
+    assert counted(collector)[LINES, "ai-events", "ok"] == state.saved[0]
+    setup.refresh(collector)
+    assert counted(collector)[LINES, "ai-events", "ok"] == LONG_LINES
+
+
+class FailingLog(JsonlLog):
+    """Has no second slice."""
+
+    def read(self, position: Position | None, limit: int = SLICE_BYTES) -> Slice:
+        if position is not None:
+            raise SourceUnavailable(self.name, "io")
+        return super().read(position, limit)
+
+
+def test_the_event_loop_turns_between_the_batches_of_a_backlog(setup: Setup, state: WatchedState) -> None:
+    setup.ai.path.write_bytes(LONG_LINE * LONG_LINES)
+    state.collector = collector = LogCollector(AI, state)
+    batches, turns = 0, 0
+
+    def counting(lines: Sequence[bytes], failure_event: str) -> Counted:
+        nonlocal batches
+        batches += 1
+        assert turns >= batches - 1, "two batches in one turn"
+        assert sum(map(len, lines)) < 100_000
+        return count(lines, failure_event)
+
+    async def scenario() -> None:
+        nonlocal turns
+        refresh = asyncio.create_task(collector.refresh(setup.sources))
+        while not refresh.done():
+            await asyncio.sleep(0)
+            turns += batches > turns
+        await refresh
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "count", counting)
+        asyncio.run(scenario())
+    assert batches > 80
+    assert counted(collector)[LINES, "ai-events", "ok"] == LONG_LINES
 
 
 class SlowLog(JsonlLog):
@@ -430,7 +499,7 @@ class SlowLog(JsonlLog):
         self.at_once = 0
         self.most_at_once = 0
 
-    def read(self, position: Position | None, limit: int = 1 << 20) -> Slice:
+    def read(self, position: Position | None, limit: int = SLICE_BYTES) -> Slice:
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
@@ -463,16 +532,62 @@ def test_a_cancelled_refresh_leaves_nothing_half_done_and_is_not_raced(setup: Se
     assert counted(ai_log(setup.state())) == counted(collector)
 
 
+@pytest.mark.parametrize("turns", [*range(1, 12), 40, 70, 100])
+def test_a_refresh_cancelled_after_any_number_of_turns_loses_and_repeats_nothing(setup: Setup, turns: int) -> None:
+    collector = ai_log(setup.state())
+    setup.ai.path.write_bytes(LONG_LINE * LONG_LINES)
+
+    async def scenario() -> None:
+        for _ in range(3):
+            refresh = asyncio.create_task(collector.refresh(setup.sources))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            refresh.cancel()
+            await asyncio.wait([refresh])
+            state = setup.state().load()
+            shown = counted(collector).get((LINES, "ai-events", "ok"), 0)
+            assert shown <= (0 if state is None else state["results"]["ok"])
+        await collector.refresh(setup.sources)
+
+    asyncio.run(scenario())
+    assert counted(collector) == {
+        ("hivesync_ai_log_events_total", "ai.requested"): LONG_LINES,
+        (LINES, "ai-events", "ok"): LONG_LINES,
+    }
+    assert counted(ai_log(setup.state())) == counted(collector)
+
+
+@pytest.mark.parametrize("turns", [*range(1, 12), 40, 70, 100])
+def test_a_loop_that_ends_in_the_middle_of_a_backlog_loses_and_repeats_nothing(setup: Setup, turns: int) -> None:
+    collector = ai_log(setup.state())
+    setup.ai.path.write_bytes(LONG_LINE * LONG_LINES)
+
+    async def scenario() -> None:
+        refresh = asyncio.create_task(collector.refresh(setup.sources))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        refresh.cancel()
+
+    asyncio.run(scenario())  # ends the step as well, wherever it is
+    setup.refresh(collector)
+    assert counted(collector)[LINES, "ai-events", "ok"] == LONG_LINES
+    again = ai_log(setup.state())
+    setup.refresh(again)
+    assert counted(again) == counted(collector)
+
+
 # Killed at any moment --------------------------------------------------------------------------------------------
 
 EXPORTER = """
 import asyncio, sys
 from pathlib import Path
 from types import SimpleNamespace
+from exporter.collectors import logs
 from exporter.collectors.logs import ai_log
 from exporter.sources.jsonl import JsonlLog
 from exporter.state import StateFile
 
+logs.SAVE_SECONDS = float(sys.argv[3])
 collector = ai_log(StateFile(Path(sys.argv[2]), "ai-events"))
 sources = SimpleNamespace(ai_events_log=JsonlLog("ai_events_log", Path(sys.argv[1])))
 shown = -1
@@ -555,7 +670,7 @@ def test_an_exporter_killed_at_random_moments_loses_and_repeats_nothing(tmp_path
         with (
             (tmp_path / f"shown-{life}").open("wb+") as output,
             subprocess.Popen(
-                [sys.executable, "-c", EXPORTER, str(application.path), str(tmp_path)], stdout=output
+                [sys.executable, "-c", EXPORTER, str(application.path), str(tmp_path), "0.25"], stdout=output
             ) as child,
         ):
             wait_until(lambda output=output: os.fstat(output.fileno()).st_size > 0)  # type: ignore[misc]
@@ -586,6 +701,31 @@ def test_an_exporter_killed_at_random_moments_loses_and_repeats_nothing(tmp_path
     }
     assert found[LINES, "ai-events", "malformed"] == application.written["malformed"]
     assert found[LINES, "ai-events", "ok"] == application.written.total() - application.written["malformed"]
+
+
+def test_an_exporter_killed_in_the_middle_of_a_backlog_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    path, file = tmp_path / "ai-events.log", StateFile(tmp_path, "ai-events")
+    path.write_bytes((LONG_LINE + b"x\n") * 2 * LONG_LINES)
+    saved = [0]
+    for save_seconds in ("0", "0.01", "0.05", "0"):
+        with subprocess.Popen([sys.executable, "-c", EXPORTER, str(path), str(tmp_path), save_seconds]) as child:
+            before = file.path.read_bytes() if file.path.exists() else b""
+            wait_until(lambda before=before: file.path.exists() and file.path.read_bytes() != before)  # type: ignore[misc]
+            child.kill()
+            child.wait()
+        state = file.load()
+        assert state is not None
+        saved.append(state["results"]["ok"])
+        if saved[-1] == 2 * LONG_LINES:
+            break
+    assert saved == sorted(saved)
+    assert saved[1] > 0
+    collector = ai_log(file)
+    log = JsonlLog("ai_events_log", path)
+    asyncio.run(collector.refresh(sources_with(log)))
+    log.close()
+    assert counted(collector)[LINES, "ai-events", "ok"] == 2 * LONG_LINES
+    assert counted(collector)[LINES, "ai-events", "malformed"] == 2 * LONG_LINES
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

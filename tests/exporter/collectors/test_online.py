@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,12 +11,16 @@ from uuid import uuid4
 import psycopg
 import pytest
 import redis
+from psycopg import sql
 
 from demo.servers import ValkeyServer
-from exporter.collectors.online import OnlineNow
+from exporter.collectors import online
+from exporter.collectors.online import OnlineNow, read_web_sockets
 from exporter.errors import SourceUnavailable
+from exporter.oracle import read_from_scratch
 from exporter.sources import postgres
-from tests.rows import INSTANT, NO_DATABASE, NOON, NOWHERE, collect, insert, keep, only, user, users
+from exporter.sources import redis as redis_source
+from tests.rows import INSTANT, NO_DATABASE, NOON, NOWHERE, by_name, collect, insert, keep, only, sources, user, users
 
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 
@@ -203,6 +208,15 @@ def test_of_two_web_sockets_the_one_that_knows_its_device_is_believed(site: Site
     assert site.devices == {"phone": 1}
 
 
+def test_of_two_web_sockets_that_differ_the_first_by_name_is_believed(site: Site) -> None:
+    """Whichever of them the pass comes upon first."""
+    for number in range(10):
+        session = site.session()
+        site.web_socket(f"{number} a", session_id=session, device_type="phone")
+        site.web_socket(f"{number} b", session_id=session, device_type="ipad")
+    assert site.devices == {"ipad": 10}
+
+
 @pytest.mark.parametrize(
     "session_id",
     [
@@ -253,6 +267,69 @@ def test_a_key_that_is_gone_before_it_is_read_is_left_out_and_counted(site: Site
     assert (site.devices, site.left_out) == ({"phone": 1}, {"gone": 1})
     keep(site.valkey, "gateway:1", device_type="ipad")
     assert (site.devices, site.left_out) == ({"phone": 1, "ipad": 1}, {})
+
+
+def test_a_web_socket_that_says_nothing_of_itself_is_a_device_all_the_same(site: Site) -> None:
+    site.valkey.hset("ws_sessions:a", mapping={"connected_at": "1"})
+    site.valkey.hset("ws_sessions:b", mapping={"last_seen_at": "2"})
+    site.valkey.hset("ws_sessions:c", mapping={"colour": "red"})
+    assert (site.users, site.devices, site.left_out) == (0, {"unknown": 2}, {"gone": 1})
+
+
+def test_keys_that_a_pass_comes_upon_twice_count_once(site: Site) -> None:
+    site.patterns = ["ws_sessions:*", "ws_*", "ws_sessions:a", "ws_sessions:gone"]
+    session = site.session(user_id=user(site.connection, "somebody"), device_type="desktop")
+    site.web_socket("a", session_id=session, user_id="x")
+    site.web_socket("b", device_type="phone", user_id="x")
+    site.valkey.hset("ws_sessions:c", mapping={"connected_at": "1"})
+    site.valkey.set("ws_sessions:string", "x")
+    assert (site.users, site.devices) == (2, {"desktop": 1, "phone": 1, "unknown": 1})
+    assert site.left_out == {"wrong_type": 1, "gone": 1}
+
+
+def test_however_many_there_are_they_are_what_plain_sql_says(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of everything than is read, looked up or taken at once."""
+    monkeypatch.setattr(redis_source, "PIPELINE_KEYS", 7)
+    monkeypatch.setattr(postgres, "BATCH_ROWS", 5)
+    monkeypatch.setattr(online, "LOOKUP_IDS", 3)
+    owners = users(site.connection, 20)
+    for number in range(120):
+        beats = number % 3 == 0
+        kind = "live_view" if number % 4 == 0 else "app"
+        owner, device_type = owners[number % 20], ("desktop", "ipad", None)[number % 5 % 3]
+        session = site.session(NOON if beats else NOON - DAY, user_id=owner, kind=kind, device_type=device_type)
+        if number % 10:
+            ids = {"session_id": session, "user_id": f"guest {number % 30}"} if number % 7 else {}
+            site.web_socket(f"{number}", device_type="phone", **ids)
+    for number in range(60):
+        site.web_socket(f"of no session {number}", session_id=("no uuid", str(uuid4()))[number % 2])
+
+    async def from_scratch() -> Mapping[str, Any]:
+        async with sources(site.database, site.url, NOON) as opened:
+            web_sockets, _ = await read_web_sockets(opened.redis, site.patterns)
+            assert len(web_sockets) == 168
+            async with opened.postgres.transaction() as transaction:
+                return by_name(await read_from_scratch("online", transaction, web_sockets, None))
+
+    counted = {name: value for name, value in site.online().items() if "skipped" not in name}
+    assert counted == asyncio.run(from_scratch())
+    assert counted["hivesync_online_users"] > 40
+    assert site.left_out == {}
+
+
+@pytest.mark.parametrize("id_type", ["text", "numeric"])
+def test_a_session_id_is_looked_up_whatever_characters_it_has(id_type: str, site: Site) -> None:
+    """One type of which we know how its ids are written, and one of which we do not."""
+    site.connection.execute(
+        sql.SQL("ALTER TABLE sessions ALTER id DROP DEFAULT, ALTER id TYPE {type} USING 0").format(
+            type=sql.SQL(id_type)
+        )
+    )
+    odd = ['"', "\\", '\\"', "{", "}", ",", "a b", "NULL", " a ", "é", "'"] if id_type == "text" else ["1", "1.50"]
+    for number, session_id in enumerate(odd):
+        site.session(NOON - DAY, id=session_id, kind="live_view", device_type="desktop")
+        site.web_socket(f"{number}", session_id=session_id)
+    assert (site.devices, site.live_view_sessions) == ({"desktop": len(odd)}, len(odd))
 
 
 def test_a_closed_web_socket_is_offline_at_once(site: Site) -> None:

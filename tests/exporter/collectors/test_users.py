@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
+from exporter import changes
 from exporter.collectors.users import Plans, Users
-from tests.rows import INSTANT, NOON, collect, insert, only, user, users
+from exporter.sources.postgres import Transaction
+from tests.rows import INSTANT, NOON, collect, counted, insert, only, user, users
 
-DAY = timedelta(days=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 Row = Mapping[str, Any]
 
@@ -122,7 +124,8 @@ def test_a_class_is_as_of_the_reading(database: str, connection: psycopg.Connect
     assert now_is(NOON + DAY - INSTANT) == "trial"
     assert now_is(NOON + DAY) == "trial_expired"
     insert(connection, "subscriptions", user_id=somebody, plan="pro", ended_at=NOON + 3 * DAY)
-    assert now_is(NOON + DAY) == "paid"
+    counted(connection)
+    assert now_is(NOON + DAY + MINUTE) == "paid"
     assert now_is(NOON + 3 * DAY) == "trial_expired"
 
 
@@ -135,3 +138,112 @@ def test_projects_are_counted_with_and_without_an_owner(database: str, connectio
     assert collect(Users(Plans()), database)["hivesync_projects"] == 3
     connection.execute("DELETE FROM users")
     assert collect(Users(Plans()), database)["hivesync_projects"] == 3
+
+
+# ---- read when it has changed ----
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was read whole, from now on."""
+    read: list[str] = []
+    rows = Transaction.rows
+
+    async def noting(transaction: Transaction, query: str, parameters: Any = None) -> Any:
+        read.extend(table for table in ("users", "subscriptions", "projects") if f"FROM {table}" in query)
+        return await rows(transaction, query, parameters)
+
+    monkeypatch.setattr(Transaction, "rows", noting)
+    monkeypatch.setattr(changes, "CHEAP", 60_000_000)  # however slow this machine is
+    return read
+
+
+def test_what_stands_still_is_not_read_again(
+    database: str, connection: psycopg.Connection, readings: list[str]
+) -> None:
+    collector, somebody = Users(Plans()), user(connection, "somebody")
+    counted(connection)
+
+    def read(minutes: float) -> list[str]:
+        readings.clear()
+        collect(collector, database, now=NOON + minutes * MINUTE)
+        return sorted(readings)
+
+    everything = ["projects", "subscriptions", "users"]
+    assert [read(0), read(1), read(2), read(3)] == [everything, everything, [], []]
+    connection.execute("UPDATE users SET last_login_at = now()")
+    counted(connection)
+    assert read(4) == []  # a login changes no count
+    for minutes, (table, columns) in enumerate(
+        {"subscriptions": {"user_id": somebody, "plan": "pro"}, "projects": {"name": "new"}}.items()
+    ):
+        insert(connection, table, **columns)
+        counted(connection)
+        assert [read(5 + 4 * minutes + later) for later in range(3)] == [everything, everything, []]
+    connection.execute("UPDATE subscriptions SET status = 'canceled'")
+    counted(connection)
+    assert [read(13), read(14), read(15)] == [everything, everything, []]
+    assert read(75) == everything
+
+
+def test_what_is_dear_to_read_is_at_most_ten_minutes_old(
+    database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "CHEAP", -1_000_000)  # as if all took a second more
+    collector = Users(Plans())
+
+    def shown(now: datetime) -> tuple[int, int]:
+        values = collect(collector, database, now=now)
+        return values["hivesync_users{paid}"], values["hivesync_projects"]
+
+    for hours in reversed(range(changes.MEASURED)):
+        assert shown(NOON - hours * timedelta(hours=1)) == (0, 0)
+    insert(connection, "subscriptions", user_id=user(connection, "buyer"), plan="pro")
+    insert(connection, "projects", name="new")
+    counted(connection)
+    seen = [shown(NOON + minutes * MINUTE) for minutes in range(11)]
+    assert (seen[8], seen[10]) == ((0, 0), (1, 1))
+
+
+def test_through_views_everything_is_read_at_every_look(
+    database: str, connection: psycopg.Connection, readings: list[str]
+) -> None:
+    connection.execute("CREATE SCHEMA seen")
+    for table in ("users", "subscriptions", "projects"):
+        connection.execute(f"CREATE VIEW seen.{table} AS SELECT * FROM public.{table}".encode())
+    collector = Users(Plans())
+    url = f"{database}?options=-csearch_path%3Dseen"
+    insert(connection, "projects", name="one")
+    assert collect(collector, url, now=NOON)["hivesync_projects"] == 1
+    insert(connection, "projects", name="two")
+    readings.clear()
+    assert collect(collector, url, now=NOON + MINUTE)["hivesync_projects"] == 2
+    assert sorted(readings) == ["projects", "subscriptions", "users", "users"]  # there is no foreign key
+
+
+def test_asked_for_afresh_it_is_counted_at_once(database: str, connection: psycopg.Connection) -> None:
+    collector = Users(Plans())
+    for minutes in range(3):
+        collect(collector, database, now=NOON + minutes * MINUTE)
+    insert(connection, "projects", name="new")
+    user(connection, "newcomer")
+    assert collect(collector, database, now=NOON + 2 * MINUTE)["hivesync_projects"] == 0
+    collector.read_afresh()
+    values = collect(collector, database, now=NOON + 2 * MINUTE)
+    assert (values["hivesync_projects"], values["hivesync_users{free}"]) == (1, 1)
+
+
+@pytest.mark.parametrize("more", ["NOT VALID", ""], ids=["not yet valid", "valid"])
+def test_only_a_foreign_key_that_holds_saves_looking_for_the_users(
+    more: str, database: str, connection: psycopg.Connection
+) -> None:
+    connection.execute("ALTER TABLE subscriptions DROP CONSTRAINT subscriptions_user_id_fkey")
+    stayer, leaver = users(connection, 2)
+    for who in (stayer, leaver):
+        insert(connection, "subscriptions", user_id=who, **PRO)
+    connection.execute("DELETE FROM users WHERE id = %s", [leaver])
+    if not more:
+        connection.execute("DELETE FROM subscriptions WHERE user_id = %s", [leaver])
+    constraint = f"FOREIGN KEY (user_id) REFERENCES users (id) {more}"
+    connection.execute(f"ALTER TABLE subscriptions ADD {constraint}".encode())
+    assert by_plan(database) == {"paid": 1, "trial": 0, "trial_expired": 0, "free": 0}

@@ -17,7 +17,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import SourceUnavailable
-from exporter.sources.jsonl import JsonlLog, Position
+from exporter.sources.jsonl import JsonlLog, Position, Slice
+from exporter.sources.jsonl.slice import BATCH_BYTES, BATCH_LINES
 
 LINE_LIMIT = 2000
 
@@ -46,7 +47,7 @@ class Reader:
         self.position = orjson.dumps(found.position.to_state())
         self.oversized += found.oversized
         self.unread_bytes = found.unread_bytes
-        return found.lines, found.more
+        return lines_of(found), found.more
 
     def read(self, limit: int = 1 << 20) -> list[bytes]:
         lines, more = self.slice(limit)
@@ -79,6 +80,10 @@ def reader(path: Path) -> Iterator[Reader]:
 
 def lines(first: int, last: int) -> list[bytes]:
     return [b'{"n":%d,"ts":"2025-01-01T00:00:00Z"}' % number for number in range(first, last + 1)]
+
+
+def lines_of(found: Slice) -> list[bytes]:
+    return [line for batch in found.batches() for line in batch]
 
 
 def text(first: int, last: int) -> bytes:
@@ -214,6 +219,33 @@ def test_a_line_that_is_too_long_is_counted_once_while_it_still_grows(path: Path
     assert reader.oversized == 1
 
 
+def test_a_slice_is_handed_over_in_small_batches(path: Path) -> None:
+    content = (b"x" * 199 + b"\n") * 5000 + b"{}\n" * 50_000 + b"\n" * 100_000 + b"y" * 500_000 + b"\n" + b"z" * 200_000
+    append(path, content)
+    log = JsonlLog("log", path)
+    found = log.read(None)
+    batches = list(found.batches())
+    log.close()
+    assert [line for batch in batches for line in batch] == [b"x" * 199] * 5000 + [b"{}"] * 50_000 + [b"y" * 500_000]
+    assert max(map(len, batches)) <= BATCH_LINES
+    assert 1 <= sum(not batch for batch in batches) <= 3
+    assert sum(sum(map(len, batch)) > BATCH_BYTES for batch in batches) == 1
+    assert len(batches) < 200
+    assert found.unread_bytes == 200_000
+
+
+@pytest.mark.parametrize("length", [BATCH_BYTES - 1, BATCH_BYTES, BATCH_BYTES + 1])
+@pytest.mark.parametrize("limit", [BATCH_BYTES - 1, BATCH_BYTES, 10 * BATCH_BYTES])
+def test_lines_about_as_long_as_a_batch_are_lines_like_others(path: Path, length: int, limit: int) -> None:
+    written = [b"a", b"b" * length, b"c", b"d" * length, b"e" * length]
+    append(path, b"\n".join(written) + b"\n")
+    log = JsonlLog("log", path, line_limit=limit)
+    found = log.read(None)
+    log.close()
+    assert lines_of(found) == [line for line in written if len(line) <= limit]
+    assert found.oversized == sum(len(line) > limit for line in written)
+
+
 def test_a_huge_line_is_never_held_as_a_whole(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(300 * 1024 * 1024)  # NUL bytes that take no room
@@ -225,7 +257,7 @@ def test_a_huge_line_is_never_held_as_a_whole(path: Path) -> None:
         while more:
             part = log.read(position)
             position, more = part.position, part.more
-            found += part.lines
+            found += lines_of(part)
             oversized += part.oversized
     log.close()
     assert (found, oversized) == (lines(1, 1), 1)
@@ -404,7 +436,7 @@ def test_a_long_archive_is_not_held_as_a_whole(path: Path) -> None:
     with most_memory(24 * 1024 * 1024):
         while more:
             part = log.read(position)
-            position, more, found = part.position, part.more, found + len(part.lines)
+            position, more, found = part.position, part.more, found + len(lines_of(part))
             del part
     log.close()
     assert found == 64

@@ -222,7 +222,8 @@ class Rotating(RuleBasedStateMachine):
         before = None if self.position is None else Position.from_state(orjson.loads(self.position))
         found = self.log.read(before, limit)
         assert found.unread_bytes >= 0
-        return orjson.dumps(found.position.to_state()), found.lines, found.oversized, found.more
+        lines = [line for batch in found.batches() for line in batch]
+        return orjson.dumps(found.position.to_state()), lines, found.oversized, found.more
 
     @precondition(lambda self: self.readable())
     @rule(limit=LIMITS)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg import sql
@@ -138,6 +140,58 @@ def test_many_integers_come_as_one_array(database: str) -> None:
     assert ask(database, arrays) == [[[1, -1], [2, -2], [3, -3]], [[2**63 - 1, -(2**63), 0]], [], []]
 
 
+def test_many_integers_come_in_blocks_that_ascend(database: str) -> None:
+    query = "SELECT hashint8extended(n, 0), n FROM generate_series(1::bigint, %(many)s) AS n"
+
+    async def blocks(transaction: Transaction) -> list[Any]:
+        taken: list[Any] = []
+        await transaction.integers_in_blocks(query, 2, {"many": 10_000}, taken.append)
+        assert await transaction.rows("SELECT 1") == [(1,)]
+        return [taken, await transaction.integers(query, 2, {"many": 10_000})]
+
+    taken, whole = ask(database, blocks)
+    assert len(taken) == source.BLOCKS
+    assert max(map(len, taken)) < 300
+    assert all(before[:, 0].max() < after[:, 0].min() for before, after in pairwise(taken))
+    assert sorted(map(tuple, np.concatenate(taken).tolist())) == sorted(map(tuple, whole.tolist()))
+
+
+def test_no_integers_are_no_blocks(database: str) -> None:
+    async def blocks(transaction: Transaction) -> list[Any]:
+        taken: list[Any] = []
+        await transaction.integers_in_blocks("SELECT 1::bigint WHERE %(no)s", 1, {"no": False}, taken.append)
+        return taken
+
+    assert ask(database, blocks) == []
+
+
+@pytest.mark.parametrize("when", ["before the first block", "between two"])
+def test_blocks_that_nobody_waits_for_any_more_give_their_connection_back(when: str, database: str) -> None:
+    pause = "pg_sleep(60)" if when == "before the first block" else "pg_sleep(0)"
+    query = f"SELECT n << 50, n FROM generate_series(-8000::bigint, 8000) AS n, {pause}"
+
+    async def attempt() -> list[Row]:
+        async with opened(database) as postgres:
+
+            async def cut_short() -> None:
+                task = asyncio.current_task()
+                assert task is not None
+                asyncio.get_running_loop().call_later(0.1, task.cancel)
+
+                def cut(_: object) -> None:
+                    task.cancel()
+
+                async with postgres.transaction() as transaction:
+                    await transaction.integers_in_blocks(query, 2, {}, cut)
+
+            for _ in range(5):
+                with pytest.raises(asyncio.CancelledError):
+                    await asyncio.create_task(cut_short())
+            return await read(postgres, "SELECT 1")
+
+    assert asyncio.run(attempt()) == [(1,)]
+
+
 def test_what_fails_in_a_savepoint_leaves_the_rest(database: str) -> None:
     async def attempt(transaction: Transaction) -> list[Row]:
         with pytest.raises(CollectionFailed, match="division_by_zero"):
@@ -203,6 +257,17 @@ def test_a_fill_has_more_time_than_anything_else(database: str) -> None:
             return [(await read(postgres, "SHOW statement_timeout", fill=fill))[0][0] for fill in (False, True)]
 
     assert asyncio.run(limits()) == ["8s", "5min"]
+
+
+@pytest.mark.parametrize(("options", "expected"), [("", "32MB"), ("?options=-cwork_mem%3D64MB", "64MB")])
+def test_a_fill_has_memory_enough_to_group_a_history_by_user(options: str, expected: str, database: str) -> None:
+    async def limits() -> list[Any]:
+        async with opened(f"{database}{options}") as postgres:
+            return [(await read(postgres, "SHOW work_mem", fill=fill))[0][0] for fill in (True, False)]
+
+    filling, otherwise = asyncio.run(limits())
+    assert filling == expected
+    assert otherwise == ("64MB" if options else "4MB")
 
 
 def test_a_server_that_does_not_keep_its_limit_is_not_waited_for(
@@ -344,9 +409,45 @@ def test_a_question_that_is_refused_names_tables_and_columns_and_never_a_value(
     assert "hunter2" not in str(error)
 
 
-def test_a_server_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "CONNECT_SECONDS", 0.6)
+def test_a_server_that_is_not_there_is_refused() -> None:
     assert why_unavailable("postgresql://somebody@127.0.0.1:1/hivesync") == ["refused"]
+
+
+def test_the_first_refusal_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool would try again and again; every refresh does that of itself."""
+    monkeypatch.setattr(source, "CONNECT_SECONDS", 60.0)
+
+    async def attempts() -> list[str]:
+        async def attempt(postgres: Postgres) -> str:
+            with pytest.raises(SourceUnavailable) as raised:
+                await read(postgres, "SELECT 1")
+            return raised.value.kind
+
+        async with opened("postgresql://somebody@127.0.0.1:1/hivesync") as postgres:
+            kinds = [await attempt(postgres) for _ in range(3)]
+            return kinds + await asyncio.gather(*(attempt(postgres) for _ in range(8)))
+
+    started = time.monotonic()
+    assert asyncio.run(attempts()) == ["refused"] * 11
+    assert time.monotonic() - started < 30
+
+
+def test_once_it_is_there_the_next_reading_works(postgres_server: PostgresServer, database: str) -> None:
+    name = str(conninfo_to_dict(database)["dbname"])
+
+    async def attempt() -> list[Row]:
+        async with opened(database) as postgres:
+            with psycopg.connect(postgres_server.url, autocommit=True) as admin:
+                admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+                for _ in range(3):
+                    with pytest.raises(SourceUnavailable):
+                        await read(postgres, "SELECT 1")
+                admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+            with suppress(SourceUnavailable):  # an attempt that was under way may have been the last to be refused
+                await read(postgres, "SELECT 1")
+            return await read(postgres, "SELECT 1")
+
+    assert asyncio.run(attempt()) == [(1,)]
 
 
 def why_unavailable(*urls: str) -> list[str]:
@@ -455,7 +556,7 @@ def test_connections_that_were_cut_are_replaced_unnoticed(
         up = []
         async with opened(database) as postgres:
             for _ in range(3):
-                await asyncio.gather(*(read(postgres, "SELECT pg_sleep(0.01)::text") for _ in range(3)))
+                await asyncio.gather(*(read(postgres, "SELECT pg_sleep(0.1)::text") for _ in range(3)))
                 up.append(postgres.reachability.up)
                 assert await asyncio.to_thread(cut_all, connection) == 3
             await read(postgres, "SELECT 1")

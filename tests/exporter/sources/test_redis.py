@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from exporter.collectors.queues import Queues
 from exporter.collectors.workers import Workers
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import redis as source
-from exporter.sources.redis import Redis, WrongType, is_wildcard
+from exporter.sources.redis import Hashes, Redis, WrongType, is_wildcard
 from exporter.state import StateFile
 from tests.rows import collect, keep
 
@@ -64,6 +64,17 @@ def refused(url: str, question: Question, error: type[Exception]) -> tuple[str, 
 
 def lengths(client: Redis) -> Awaitable[Any]:
     return client.lengths([b"ai_queue:default"])
+
+
+async def passed(client: Redis, *patterns: str, fields: Sequence[str] = ("user_id",)) -> list[Hashes]:
+    """All batches of a pass."""
+    async with aclosing(client.all_hashes(patterns, fields)) as batches:
+        return [batch async for batch in batches]
+
+
+def rows_of(batches: Sequence[Hashes]) -> list[tuple[bytes, list[bytes | None]]]:
+    """The keys of a pass with their values, sorted."""
+    return sorted((key, list(row)) for batch in batches for key, row in zip(batch.keys, batch.rows, strict=True))
 
 
 # ---- what is read ----
@@ -131,6 +142,81 @@ def test_a_key_of_another_type_is_one_value_that_is_missing(url: str, valkey: re
     assert up is True
 
 
+@pytest.mark.parametrize("number", [0, 1, 249, 250, 251, 500, 3_000])
+def test_a_pass_reads_every_hash_with_its_own_values(number: int, url: str, valkey: redis.Redis) -> None:
+    for index in range(number):
+        keep(valkey, f"ws_sessions:{index}", user_id=f"user {index}")
+        valkey.set(f"other:{index}", "x")
+    batches = ask(url, lambda client: passed(client, "ws_sessions:*", fields=("session_id", "user_id")))
+    assert rows_of(batches) == sorted((b"ws_sessions:%d" % i, [None, b"user %d" % i]) for i in range(number))
+    assert all(batch.keys for batch in batches)
+    assert not any(batch.wrong_type for batch in batches)
+
+
+def test_a_pass_is_read_in_batches_that_another_client_can_wait_for(url: str, valkey: redis.Redis) -> None:
+    """Valkey returns about as many keys as it is asked to look at."""
+    valkey.mset({f"k:{number}": 1 for number in range(5_000)})
+    sizes = [len(batch.wrong_type) for batch in ask(url, lambda client: passed(client, "k:*"))]
+    assert sum(sizes) == 5_000
+    assert max(sizes) < 2 * source.PIPELINE_KEYS
+
+
+def test_a_pass_reads_keys_that_are_named_whether_they_exist_or_not(url: str, valkey: redis.Redis) -> None:
+    keep(valkey, "a", user_id="u")
+    named = [f"gone:{number}" for number in range(source.PIPELINE_KEYS)]
+    expected = [(b"a", [b"u"]), *((name.encode(), [None]) for name in sorted(named))]
+    valkey.config_resetstat()
+    assert rows_of(ask(url, lambda client: passed(client, "a", *named, "a"))) == expected
+    assert "scan" not in commands(valkey)
+    assert rows_of(ask(url, lambda client: passed(client))) == []
+
+
+def test_every_pattern_has_its_pass_even_over_the_same_keys(url: str, valkey: redis.Redis) -> None:
+    for key in ("a:1", "a:2", "b:1"):
+        keep(valkey, key, user_id=key)
+    batches = ask(url, lambda client: passed(client, "a:*", "b:*", "*:1", "b:1"))
+    assert [key for key, _ in rows_of(batches)] == [b"a:1", b"a:1", b"a:2", b"b:1", b"b:1", b"b:1"]
+
+
+def test_in_a_pass_a_key_of_another_type_stands_apart(url: str, valkey: redis.Redis) -> None:
+    valkey.set("k:string", "x")
+    valkey.rpush("k:list", "x")
+    keep(valkey, "k:hash", user_id="u")
+    batches = ask(url, lambda client: passed(client, "k:*"))
+    assert rows_of(batches) == [(b"k:hash", [b"u"])]
+    assert sorted(key for batch in batches for key in batch.wrong_type) == [b"k:list", b"k:string"]
+
+
+def test_in_a_pass_a_value_is_the_bytes_that_are_there(url: str, valkey: redis.Redis) -> None:
+    key, value = b"k:\xff\r\n$3\r\nKEY\r\n", b"\x00\xff\r\n*1"
+    valkey.hset(key, "user_id", value)
+    assert rows_of(ask(url, lambda client: passed(client, "k:*"))) == [(key, [value])]
+
+
+def test_others_have_their_turn_while_a_pass_is_read(url: str, valkey: redis.Redis) -> None:
+    for number in range(5_000):
+        keep(valkey, f"k:{number}", user_id="u")
+
+    async def turns(client: Redis) -> list[int]:
+        turn = 0
+
+        async def other() -> None:
+            nonlocal turn
+            while True:
+                turn += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        async with aclosing(client.all_hashes(["k:*"], ("user_id",))) as batches:
+            seen = [turn async for _ in batches]
+        task.cancel()
+        return seen
+
+    seen = ask(url, turns)
+    assert len(seen) >= 5_000 / (2 * source.PIPELINE_KEYS)
+    assert len(set(seen)) == len(seen)
+
+
 def test_the_time_is_the_servers(url: str, valkey: redis.Redis) -> None:
     def server_time() -> float:
         seconds, micro = valkey.time()
@@ -186,6 +272,64 @@ def test_a_connection_that_was_cut_is_replaced(url: str, valkey: redis.Redis) ->
     assert ask(url, twice) is True
 
 
+def connections(valkey: redis.Redis) -> int:
+    """How many of our connections the server has."""
+    return sum(other["name"] == "hivesync-analytics" for other in valkey.client_list())
+
+
+async def ends_early(client: Redis) -> None:
+    async with aclosing(client.all_hashes(["ws_sessions:*"], ("user_id",))) as batches:
+        async for _ in batches:
+            return
+
+
+async def is_cancelled(client: Redis) -> None:
+    reading = asyncio.create_task(passed(client, "ws_sessions:*"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert reading.cancel()
+    with suppress(asyncio.CancelledError):
+        await reading
+
+
+async def cannot_use_what_it_reads(client: Redis) -> None:
+    with suppress(ZeroDivisionError):
+        async with aclosing(client.all_hashes(["ws_sessions:*"], ("user_id",))) as batches:
+            async for _ in batches:
+                raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("stops", [ends_early, is_cancelled, cannot_use_what_it_reads])
+def test_answers_that_nobody_read_are_given_to_nobody_else(
+    stops: Callable[[Redis], Awaitable[None]], url: str, valkey: redis.Redis
+) -> None:
+    """The server had been asked for more when the pass was given up."""
+    for number in range(3_000):
+        keep(valkey, f"ws_sessions:{number}", user_id=number)
+    valkey.rpush("ai_queue:default", 1, 2)
+
+    async def question(client: Redis) -> tuple[Any, ...]:
+        for _ in range(5):
+            await stops(client)
+        return await lengths(client), len(rows_of(await passed(client, "ws_sessions:*"))), await client.keys(["ai_*"])
+
+    assert ask(url, question) == ([2], 3_000, [b"ai_queue:default"])
+
+
+def test_one_connection_is_kept_from_question_to_question(url: str, valkey: redis.Redis) -> None:
+    async def questions(client: Redis) -> int:
+        for _ in range(3):
+            await passed(client, "a*")
+            await lengths(client)
+            await client.keys(["a*"])
+            await client.time()
+        return await asyncio.to_thread(connections, valkey)
+
+    valkey.config_resetstat()
+    assert ask(url, questions) == 1
+    assert valkey.info("stats")["total_connections_received"] == 1
+
+
 # ---- what can go wrong ----
 
 
@@ -227,10 +371,28 @@ def test_what_is_forbidden_fails_the_question_and_not_the_source(reader: str) ->
         lambda client: client.hashes([b"ai_queue:stats"], ("processed",)),
         lambda client: client.keys(["ai_queue:*"]),
         lambda client: client.time(),
+        lambda client: passed(client, "ai_queue:*"),
+        lambda client: passed(client, "ai_queue:stats"),
     ]
     for question in questions:
         assert refused(reader, question, CollectionFailed) == ("no_permission", True)
     assert ask(reader, lengths) == [0]
+
+
+def test_what_the_manual_grants_a_reader_is_enough(url: str, valkey: redis.Redis) -> None:
+    keep(valkey, "ws_sessions:1", user_id="u")
+    granted = ["+scan", "+hmget", "+llen", "+time", "+client|setname", "+ping", "+hello", "+select"]
+    valkey.acl_setuser("granted", enabled=True, passwords=["+pw"], keys=["*"], commands=granted)
+
+    async def everything(client: Redis) -> tuple[Any, ...]:
+        await client.time()
+        return await lengths(client), await client.keys(["ws_*"]), rows_of(await passed(client, "ws_*"))
+
+    try:
+        answers = ask(url.replace("//", "//granted:pw@"), everything)
+    finally:
+        valkey.acl_deluser("granted")
+    assert answers == ([0], [b"ws_sessions:1"], [(b"ws_sessions:1", [b"u"])])
 
 
 @asynccontextmanager
@@ -282,6 +444,129 @@ def test_a_server_that_is_no_use_is_said_by_kind(
             return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
 
     assert asyncio.run(attempt()) == (kind, up)
+
+
+@pytest.mark.parametrize(
+    ("after", "error", "kind", "up"),
+    [
+        (b"", SourceUnavailable, "connection_lost", False),
+        (b"*1\r\n$3\r\nab", SourceUnavailable, "connection_lost", False),
+        (b"HTTP/1.1 400 Bad Request\r\n", SourceUnavailable, "connection_lost", False),
+        (b"-LOADING Valkey is loading the dataset in memory\r\n", SourceUnavailable, "loading", False),
+        (b"-NOAUTH Authentication required.\r\n", SourceUnavailable, "authentication", False),
+        (b"-MOVED 3999 127.0.0.1:6381\r\n", CollectionFailed, "command_refused", True),
+        (b"-NOPERM User has no permissions\r\n", CollectionFailed, "no_permission", True),
+        (None, SourceUnavailable, "timeout", False),
+    ],
+    ids=["ends", "ends within an answer", "garbage", "loading", "no password", "moved", "forbidden", "hangs"],
+)
+@pytest.mark.parametrize("well", [1, 2, 4, 5], ids=["at SCAN 2", "at a key", "at SCAN 3", "at a later key"])
+def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
+    well: int,
+    after: bytes | None,
+    error: type[Exception],
+    kind: str,
+    up: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server of three keys, which answers so many commands of a pass well: SCAN, SCAN, HMGET, HMGET, SCAN, HMGET."""
+    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    keys = {b"0": b"*2\r\n$1\r\n7\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"7": b"*2\r\n$1\r\n8\r\n*1\r\n$1\r\nc\r\n"}
+    answers = {**keys, b"8": b"*2\r\n$1\r\n0\r\n*0\r\n"}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = well
+        while words := await command(reader):
+            if words[0] not in {b"SCAN", b"HMGET"}:
+                writer.write(b"+OK\r\n")
+            elif left:
+                left -= 1
+                writer.write(answers[words[1]] if words[0] == b"SCAN" else b"*1\r\n$1\r\nu\r\n")
+            elif after is not None:
+                writer.write(after)
+                if not after.startswith(b"-"):
+                    break
+        writer.close()
+
+    async def attempt() -> tuple[str, bool | None]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        async with server, opened(url) as client, asyncio.timeout(5):
+            with pytest.raises(error) as raised:
+                await passed(client, "*")
+            return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
+
+    assert asyncio.run(attempt()) == (kind, up)
+
+
+async def command(reader: asyncio.StreamReader) -> list[bytes]:
+    """The next command that a client sends; nothing at its end."""
+    try:
+        words = []
+        for _ in range(int((await reader.readuntil(b"\r\n"))[1:])):
+            length = int((await reader.readuntil(b"\r\n"))[1:])
+            words.append((await reader.readexactly(length + 2))[:-2])
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return []
+    return words
+
+
+def test_a_server_that_hangs_in_a_pass_is_given_up_and_asked_again_later(
+    url: str, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    for number in range(1_000):
+        keep(valkey, f"k:{number}", user_id=number)
+
+    async def is_paused_in_a_pass(client: Redis) -> None:
+        async with aclosing(client.all_hashes(["k:*"], ("user_id",))) as batches:
+            await anext(batches)
+            await asyncio.to_thread(valkey.client_pause, 1_000)
+            async for _ in batches:
+                pass
+
+    async def outage(client: Redis) -> int:
+        async with asyncio.timeout(10):
+            with pytest.raises(SourceUnavailable, match="timeout"):
+                await is_paused_in_a_pass(client)
+            while True:
+                with suppress(SourceUnavailable):
+                    return len(rows_of(await passed(client, "k:*")))
+
+    assert ask(url, outage) == 1_000
+
+
+def test_a_unix_socket_is_read_in_the_same_way(tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while words := await command(reader):
+            writer.write(b":3\r\n" if words[0] == b"LLEN" else b"+OK\r\n")
+        writer.close()
+
+    async def attempt() -> Any:
+        path = tmp_path / "s"
+        server = await asyncio.start_unix_server(serve, path)
+        async with server, opened(f"unix://{path}") as client:
+            return await client.lengths([b"a", b"b"])
+
+    assert asyncio.run(attempt()) == [3, 3]
+
+
+def test_a_rediss_url_speaks_tls() -> None:
+    heard = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(3))
+        writer.close()
+
+    async def attempt() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, opened(f"rediss://127.0.0.1:{port}/0") as client:
+            with pytest.raises(SourceUnavailable, match="connection_lost"):
+                await lengths(client)
+
+    asyncio.run(attempt())
+    assert [hello[:2] for hello in heard] == [b"\x16\x03"], "no TLS handshake"
 
 
 def test_a_server_that_was_down_is_up_again_with_the_next_answer(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Users and devices online, told apart and counted however many there are (contract §2 "online user", "online device").
+
+Before this on the way: `collectors/online.py`, which reads WebSockets and sessions some at a time. Here they are folded
+into 64-bit hashes of their ids, so that of a million WebSockets 16 bytes each are kept, and the session's id until it
+is known whether that session has to be looked up. No I/O here.
+
+The hash is Python's own of bytes (SipHash, keyed anew in every process). The odds that any two of a million devices
+share one are 1 in 4 million, and of a million users 1 in 30 million; and at the next refresh all is read anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from exporter.labels import UNKNOWN
+from exporter.sources.postgres import Row
+from exporter.sources.redis import as_text
+from exporter.windows import Integers, contained
+
+DEVICE_TYPES = ("desktop", "ipad", "phone")
+
+# A device is 61 bits of a hash and, below them, what is said of its type: least what is to be believed first. What its
+# session row says comes before what a WebSocket says; of WebSockets that differ, the first in the order of the names.
+_RANK_BITS = 3
+_RANK = 2**_RANK_BITS - 1
+_SAID_BY_SESSION = {name: rank for rank, name in enumerate(DEVICE_TYPES)}
+_SAID_BY_WEB_SOCKET = {name.encode(): len(DEVICE_TYPES) + rank for rank, name in enumerate(DEVICE_TYPES)}
+_NOT_SAID = 2 * len(DEVICE_TYPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """What is counted. `devices` has a count for every device type and `unknown`."""
+
+    users: int
+    devices: dict[str, int]
+    live_view_sessions: int
+
+
+class Presence:
+    """Folds WebSockets and sessions into one: users by id, devices by session id, a WebSocket without a session being a
+    device of its own. What is folded a second time changes nothing.
+
+    A device's type is what its session row says; where that says nothing known, what its WebSocket says.
+    """
+
+    def __init__(self) -> None:
+        self._users: list[Integers] = []
+        self._web_sockets: list[tuple[Integers, bytes]] = []
+        """Devices, and the ids of their sessions with NUL between them."""
+        self._sessions: list[Integers] = []
+        self._live_views: list[Integers] = []
+
+    def fold_web_sockets(self, keys: Sequence[bytes], rows: Sequence[Sequence[bytes | None]]) -> None:
+        """Rows of (user id, session id, device type)."""
+        if not rows:
+            return
+        user_ids, session_ids, device_types = zip(*rows, strict=True)
+        sessions = _plain(session_ids)
+        connections = [session or b"\0" + key for session, key in zip(sessions, _plain(keys), strict=True)]
+        ranks = [_SAID_BY_WEB_SOCKET.get(device_type, _NOT_SAID) for device_type in device_types]
+        self._web_sockets.append((_devices(connections, ranks), b"\0".join(sessions)))
+        self._users.append(_hashes(_plain(user_ids)))
+
+    def fold_sessions(self, rows: Sequence[Row]) -> None:
+        """Rows of (id, user id, device type, whether it is a Live View session)."""
+        if not rows:
+            return
+        ids, user_ids, device_types, live_view = zip(*rows, strict=True)
+        ranks = [_SAID_BY_SESSION.get(device_type, _NOT_SAID) for device_type in device_types]
+        devices = _devices([session.encode() for session in ids], ranks)
+        self._sessions.append(devices)
+        self._live_views.append(devices[np.array(live_view)])
+        self._users.append(_hashes([(user_id or "").encode() for user_id in user_ids]))
+
+    def sessions(self) -> Integers:
+        """The sessions folded so far, to tell those that are silent by: of a million it takes a moment."""
+        return np.unique(_together(self._sessions) >> _RANK_BITS)
+
+    def silent(self, sessions: Integers) -> Iterator[list[str]]:
+        """The ids of sessions that WebSockets name and that are not among `sessions`, some at a time, perhaps none."""
+        for devices, ids in self._web_sockets:
+            missing = ~contained(devices >> _RANK_BITS, sessions)
+            if missing.any():
+                named = ids.decode().split("\0")
+                yield [named[index] for index in np.flatnonzero(missing).tolist() if named[index]]
+            else:
+                yield []
+
+    def count(self) -> Online:
+        """All that was folded: of a million it takes a moment."""
+        users = np.unique(_together(self._users))
+        said = np.sort(_together([*(devices for devices, _ in self._web_sockets), *self._sessions]))
+        first = np.ones(len(said), dtype=np.bool_)
+        first[1:] = said[1:] >> _RANK_BITS != said[:-1] >> _RANK_BITS
+        ranks = np.bincount(said[first] & _RANK, minlength=_NOT_SAID + 1).tolist()
+        types = len(DEVICE_TYPES)
+        return Online(
+            users=len(users) - bool(contained(_hashes([b""]), users)[0]),
+            devices={
+                **{name: ranks[rank] + ranks[types + rank] for rank, name in enumerate(DEVICE_TYPES)},
+                UNKNOWN: ranks[_NOT_SAID],
+            },
+            live_view_sessions=len(np.unique(_together(self._live_views) >> _RANK_BITS)),
+        )
+
+
+def _plain(values: Sequence[bytes | None]) -> list[bytes]:
+    """Ids as PostgreSQL could have them, nothing for none: only what is no ASCII text has to be looked at singly."""
+    given = [value or b"" for value in values]
+    together = b"".join(given)
+    if together.isascii() and b"\0" not in together:
+        return given
+    return [(as_text(value) or "").encode() for value in given]
+
+
+def _hashes(ids: Sequence[bytes]) -> Integers:
+    """64 bits each; 0 for nothing, as it happens."""
+    return np.fromiter(map(hash, ids), np.int64, len(ids))
+
+
+def _devices(ids: Sequence[bytes], ranks: Sequence[int]) -> Integers:
+    devices: Integers = _hashes(ids) & ~_RANK | np.array(ranks, dtype=np.int64)
+    return devices
+
+
+def _together(arrays: Sequence[Integers]) -> Integers:
+    return np.concatenate([np.empty(0, dtype=np.int64), *arrays])

@@ -1,0 +1,26 @@
+"""What goes to standard output: all of it or an error, and no traceback when its reader goes away (`| head`)."""
+
+from __future__ import annotations
+
+import sys
+
+from rollup.errors import ReaderGone, RunFailed
+
+
+def show(text: str) -> None:
+    """A text and the end of its line."""
+    write(f"{text}\n".encode(errors="replace"))
+
+
+def write(text: bytes) -> None:
+    """Bytes as they are. Raises ReaderGone, or RunFailed when they cannot be written."""
+    if sys.stdout is None:
+        raise RunFailed("standard output is closed")
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGone from None
+        raise RunFailed(f"cannot write to standard output: {error.strerror}") from None

@@ -1,0 +1,89 @@
+"""Whether the role may do what a run does; what is missing is said as the statements that cure it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from rollup.connection import transaction
+from rollup.errors import Refused
+from rollup.store import COLUMNS, TABLE
+
+_JOBS = ("user_id", "status", "created_at", "completed_at")
+_ACTIVITY: Mapping[str, tuple[str, ...]] = {
+    "sessions": ("user_id", "created_at"),
+    "ai_usage_events": _JOBS,
+    "preview_jobs": _JOBS,
+}
+
+
+class Right(NamedTuple):
+    """To do `kind` (SELECT, ...) with a column."""
+
+    table: str
+    column: str
+    kind: str
+
+
+def _select(tables: Mapping[str, tuple[str, ...]]) -> tuple[Right, ...]:
+    return tuple(Right(table, column, "SELECT") for table, columns in tables.items() for column in columns)
+
+
+TO_READ = _select({**_ACTIVITY, TABLE: ("date", "max_queue_depth")})
+# To name a column in ON CONFLICT ... SET, `excluded.dau` say, is to read it.
+TO_WRITE = (
+    *_select({**_ACTIVITY, TABLE: tuple(COLUMNS)}),
+    *(Right(TABLE, column, "INSERT") for column in COLUMNS),
+    *(Right(TABLE, column, "UPDATE") for column in COLUMNS if column != "date"),
+)
+FOR_HISTORY = _select(
+    {
+        **_ACTIVITY,
+        "ai_usage_events": (*_JOBS, "error_kind"),
+        "users": ("id",),
+        "subscriptions": ("user_id", "plan", "status", "started_at", "trial_ends_at", "ended_at"),
+    }
+)
+
+# Schemas on the search_path that a role may not use are as if they were not on it: there is no table then, for it.
+_NOT_FOUND = """
+SELECT name, (
+  SELECT format('GRANT USAGE ON SCHEMA %%I TO %%I', nspname, current_user)
+  FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+  WHERE relname = name AND NOT has_schema_privilege(pg_namespace.oid, 'USAGE')
+    AND nspname = ANY(regexp_split_to_array(
+      replace(replace(current_setting('search_path'), '"$user"', current_user), '"', ''), '\\s*,\\s*'))
+  LIMIT 1)
+FROM unnest(%(tables)s::text[]) WITH ORDINALITY AS needed(name, position)
+WHERE to_regclass(quote_ident(name)) IS NULL ORDER BY position
+"""
+
+_MISSING = """
+SELECT format('GRANT %%s ON %%I TO %%I', string_agg(kind, ', ' ORDER BY position), name, current_user) FROM (
+  SELECT name, kind, min(position) AS position
+  FROM unnest(%(tables)s::text[], %(columns)s::text[], %(kinds)s::text[]) WITH ORDINALITY
+    AS needed(name, attribute, kind, position)
+  WHERE NOT has_column_privilege(to_regclass(quote_ident(name)), attribute, kind) GROUP BY name, kind
+) AS missing GROUP BY name ORDER BY min(position)
+"""
+
+
+async def check(connection: AsyncConnection[Any], needed: Iterable[Right]) -> None:
+    """Raises Refused unless all tables are there, and the role has these rights; names every GRANT there should be."""
+    tables, columns, kinds = (list(column) for column in zip(*needed, strict=True))
+    async with transaction(connection):
+        cursor = await connection.execute(_NOT_FOUND, {"tables": list(dict.fromkeys(tables))})
+        not_found: dict[str, str | None] = dict(await cursor.fetchall())
+        absent = [name for name, cure in not_found.items() if cure is None]
+        if absent == [TABLE]:
+            raise Refused(f"there is no table {TABLE}: make it with python -m rollup --migrate")
+        if absent:
+            raise Refused(f"there is no table (or view) {', '.join(absent)} on the search_path")
+        missing = list(dict.fromkeys(cure for cure in not_found.values() if cure))
+        if not missing:
+            cursor = await connection.execute(_MISSING, {"tables": tables, "columns": columns, "kinds": kinds})
+            missing = [statement for (statement,) in await cursor.fetchall()]
+    if missing:
+        raise Refused("rights are missing:\n  " + ";\n  ".join(missing))
