@@ -15,6 +15,7 @@ from bench import data, log_file, sockets
 from bench.log_readers import WAYS
 from bench.parts.logs import miscounted
 from bench.peers import check, queries
+from demo.database import EXPORTER_ROLE
 from demo.servers import PostgresServer
 
 SHAPE = data.Shape(users=200, ai_events=2_000)
@@ -26,6 +27,8 @@ def made(postgres_server: PostgresServer) -> Iterator[data.Database]:
     """A small database."""
     yield data.create(postgres_server, "bench_made", SHAPE, seed=3)
     _drop(postgres_server, "bench_made")
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(f"DROP ROLE {EXPORTER_ROLE}".encode())  # others make it themselves
 
 
 def _drop(server: PostgresServer, name: str) -> None:

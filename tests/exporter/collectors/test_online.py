@@ -292,6 +292,7 @@ def test_however_many_there_are_they_are_what_plain_sql_says(site: Site, monkeyp
     monkeypatch.setattr(redis_source, "PIPELINE_KEYS", 7)
     monkeypatch.setattr(postgres, "BATCH_ROWS", 5)
     monkeypatch.setattr(online, "LOOKUP_IDS", 3)
+    monkeypatch.setattr(online, "SORTED_IDS", 20)
     owners = users(site.connection, 20)
     for number in range(120):
         beats = number % 3 == 0

@@ -147,13 +147,18 @@ def test_projects_are_counted_with_and_without_an_owner(database: str, connectio
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was read whole, from now on."""
     read: list[str] = []
-    rows = Transaction.rows
 
-    async def noting(transaction: Transaction, query: str, parameters: Any = None) -> Any:
-        read.extend(table for table in ("users", "subscriptions", "projects") if f"FROM {table}" in query)
-        return await rows(transaction, query, parameters)
+    def note(method: str) -> None:
+        ask = getattr(Transaction, method)
 
-    monkeypatch.setattr(Transaction, "rows", noting)
+        async def noting(transaction: Transaction, query: str, *more: Any) -> Any:
+            read.extend(table for table in ("users", "subscriptions", "projects") if f"FROM {table}" in query)
+            return await ask(transaction, query, *more)
+
+        monkeypatch.setattr(Transaction, method, noting)
+
+    note("rows")
+    note("integers_in_blocks")
     monkeypatch.setattr(changes, "CHEAP", 60_000_000)  # however slow this machine is
     return read
 
