@@ -78,7 +78,7 @@ class Presence:
 
     def sessions(self) -> Integers:
         """The sessions folded so far, to tell those that are silent by: of a million it takes a moment."""
-        return np.unique(_together(self._sessions) >> _RANK_BITS)
+        return _distinct(_together(self._sessions) >> _RANK_BITS)
 
     def silent(self, sessions: Integers) -> Iterator[list[str]]:
         """The ids of sessions that WebSockets name and that are not among `sessions`, some at a time, perhaps none."""
@@ -92,11 +92,9 @@ class Presence:
 
     def count(self) -> Online:
         """All that was folded: of a million it takes a moment."""
-        users = np.unique(_together(self._users))
-        said = np.sort(_together([*(devices for devices, _ in self._web_sockets), *self._sessions]))
-        first = np.ones(len(said), dtype=np.bool_)
-        first[1:] = said[1:] >> _RANK_BITS != said[:-1] >> _RANK_BITS
-        ranks = np.bincount(said[first] & _RANK, minlength=_NOT_SAID + 1).tolist()
+        users = _distinct(_together(self._users))
+        said = _together([*(devices for devices, _ in self._web_sockets), *self._sessions])
+        ranks = np.bincount(_distinct(said, _RANK_BITS) & _RANK, minlength=_NOT_SAID + 1).tolist()
         types = len(DEVICE_TYPES)
         return Online(
             users=len(users) - bool(contained(_hashes([b""]), users)[0]),
@@ -104,7 +102,7 @@ class Presence:
                 **{name: ranks[rank] + ranks[types + rank] for rank, name in enumerate(DEVICE_TYPES)},
                 UNKNOWN: ranks[_NOT_SAID],
             },
-            live_view_sessions=len(np.unique(_together(self._live_views) >> _RANK_BITS)),
+            live_view_sessions=len(_distinct(_together(self._live_views) >> _RANK_BITS)),
         )
 
 
@@ -129,3 +127,12 @@ def _devices(ids: Sequence[bytes], ranks: Sequence[int]) -> Integers:
 
 def _together(arrays: Sequence[Integers]) -> Integers:
     return np.concatenate([np.empty(0, dtype=np.int64), *arrays])
+
+
+def _distinct(values: Integers, low_bits: int = 0) -> Integers:
+    """The least of each of those that are alike but for their low bits, sorted. Unlike `np.unique`, sorting lets go of
+    the interpreter, so that a thread that does it holds up nobody."""
+    values = np.sort(values)
+    first = np.ones(len(values), dtype=np.bool_)
+    first[1:] = values[1:] >> low_bits != values[:-1] >> low_bits
+    return values[first]

@@ -239,6 +239,12 @@ class LatestActivity:
         known = contained(users, self._users)
         self._classes[np.searchsorted(self._users, users[known])] = classes[known]
 
+    def classify_all(self, classes: NDArray[np.int8]) -> None:
+        """Set the class of every user."""
+        if len(classes) != len(self._users):
+            raise ValueError(f"{len(classes)} classes for {len(self._users)} users")
+        self._classes = classes
+
     def count(self, start: int, classes: int) -> Integers:
         """How many users with activity after `start` are in each of the classes 0, 1, ... below `classes`."""
         counts: Integers = np.bincount(self._classes[self._times > start], minlength=classes)

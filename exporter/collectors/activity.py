@@ -10,6 +10,7 @@ anew.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from exporter.collector import Sources
@@ -87,6 +88,7 @@ class Activity:
         self._cursor.advance(now, fill)
         self._resync.done(again)
         self._cursor.filling = self._resync.wants_fill(now)
+        await self._classify(now)
         return self._samples(now)
 
     def counters(self) -> Sequence[Sample]:
@@ -112,17 +114,19 @@ class Activity:
         if vanished:  # when they were active before that is not known here
             self._resync.doubtful = True
 
-    def _samples(self, now: int) -> list[Sample]:
-        """Classes are looked up for those who are new or whose class has changed."""
+    async def _classify(self, now: int) -> None:
+        """Classes are looked up for those who are new or whose class has changed; for all after a reading of plans, and
+        then beside the loop."""
         classed = self._plans.at(now)
         if self._classed is None or self._classed.users is not classed.users:
-            everybody = self._latest.since(0)
-            self._latest.classify(everybody, classed.of(everybody))
+            self._latest.classify_all(await asyncio.to_thread(classed.of, self._latest.since(0)))
         else:
             newcomers, moved = self._latest.unclassed(), classed.moved_since(self._classed)
             for users in (newcomers, moved):
                 self._latest.classify(users, classed.of(users))
         self._classed = classed
+
+    def _samples(self, now: int) -> list[Sample]:
         return [
             ACTIVE_USERS.sample(int(count), window=window, plan=plan)
             for window, length in WINDOWS.items()

@@ -107,19 +107,27 @@ class Plans:
 
     def __init__(self) -> None:
         self._users = np.empty(0, dtype=np.int64)  # sorted, unique
-        self._first = np.empty(0, dtype=np.int64)  # parallel: where each one's rows begin
-        self._rows: Integers = np.empty((0, 4), dtype=np.int64)  # by user: user, is trial, ended at, trial ends at
+        self._first = np.empty(0, dtype=np.int64)  # parallel: where each one's subscriptions begin in
+        self._is_trial = np.empty(0, dtype=np.bool_)
+        self._ended_at = np.empty(0, dtype=np.int64)  # parallel to it, as is:
+        self._trial_ends_at = np.empty(0, dtype=np.int64)
         self._total = 0
         self._seen_to_at: int | None = None
 
     async def read(self, transaction: Transaction) -> None:
         """Read them anew."""
         ((in_step,),) = await transaction.rows(_HAS_FOREIGN_KEY)
-        rows = await transaction.integers(_SUBSCRIPTIONS + ("" if in_step else _OF_USERS_THAT_EXIST), 4)
+        query = _SUBSCRIPTIONS + ("" if in_step else _OF_USERS_THAT_EXIST)
+        blocks = [np.empty((0, 4), dtype=np.int64)]
+        await transaction.integers_in_blocks(query, 4, {}, lambda rows: blocks.append(rows[np.argsort(rows[:, 0])]))
         total = await transaction.integers("SELECT count(*) FROM users", 1)
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        users, first = np.unique(rows[:, 0], return_index=True)
-        self._users, self._first, self._rows, self._total = users, first, rows, int(total[0, 0])
+        user, is_trial, self._ended_at, self._trial_ends_at = map(
+            np.concatenate, zip(*(b.T for b in blocks), strict=True)
+        )
+        self._is_trial = is_trial == 1
+        self._first = np.flatnonzero(np.diff(user, prepend=user[:1] - 1))
+        self._users = user[self._first]
+        self._total = int(total[0, 0])
         self.seen_to(transaction)
 
     def seen_to(self, transaction: Transaction) -> None:
@@ -137,11 +145,11 @@ class Plans:
 
     def at(self, now: int) -> Classed:
         """The plan classes at `now` (contract §2: the first that holds of paid, trial, trial_expired)."""
-        _, is_trial, ended_at, trial_ends_at = self._rows.T
-        holds = np.full(len(self._rows), _FREE, dtype=np.int8)
-        holds[(is_trial == 1) & (trial_ends_at <= now)] = _TRIAL_EXPIRED
-        holds[(is_trial == 1) & (trial_ends_at > now) & (ended_at > now)] = _TRIAL
-        holds[(is_trial == 0) & (ended_at > now)] = _PAID
+        holds = np.full(len(self._is_trial), _FREE, dtype=np.int8)
+        holds[self._is_trial & (self._trial_ends_at <= now)] = _TRIAL_EXPIRED
+        goes_on = self._ended_at > now
+        holds[self._is_trial & goes_on & (self._trial_ends_at > now)] = _TRIAL
+        holds[~self._is_trial & goes_on] = _PAID
         return Classed(self._users, np.minimum.reduceat(holds, self._first) if len(holds) else holds)
 
     def count(self, now: int) -> dict[str, int]:
