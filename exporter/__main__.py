@@ -37,6 +37,10 @@ from exporter.version import REVISION, VERSION
 STATUS_DIFFERS = 1
 STATUS_SETTINGS = 2
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread that reads a log or merges a window may keep the interpreter from the loop, which answers scrapes;
+Python's own five milliseconds are as long as a scrape should take at most."""
+
 _log = structlog.get_logger()
 
 
@@ -70,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     """Everything at once, until SIGTERM or SIGINT."""
     _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
+    sys.setswitchinterval(SWITCH_SECONDS)
     prices = settings.prices()
     with StateDirectory(settings.state_dir) as state:
         async with _sources(settings) as sources:

@@ -67,8 +67,10 @@ LONGEST = 9 * MINUTE
 its users that a change of plan shows within fifteen.)"""
 
 MEASURED = 3
-"""How many readings are looked back at for what one takes: their median, for a slow one may be others' doing. Before
-there are so many nothing is known of it."""
+"""How many readings are looked back at for what one takes: their median, for a slow one may be others' doing."""
+
+SLOW = SECOND // 20
+"""Before there are so many, the quickest there was is believed only when it took longer than this: a start is busy."""
 
 
 class Recount:
@@ -99,8 +101,11 @@ class Recount:
     def interval(self) -> int:
         """What has to pass between two readings."""
         if len(self._took) < MEASURED:
-            return 0
-        return min(max(0, sorted(self._took)[MEASURED // 2] - CHEAP) * TIMES, LONGEST)
+            took = min(self._took, default=0)
+            took = took if took > SLOW else 0
+        else:
+            took = sorted(self._took)[MEASURED // 2]
+        return min(max(0, took - CHEAP) * TIMES, LONGEST)
 
     def read(self, now: int, took: int) -> None:
         """Note that it was read in the transaction of the last look, and how long that took."""

@@ -26,8 +26,9 @@ lasting."""
 STAGGER_SECONDS = 0.1
 
 LARGEST_SHARE = 1 / 4
-"""Of the time, at most, a collector keeps a server busy that has others to serve: one that takes longer than this share
-of its interval refreshes less often. A log file is nobody else's, and a backlog is read as fast as can be."""
+"""Of the time, at most, that a collector spends on passes over Redis' keys, which may be millions, on a server that has
+others to serve: one that takes longer than this share of its interval refreshes less often. Where windows are kept
+instead, how long a refresh took says little of the next: it may have filled them, or waited while others did."""
 
 DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -270,11 +271,8 @@ class _Entry:
         self.gauges: tuple[Sample, ...] = ()
 
     def rest_after(self, seconds: float) -> float:
-        """For how long, after a refresh that took so long and worked, the servers it asked are to be left alone."""
-        sources = self.collector.sources
-        # Those that ask PostgreSQL alone may fill windows first, once others have: that is no measure of what follows.
-        measures = "redis" in sources or ("postgres" in sources and self.last_success is not None)
-        return seconds * (1 / LARGEST_SHARE - 1) if measures else 0.0
+        """How long a server is to be left alone after a refresh that took so long and worked."""
+        return seconds * (1 / LARGEST_SHARE - 1) if "redis" in self.collector.sources else 0.0
 
     def view(self, down: Set[str]) -> CollectorView:
         """As it stands. What a source that is down feeds is not shown, though its own clock may not have come round."""

@@ -177,8 +177,8 @@ def test_what_changed_without_anybody_knowing_is_read_at_every_look() -> None:
 def measured(took: int) -> Recount:
     """Something last read at NOW, of which is known what it takes to read."""
     recount = Recount()
-    for minutes in range(MEASURED):
-        read_once(recount, NOW - (MEASURED - 1 - minutes) * MINUTE, minutes, took)
+    for hours in range(MEASURED):
+        read_once(recount, NOW - (MEASURED - 1 - hours) * HOUR, hours, took)
     return recount
 
 
@@ -199,7 +199,17 @@ def test_one_slow_or_quick_reading_is_not_held_against_it() -> None:
     for minutes, took in enumerate((500, 3, 3, 5_000, 3, 500, 500, 3)):
         read_once(recount, NOW + minutes * HOUR, None, took * MILLISECOND)
         intervals.append(recount.interval)
-    assert intervals == [0, 0, 0, 0, 0, LONGEST, LONGEST, LONGEST]
+    assert intervals == [LONGEST, 0, 0, 0, 0, LONGEST, LONGEST, LONGEST]
+
+
+def test_what_takes_long_beyond_doubt_waits_from_the_first_reading_on() -> None:
+    recount = Recount()
+    read_once(recount, NOW, "a", took=51 * MILLISECOND)
+    assert recount.interval > 7 * MINUTE
+    assert not recount.is_due(NOW + MINUTE, "b")
+    recount = Recount()
+    read_once(recount, NOW, "a", took=50 * MILLISECOND)
+    assert recount.is_due(NOW + MINUTE, "b")
 
 
 def test_a_clock_that_went_back_and_a_forgotten_reading_are_reasons_to_read() -> None:

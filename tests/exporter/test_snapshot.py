@@ -388,13 +388,13 @@ def test_a_slow_collector_that_failed_is_retried_after_one_period_and_then_keeps
 
 
 def test_a_collector_that_took_too_long_misses_turns_and_does_not_make_up_for_them() -> None:
-    fake = Fake("stalls", works, takes(40), works, sources=("ai_events_log",))
+    fake = Fake("stalls", works, takes(40), works)
     keep_time(build(fake), 100)
     assert fake.starts == [0, 15, 60, 75, 90]
 
 
 def test_one_that_takes_longer_than_its_interval_every_time_still_goes_on() -> None:
-    fake = Fake("always late", takes(20), sources=("ai_events_log",))
+    fake = Fake("always late", takes(20))
     keep_time(build(fake), 100)
     assert fake.starts == [0, 30, 60, 90]
 
@@ -434,12 +434,6 @@ def test_what_waits_for_verify_to_end_is_not_taken_for_slow() -> None:
 
     keep_time(snapshot, 70, rest)
     assert fake.starts == [0, 34, 45, 60]
-
-
-def test_the_first_refresh_which_fills_windows_does_not_slow_down_those_that_ask_postgresql_alone() -> None:
-    fake = Fake("activity", takes(10), takes(1), takes(8), takes(1))
-    keep_time(build(fake), 100)
-    assert fake.starts == [0, 15, 30, 62, 77, 92]
 
 
 def test_one_that_took_long_and_failed_is_retried_as_ever() -> None:
