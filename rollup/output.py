@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from rollup.errors import ReaderGone, RunFailed
@@ -21,6 +22,14 @@ def write(text: bytes) -> None:
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
     except OSError as error:
+        _drop_what_is_left()
         if isinstance(error, BrokenPipeError):
             raise ReaderGone from None
         raise RunFailed(f"cannot write to standard output: {error.strerror}") from None
+
+
+def _drop_what_is_left() -> None:
+    """Python would try to write it once more as it exits, and end with a status of its own."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
