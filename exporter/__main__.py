@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from exporter import control, events, verify, web
+from exporter import control, events, health, verify, web
 from exporter.collector import Sources
 from exporter.collectors import build_collectors
 from exporter.errors import AnalyticsError, SettingsError
@@ -52,7 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("serve", help="serve /metrics (what happens without a command)")
     commands.add_parser("verify", help="recompute every PostgreSQL metric from scratch and show the difference")
+    health_command = commands.add_parser(
+        "health", help="ask the exporter that runs here how it is (exit status 0 or 1)"
+    )
+    health_command.add_argument("--ready", action="store_true", help="0 only once its first pass is done")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "health":
+        is_well, line = health.check(chosen.env_file, ready=chosen.ready)
+        print(line)
+        return 0 if is_well else STATUS_DIFFERS
     events.configure()
     try:
         settings = read_settings(chosen.env_file)

@@ -1,17 +1,17 @@
-"""A Unix socket in the state directory, by which `verify` asks the exporter that is running about its own windows.
+"""A Unix socket in the state directory, by which commands ask the exporter that is running: `verify` about its own
+windows, `login-link` for a way into its Analytics page.
 
-Only the user it runs as may connect, and there is one question. The ports know nothing of it: no request of theirs
-causes a query.
+Only the user it runs as may connect. The ports know nothing of it: no request of theirs causes a query.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import orjson
 import structlog
@@ -24,26 +24,30 @@ ANSWER_LIMIT = 16 * 1024 * 1024
 DEADLINE_SECONDS = 600.0
 """Counting everything from scratch takes what it takes; it holds a connection, and nothing up."""
 
+QUESTION_SECONDS = 5.0
+
 _log = structlog.get_logger()
 
-Verify = Callable[[], Awaitable[Sequence[Comparison]]]
+Answer = Callable[[], Awaitable[object]]
+"""What answers one question, as something that can be written as JSON. Raises AnalyticsError."""
+
+VERIFY, LOGIN_LINK = "verify", "login-link"
 
 
-async def serve(state_dir: Path, verify: Verify) -> None:
-    """Answer until cancelled. Where the socket cannot be made it says so, and the exporter does without."""
+async def serve(state_dir: Path, answers: Mapping[str, Answer]) -> None:
+    """Answer until cancelled, one question at a time. Where the socket cannot be made it says so, and the exporter does
+    without."""
     path = state_dir / SOCKET
-    one_at_a_time = asyncio.Lock()
+    locks = {question: asyncio.Lock() for question in answers}
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        verifying = asyncio.ensure_future(_answer(verify, one_at_a_time))
-        gone = asyncio.ensure_future(reader.read())  # a client asks by connecting; all it can say is that it left
-        gone.add_done_callback(lambda _: verifying.cancel())
         try:
-            with suppress(ConnectionError, asyncio.CancelledError):
-                writer.write(await verifying)
-                await writer.drain()
+            with suppress(ConnectionError, asyncio.CancelledError, TimeoutError, ValueError):
+                async with asyncio.timeout(QUESTION_SECONDS):
+                    question = (await reader.readline()).decode("ascii", "replace").strip()
+                if question in answers:
+                    await _answer_while_there(reader, writer, _answer(answers[question], locks[question]))
         finally:
-            gone.cancel()
             writer.close()
 
     mask = os.umask(0o177)
@@ -65,22 +69,57 @@ async def serve(state_dir: Path, verify: Verify) -> None:
         path.unlink(missing_ok=True)
 
 
-async def _answer(verify: Verify, one_at_a_time: asyncio.Lock) -> bytes:
+async def _answer_while_there(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answering: Coroutine[None, None, bytes]
+) -> None:
+    """Whoever leaves is not worked for any longer."""
+    task = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(reader.read())  # after the question, all a client can say is that it left
+    gone.add_done_callback(lambda _: task.cancel())
+    try:
+        writer.write(await task)
+        await writer.drain()
+    finally:
+        gone.cancel()
+
+
+async def _answer(answer: Answer, one_at_a_time: asyncio.Lock) -> bytes:
     try:
         async with one_at_a_time, asyncio.timeout(DEADLINE_SECONDS):
-            comparisons = await verify()
+            return orjson.dumps({"answer": await answer()})
     except AnalyticsError as error:
         return orjson.dumps({"error": str(error)})
     except TimeoutError:
         return orjson.dumps({"error": f"not done after {DEADLINE_SECONDS:.0f} s"})
-    return orjson.dumps({"comparisons": [asdict(comparison) for comparison in comparisons]})
 
 
-async def ask(state_dir: Path) -> list[Comparison] | None:
+async def ask_to_verify(state_dir: Path) -> list[Comparison] | None:
     """What the exporter that runs on this state directory says of its windows; None when none runs there.
 
-    Raises StateError when one may run there but is not ours to ask.
+    Raises StateError when one may run there but is not ours to ask, CollectionFailed when it could not verify.
     """
+    answer = await _ask(state_dir, VERIFY)
+    if answer is None:
+        return None
+    if "error" in answer:
+        raise CollectionFailed("postgres", "verify_failed", answer["error"])
+    return [Comparison(**comparison) for comparison in answer["answer"]]
+
+
+async def ask_for_login_link(state_dir: Path) -> str | None:
+    """A link that lets whoever opens it into the Analytics page, once; None when no exporter runs there.
+
+    Raises StateError when one may run there but is not ours to ask, or gives no links.
+    """
+    answer = await _ask(state_dir, LOGIN_LINK)
+    if answer is None:
+        return None
+    if "error" in answer:
+        raise StateError(answer["error"])
+    return str(answer["answer"])
+
+
+async def _ask(state_dir: Path, question: str) -> dict[str, Any] | None:
     path = state_dir / SOCKET
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_LIMIT)
@@ -89,11 +128,10 @@ async def ask(state_dir: Path) -> list[Comparison] | None:
     except OSError:
         return None
     try:
-        answer = orjson.loads(await reader.read())
-    except orjson.JSONDecodeError:
+        writer.write(f"{question}\n".encode())
+        answer: dict[str, Any] = orjson.loads(await reader.read())
+    except (orjson.JSONDecodeError, ConnectionError):
         return None  # it stopped while we asked
     finally:
         writer.close()
-    if "error" in answer:
-        raise CollectionFailed("postgres", "verify_failed", answer["error"])
-    return [Comparison(**comparison) for comparison in answer["comparisons"]]
+    return answer

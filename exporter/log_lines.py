@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -28,6 +29,10 @@ class _Record(msgspec.Struct, gc=False):  # of any type: a field of the wrong on
     error_kind: Any = None
 
 
+FAILURES = 50
+"""How many lines that tell of failures are handed on, of a batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """How often each event occurred, known or not; and each kind among the failures, None where it was no string."""
@@ -35,6 +40,8 @@ class Counted:
     events: Counter[str]
     kinds: Counter[str | None]
     malformed: int
+    failures: tuple[bytes, ...] = ()
+    """The last few lines that tell of a failure, newest first."""
 
 
 _parse = msgspec.json.Decoder(_Record).decode
@@ -52,10 +59,17 @@ def count(lines: Sequence[bytes], failure_event: str) -> Counted:
     for event in [event for event in events if type(event) is not str]:
         del events[event]
     kinds: Counter[str | None] = Counter()
+    failures: tuple[bytes, ...] = ()
     if failure_event in events:
+        told = (
+            line
+            for line, record in zip(reversed(lines), reversed(records), strict=True)
+            if record.event == failure_event
+        )
+        failures = tuple(islice(told, FAILURES))
         found = [record.error_kind for record in records if record.event == failure_event]
         kinds.update(kind if type(kind) is str else None for kind in found)
-    return Counted(events, kinds, malformed=len(records) - events.total())
+    return Counted(events, kinds, malformed=len(records) - events.total(), failures=failures)
 
 
 def _read(lines: Sequence[bytes]) -> list[_Record]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, overload
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
@@ -63,13 +64,32 @@ def _patterns(value: object) -> object:
     return patterns
 
 
+def _words(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 def _web_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("should begin with http:// or https://")
+    try:
+        complete = bool(urlsplit(value).hostname) and urlsplit(value).port != 0
+    except ValueError:  # a port that is no number, a bracket left open
+        complete = False
+    if not complete:
+        raise ValueError("should name a host, and a port that can be, as in http://grafana:3000")
     return value
 
 
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if _web_url(value) and value != "{0.scheme}://{0.netloc}".format(urlsplit(value)):
+            raise ValueError(f"{value} should be an origin, as in https://admin.example, and no more")
+    return values
+
+
 WebUrl = Annotated[str, AfterValidator(_web_url)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Origins = Annotated[Words, AfterValidator(_origins)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(_address)]
 KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
 
@@ -109,6 +129,16 @@ class Settings(BaseSettings):
     admin_api_key: SecretStr | None = Field(
         None, description="A key that may be sent as `X-API-Key` in place of a token."
     )
+    admin_jwt_audience: str | None = Field(None, description="The `aud` a token must have; unset, none is asked for.")
+    admin_jwt_issuer: str | None = Field(None, description="The `iss` a token must have; unset, none is asked for.")
+    admin_session_hours: float = Field(8, gt=0, le=168, description="How long a login in the browser lasts, in hours.")
+    admin_origins: Origins = Field(
+        (),
+        description="Origins a login may come from, separated by commas, where a proxy in front changes the `Host`.",
+    )
+    admin_frame_ancestors: Origins = Field(
+        (), description="Origins, beside the page's own, whose pages may show the Analytics page in a frame."
+    )
     prometheus_url: WebUrl | None = Field(None, description="Prometheus' URL, for what needs history.")
     grafana_url: WebUrl | None = Field(None, description="Grafana's URL as this process reaches it.")
     prices_file: Path | None = Field(
@@ -130,6 +160,11 @@ class Settings(BaseSettings):
     )
     worker_forgotten_seconds: float = Field(
         86_400, gt=0, description="A worker silent for longer than this is forgotten."
+    )
+    collectors: Words = Field(
+        (),
+        description="Names of the collectors to run, separated by commas; unset, all. For a second exporter beside"
+        " another host's logs: `ai_log,preview_log`.",
     )
     refresh_seconds: float = Field(
         15, ge=0.2, le=600, description="Seconds between two refreshes of the fast collectors."

@@ -57,6 +57,10 @@ class SlidingSums:
         self._minutes = MinuteSums(span=self._horizon // MINUTE + 1, width=len(sums.aggregates))
         self.cursor = ReadCursor(self._horizon)
 
+    def minutes(self, since: int, until: int) -> Integers:
+        """The sums of each of the minutes `since < m <= until`, of those that were read: shape (minutes, sums)."""
+        return self._minutes.each(since, until)
+
     async def read(self, transaction: Transaction, again: Again) -> dict[str, Integers]:
         """Reads what is new, and what is to be read again; the sums of each window, as of the transaction's `now`."""
         now = transaction.now_us

@@ -77,7 +77,7 @@ _log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class CollectorView:
     """One collector as it stands: `up` is None before its first refresh has ended; `samples` are empty while it
-    fails."""
+    fails, `last_samples` are those of its last success."""
 
     name: str
     sources: tuple[str, ...]
@@ -87,6 +87,17 @@ class CollectorView:
     error: str | None
     last_success: float | None
     samples: tuple[Sample, ...]
+    last_samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """One source as it stands: `up` is None before it was first asked; `error` is a constant word (`refused`)."""
+
+    name: str
+    up: bool | None
+    error: str | None
+    last_success: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +106,12 @@ class View:
 
     collectors: tuple[CollectorView, ...]
     own: tuple[Sample, ...]
+    sources: tuple[SourceView, ...] = ()
 
     @property
     def ready(self) -> bool:
-        """Whether every collector has tried once: what can be shown is shown."""
-        return all(collector.up is not None for collector in self.collectors)
+        """Whether every collector that makes metrics has tried once: what can be shown is shown."""
+        return all(collector.up is not None for collector in self.collectors if collector.specs)
 
 
 class Snapshot:
@@ -156,7 +168,8 @@ class Snapshot:
     def view(self) -> View:
         """All samples as they stand now; built afresh, changed by nobody."""
         down = {source for source, reachability in self._reachabilities.items() if reachability.up is False}
-        return View(tuple(entry.view(down) for entry in self._entries), tuple(self._own()))
+        sources = tuple(SourceView(r.source, r.up, r.error, r.last_success) for r in self._reachabilities.values())
+        return View(tuple(entry.view(down) for entry in self._entries), tuple(self._own()), sources)
 
     async def _keep(self, entry: _Entry, delay: float) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -198,6 +211,7 @@ class Snapshot:
             )
         entry.degraded = False
         entry.up, entry.error, entry.last_success, entry.gauges = True, None, self._clock(), samples
+        entry.last_gauges = samples
 
     def _note_failure(self, entry: _Entry, error: Exception) -> None:
         kind = error.kind if isinstance(error, SourceUnavailable | CollectionFailed) else type(error).__name__
@@ -270,6 +284,7 @@ class _Entry:
         self.failures = 0
         self.durations = _Durations()
         self.gauges: tuple[Sample, ...] = ()
+        self.last_gauges: tuple[Sample, ...] = ()
 
     def rest_after(self, seconds: float) -> float:
         """How long a server is to be left alone after a refresh that took so long and worked."""
@@ -279,6 +294,7 @@ class _Entry:
         """As it stands. What a source that is down feeds is not shown, though its own clock may not have come round."""
         collector = self.collector
         gauges = self.gauges if down.isdisjoint(collector.sources) else ()
+        counters = tuple(collector.counters()) if isinstance(collector, Counting) else ()
         return CollectorView(
             name=collector.name,
             sources=collector.sources,
@@ -287,7 +303,8 @@ class _Entry:
             up=self.up,
             error=self.error,
             last_success=self.last_success,
-            samples=(*gauges, *(collector.counters() if isinstance(collector, Counting) else ())),
+            samples=gauges + counters,
+            last_samples=self.last_gauges + counters,
         )
 
 

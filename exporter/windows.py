@@ -14,7 +14,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,11 +110,15 @@ class MinuteSums:
         self._sums[where] = new
         return changed
 
-    def total(self, since: int, until: int) -> Integers:
-        """The sums over the minutes `since < m <= until`, at most `span` of them."""
+    def each(self, since: int, until: int) -> Integers:
+        """The sums of each of the minutes `since < m <= until`, at most `span` of them: shape (minutes, width)."""
         if until - since > self._span:
             raise ValueError(f"{until - since} minutes asked of a ring of {self._span}")
-        total: Integers = self._sums[np.arange(since + 1, until + 1) % self._span].sum(axis=0)
+        return self._sums[np.arange(since + 1, until + 1) % self._span]
+
+    def total(self, since: int, until: int) -> Integers:
+        """The sums over the minutes `since < m <= until`, at most `span` of them."""
+        total: Integers = self.each(since, until).sum(axis=0)
         return total
 
 
@@ -149,6 +153,11 @@ class UserCounts:
         self._add(edge[:, 0], -edge[:, 1])
         return counts
 
+    def counts(self) -> tuple[Integers, Integers]:
+        """The users (sorted) with a count above 0, and those counts."""
+        counted = self._counts > 0
+        return self._users[counted], self._counts[counted]
+
     def _take(self, minute: int) -> None:
         users, counts = self._minutes.pop(minute)
         self._add(users, -counts)
@@ -163,6 +172,40 @@ class UserCounts:
         if np.count_nonzero(self._counts) < len(self._counts) // 2:
             kept = self._counts > 0
             self._users, self._counts = self._users[kept], self._counts[kept]
+
+
+@dataclass(frozen=True, slots=True)
+class UserTotals:
+    """A count a user over a window of which no part is kept: what enters it and what leaves it is told from outside."""
+
+    users: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Sorted, unique."""
+
+    counts: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Parallel to it, none of them 0."""
+
+    @classmethod
+    def of(cls, blocks: Sequence[Integers]) -> UserTotals:
+        """The totals of rows (shape (n, 2): user, count), in any order."""
+        rows = np.concatenate([np.empty((0, 2), dtype=np.int64), *blocks])
+        users, where = np.unique(rows[:, 0], return_inverse=True)
+        counts = np.zeros(len(users), dtype=np.int64)
+        np.add.at(counts, where, rows[:, 1])
+        counted = counts != 0
+        return cls(users[counted], counts[counted])
+
+    def moved(self, gained: Integers, lost: Integers) -> UserTotals:
+        """The totals after rows came in and rows fell out."""
+        return self.of([self._rows(), gained, lost * (1, -1)])
+
+    def largest(self, size: int, users: Integers, counts: Integers) -> Integers:
+        """The `size` largest, with the `counts` of `users` added to them: (user, count), largest first."""
+        totals = self.of([self._rows(), np.stack((users, counts), axis=1)])
+        order = np.lexsort((totals.users, -totals.counts))[:size]
+        return np.stack((totals.users[order], totals.counts[order]), axis=1)
+
+    def _rows(self) -> Integers:
+        return np.stack((self.users, self.counts), axis=1)
 
 
 class LatestActivity:
@@ -228,6 +271,13 @@ class LatestActivity:
         """The users (sorted) with activity after `start`."""
         users: Integers = self._users[self._times > start]
         return users
+
+    def times_of(self, users: Integers) -> Integers:
+        """When each of these users was last active; -1 for one who is not known here."""
+        times = np.full(len(users), -1, dtype=np.int64)
+        known = contained(users, self._users)
+        times[known] = self._times[np.searchsorted(self._users, users[known])]
+        return times
 
     def unclassed(self) -> Integers:
         """The users (sorted) who have no class yet."""

@@ -30,6 +30,7 @@ LAYERS = [
         "exporter.gpu_usage",
         "exporter.state",
         "exporter.log_lines",
+        "exporter.incident",
         "exporter.sources",
         "exporter.sources.jsonl.*",
     },
@@ -47,7 +48,7 @@ LAYERS = [
     {"exporter.collectors"},
     {"exporter.snapshot", "exporter.oracle"},
     {"exporter.exposition", "exporter.verify", "exporter.http1"},
-    {"exporter.web", "exporter.control"},
+    {"exporter.web", "exporter.control", "exporter.health"},
     {"exporter.__main__"},
 ]
 """Each module imports from its own layer or those before it."""

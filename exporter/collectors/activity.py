@@ -60,6 +60,8 @@ class Activity:
         tables = {"sessions": True, "ai_usage_events": True, "preview_jobs": True, "users": False}
         self._resync = Resync(self.name, HORIZON, tables)
         self._classed: Classed | None = None
+        self.filled = asyncio.Event()
+        """Set once the windows hold what they should: then `last_seen` means something."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """One sample a window and plan class."""
@@ -89,7 +91,12 @@ class Activity:
         self._resync.done(again)
         self._cursor.filling = self._resync.wants_fill(now)
         await self._classify(now)
+        self.filled.set()
         return self._samples(now)
+
+    def last_seen(self, users: Integers) -> Integers:
+        """When each of these users (hashes) was last active, microseconds since the epoch; -1: not in 30 days."""
+        return self._latest.times_of(users)
 
     def counters(self) -> Sequence[Sample]:
         """How the past was looked at again."""

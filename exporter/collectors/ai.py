@@ -7,10 +7,13 @@ hivesync_ai_errors_in_window{window="24h",kind="timeout"} 3.0
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from exporter.collector import Sources
+from exporter.incident import ERROR_KINDS as INCIDENT_KINDS
 from exporter.labels import OTHER
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Again, Resync
@@ -20,7 +23,7 @@ from exporter.spec import MetricSpec, Sample
 from exporter.windows import DAY, HOUR, MINUTE, Integers, MinuteSums, ReadCursor, UserCounts, minute, percentile
 
 REQUEST_WINDOWS = {"1m": MINUTE, "1h": HOUR, "24h": DAY}
-ERROR_KINDS = ("provider_error", "timeout", "safety_rejection")
+ERROR_KINDS = INCIDENT_KINDS["ai_error"]
 
 REQUESTS = MetricSpec(
     "hivesync_ai_requests_in_window",
@@ -82,6 +85,8 @@ class Ai:
             {"24h": DAY},
         )
         self._resync = Resync(self.name, DAY, {"ai_usage_events": True})
+        self.filled = asyncio.Event()
+        """Set once the windows hold what they should: then there is a `day`."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Requests by window, statistics a user (none while nobody asked anything), errors by kind."""
@@ -91,6 +96,7 @@ class Ai:
             requests, per_user = await self._requests.read(transaction, again)
             errors = (await self._errors.read(transaction, again))["24h"]
         self._resync.done(again)
+        self.filled.set()
         samples = [REQUESTS.sample(count, window=window) for window, count in requests.items()]
         for kind, count in zip((*ERROR_KINDS, OTHER), errors.tolist(), strict=True):
             samples.append(ERRORS.sample(count, window="24h", kind=kind))
@@ -103,9 +109,22 @@ class Ai:
             samples += [PER_USER.sample(value, window="24h", statistic=name) for name, value in statistics.items()]
         return samples
 
+    def day(self) -> UserDay:
+        """The requests of the last day by user, as last read."""
+        return self._requests.day()
+
     def counters(self) -> Sequence[Sample]:
         """How the past was looked at again."""
         return self._resync.counters()
+
+
+@dataclass(frozen=True, slots=True)
+class UserDay:
+    """The requests of each user (hash) with at least one, in the minutes after `since`."""
+
+    since: int
+    users: Integers
+    counts: Integers
 
 
 class Requests:
@@ -115,6 +134,11 @@ class Requests:
         self._minutes = MinuteSums(span=DAY // MINUTE + 1, width=1)
         self._users = UserCounts()
         self.cursor = ReadCursor(horizon=DAY)
+        self._forgotten = 0
+
+    def day(self) -> UserDay:
+        """What is held of users: whole minutes, without the edge."""
+        return UserDay(self._forgotten, *self._users.counts())
 
     async def read(self, transaction: Transaction, again: Again) -> tuple[dict[str, int], Integers]:
         """The requests by window, and those of each user with at least one, in no order."""
@@ -139,7 +163,8 @@ class Requests:
         for start, end, rows in parts:
             again.corrected += int(minutes.replace(minute(start), minute(end), rows[:, [0, 3]])[0])
             users.replace(minute(start), minute(end), _with_user(rows))
-        users.forget(minute(now - DAY))
+        self._forgotten = minute(now - DAY)
+        users.forget(self._forgotten)
         self.cursor.advance(now, fill)
         totals = {
             name: int(minutes.total(minute(now - window), minute(now))[0] + edges[name][:, 3].sum())

@@ -29,7 +29,8 @@ LATENCY = MetricSpec(
 )
 
 
-def _sums(table: str) -> Sums:
+def latency_sums(table: str) -> Sums:
+    """Of the jobs of a table that succeeded: microseconds, their number, and how many were left out."""
     latency = f"{table}.completed_at - {table}.created_at"
     possible = f"({table}.completed_at >= {table}.created_at AND isfinite({table}.created_at))"
     return Sums(
@@ -54,7 +55,7 @@ class Latency:
     specs = (LATENCY, SKIPPED, *RESYNC_SPECS)
 
     def __init__(self) -> None:
-        self._queues = {queue: SlidingSums(_sums(table), WINDOWS) for queue, table in TABLES.items()}
+        self._queues = {queue: SlidingSums(latency_sums(table), WINDOWS) for queue, table in TABLES.items()}
         self._resync = Resync(self.name, max(WINDOWS.values()), dict.fromkeys(TABLES.values(), True), 10 * MINUTE)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:

@@ -7,7 +7,8 @@
 
 `sources/jsonl/` hands over lines, each once. The counts and the position they belong to are saved together, before
 the counts are shown: a kill at any moment loses and repeats nothing, and no counter ever goes back. Of a line only
-`event` and `error_kind` are looked at; nothing in it is logged or shown.
+`event` and `error_kind` are looked at; of the last few that tell of failures, what `incident.py` makes of them is kept
+too, for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from exporter.collector import Sources
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
+from exporter.incident import ERROR_KINDS, Incident, from_line, newest
 from exporter.labels import OTHER
 from exporter.log_lines import Counted, count
 from exporter.sources.jsonl import JsonlLog, Position, Slice
@@ -91,6 +93,7 @@ class Subject:
     known_events: tuple[str, ...]
     failures: MetricSpec
     failure_event: str
+    incident: str
     known_kinds: tuple[str, ...]
 
 
@@ -103,7 +106,8 @@ AI = Subject(
     known_events=("ai.requested", "ai.completed", "ai.error"),
     failures=AI_ERRORS,
     failure_event="ai.error",
-    known_kinds=("provider_error", "timeout", "safety_rejection"),
+    incident="ai_error",
+    known_kinds=ERROR_KINDS["ai_error"],
 )
 PREVIEW = Subject(
     collector="preview_log",
@@ -120,7 +124,8 @@ PREVIEW = Subject(
     ),
     failures=PREVIEW_FAILURES,
     failure_event="preview.failed",
-    known_kinds=("build_error", "timeout", "worker_lost"),
+    incident="preview_failure",
+    known_kinds=ERROR_KINDS["preview_failure"],
 )
 
 
@@ -157,6 +162,8 @@ class LogCollector:
         self._clock = clock
         self._tally = _load(state, subject)
         self._step: asyncio.Future[Slice] | None = None
+        self.incidents: tuple[Incident, ...] = ()
+        """The latest failures that were read since the start, newest first."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Counts what was written since the last refresh; the samples are what is left to read."""
@@ -197,12 +204,19 @@ class LogCollector:
                 await self._save(tally)  # a slice that cannot be read does not cost those before it
                 raise
             for lines in found.batches():
-                tally = tally.plus(count(lines, self._subject.failure_event))
+                counted = count(lines, self._subject.failure_event)
+                tally = tally.plus(counted)
+                if counted.failures:
+                    self._keep(counted.failures)
                 await asyncio.sleep(0)
             tally = tally.at(found)
             if not found.more or self._clock() >= due:
                 await self._save(tally)
                 return found
+
+    def _keep(self, failures: Sequence[bytes]) -> None:
+        told = (from_line(line, self._subject.incident) for line in failures)
+        self.incidents = newest([incident for incident in told if incident] + [*self.incidents])
 
     async def _save(self, tally: Tally) -> None:
         if tally == self._tally:

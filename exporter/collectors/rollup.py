@@ -1,4 +1,5 @@
-"""How far the daily roll-up has come (contract §3).
+"""How far the daily roll-up has come (contract §3), and the daily active users it has counted (spec §4 "DAU (14
+days)").
 
 hivesync_rollup_latest_day_timestamp_seconds 1767139200.0
 """
@@ -20,20 +21,34 @@ LATEST_DAY = MetricSpec(
 TABLE_EXISTS = "SELECT to_regclass('usage_analytics_daily') IS NOT NULL"
 """Until the roll-up is installed there is no such table, and nothing wrong with that."""
 
-_LATEST = "SELECT extract(epoch from max(usage_analytics_daily.date))::bigint FROM usage_analytics_daily"
+DAYS = 90
+"""How many days are shown at most."""
+
+_DAYS = (
+    "SELECT extract(epoch from usage_analytics_daily.date)::bigint, usage_analytics_daily.dau"
+    f" FROM usage_analytics_daily ORDER BY usage_analytics_daily.date DESC LIMIT {DAYS}"
+)
+
+Day = tuple[int, int]
+"""When a day began, in unix seconds, and its daily active users."""
 
 
 class Rollup:
-    """Reads one value."""
+    """Reads the newest days."""
 
     name = "rollup"
     sources = ("postgres",)
     periods = 4
     specs = (LATEST_DAY,)
 
+    def __init__(self) -> None:
+        self.days: tuple[Day, ...] | None = None
+        """The days that were rolled up, oldest first, as last read; None before that."""
+
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """One sample; none while the table is empty, or is not there."""
         async with sources.postgres.transaction() as transaction:
             ((exists,),) = await transaction.rows(TABLE_EXISTS)
-            ((latest,),) = await transaction.rows(_LATEST) if exists else [(None,)]
-        return [] if latest is None else [LATEST_DAY.sample(latest)]
+            days = await transaction.rows(_DAYS) if exists else []
+        self.days = tuple((began, dau) for began, dau in reversed(days))
+        return [LATEST_DAY.sample(began) for began, _ in self.days[-1:]]

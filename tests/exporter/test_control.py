@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter import control
-from exporter.control import SOCKET, Verify, ask, serve
+from exporter.control import LOGIN_LINK, SOCKET, VERIFY, Answer, ask_for_login_link, ask_to_verify, serve
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable, StateError
 from exporter.verify import Comparison
 
@@ -30,10 +30,14 @@ async def found() -> Sequence[Comparison]:
     return FOUND
 
 
+async def link() -> str:
+    return "http://127.0.0.1:10178/admin/analytics/login#code=x"
+
+
 @asynccontextmanager
-async def exporter(directory: Path, verify: Verify = found) -> AsyncIterator[asyncio.Task[None]]:
+async def exporter(directory: Path, verify: Answer = found) -> AsyncIterator[asyncio.Task[None]]:
     """An exporter's side, from when it listens until it is stopped."""
-    task = asyncio.create_task(serve(directory, verify))
+    task = asyncio.create_task(serve(directory, {VERIFY: verify, LOGIN_LINK: link}))
     async with asyncio.timeout(5):
         await asyncio.sleep(0)  # it has removed an old socket then
         while not (directory / SOCKET).is_socket():  # noqa: ASYNC110 - nobody tells us when
@@ -50,7 +54,7 @@ async def exporter(directory: Path, verify: Verify = found) -> AsyncIterator[asy
 def test_the_answer_is_what_the_running_exporter_found(tmp_path: Path) -> None:
     async def asked() -> object:
         async with exporter(tmp_path):
-            return await ask(tmp_path), await ask(tmp_path)
+            return await ask_to_verify(tmp_path), await ask_to_verify(tmp_path)
 
     assert asyncio.run(asked()) == (FOUND, FOUND)
 
@@ -61,7 +65,7 @@ def test_an_exporter_that_found_nothing_says_so(tmp_path: Path) -> None:
 
     async def asked() -> object:
         async with exporter(tmp_path, nothing):
-            return await ask(tmp_path)
+            return await ask_to_verify(tmp_path)
 
     assert asyncio.run(asked()) == []
 
@@ -74,7 +78,7 @@ def test_a_long_answer_comes_whole(tmp_path: Path) -> None:
 
     async def asked() -> object:
         async with exporter(tmp_path, verify):
-            return await ask(tmp_path)
+            return await ask_to_verify(tmp_path)
 
     assert asyncio.run(asked()) == many
 
@@ -89,27 +93,27 @@ def test_what_keeps_it_from_looking_is_passed_on(error: AnalyticsError, tmp_path
     async def asked() -> str:
         async with exporter(tmp_path, verify):
             with pytest.raises(CollectionFailed) as raised:
-                await ask(tmp_path)
+                await ask_to_verify(tmp_path)
             return str(raised.value)
 
     assert str(error) in asyncio.run(asked())
 
 
 def test_without_an_exporter_there_is_no_answer(tmp_path: Path) -> None:
-    assert asyncio.run(ask(tmp_path)) is None
-    assert asyncio.run(ask(tmp_path / "missing")) is None
-    assert asyncio.run(ask(tmp_path / ("long" * 60))) is None
+    assert asyncio.run(ask_to_verify(tmp_path)) is None
+    assert asyncio.run(ask_to_verify(tmp_path / "missing")) is None
+    assert asyncio.run(ask_to_verify(tmp_path / ("long" * 60))) is None
 
 
 def test_a_socket_that_a_killed_exporter_left_is_no_exporter_and_no_hindrance(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / SOCKET))
     assert (tmp_path / SOCKET).exists()
-    assert asyncio.run(ask(tmp_path)) is None
+    assert asyncio.run(ask_to_verify(tmp_path)) is None
 
     async def asked() -> object:
         async with exporter(tmp_path):
-            return await ask(tmp_path)
+            return await ask_to_verify(tmp_path)
 
     assert asyncio.run(asked()) == FOUND
     assert not (tmp_path / SOCKET).exists()
@@ -134,7 +138,7 @@ def test_an_exporter_that_stops_while_it_is_asked_has_no_answer(tmp_path: Path) 
         stopped = asyncio.create_task(asyncio.to_thread(exporter_that_stops))
         await asyncio.to_thread(listening.wait)
         async with asyncio.timeout(5):
-            answer = await ask(tmp_path)
+            answer = await ask_to_verify(tmp_path)
         await stopped
         return answer
 
@@ -149,7 +153,7 @@ def test_an_exporter_that_fails_at_it_for_a_reason_of_its_own_keeps_nobody_waiti
     async def asked() -> object:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
         async with exporter(tmp_path, verify), asyncio.timeout(5):
-            return await ask(tmp_path)
+            return await ask_to_verify(tmp_path)
 
     failures: list[object] = []
     assert asyncio.run(asked()) is None
@@ -166,7 +170,7 @@ def test_it_does_not_look_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     async def asked() -> str:
         async with exporter(tmp_path, verify), asyncio.timeout(5):
             with pytest.raises(CollectionFailed) as raised:
-                await ask(tmp_path)
+                await ask_to_verify(tmp_path)
             return raised.value.detail
 
     assert "not done" in asyncio.run(asked())
@@ -187,11 +191,12 @@ def test_it_looks_no_further_for_somebody_who_left(tmp_path: Path) -> None:
 
         async with exporter(tmp_path, verify), asyncio.timeout(5):
             _, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
+            writer.write(b"verify\n")
             await looking.wait()
             writer.close()
             await writer.wait_closed()
             await stopped.wait()
-            return await ask(tmp_path)
+            return await ask_to_verify(tmp_path)
 
     assert asyncio.run(left()) == FOUND
 
@@ -220,7 +225,7 @@ def test_an_exporter_that_is_somebody_elses_is_not_taken_for_none(
 
     monkeypatch.setattr(asyncio, "open_unix_connection", denied)
     with pytest.raises(StateError, match="run this as the user the exporter runs as"):
-        asyncio.run(ask(tmp_path))
+        asyncio.run(ask_to_verify(tmp_path))
 
 
 def test_two_who_ask_at_once_are_answered_one_after_the_other(tmp_path: Path) -> None:
@@ -237,7 +242,7 @@ def test_two_who_ask_at_once_are_answered_one_after_the_other(tmp_path: Path) ->
             return FOUND
 
         async with exporter(tmp_path, verify):
-            return await asyncio.gather(*(ask(tmp_path) for _ in range(4)))
+            return await asyncio.gather(*(ask_to_verify(tmp_path) for _ in range(4)))
 
     assert asyncio.run(asked()) == [FOUND] * 4
 
@@ -254,7 +259,7 @@ def test_somebody_who_hangs_up_disturbs_nobody(tmp_path: Path) -> None:
                 _, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
                 writer.close()
                 await writer.wait_closed()
-            answer = await ask(tmp_path)
+            answer = await ask_to_verify(tmp_path)
             assert not task.done()
             return answer
 
@@ -272,6 +277,44 @@ def test_where_there_can_be_no_socket_the_exporter_says_so_and_does_without(obst
     else:
         (tmp_path / SOCKET / "full").mkdir(parents=True)
     with capture_logs() as logs:
-        asyncio.run(serve(directory, found))
+        asyncio.run(serve(directory, {VERIFY: found}))
     assert [(entry["log_level"], entry["path"]) for entry in logs] == [("warning", str(directory / SOCKET))]
     assert logs[0]["event"].startswith("no control socket")
+
+
+def test_it_gives_a_login_link(tmp_path: Path) -> None:
+    async def asked() -> object:
+        async with exporter(tmp_path):
+            return await ask_for_login_link(tmp_path), await ask_for_login_link(tmp_path / "none")
+
+    assert asyncio.run(asked()) == (await_link(), None)
+
+
+def await_link() -> str:
+    return asyncio.run(link())
+
+
+def test_a_question_it_does_not_know_has_no_answer(tmp_path: Path) -> None:
+    async def asked(question: bytes) -> bytes:
+        async with exporter(tmp_path), asyncio.timeout(5):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
+            writer.write(question)
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    for question in (b"shutdown\n", b"\n", b"\xff\xfe\n", b"x" * 100_000):
+        assert asyncio.run(asked(question)) == b""
+
+
+def test_who_asks_nothing_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "QUESTION_SECONDS", 0.01)
+
+    async def asked() -> bytes:
+        async with exporter(tmp_path), asyncio.timeout(5):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    assert asyncio.run(asked()) == b""

@@ -88,7 +88,8 @@ def _promised(kind: str, labels: Mapping[str, str | None]) -> Promised:
 PLANS = "paid trial trial_expired free"
 LOGS = "ai-events preview"
 COLLECTORS = (
-    "users online activity ai previews latency queues workers cost ai_log preview_log rollup"  # no promise, but ours
+    "users online activity ai previews latency queues workers cost ai_log preview_log rollup charts incidents"
+    " top_users"  # no promise, but ours
 )
 
 CONTRACT = {

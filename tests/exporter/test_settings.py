@@ -75,6 +75,11 @@ def test_every_setting_has_the_contracts_default(set_variables: Set) -> None:
         "admin_jwt_public_key_file": None,
         "admin_jwt_claim": "scope=admin",
         "admin_api_key": None,
+        "admin_jwt_audience": None,
+        "admin_jwt_issuer": None,
+        "admin_session_hours": 8.0,
+        "admin_origins": (),
+        "admin_frame_ancestors": (),
         "prometheus_url": None,
         "grafana_url": None,
         "prices_file": None,
@@ -84,6 +89,7 @@ def test_every_setting_has_the_contracts_default(set_variables: Set) -> None:
         "worker_keys": ("worker:heartbeat:*",),
         "worker_healthy_seconds": 120.0,
         "worker_forgotten_seconds": 86_400.0,
+        "collectors": (),
         "refresh_seconds": 15.0,
     }
     assert settings.prices() is None
@@ -103,6 +109,11 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "admin_jwt_public_key_file": str(tmp_path / "key.pem"),
         "admin_jwt_claim": "https://hivesync.example/roles=site-admin",
         "admin_api_key": "k" * 32,
+        "admin_jwt_audience": "admin-panel",
+        "admin_jwt_issuer": "https://hivesync.example",
+        "admin_session_hours": "0.5",
+        "admin_origins": "https://admin.example,http://[::1]:8443",
+        "admin_frame_ancestors": "https://panel.example",
         "prometheus_url": "http://prometheus:9090",
         "grafana_url": "https://grafana.example/sub",
         "prices_file": str(tmp_path / "prices.toml"),
@@ -112,6 +123,7 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "worker_keys": "hb:*",
         "worker_healthy_seconds": "60",
         "worker_forgotten_seconds": "3600",
+        "collectors": "ai_log,preview_log",
         "refresh_seconds": "2.5",
     }
     assert set(given) | {"database_url", "redis_url"} == set(Settings.model_fields)
@@ -463,3 +475,18 @@ def test_a_bad_price_file_ends_the_command_with_status_2(tmp_path: Path) -> None
     (tmp_path / "prices.toml").write_text("[models")
     ended = exporter(**REQUIRED, HIVESYNC_PRICES_FILE=str(tmp_path / "prices.toml"))
     assert "is not valid TOML" in messages(ended)["HIVESYNC_PRICES_FILE"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://", "http:///x", "http://:3000", "http://grafana:0", "http://grafana:x", "http://[::1", "https://a:99999"],
+)
+def test_an_address_on_the_web_names_a_host_and_a_port_that_can_be(url: str, set_variables: Set) -> None:
+    set_variables(GRAFANA_URL=url)
+    assert "should name a host" in problems()["HIVESYNC_GRAFANA_URL"]
+
+
+@pytest.mark.parametrize("origin", ["admin.example", "https://admin.example/", "https://admin.example/path", "null"])
+def test_an_origin_is_a_scheme_a_host_and_no_more(origin: str, set_variables: Set) -> None:
+    set_variables(ADMIN_ORIGINS=f"https://good.example,{origin}")
+    assert set(problems()) == {"HIVESYNC_ADMIN_ORIGINS"}

@@ -1,0 +1,56 @@
+"""The latest incidents: AI jobs and preview builds that failed (spec §4 "Recent system incidents").
+
+No metric comes of this. Only rows that ended since the last reading are read, and the newest few are kept. While
+PostgreSQL is down there are those that the log collectors came by (`logs.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.collector import Sources
+from exporter.incident import KEPT, Incident, newest
+from exporter.sliding import MICROSECONDS
+from exporter.sources.postgres import moment
+from exporter.spec import MetricSpec, Sample
+from exporter.windows import DAY, ReadCursor
+
+HORIZON = 7 * DAY
+
+_TABLES = (
+    ("ai_error", "ai_usage_events", "ai_usage_events.provider, ai_usage_events.model"),
+    ("preview_failure", "preview_jobs", "NULL::text, NULL::text"),
+)
+
+_LATEST = " UNION ALL ".join(
+    f"(SELECT {MICROSECONDS.format(f'{table}.completed_at')}, '{kind}', {table}.id::text, {of_ai}, {table}.error_kind"
+    f" FROM {table} WHERE {table}.status = 'failed' AND {table}.completed_at > %(since)s"
+    f" AND {table}.completed_at <= %(now)s ORDER BY {table}.completed_at DESC LIMIT {KEPT})"
+    for kind, table, of_ai in _TABLES
+)
+
+
+class Incidents:
+    """Keeps the newest of the last seven days."""
+
+    name = "incidents"
+    sources = ("postgres",)
+    periods = 2
+    specs: tuple[MetricSpec, ...] = ()
+
+    def __init__(self) -> None:
+        self._cursor = ReadCursor(HORIZON)
+        self.rows: tuple[Incident, ...] | None = None
+        """Newest first; None before the first reading."""
+
+    async def refresh(self, sources: Sources) -> Sequence[Sample]:
+        """Brings `rows` up to date; there are no samples."""
+        async with sources.postgres.transaction(fill=self._cursor.filling) as transaction:
+            now = transaction.now_us
+            since, fill = self._cursor.since(now)
+            new = [Incident.of(*row) for row in await transaction.rows(_LATEST, {"since": moment(since)})]
+        # What is read again is all there is of that time: a row that is gone from it is gone.
+        old = [] if fill or self.rows is None else [i for i in self.rows if now - HORIZON < i.time <= since]
+        self._cursor.advance(now, fill)
+        self.rows = newest([*new, *old])
+        return []

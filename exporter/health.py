@@ -1,0 +1,65 @@
+"""`python -m exporter health`: asks the exporter that runs here how it is, for containers whose image has no curl.
+
+Needs one setting, the address of the metrics port, and looks at no other: whether a database URL is right is not asked
+here. It stands beside the rest, as a client of `web.py` like any other; `__main__` makes its answer an exit status.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from exporter.settings import PREFIX, Address, Listen, Settings
+
+TIMEOUT_SECONDS = 2.0
+"""The port answers from memory; who waits longer is told by the container engine's own clock."""
+
+HEALTHY, READY = "/-/healthy", "/-/ready"
+
+WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
+"""Where a listener on every interface is reached from this machine."""
+
+
+class _Listener(BaseSettings):
+    """The one setting this needs, read as all of them are."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    metrics_listen: Listen = Settings.model_fields["metrics_listen"].default
+
+
+def check(env_file: Path | None = None, *, ready: bool = False) -> tuple[bool, str]:
+    """Whether it lives and, if `ready`, whether its first pass is done too; and the line that says so."""
+    try:
+        address = _Listener(_env_file=env_file or Path(".env")).metrics_listen  # type: ignore[call-arg]
+    except ValidationError as error:
+        return False, f"{PREFIX}METRICS_LISTEN: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+    except OSError as error:
+        return False, f"{env_file or '.env'}: cannot be read: {error.strerror}"
+    return ask(address, ready=ready)
+
+
+def ask(address: Address, *, ready: bool = False) -> tuple[bool, str]:
+    """As `check`, of the exporter that listens there."""
+    host = WILDCARDS.get(address.host, address.host)
+    where = f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+    try:
+        lives, has_tried = (_is_ok(host, address.port, path) for path in (HEALTHY, READY))
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return False, f"{where} does not answer: {reason}"
+    state = "healthy" if lives else "not healthy"
+    return lives and (has_tried or not ready), f"{where} is {state} and {'ready' if has_tried else 'not ready'}"
+
+
+def _is_ok(host: str, port: int, path: str) -> bool:
+    connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == HTTPStatus.OK
+    finally:
+        connection.close()
