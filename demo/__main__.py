@@ -107,10 +107,13 @@ def _overview(stage: Stage) -> str:
     urls = {PostgresServer.name: stage.database, Exporter.name: f"{stage.exporter.url}/metrics"}
     rows = {child.name: f"{urls.get(child.name, child.url)}  (process {child.pid})" for child in stage.children}
     rows["Logs"] = f"{stage.logs}, and the exporter's own: {stage.exporter.log}"
-    verify = f"{_from_here(sys.executable)} -m exporter --env-file {environment_file(stage.directory)} verify"
+    command = f"{_from_here(sys.executable)} -m exporter --env-file {environment_file(stage.directory)}"
     return (
         f"\n{aligned(rows)}\n\n"
-        f"Every number against plain SQL: {verify}\n"
+        f"The Analytics page: {stage.exporter.page}\n"
+        f"Log in, once:       {stage.exporter.login_link()}\n"
+        f"Another link:       {command} login-link\n\n"
+        f"Every number against plain SQL: {command} verify\n"
         "A server that you end (kill -9 PROCESS) comes back after a while. Ctrl-C stops everything.\n"
     )
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 
 from demo.history import make_history
-from demo.servers import PostgresServer
 from demo.tables import insert
 from rollup.migrate import MIGRATIONS
+
+if TYPE_CHECKING:  # the image has no embedded servers, and feed.py needs none
+    from demo.servers import PostgresServer
 
 DATABASE = "hivesync"
 EXPORTER_ROLE = "hivesync_exporter"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from demo.child import Child
+from demo.child import Child, ChildError
 from demo.fetch import fetch
 from demo.ports import LOOPBACK, free_port
+from exporter.control import ask_for_login_link
 
 PROJECT = Path(__file__).parents[1]
 METRICS_PORT = 10177
@@ -47,6 +50,7 @@ def exporter_variables(
     log_directory: Path,
     rollup_url: str = "",
     prometheus_url: str = "",
+    grafana_url: str = "",
 ) -> dict[str, str]:
     """The settings of the exporter and the roll-up; they and the prices are also written into the directory."""
     prices = directory / "prices.toml"
@@ -56,11 +60,13 @@ def exporter_variables(
         "HIVESYNC_ROLLUP_DATABASE_URL": rollup_url,
         "HIVESYNC_REDIS_URL": redis_url,
         "HIVESYNC_PROMETHEUS_URL": prometheus_url,
+        "HIVESYNC_GRAFANA_URL": grafana_url,
         "HIVESYNC_AI_EVENTS_LOG": str(log_directory / "ai-events.log"),
         "HIVESYNC_PREVIEW_LOG": str(log_directory / "preview.log"),
         "HIVESYNC_STATE_DIR": str(directory / "state"),
         "HIVESYNC_METRICS_LISTEN": f"{LOOPBACK}:{free_port(METRICS_PORT)}",
         "HIVESYNC_ADMIN_LISTEN": f"{LOOPBACK}:{free_port(ADMIN_PORT)}",
+        "HIVESYNC_ADMIN_API_KEY": secrets.token_urlsafe(32),
         "HIVESYNC_PRICES_FILE": str(prices),
         "HIVESYNC_REFRESH_SECONDS": str(REFRESH_SECONDS),
     }
@@ -82,6 +88,8 @@ class Exporter(Child):
     def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
         super().__init__(directory)
         self.address = variables["HIVESYNC_METRICS_LISTEN"]
+        self._admin_address = variables["HIVESYNC_ADMIN_LISTEN"]
+        self._state_directory = Path(variables["HIVESYNC_STATE_DIR"])
         self.working_directory = self.directory  # and not where somebody's .env may be
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
         self.environment = {**inherited, "PYTHONPATH": str(PROJECT), **variables}
@@ -99,6 +107,18 @@ class Exporter(Child):
             return fetch(f"{self.url}/-/ready")[0] == 200
         except (OSError, HTTPException):
             return False
+
+    @property
+    def page(self) -> str:
+        """The Analytics page."""
+        return f"http://{self._admin_address}/admin/analytics/"
+
+    def login_link(self) -> str:
+        """A link that lets whoever opens it into the page, once. Raises ChildError when the exporter gives none."""
+        link = asyncio.run(ask_for_login_link(self._state_directory))
+        if link is None:
+            raise ChildError("The exporter gives no login link")
+        return link
 
     def metrics(self) -> str:
         """What /metrics says now. Raises OSError or HTTPException when nobody answers."""

@@ -1,6 +1,6 @@
 """Everything the demo runs, started in order and stopped in reverse.
 
-Of PostgreSQL, Valkey, Prometheus and the roll-up, one that somebody ends comes back after a while: that is how to see
+Of all but the traffic and the exporter, one that somebody ends comes back after a while: that is how to see
 what the exporter makes of a failure.
 """
 
@@ -10,17 +10,22 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from demo.alerts import listening
 from demo.child import Child, ChildError
 from demo.console import Console
-from demo.database import DATABASE, EXPORTER_ROLE, ROLLUP_ROLE, create_database, fill_database
+from demo.database import DATABASE, EXPORTER_ROLE, GRAFANA_ROLE, ROLLUP_ROLE, create_database, fill_database
 from demo.exporting import Exporter, exporter_variables
+from demo.grafana_server import GrafanaServer
+from demo.monitoring import fit
 from demo.ports import LOOPBACK, free_port
 from demo.rolling_up import Rollup
-from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
+from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 from demo.traffic import Traffic
 
 AWAY_SECONDS = 15.0
 PROMETHEUS_PORT = 9090
+ALERTMANAGER_PORT = 9093
+GRAFANA_PORT = 3000
 
 
 class Stage:
@@ -53,26 +58,20 @@ class Stage:
             rows = fill_database(self.database, users=users, days=days, seed=seed)
             results.append(f"{rows:,} rows")
         prometheus_port = free_port(PROMETHEUS_PORT) if PrometheusServer.is_installed() else None
+        grafana_port = free_port(GRAFANA_PORT) if GrafanaServer.is_installed() else None
         variables = exporter_variables(
             self.directory,
             database_url=postgres.url_of(DATABASE, EXPORTER_ROLE),
             rollup_url=postgres.url_of(DATABASE, ROLLUP_ROLE),
             redis_url=valkey.url,
-            prometheus_url=f"http://{LOOPBACK}:{prometheus_port}" if prometheus_port else "",
+            prometheus_url=_origin(prometheus_port),
+            grafana_url=_origin(grafana_port),
             log_directory=self.logs,
         )
         self.exporter = Exporter(self.directory, variables)
         rollup = Rollup(self.directory, owner_url=self.database, variables=variables)
         if prometheus_port:
-            prometheus = PrometheusServer(
-                self.directory / "prometheus",
-                [self.exporter.address],
-                retention=f"{days + 30}d",
-                port=prometheus_port,
-            )
-            with step(prometheus.name, "a new server, with the past that PostgreSQL can still tell"):
-                rollup.make_blocks(prometheus.data)
-                self._run(prometheus)
+            self._start_prometheus(rollup, prometheus_port, retention=f"{days + 30}d")
         else:
             self._console.say("Prometheus   not installed (on Debian: apt-get install prometheus)")
         with step(rollup.name, "python -m rollup: every day there is, then again every minute"):
@@ -84,6 +83,20 @@ class Stage:
             self.traffic.start()
         with step(Exporter.name, "python -m exporter, and its first pass over the history"):
             self._run(self.exporter)
+        if grafana_port:
+            grafana = GrafanaServer(
+                self.directory / "grafana",
+                analytics=f"http://{variables['HIVESYNC_ADMIN_LISTEN']}",
+                prometheus_url=_origin(prometheus_port),
+                database_address=f"{LOOPBACK}:{postgres.port}",
+                database=DATABASE,
+                user=GRAFANA_ROLE,
+                port=grafana_port,
+            )
+            with step(grafana.name, "a new server, with the dashboards that ship"):
+                self._run(grafana)
+        else:
+            self._console.say("Grafana      not installed: the Analytics page draws its charts without it")
 
     def stop(self) -> None:
         """Stop what was started, last first."""
@@ -105,7 +118,33 @@ class Stage:
                 child.start()
                 self._console.say(f"{child.name} is back")
 
+    def _start_prometheus(self, rollup: Rollup, port: int, retention: str) -> None:
+        """Prometheus with the rules that ship and, where it is installed, Alertmanager, which tells the console."""
+        folder, alerts = self.directory / "rules", None
+        if AlertmanagerServer.is_installed():
+            webhook = self._running.enter_context(listening(self._console.say))
+            alerts = AlertmanagerServer(
+                self.directory / "alertmanager", folder / "alertmanager.yml", free_port(ALERTMANAGER_PORT)
+            )
+            fit(folder, exporters=[self.exporter.address], alertmanager=alerts.address, webhook=webhook)
+            with self._console.step(alerts.name, "a new server, which tells of alerts here"):
+                self._run(alerts)
+        else:
+            fit(folder, exporters=[self.exporter.address])
+            self._console.say("Alertmanager not installed (on Debian: apt-get install prometheus-alertmanager)")
+        prometheus = PrometheusServer(
+            self.directory / "prometheus", retention=retention, port=port, configuration=folder / "prometheus.yml"
+        )
+        with self._console.step(prometheus.name, "a new server, with the past that PostgreSQL can still tell"):
+            rollup.make_blocks(prometheus.data)
+            self._run(prometheus)
+
     def _run(self, child: Child) -> None:
         self.children.append(child)
         self._running.callback(child.stop)
         child.start()
+
+
+def _origin(port: int | None) -> str:
+    """Where a server on that port is reached; nothing where there is none."""
+    return f"http://{LOOPBACK}:{port}" if port else ""

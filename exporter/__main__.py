@@ -1,7 +1,7 @@
 """python -m exporter: the composition root.
 
 The only place that reads the environment, starts servers, installs signal handlers, or exits. Exit status: 0 after a
-clean stop or a nil difference, 1 when `verify` found one, 2 for settings that are missing or wrong.
+clean stop or a nil difference, 1 when `verify` found one or nobody answers, 2 for settings that are missing or wrong.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 import uvloop
 
+from admin import server
+from admin.app import AnalyticsSection
+from admin.site import build_site
 from exporter import control, events, health, verify, web
-from exporter.collector import Sources
 from exporter.collectors import build_collectors
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
 from exporter.http1 import Server
+from exporter.running import open_sources
 from exporter.settings import Address, Settings, read_settings, unknown_variables
 from exporter.snapshot import Snapshot
-from exporter.sources.jsonl import JsonlLog
 from exporter.sources.postgres import Postgres
-from exporter.sources.redis import Redis
 from exporter.state import StateDirectory, StateFile
 from exporter.verify import Comparison
 from exporter.version import REVISION, VERSION
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("serve", help="serve /metrics (what happens without a command)")
     commands.add_parser("verify", help="recompute every PostgreSQL metric from scratch and show the difference")
+    commands.add_parser("login-link", help="print a link that lets whoever opens it into the Analytics page, once")
     health_command = commands.add_parser(
         "health", help="ask the exporter that runs here how it is (exit status 0 or 1)"
     )
@@ -68,8 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _log.warning("variable is no setting", variable=variable)
         if chosen.command == "verify":
             return uvloop.run(_verify(settings))
-        with _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as listener:
-            uvloop.run(_serve(settings, listener))
+        if chosen.command == "login-link":
+            return asyncio.run(_login_link(settings))
+        with (
+            _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as metrics,
+            _listening(settings.admin_listen, "HIVESYNC_ADMIN_LISTEN") as admin,
+        ):
+            uvloop.run(_serve(settings, metrics, admin))
     except SettingsError as error:
         print(f"hivesync-analytics cannot start:\n{error}", file=sys.stderr)
         return STATUS_SETTINGS
@@ -79,34 +86,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
+async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socket) -> None:
     """Everything at once, until SIGTERM or SIGINT."""
     _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
     prices = settings.prices()
     with StateDirectory(settings.state_dir) as state:
-        async with _sources(settings) as sources:
-            snapshot = Snapshot(
-                build_collectors(settings, state.file),
-                sources,
-                settings.refresh_seconds,
-                changed=lambda: renderer.changed(),
-            )
+        collectors = build_collectors(settings, state.file)
+        async with open_sources(settings) as sources:
+
+            def changed() -> None:
+                renderer.changed()
+                section.changed()
+
+            snapshot = Snapshot(collectors, sources, settings.refresh_seconds, changed=changed)
             renderer = Renderer(snapshot.view)
+            section = AnalyticsSection(settings, settings.state_dir, snapshot.view, collectors)
             site = web.build_site(lambda: renderer.current, lambda: snapshot.view().ready)
 
             async def verify_windows() -> Sequence[Comparison]:
                 return await verify.compare(snapshot.at_rest(Postgres.name), sources, prices)
 
+            async def login_link() -> str:
+                return section.login_link(settings)
+
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            answers = {control.VERIFY: verify_windows, control.LOGIN_LINK: login_link}
             tasks = [
                 asyncio.create_task(work)
                 for work in (
-                    Server(site).serve(listener),
+                    Server(site).serve(metrics),
+                    server.serve(build_site(section.app), admin),
                     snapshot.run(),
-                    control.serve(settings.state_dir, verify_windows),
+                    section.run(),
+                    control.serve(settings.state_dir, answers),
                     stop.wait(),
                 )
             ]
@@ -129,7 +144,7 @@ async def _first_to_end(tasks: Sequence[asyncio.Task[object]], stop: asyncio.Eve
 async def _verify(settings: Settings) -> int:
     """The windows of the exporter that runs on this state directory or, when none does, windows built for the
     purpose."""
-    comparisons = await control.ask(settings.state_dir)
+    comparisons = await control.ask_to_verify(settings.state_dir)
     if comparisons is not None:
         print("The windows of the exporter that is running:\n")
     else:
@@ -139,31 +154,24 @@ async def _verify(settings: Settings) -> int:
     return 0 if comparisons and all(comparison.same for comparison in comparisons) else STATUS_DIFFERS
 
 
+async def _login_link(settings: Settings) -> int:
+    link = await control.ask_for_login_link(settings.state_dir)
+    if link is None:
+        print(f"hivesync-analytics: no exporter is running on {settings.state_dir}", file=sys.stderr)
+        return STATUS_DIFFERS
+    print(link)
+    return 0
+
+
 async def _verify_alone(settings: Settings) -> list[Comparison]:
     with tempfile.TemporaryDirectory() as scratch:
-        async with _sources(settings) as sources:
+        async with open_sources(settings) as sources:
             collectors = build_collectors(settings, lambda name: StateFile(Path(scratch), name))
             snapshot = Snapshot(collectors, sources, settings.refresh_seconds)
             async with sources.postgres.transaction():
                 pass  # when it is down, that is said once and at once
             await snapshot.refresh_all(Postgres.name)
             return await verify.compare(snapshot.at_rest(Postgres.name), sources, settings.prices())
-
-
-@asynccontextmanager
-async def _sources(settings: Settings) -> AsyncIterator[Sources]:
-    sources = Sources(
-        postgres=Postgres(settings.database_url.get_secret_value()),
-        redis=Redis(settings.redis_url.get_secret_value()),
-        ai_events_log=JsonlLog("ai_events_log", settings.ai_events_log),
-        preview_log=JsonlLog("preview_log", settings.preview_log),
-    )
-    await sources.postgres.open()
-    try:
-        yield sources
-    finally:
-        await sources.postgres.close()
-        await sources.redis.close()
 
 
 @contextmanager

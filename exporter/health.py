@@ -13,15 +13,12 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from exporter.settings import PREFIX, Address, Listen, Settings
+from exporter.settings import PREFIX, Address, Listen, Settings, reachable, reachable_host
 
 TIMEOUT_SECONDS = 2.0
 """The port answers from memory; who waits longer is told by the container engine's own clock."""
 
 HEALTHY, READY = "/-/healthy", "/-/ready"
-
-WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
-"""Where a listener on every interface is reached from this machine."""
 
 
 class _Listener(BaseSettings):
@@ -45,8 +42,7 @@ def check(env_file: Path | None = None, *, ready: bool = False) -> tuple[bool, s
 
 def ask(address: Address, *, ready: bool = False) -> tuple[bool, str]:
     """As `check`, of the exporter that listens there."""
-    host = WILDCARDS.get(address.host, address.host)
-    where = f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+    where, host = reachable(address), reachable_host(address)
     try:
         lives, has_tried = (_is_ok(host, address.port, path) for path in (HEALTHY, READY))
     except (OSError, HTTPException) as error:

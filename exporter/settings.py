@@ -42,6 +42,21 @@ class Address(NamedTuple):
     port: int
 
 
+WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
+"""Where a listener on every interface is reached from this machine."""
+
+
+def reachable_host(address: Address) -> str:
+    """The host at which this machine reaches who listens there."""
+    return WILDCARDS.get(address.host, address.host)
+
+
+def reachable(address: Address) -> str:
+    """`host:port` at which this machine reaches who listens there, as in a URL."""
+    host = reachable_host(address)
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
 def _address(value: object) -> object:
     if not isinstance(value, str):
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -27,6 +28,7 @@ from demo.servers import ValkeyServer
 from demo.stage import Stage
 from demo.traffic import Traffic
 from tests.demo.processes import alive
+from tests.demo.standin_grafana import install
 from tests.demo.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
@@ -82,18 +84,20 @@ def places() -> Iterator[list[Path]]:
 
 @pytest.fixture
 def demos(places: list[Path], tmp_path: Path) -> Iterator[list[Demo]]:
-    """Two small demos, started at the same moment; the second in a directory that somebody has chosen."""
+    """Two small demos, started at the same moment: one with a Grafana (`standin_grafana.py`) on its PATH, and one without,
+    in a directory that somebody has chosen."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
     environment["HIVESYNC_AI_QUEUE_KEYS"] = "inherited:by:mistake"
     with ExitStack() as stack:
         demos = []
+        with_grafana = f"{install(tmp_path / 'grafana')}{os.pathsep}{environment['PATH']}"
         for number, place in enumerate(places):
             printed = tmp_path / f"printed-{number}"
             process = stack.enter_context(
                 subprocess.Popen(
                     [*DEMO, *(["--directory", str(place / CHOSEN)] if number else [])],
                     cwd=PROJECT,
-                    env=environment | {"TMPDIR": str(place)},
+                    env=environment | {"TMPDIR": str(place)} | ({} if number else {"PATH": with_grafana}),
                     stdout=stack.enter_context(printed.open("wb")),
                     stderr=subprocess.STDOUT,
                 )
@@ -104,10 +108,13 @@ def demos(places: list[Path], tmp_path: Path) -> Iterator[list[Demo]]:
 
 
 @pytest.mark.prometheus
+@pytest.mark.alertmanager
 def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo]) -> None:
     first, second = demos
     pids = [demo.pids() for demo in demos]
-    assert all(found.keys() == {"PostgreSQL", "Valkey", "Exporter", "Prometheus"} for found in pids)
+    everywhere = {"PostgreSQL", "Valkey", "Exporter", "Prometheus", "Alertmanager"}
+    assert [set(found) for found in pids] == [everywhere | {"Grafana"}, everywhere]
+    assert "Grafana      not installed" in second.text()
     urls = [demo.wait_until_it_shows(r"^ +Exporter +(http\S+)")[1] for demo in demos]
     assert urls[0] != urls[1]
     for demo, url in zip(demos, urls, strict=True):
@@ -118,6 +125,19 @@ def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo])
 
     prometheus = first.wait_until_it_shows(r"^ +Prometheus +(http\S+)")[1]
     assert urls[0].removeprefix("http://").removesuffix("/metrics") in fetch(f"{prometheus}/api/v1/status/config")[1]
+
+    names = {rule["name"] for group in asked(prometheus, "rules")["groups"] for rule in group["rules"]}
+    assert {"HiveSyncQueueBacklog", "queue:hivesync_queue_depth:sum"} <= names
+    alertmanager = first.wait_until_it_shows(r"^ +Alertmanager +(http\S+)")[1]
+    wait_until(lambda: asked(prometheus, "alertmanagers")["activeAlertmanagers"])
+    assert asked(prometheus, "alertmanagers")["activeAlertmanagers"] == [{"url": f"{alertmanager}/api/v2/alerts"}]
+
+    told = json.loads(next(first.place.glob("*/grafana/data/told.json")).read_text())["variables"]
+    assert told["GF_HIVESYNC_PROMETHEUS_URL"] == prometheus
+    assert first.environment()["HIVESYNC_GRAFANA_URL"].endswith(f":{told['GF_SERVER_HTTP_PORT']}")
+    assert told["GF_SERVER_ROOT_URL"] == first.wait_until_it_shows(r"^ +Grafana +(http\S+)")[1]
+    assert told["GF_SERVER_ROOT_URL"].startswith(f"http://{first.environment()['HIVESYNC_ADMIN_LISTEN']}/")
+    assert second.environment()["HIVESYNC_GRAFANA_URL"] == "''"
 
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(20) == 0, first.text()
@@ -132,6 +152,7 @@ def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo])
 
 
 @pytest.mark.prometheus
+@pytest.mark.alertmanager
 def test_a_demo_says_why_when_its_exporter_ends_and_a_second_ctrl_c_ends_it_at_once(demos: list[Demo]) -> None:
     first, second = demos
     pids = [demo.pids() for demo in demos]
@@ -146,6 +167,11 @@ def test_a_demo_says_why_when_its_exporter_ends_and_a_second_ctrl_c_ends_it_at_o
     second.process.send_signal(signal.SIGINT)
     assert second.process.wait(5) == 130
     wait_until(lambda: alive(found for demo_pids in pids for found in demo_pids.values()) == [])
+
+
+def asked(prometheus: str, path: str) -> Any:
+    """What Prometheus' API says."""
+    return json.loads(fetch(f"{prometheus}/api/v1/{path}")[1])["data"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,161 @@
+"""The Analytics section put together: API, page and Grafana behind the door, as one FastAPI application.
+
+    access, snapshot -> app (this) -> site.py (the admin port), mounting.py (HiveSync's own FastAPI)
+
+All of its paths are relative to where it is mounted, which is /admin/analytics in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from admin.access import Access, build_access
+from admin.api import Answers, build_router
+from admin.door import GRAFANA, LOGIN, Door
+from admin.login import login_routes
+from admin.models import GrafanaState
+from admin.page import Page
+from admin.problem import problem
+from admin.proxy import GrafanaProxy
+from admin.readings import Reading, Tables
+from admin.security_headers import SecurityHeaders
+from exporter.collector import Collector
+from exporter.errors import StateError
+from exporter.settings import Settings, reachable
+from exporter.snapshot import View
+from exporter.version import VERSION
+from grafana.panels import ANALYTICS_PATH
+
+_log = structlog.get_logger()
+
+DESCRIPTION = "HiveSync's usage, read only. Every value says whether it is degraded, where it is from, and as of when."
+
+
+class AnalyticsSection:
+    """The section, and what it has to be told and to do in the background."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state_directory: Path,
+        view: Callable[[], View],
+        collectors: Sequence[Collector],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Raises SettingsError where a key of the admin's cannot be used."""
+        tables = Tables.of(collectors)
+        self.access = build_access(settings, state_directory)
+        self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
+        self._answers = Answers(lambda: Reading(view(), tables, clock()), self._grafana_state)
+        self.app = build_app(
+            self._answers, self.access, Page(self._grafana_up), self._grafana, settings.admin_frame_ancestors
+        )
+        if not self.access.authenticator.configured:
+            _log.warning(
+                "no admin credential is set: the Analytics section answers 503",
+                set_one_of="HIVESYNC_ADMIN_JWT_SECRET, HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE, HIVESYNC_ADMIN_API_KEY",
+            )
+
+    def changed(self) -> None:
+        """The snapshot has something new."""
+        self._answers.changed()
+
+    def login_link(self, settings: Settings) -> str:
+        """A link with a new one-time code in its fragment, which no server is sent. Raises StateError where nobody can
+        be let in."""
+        if not self.access.authenticator.configured:
+            raise StateError("no admin credential is set, so that nobody is let in")
+        origin = next(iter(settings.admin_origins), f"http://{reachable(settings.admin_listen)}")
+        return f"{origin}{ANALYTICS_PATH.rstrip('/')}{LOGIN}#code={self.access.codes.issue()}"
+
+    async def run(self) -> None:
+        """Ask Grafana how it is, until cancelled; then let go of it."""
+        try:
+            await (self._grafana.run() if self._grafana else asyncio.Event().wait())
+        finally:
+            if self._grafana:
+                await self._grafana.aclose()
+
+    def _grafana_up(self) -> bool | None:
+        return self._grafana.up if self._grafana else None
+
+    def _grafana_state(self) -> GrafanaState:
+        return GrafanaState(configured=self._grafana is not None, up=self._grafana_up())
+
+
+def build_app(
+    answers: Answers, access: Access, page: Page, grafana: ASGIApp | None, frame_ancestors: Sequence[str] = ()
+) -> FastAPI:
+    """The application; outermost are the security headers, then the door."""
+    app = FastAPI(
+        title="HiveSync Analytics",
+        version=VERSION,
+        description=DESCRIPTION,
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
+    app.include_router(build_router(answers))
+    app.router.routes += login_routes(access, page.render_login)
+    if grafana is not None:
+        app.mount(GRAFANA.rstrip("/"), grafana)
+    app.router.routes += page.routes()
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(Exception, _failed)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Door, access=access, render_login=page.render_login)
+    app.add_middleware(SecurityHeaders, frame_ancestors=frame_ancestors)
+    return app
+
+
+class HeadAsGet:
+    """Answers HEAD as GET without the body: FastAPI's routes know GET alone. Grafana answers for itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD" or self._is_grafanas(scope):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_head)
+
+    def _is_grafanas(self, scope: Scope) -> bool:
+        return str(scope["path"]).startswith(str(scope.get("root_path", "")) + GRAFANA)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    """What the router refuses."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - for whom it is registered
+    return problem(error.status_code, headers=error.headers)
+
+
+async def _not_understood(_: Request, error: Exception) -> Response:
+    """A parameter that cannot be: which, and what it may be."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - for whom it is registered
+    details = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+    return problem(422, detail=details)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A fault of ours: nothing of it goes out."""
+    _log.error("admin.answer.failed", path=request.url.path, kind=type(error).__name__)
+    return problem(500)

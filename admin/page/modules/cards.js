@@ -1,0 +1,55 @@
+// The cards: every <data data-path="document/key/..."> gets its value, and every card says how it stands.
+
+import { inSum, isValue, mark, NO_ANSWER } from "./degraded.js";
+import { number } from "./formats.js";
+import { drawTrend } from "./sparkline.js";
+
+export class Cards {
+  #cards;
+  #sources;
+
+  constructor(root, sources) {
+    this.#sources = sources;
+    this.#cards = [...root.querySelectorAll("[data-card]")].map((panel) => ({
+      panel,
+      numbers: [...panel.querySelectorAll("data[data-path]")].map((element) => {
+        const [path, ...keys] = element.dataset.path.split("/");
+        return { element, path, keys, last: null };
+      }),
+      spark: panel.querySelector("[data-trend]"),
+    }));
+  }
+
+  /** Which documents they are made of. */
+  get documents() {
+    return [...new Set(this.#cards.flatMap((card) => card.numbers.map((one) => one.path)))];
+  }
+
+  /** Show these documents; one that is an Error leaves the last values, grey. */
+  show(documents) {
+    for (const card of this.#cards) this.#show(card, documents);
+  }
+
+  #show({ panel, numbers, spark }, documents) {
+    const found = numbers.map((one) => {
+      const value = one.keys.reduce((inner, key) => inner?.[key], documents.get(one.path));
+      one.failed = !isValue(value);
+      if (!one.failed) one.last = value;
+      this.#write(one);
+      return one;
+    });
+    const failed = found.some((one) => one.failed);
+    const { degraded, sources, asOf } = inSum(found.map((one) => one.last).filter(Boolean));
+    mark(panel, { reason: failed ? NO_ANSWER : degraded ? this.#sources.reason(sources) : "", asOf });
+    const trend = spark && documents.get("summary")?.trends?.[spark.dataset.trend];
+    if (trend) drawTrend(spark, trend);
+  }
+
+  #write({ element, last, failed }) {
+    const old = failed || last.status !== "ok";
+    element.toggleAttribute("data-old", old);
+    if (last === null) return;
+    element.value = last.value ?? "";
+    element.textContent = number(last.value, element.dataset.format, old ? "" : element.dataset.empty);
+  }
+}

@@ -1,0 +1,67 @@
+// How numbers and times are written: in the viewer's language and zone, by the browser's own Intl.
+
+const NOTHING = "–";
+
+const count = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
+const ratio = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
+const dollars = new Intl.NumberFormat(undefined, { style: "currency", currency: "USD" });
+const oneDigit = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
+
+/** A duration in the unit that suits it; the units' symbols are the same in every language. */
+function seconds(value) {
+  const [size, symbol] =
+    value > 0 && value < 1 ? [0.001, "ms"] : value < 120 ? [1, "s"] : value < 7200 ? [60, "min"] : [3600, "h"];
+  return `${(symbol === "ms" ? count : oneDigit).format(value / size)}\u00a0${symbol}`;
+}
+
+const FORMATS = {
+  count: (value) => count.format(value),
+  ratio: (value) => ratio.format(value),
+  dollars: (value) => dollars.format(value),
+  seconds,
+};
+
+/** A number in one of the formats of cards.py; `empty` where there is none. */
+export function number(value, format = "count", empty = "") {
+  return typeof value === "number" ? FORMATS[format](value) : empty || NOTHING;
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const clockSeconds = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
+const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const dayOfYear = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
+const utcDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
+
+/** HH:MM, or with seconds, of a Date. */
+export const timeOfDay = (date) => clock.format(date);
+export const timeOfDaySeconds = (date) => clockSeconds.format(date);
+/** Day and time of a Date; the year only when it is another one. */
+export function dayAndTime(date) {
+  const year = date.getFullYear() === new Date().getFullYear() ? day : dayOfYear;
+  return `${year.format(date)}, ${clock.format(date)}`;
+}
+/** What stands below an axis: the day where one begins, otherwise the time. */
+export function axisTime(date) {
+  return date.getHours() || date.getMinutes() ? clock.format(date) : day.format(date);
+}
+/** The UTC day of a Date. */
+export const dayInUtc = (date) => utcDay.format(date);
+/** As "14:05" when it is today, otherwise with the day. */
+export function asOf(date, now = new Date()) {
+  return date.toDateString() === now.toDateString() ? timeOfDay(date) : dayAndTime(date);
+}
+
+/** Make a <time> say this moment in the viewer's zone, and in UTC to whoever asks. */
+export function writeTime(element, iso, write = dayAndTime) {
+  const date = new Date(iso);
+  element.dateTime = iso;
+  element.title = `${date.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  element.textContent = write(date);
+}
+
+export { NOTHING };

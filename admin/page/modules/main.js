@@ -1,0 +1,87 @@
+// The Analytics page comes to life here: what is asked for at every tick of the clock, and where the answers go.
+
+import { NotAllowed, readAll } from "./api.js";
+import { Cards } from "./cards.js";
+import { Charts } from "./charts.js";
+import { Clock } from "./clock.js";
+import { mindDefinitions } from "./definitions.js";
+import { timeOfDaySeconds } from "./formats.js";
+import { recall, remember } from "./remembered.js";
+import { Sources } from "./sources.js";
+import { Tables } from "./tables.js";
+import { chooseTheme } from "./theme.js";
+
+const page = JSON.parse(document.getElementById("page-data").textContent);
+const uPlot = page.hasUplot ? (await import("../uplot/uPlot.esm.js")).default : null;
+const autoRefresh = document.getElementById("auto-refresh");
+const notice = document.getElementById("notice");
+
+const clock = new Clock(refresh, {
+  seconds: page.refreshSeconds,
+  longest: page.longestPauseSeconds,
+  on: recall("auto-refresh", true) === true,
+});
+const sources = new Sources(page.sources);
+const cards = new Cards(document, sources);
+const tables = new Tables(document, page.words, sources);
+const charts = new Charts(document, page, uPlot, sources, () => clock.on);
+
+/** Ask for everything that is shown, and show it. What the clock is told: "ok", "troubled" or "ended". */
+async function refresh() {
+  let documents;
+  try {
+    documents = await readAll(page.base, [
+      "status",
+      ...new Set([...cards.documents, ...tables.documents, ...charts.documents]),
+    ]);
+  } catch (error) {
+    if (!(error instanceof NotAllowed)) throw error;
+    end(error.status);
+    return "ended";
+  }
+  const status = documents.get("status");
+  const known = !(status instanceof Error);
+  sources.status = known ? status : null;
+  cards.show(documents);
+  tables.show(documents);
+  charts.show(documents, known ? status.grafana : null);
+
+  const failed = [...documents.values()].filter((document) => document instanceof Error).length;
+  if (failed === documents.size) {
+    say("error", "HiveSync Analytics does not answer. The last values are shown; the page keeps trying.");
+    return "troubled";
+  }
+  say("", "");
+  document.getElementById("updated").textContent = `Updated ${timeOfDaySeconds(new Date())}`;
+  return failed || !known || status.degraded ? "troubled" : "ok";
+}
+
+/** A line above everything; none when it is empty. */
+function say(kind, ...parts) {
+  notice.dataset.kind = kind;
+  notice.hidden = kind === "";
+  notice.replaceChildren(...parts);
+}
+
+function end(status) {
+  const link = Object.assign(document.createElement("a"), { href: `${page.base}login`, textContent: "Log in again" });
+  document.documentElement.dataset.ended = "";
+  if (status === 401) say("error", "Your session has ended; these are the last values. ", link, ".");
+  else say("error", "You may not see these numbers. ", link, " as an administrator.");
+}
+
+function showSwitch() {
+  autoRefresh.setAttribute("aria-checked", String(clock.on));
+}
+
+autoRefresh.addEventListener("click", () => {
+  clock.on = !clock.on;
+  remember("auto-refresh", clock.on);
+  showSwitch();
+  charts.redraw();
+});
+document.getElementById("refresh-now").addEventListener("click", () => clock.refresh());
+showSwitch();
+chooseTheme(document.getElementById("theme"), () => charts.redraw());
+mindDefinitions(document);
+await clock.start();

@@ -1,0 +1,230 @@
+// A chart drawn here, with uPlot, from one document of charts/*: lines over time, or bars over categories.
+
+import { axisTime, dayAndTime, dayInUtc, NOTHING, number } from "./formats.js";
+
+const HEIGHT_OF_LEGEND = 28;
+
+/** What a token of tokens.css is now, as the canvas understands it. */
+function token(element, name) {
+  const probe = document.createElement("i");
+  probe.style.color = `var(${name})`;
+  element.append(probe);
+  const color = getComputedStyle(probe).color;
+  probe.remove();
+  return color;
+}
+
+/** The name and colour of each series (of bars: of each category), from the words that the page has for them. */
+function things(document, words) {
+  const known = Object.assign({}, ...Object.values(words));
+  const spare = Object.values(words.queues).map((thing) => thing.color);
+  const names =
+    document.kind === "bar"
+      ? document.categories.map((name) => ({ name, label: known[name]?.title ?? name }))
+      : document.series;
+  return names.map(({ name, label }, index) => ({
+    title: label ?? known[name]?.title ?? name,
+    color: known[name]?.color ?? spare[index % spare.length],
+  }));
+}
+
+/** Where a document's points stand: the words for each. */
+export function pointNames(document, words, hasDays) {
+  if (document.kind === "bar") return things(document, words).map((thing) => thing.title);
+  return document.times.map((time) => (hasDays ? dayInUtc : dayAndTime)(new Date(time * 1000)));
+}
+
+/** Draws one chart into a slot, again and again. */
+export class Plot {
+  #uPlot;
+  #words;
+  #slot;
+  #height;
+  #unit;
+  #hasDays;
+  #plot = null;
+  #legend = null;
+  #document = null;
+  #things = [];
+  #watch;
+
+  constructor(uPlot, words, slot, { height, unit, hasDays }) {
+    this.#uPlot = uPlot;
+    this.#words = words;
+    this.#slot = slot;
+    this.#height = height - HEIGHT_OF_LEGEND;
+    this.#unit = unit;
+    this.#hasDays = hasDays;
+    this.#watch = new ResizeObserver(() => {
+      if (this.#plot && slot.clientWidth) this.#plot.setSize({ width: slot.clientWidth, height: this.#height });
+    });
+    this.#watch.observe(slot);
+  }
+
+  /** Draw a document, in the colours of the theme that is shown. */
+  draw(document) {
+    this.clear();
+    this.#document = document;
+    this.#things = things(document, this.#words);
+    this.#legend = this.#buildLegend();
+    const place = Object.assign(window.document.createElement("div"), { className: "plot" });
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", this.#inWords());
+    this.#slot.replaceChildren(this.#legend, place);
+    const isBar = document.kind === "bar";
+    const xs = isBar ? document.categories.map((_, index) => index) : document.times;
+    const options = isBar ? this.#bars() : this.#lines();
+    this.#plot = new this.#uPlot(
+      { width: this.#slot.clientWidth || 300, height: this.#height, legend: { show: false }, ...options },
+      [xs, ...document.series.map((series) => series.values)],
+      place,
+    );
+    this.#say(null);
+  }
+
+  /** Leave the slot empty. */
+  clear() {
+    this.#plot?.destroy();
+    this.#plot = null;
+    this.#slot.replaceChildren();
+  }
+
+  #axes() {
+    const font = `12px ${getComputedStyle(document.body).fontFamily}`;
+    const stroke = token(this.#slot, "--text-quiet");
+    const line = { stroke: token(this.#slot, "--border-subtle"), width: 1 };
+    return { font, stroke, grid: line, ticks: { show: false } };
+  }
+
+  #timeAxis() {
+    const name = this.#hasDays ? dayInUtc : axisTime;
+    return {
+      ...this.#axes(),
+      grid: { show: false },
+      space: 70,
+      size: 30,
+      values: (plot, splits) => splits.map((time) => name(new Date(time * 1000))),
+    };
+  }
+
+  #valueAxis() {
+    return {
+      ...this.#axes(),
+      size: (plot, labels) => 18 + Math.max(20, ...(labels ?? []).map((label) => label.length * 7)),
+      values: (plot, splits) => splits.map((value) => (value === null ? "" : number(value, this.#unit))),
+      incrs: this.#unit === "count" ? [1, 2, 5].flatMap((n) => [...Array(10).keys()].map((p) => n * 10 ** p)).sort((a, b) => a - b) : undefined,
+    };
+  }
+
+  #lines() {
+    const points = this.#document.times.length < 40;
+    return {
+      scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
+      axes: [this.#timeAxis(), this.#valueAxis()],
+      series: [
+        {},
+        ...this.#things.map(({ title, color }) => ({
+          label: title,
+          stroke: color,
+          width: 2,
+          fill: this.#things.length === 1 ? `${color}1A` : undefined,
+          points: { show: points, size: 5, fill: color, width: 0 },
+          spanGaps: false,
+        })),
+      ],
+      tzDate: this.#hasDays ? (time) => this.#uPlot.tzDate(new Date(time * 1000), "Etc/UTC") : undefined,
+      cursor: { y: false, drag: { x: false, y: false }, points: { size: 8 } },
+      hooks: { setCursor: [(plot) => this.#say(plot.cursor.idx ?? null)] },
+    };
+  }
+
+  #bars() {
+    const colors = this.#things.map((thing) => thing.color);
+    const count = this.#document.categories.length;
+    return {
+      scales: {
+        x: { time: false, range: () => [-0.6, count - 0.4] },
+        y: { range: (plot, low, high) => [0, high > 0 ? high * 1.15 : 1] },
+      },
+      axes: [
+        {
+          ...this.#axes(),
+          grid: { show: false },
+          size: 30,
+          splits: () => colors.map((_, index) => index),
+          values: () => this.#things.map((thing) => thing.title),
+        },
+        this.#valueAxis(),
+      ],
+      series: [
+        {},
+        {
+          label: this.#document.series[0]?.label,
+          paths: this.#uPlot.paths.bars({
+            size: [0.6, 90],
+            radius: 0.08,
+            disp: { fill: { unit: 3, values: () => colors } },
+          }),
+          points: { show: false },
+          width: 0,
+          fill: colors[0],
+        },
+      ],
+      cursor: { show: false },
+      hooks: { draw: [(plot) => this.#writeOnBars(plot)] },
+    };
+  }
+
+  #writeOnBars(plot) {
+    const { ctx } = plot;
+    const ratio = devicePixelRatio;
+    ctx.save();
+    ctx.fillStyle = token(this.#slot, "--text-primary");
+    ctx.font = `600 ${13 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
+    ctx.textAlign = "center";
+    plot.data[1].forEach((value, index) => {
+      if (value === null) return;
+      ctx.fillText(number(value), plot.valToPos(index, "x", true), plot.valToPos(value, "y", true) - 6 * ratio);
+    });
+    ctx.restore();
+  }
+
+  #buildLegend() {
+    const list = Object.assign(document.createElement("ul"), { className: "legend" });
+    list.setAttribute("aria-hidden", "true"); // the picture's words and the data table say the same
+    if (this.#document.kind === "bar") return list;
+    for (const { title, color } of this.#things) {
+      const item = document.createElement("li");
+      const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
+      swatch.style.backgroundColor = color;
+      item.append(swatch, `${title} `, document.createElement("b"));
+      list.append(item);
+    }
+    list.append(document.createElement("li"));
+    return list;
+  }
+
+  /** The values at a point, by default at the last, in the legend. */
+  #say(index) {
+    const { kind, series, times } = this.#document;
+    if (kind === "bar") return;
+    const at = index ?? times.length - 1;
+    this.#legend.querySelectorAll("b").forEach((element, which) => {
+      element.textContent = number(series[which].values[at], this.#unit);
+    });
+    this.#legend.lastElementChild.textContent = pointNames(this.#document, this.#words, this.#hasDays)[at] ?? "";
+  }
+
+  #inWords() {
+    const { kind, title, series } = this.#document;
+    const names = pointNames(this.#document, this.#words, this.#hasDays);
+    if (kind === "bar") {
+      const values = names.map((name, index) => `${name} ${number(series[0].values[index], this.#unit)}`);
+      return `Bar chart, ${title}: ${values.join(", ")}`;
+    }
+    const last = this.#things.map(
+      (thing, index) => `${thing.title} ${number(series[index].values.at(-1) ?? null, this.#unit)}`,
+    );
+    return `Line chart, ${title}. Last point, ${names.at(-1) ?? NOTHING}: ${last.join(", ")}`;
+  }
+}

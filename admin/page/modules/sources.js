@@ -1,0 +1,53 @@
+// The status line of all sources, and the words for why something is degraded.
+
+import { asOf } from "./formats.js";
+
+/** "connection_refused" -> "connection refused" */
+const inWords = (kind) => kind.replaceAll("_", " ");
+
+/** Answers why a value is degraded, from the latest status. */
+export class Sources {
+  #titles;
+  #status = null;
+
+  constructor(titles) {
+    this.#titles = titles;
+  }
+
+  /** A new status, or null while it is not known. */
+  set status(status) {
+    this.#status = status;
+    if (status) this.#draw(status);
+  }
+
+  /** Why a value of these sources is degraded: which source, and the kind of its error. */
+  reason(sources) {
+    const title = (name) => this.#titles[name] ?? name;
+    const down = (this.#status?.sources ?? []).filter((one) => sources.includes(one.source) && one.up === false);
+    if (down.length) return down.map((one) => `${title(one.source)}: ${inWords(one.error ?? "down")}`).join("; ");
+    const failing = (this.#status?.collectors ?? []).find(
+      (one) => one.up === false && one.sources.some((source) => sources.includes(source)),
+    );
+    if (failing) return `${failing.sources.map(title).join(", ")}: ${inWords(failing.error ?? "failed")}`;
+    return `${sources.map(title).join(", ")}: not read yet`;
+  }
+
+  #draw({ sources, grafana }) {
+    for (const one of sources) this.#say(one.source, one.up, this.#words(one));
+    this.#say("grafana", grafana.up, !grafana.configured ? "not configured" : grafana.up ? "up" : "unavailable");
+  }
+
+  #words({ up, error, last_success: last }) {
+    if (up) return "up";
+    if (up === null) return "not read yet";
+    const since = last ? `, last read ${asOf(new Date(last))}` : "";
+    return `down (${inWords(error ?? "no answer")}${since})`;
+  }
+
+  #say(name, up, words) {
+    const item = document.querySelector(`#sources [data-source="${CSS.escape(name)}"]`);
+    if (!item) return;
+    item.querySelector(".dot").dataset.up = String(up);
+    item.querySelector("[data-state]").textContent = words;
+  }
+}

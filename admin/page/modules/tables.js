@@ -1,0 +1,151 @@
+// The tables: rows from the API under the heads that the page has, sortable by each column.
+
+import { inSum, isValue, mark, NO_ANSWER } from "./degraded.js";
+import { NOTHING, number, writeTime } from "./formats.js";
+
+const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+
+export class Tables {
+  #tables;
+
+  constructor(root, words, sources) {
+    this.#tables = [...root.querySelectorAll(".table-panel")].map((panel) => new Table(panel, words, sources));
+  }
+
+  /** Which documents they are made of. */
+  get documents() {
+    return [...new Set(this.#tables.map((table) => table.document))];
+  }
+
+  /** Show these documents; one that is an Error leaves the last rows, grey. */
+  show(documents) {
+    for (const table of this.#tables) table.show(documents.get(table.document));
+  }
+}
+
+class Table {
+  #panel;
+  #words;
+  #sources;
+  #columns;
+  #rows = [];
+  #known = false;
+  #asOf = null;
+  #sorted = null;
+
+  constructor(panel, words, sources) {
+    this.#panel = panel;
+    this.#words = words;
+    this.#sources = sources;
+    this.#columns = [...panel.querySelectorAll("thead th")].map((head) => ({
+      head,
+      name: head.dataset.name,
+      type: head.dataset.type,
+      words: words[head.dataset.things] ?? {},
+      isCode: "code" in head.dataset,
+      hasDot: "dot" in head.dataset,
+    }));
+    for (const column of this.#columns) {
+      column.head.querySelector("button").addEventListener("click", () => this.#sortBy(column));
+    }
+  }
+
+  get document() {
+    return this.#panel.dataset.document;
+  }
+
+  show(document) {
+    const rows = document?.[this.#panel.dataset.rows];
+    if (!Array.isArray(rows)) {
+      this.#panel.dataset.old = "";
+      mark(this.#panel, { reason: NO_ANSWER, asOf: this.#asOf });
+      return;
+    }
+    const whole = isValue({ value: null, ...document }) ? [document] : [];
+    const state = inSum([...whole, ...rows.flatMap((row) => Object.values(row).filter(isValue))]);
+    this.#rows = rows.map((row) =>
+      Object.fromEntries(Object.entries(row).map(([name, cell]) => [name, isValue(cell) ? cell.value : cell])),
+    );
+    this.#known = true;
+    this.#asOf = state.asOf;
+    this.#panel.toggleAttribute("data-old", state.degraded);
+    mark(this.#panel, { reason: state.degraded ? this.#sources.reason(state.sources) : "", asOf: state.asOf });
+    this.#draw();
+  }
+
+  #sortBy(column) {
+    const first = column.type === "text" ? "ascending" : "descending";
+    const other = first === "ascending" ? "descending" : "ascending";
+    const direction = this.#sorted?.column === column && this.#sorted.direction === first ? other : first;
+    this.#sorted = { column, direction };
+    for (const { head } of this.#columns) {
+      if (head === column.head) head.setAttribute("aria-sort", direction);
+      else head.removeAttribute("aria-sort");
+    }
+    this.#draw();
+  }
+
+  #inOrder() {
+    if (!this.#sorted) return this.#rows;
+    const { column, direction } = this.#sorted;
+    const sign = direction === "ascending" ? 1 : -1;
+    const key = (row) => (column.type === "text" ? this.#text(column, row[column.name]) : row[column.name]);
+    const compare = (a, b) => (typeof a === "number" ? a - b : collator.compare(a, b));
+    return this.#rows.toSorted((one, other) => {
+      const [a, b] = [key(one), key(other)];
+      if (a == null || b == null) return (a == null) - (b == null); // what is not known stands last, either way
+      return sign * compare(a, b);
+    });
+  }
+
+  #draw() {
+    const body = this.#panel.querySelector("tbody");
+    if (!this.#known) return;
+    if (this.#rows.length === 0) {
+      const cell = Object.assign(document.createElement("td"), {
+        colSpan: this.#columns.length,
+        textContent: "old" in this.#panel.dataset ? NOTHING : this.#panel.dataset.empty,
+      });
+      const row = Object.assign(document.createElement("tr"), { className: "table-empty" });
+      row.append(cell);
+      body.replaceChildren(row);
+      return;
+    }
+    body.replaceChildren(
+      ...this.#inOrder().map((values) => {
+        const row = document.createElement("tr");
+        row.append(...this.#columns.map((column) => this.#cell(column, values[column.name])));
+        return row;
+      }),
+    );
+  }
+
+  #text(column, value) {
+    if (value == null || value === "") return null;
+    return column.words[String(value)]?.title ?? String(value);
+  }
+
+  #cell(column, value) {
+    const cell = document.createElement("td");
+    cell.className = column.isCode ? "code" : column.type;
+    if (value == null || value === "") {
+      cell.textContent = NOTHING;
+    } else if (column.type === "number") {
+      cell.textContent = number(value);
+    } else if (column.type === "time") {
+      const time = document.createElement("time");
+      writeTime(time, value);
+      cell.append(time);
+    } else {
+      const color = column.hasDot && column.words[String(value)]?.color;
+      if (color) {
+        const dot = Object.assign(document.createElement("span"), { className: "dot" });
+        dot.style.backgroundColor = color;
+        cell.append(dot);
+      }
+      cell.append(this.#text(column, value));
+      cell.title = cell.textContent; // the cell may be too narrow for it
+    }
+    return cell;
+  }
+}

@@ -1,0 +1,252 @@
+"""Grafana behind the door: a reverse proxy that streams, and lets through what panels need and no more.
+
+    door -> proxy (this) -> paths (what), headers (as whom) -> Grafana
+
+Grafana itself is not published. Whoever reaches its port can name himself anybody, so that this is its only client: it
+answers to one name, a viewer's, that is set here. Bodies go through as they come, compressed or not; nothing is
+decoded, cached or followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import httpx2
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from admin import grafana_paths
+from admin.forwarding import from_grafana, to_grafana
+from admin.grafana_paths import Decision
+from admin.grafana_probe import PERIOD_SECONDS, GrafanaProbe
+from admin.problem import problem
+
+_log = structlog.get_logger()
+
+PUBLIC_PATH = "/admin/analytics/grafana"
+"""Where Grafana believes to be (`root_url` in grafana/grafana.env)."""
+
+CONNECTIONS = 64
+"""At once: what a few admins' pages ask for; more wait for their turn."""
+
+READING = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long (seconds) and how much is waited for."""
+
+    connect_seconds: float = 3.0
+    idle_seconds: float = 60.0
+    """Without a byte from Grafana: its own limit for a data source is 30 s."""
+    client_seconds: float = 20.0
+    """Without a byte of a body that is being sent to us."""
+    body_bytes: int = 2**20
+    """Of a request. Queries have a few thousand."""
+
+
+class GrafanaProxy:
+    """An ASGI application to be mounted at `/grafana`, behind the door; `url` is Grafana's address for this process, of
+    which scheme, host and port are used: paths go on as they come."""
+
+    def __init__(
+        self,
+        url: str,
+        limits: Limits | None = None,
+        *,
+        public_path: str = PUBLIC_PATH,
+        period_seconds: float = PERIOD_SECONDS,
+    ) -> None:
+        parts = httpx2.URL(url)
+        self._limits = limits or Limits()
+        self._origin = httpx2.URL(scheme=parts.scheme, host=parts.host, port=parts.port)
+        self._own = f"{parts.scheme}://{parts.netloc.decode()}".lower()
+        # A bare transport: no cookies, no redirects, no credentials from files, no proxy from the environment.
+        self._transport = httpx2.AsyncHTTPTransport(
+            trust_env=False, limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        )
+        self._probe = GrafanaProbe(f"{self._own}{public_path}/api/health", period_seconds)
+
+    @property
+    def up(self) -> bool | None:
+        """Whether Grafana answers; None while that is not known yet."""
+        return self._probe.up
+
+    async def run(self) -> None:
+        """Keep `up` true, until cancelled."""
+        await self._probe.run()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+        await self._probe.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "websocket":  # Grafana Live, which panels do without
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        path = grafana_paths.below(scope, scope.get("root_path", ""))
+        decision = Decision.REFUSE if path is None else grafana_paths.decide(scope["method"], path)
+        if decision is Decision.PASS:
+            await self._pass_on(scope, receive, send)
+            return
+        if decision is Decision.EMPTY:
+            answer = Response(status_code=204)
+        elif decision is Decision.METHOD:
+            answer = problem(405, headers={"Allow": ", ".join(READING)})
+        else:
+            # 403, not 404: of a folder that it may not read Grafana's page shows the dashboard all the same.
+            answer = problem(403, detail="This part of Grafana is not reached from here.")
+        await answer(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with what Grafana answers, for as long as somebody waits for it."""
+        exchange = _Exchange(scope, receive, send, self._limits)
+        answering = asyncio.ensure_future(self._exchange(exchange))
+        leaving = asyncio.ensure_future(exchange.client_left())
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (answering, leaving):
+                task.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+        if not answering.cancelled():
+            answering.result()
+
+    async def _exchange(self, exchange: _Exchange) -> None:
+        try:
+            refused = await self._try(exchange)
+        except _BodyRefused as error:
+            refused = problem(error.status)
+        except _ClientLeft:
+            return
+        except httpx2.TimeoutException as error:
+            self._missed(exchange, error)
+            refused = problem(504, detail="Grafana does not answer in time.")
+        except httpx2.LocalProtocolError:
+            refused = problem(400)  # what came cannot be said in HTTP
+        except (httpx2.TransportError, OSError) as error:
+            self._missed(exchange, error)
+            refused = problem(502, detail="Grafana does not answer.")
+        if refused is not None and not exchange.started:
+            await refused(exchange.scope, exchange.receive, exchange.send)
+
+    async def _try(self, exchange: _Exchange) -> Response | None:
+        """None, or what to answer because nothing could be passed on."""
+        scope, limits = exchange.scope, self._limits
+        with_body = scope["method"] not in READING
+        headers = to_grafana(scope, with_body=with_body)
+        if headers is None:
+            return problem(400)
+        if _announced(headers) > limits.body_bytes:
+            return problem(413)
+        query: bytes = scope["query_string"]
+        path: bytes = scope["raw_path"].partition(b"?")[0]
+        request = httpx2.Request(
+            scope["method"],
+            self._origin,
+            headers=headers,
+            stream=exchange if with_body else httpx2.ByteStream(b""),
+            extensions={
+                "target": path + (b"?" + query if query else b""),
+                "timeout": {
+                    "connect": limits.connect_seconds,
+                    "pool": limits.idle_seconds,
+                    "write": limits.idle_seconds,
+                    "read": limits.idle_seconds,
+                },
+            },
+        )
+        if not with_body:
+            exchange.body_is_read()
+        response = await self._transport.handle_async_request(request)
+        exchange.body_is_read()
+        async with aclosing(response):
+            status = response.status_code
+            if not 200 <= status < 600:
+                return problem(502, detail="Grafana's answer makes no sense.")
+            headers = from_grafana(response.headers.raw, status, self._own)
+            await exchange.start(status, headers)
+            async for part in response.aiter_raw():
+                await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
+        await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+        return None
+
+    def _missed(self, exchange: _Exchange, error: Exception) -> None:
+        kind = type(error).__name__
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+            self._probe.note(False, kind)
+        elif exchange.started:
+            # The answer is cut off where it is: whoever gets it sees that it is not whole.
+            _log.warning("admin.grafana.interrupted", kind=kind)
+        else:
+            _log.warning("admin.grafana.unanswered", kind=kind)
+
+
+def _announced(headers: list[tuple[bytes, bytes]]) -> float:
+    """How long the body is said to be; 0 where that is not said, or not in a number."""
+    length = next((value for name, value in headers if name == b"content-length"), b"0")
+    return float(length) if length.isdigit() else 0
+
+
+class _BodyRefused(Exception):
+    """Too much of it, or too slowly; `status` says which."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class _ClientLeft(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _Exchange(httpx2.AsyncByteStream):
+    """One request of a client: its body as it arrives, the answer as it goes, and whether the client is still there."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.started = False
+        self._limits = limits
+        self._body_read = asyncio.Event()
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Begin to answer."""
+        self.started = True
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def body_is_read(self) -> None:
+        """From now on, only the client's leaving is waited for."""
+        self._body_read.set()
+
+    async def client_left(self) -> None:
+        """Back when it has."""
+        await self._body_read.wait()
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size, more = 0, True
+        while more:
+            try:
+                async with asyncio.timeout(self._limits.client_seconds):
+                    message = await self.receive()
+            except TimeoutError:
+                raise _BodyRefused(408) from None
+            if message["type"] == "http.disconnect":
+                raise _ClientLeft
+            part, more = message.get("body", b""), message.get("more_body", False)
+            size += len(part)
+            if size > self._limits.body_bytes:
+                raise _BodyRefused(413)
+            if part:
+                yield part
+        self._body_read.set()

@@ -1,0 +1,59 @@
+"""The admin port: uvicorn with what nobody needs left out, in the exporter's own loop.
+
+The metrics port has a server of its own (`exporter/http1.py`), made for the same bytes over and over. Here are few
+requests, of all kinds, and a proxy that streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+from starlette.types import ASGIApp
+
+CONNECTIONS = 200
+"""At once; one administrator's page, with all its frames, makes a dozen."""
+
+GRACE_SECONDS = 2
+"""How long an answer that is on its way may take once the process is to stop."""
+
+TRUSTED_PROXIES = "127.0.0.1,::1"
+"""Who may say for whom a request comes, and that it came by https: a proxy on this machine."""
+
+
+class _Server(uvicorn.Server):
+    """One that leaves signals to `__main__`."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+async def serve(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve until cancelled; what is being answered then is finished first, for GRACE_SECONDS at most."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            forwarded_allow_ips=TRUSTED_PROXIES,
+        )
+    )
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await serving
+        raise

@@ -1,0 +1,29 @@
+"""The admin port's site: the Analytics section under its path, and nothing else."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from admin.problem import problem
+from grafana.panels import ANALYTICS_PATH
+
+
+async def _to_section(_: Request) -> Response:
+    return RedirectResponse(ANALYTICS_PATH, 307)
+
+
+async def _nothing_here(_: Request, __: Exception) -> Response:
+    return problem(404)
+
+
+def build_site(section: ASGIApp) -> Starlette:
+    """`/` and a path without its last slash lead to the section."""
+    path = ANALYTICS_PATH.rstrip("/")
+    return Starlette(
+        routes=[Route("/", _to_section), Route(path, _to_section), Mount(path, section)],
+        exception_handlers={404: _nothing_here},
+    )

@@ -1,0 +1,144 @@
+"""A server for the page alone: the page's own routes, and an API that says what a test wants.
+
+It stands for the Analytics application behind its door (tests on the real one are in test_end_to_end.py), and its
+`/grafana/` for a Grafana that answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from admin.page import UPLOT, Page
+from demo.ports import LOOPBACK, free_port
+from tests.admin.page.samples import Document, documents
+from tests.running import until
+
+BASE = "/admin/analytics/"
+CODE = "a-code-that-is-good-once"
+KEY = "the admin's key"
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self';"
+    " frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+)
+"""As security_headers.py has it."""
+
+
+@dataclass
+class Stage:
+    """What the API says, and what it was asked."""
+
+    url: str = ""
+    documents: dict[str, Document] = field(default_factory=documents)
+    failing: dict[str, int] = field(default_factory=dict)
+    """Status by path; "*" is every path of the API."""
+    asked: list[str] = field(default_factory=list)
+    """Paths of the API, with their queries."""
+    framed: list[str] = field(default_factory=list)
+    """Queries of Grafana's panels."""
+    not_modified: int = 0
+    is_logged_in: bool = True
+
+    def reset(self) -> None:
+        """As at first."""
+        self.documents = documents()
+        self.failing, self.asked, self.framed, self.not_modified = {}, [], [], 0
+        self.is_logged_in = True
+
+    async def api(self, request: Request) -> Response:
+        """One document, or what the test wants in its place."""
+        query = {name: value for name, value in request.query_params.items() if name != "format"}
+        path = request.path_params["path"] + (f"?range={query['range']}" if "range" in query else "")
+        self.asked.append(path)
+        status = self.failing.get(path, self.failing.get("*", 200))
+        if status != 200:
+            return JSONResponse({"status": status}, status, media_type="application/problem+json")
+        body = orjson.dumps(self.documents[path])
+        headers = {"etag": f'"{hashlib.sha256(body).hexdigest()[:16]}"', "cache-control": "private, no-cache"}
+        if request.query_params.get("format") == "csv":
+            return PlainTextResponse(
+                "a,b\n1,2\n", media_type="text/csv", headers={"content-disposition": 'attachment; filename="x.csv"'}
+            )
+        if request.headers.get("if-none-match") == headers["etag"]:
+            self.not_modified += 1
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=headers, media_type="application/json")
+
+    async def grafana(self, request: Request) -> Response:
+        """A panel: its own query, so that a test sees which it is."""
+        self.framed.append(request.url.query)
+        return HTMLResponse(f"<!doctype html><title>Panel</title><p>Panel {request.query_params['panelId']}</p>")
+
+
+def application(stage: Stage, uplot: Path = UPLOT) -> ASGIApp:
+    """The page with that API, under the path it always has."""
+    page = Page(uplot=uplot)
+
+    async def login(request: Request) -> Response:
+        if request.method == "GET":
+            return HTMLResponse(page.render_login(request, False))
+        if request.headers["content-type"] == "application/json":
+            stage.is_logged_in = await request.json() in ({"code": CODE}, {"api_key": KEY})
+            return Response(status_code=204 if stage.is_logged_in else 401)
+        stage.is_logged_in = (await request.body()).decode() == "api_key=the+admin%27s+key"
+        if stage.is_logged_in:
+            return RedirectResponse(BASE, 303)
+        return HTMLResponse(page.render_login(request, True), 401)
+
+    async def logout(request: Request) -> Response:
+        stage.is_logged_in = False
+        return RedirectResponse(f"{BASE}login", 303)
+
+    routes = [
+        *page.routes(),
+        Route("/login", login, methods=["GET", "POST"]),
+        Route("/logout", logout, methods=["POST"]),
+        Route("/grafana/d-solo/{path:path}", stage.grafana),
+        Route("/{path:path}", stage.api),
+    ]
+    return _with_policy(Starlette(routes=[Mount(BASE.rstrip("/"), routes=routes)]))
+
+
+def _with_policy(app: ASGIApp) -> ASGIApp:
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    return guarded
+
+
+@contextmanager
+def running(stage: Stage, uplot: Path = UPLOT) -> Iterator[Stage]:
+    """The server, on a thread of this process."""
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(stage, uplot), host=LOOPBACK, port=port, log_level="warning", lifespan="off", ws="none"
+        )
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started, "the stand-in server listens")
+        stage.url = f"http://{LOOPBACK}:{port}{BASE}"
+        yield stage
+    finally:
+        server.should_exit = True
+        thread.join()

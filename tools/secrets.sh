@@ -1,0 +1,60 @@
+#!/bin/sh
+# secrets.sh [--demo] [DIRECTORY]: the files with secrets that docker-compose.yml mounts, by default in secrets/.
+#
+# Makes what only we know, never touches a file that is there, and says which files are HiveSync's to give (exit status 1).
+# With --demo it makes all of them up, in .demo/secrets, to fit the made-up HiveSync of the profile `demo`.
+#
+# Only you may enter the directory. The files in it may be read by everybody, because Compose mounts them as they are, one
+# by one, into containers whose users have other numbers than yours.
+set -eu
+
+demo=no
+if [ "${1:-}" = --demo ]; then demo=yes; shift; fi
+case "${1:-}" in -*) echo "usage: secrets.sh [--demo] [DIRECTORY]" >&2; exit 2 ;; esac
+if [ $demo = yes ]; then directory=${1:-.demo/secrets}; else directory=${1:-secrets}; fi
+
+umask 077
+mkdir -p "$directory"
+
+random() { od -An -v -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+
+keep() { # NAME VALUE: writes the file unless it is there
+  [ -s "$directory/$1" ] || { printf '%s\n' "$2" >"$directory/$1" && chmod 444 "$directory/$1"; }
+}
+
+known() { cat "$directory/$1"; }
+
+keep admin_api_key "$(random)"
+
+if [ $demo = yes ]; then
+  for name in postgres exporter rollup grafana; do keep "${name}_db_password" "$(random)"; done
+  keep redis_password "$(random)"
+  keep admin_jwt_secret "$(random)"
+  keep owner_database_url "postgresql://postgres:$(known postgres_db_password)@postgres:5432/hivesync"
+  keep database_url "postgresql://hivesync_exporter:$(known exporter_db_password)@postgres:5432/hivesync"
+  keep replica_database_url "postgresql://hivesync_exporter:$(known exporter_db_password)@postgres-replica:5432/hivesync"
+  keep rollup_database_url "postgresql://hivesync_rollup:$(known rollup_db_password)@postgres:5432/hivesync"
+  keep redis_url "redis://:$(known redis_password)@valkey:6379/0"
+  keep valkey_conf "requirepass $(known redis_password)"
+  keep alert_webhook_url "http://127.0.0.1:9/" # where nobody listens: put yours there to be told
+fi
+
+missing=""
+for name in database_url rollup_database_url redis_url grafana_db_password admin_jwt_secret alert_webhook_url; do
+  [ -s "$directory/$name" ] || missing="$missing $name"
+done
+[ -n "$missing" ] || exit 0
+echo "Still to be written by you, one line each, into $directory/:" >&2
+for name in $missing; do
+  case $name in
+    database_url) what="postgresql://hivesync_exporter:PASSWORD@HOST:5432/hivesync" ;;
+    rollup_database_url) what="postgresql://hivesync_rollup:PASSWORD@HOST:5432/hivesync" ;;
+    redis_url) what="redis://:PASSWORD@HOST:6379/0" ;;
+    grafana_db_password) what="the password of hivesync_grafana" ;;
+    admin_jwt_secret) what="HiveSync's secret for admin tokens (HS256); anything long and random where there is none" ;;
+    alert_webhook_url) what="whom Alertmanager tells of alerts, by POST" ;;
+  esac
+  echo "  $name: $what" >&2
+done
+echo "Then: chmod 444 $directory/*" >&2
+exit 1
