@@ -19,10 +19,11 @@ setup: $(VENV)/installed ## make .venv with the locked packages (every other tar
 $(VENV)/installed: requirements/dev.lock pyproject.toml tools/setup.sh
 	@PYTHON=$(PYTHON) tools/setup.sh $(VENV)
 
-packages: ## install what the tests need from Debian (Prometheus, Alertmanager and their tools), or say what to install
+packages: ## install what the tests need from Debian (Prometheus, Alertmanager, VictoriaMetrics), or say what to install
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null && \
-	  { command -v prometheus-alertmanager || command -v alertmanager; } >/dev/null || \
-	  tools/packages.sh prometheus prometheus-alertmanager || true
+	  { command -v prometheus-alertmanager || command -v alertmanager; } >/dev/null && \
+	  command -v victoria-metrics >/dev/null && command -v vmagent >/dev/null || \
+	  tools/packages.sh prometheus prometheus-alertmanager victoria-metrics || true
 
 demo: $(VENV)/installed ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)

@@ -110,7 +110,8 @@ def make_traffic(settings: Settings, *, seed: int, speed: float) -> None:
 
 
 def _make_role(connection: psycopg.Connection[tuple[Any, ...]], name: str, password: str) -> None:
-    verb = "ALTER" if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone() else "CREATE"
+    known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
+    verb = "ALTER" if known else "CREATE"
     connection.execute(
         sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(sql.SQL(verb), sql.Identifier(name), sql.Literal(password))
     )

@@ -69,8 +69,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     installed = {
         "prometheus": PrometheusServer.is_installed() and shutil.which("promtool"),
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
+        "chromium": shutil.which("chromium"),
+        "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
     }
-    packages = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}
+    packages = {
+        "prometheus": "prometheus",
+        "alertmanager": "prometheus-alertmanager",
+        "chromium": "chromium",
+        "victoriametrics": "victoria-metrics",
+    }
     for marker, package in packages.items():
         reason = f"{marker.capitalize()} is not installed (on Debian: apt-get install {package})"
         for item in items:

@@ -48,10 +48,12 @@ LAYERS = [
     {"exporter.collectors"},
     {"exporter.snapshot", "exporter.oracle"},
     {"exporter.exposition", "exporter.verify", "exporter.http1"},
-    {"exporter.web", "exporter.control", "exporter.health"},
+    {"exporter.web", "exporter.control", "exporter.health", "exporter.running"},
     {"exporter.__main__"},
 ]
 """Each module imports from its own layer or those before it."""
+
+OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "tests"}
 
 DRIVERS = {
     "psycopg": "exporter.sources.postgres",
@@ -61,9 +63,9 @@ DRIVERS = {
 }
 
 
-def modules() -> list[tuple[str, Path]]:
+def modules(package: str = "exporter") -> list[tuple[str, Path]]:
     found = []
-    for path in sorted((ROOT / "exporter").rglob("*.py")):
+    for path in sorted((ROOT / package).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
     return found
@@ -114,8 +116,24 @@ def test_only_a_source_imports_its_driver() -> None:
 
 
 def test_the_exporter_imports_no_other_package_of_ours() -> None:
-    others = {"admin", "bench", "demo", "docs", "grafana", "rollup", "tests"}
-    assert [(name, i) for name, path in modules() for i in imports(path) if i.partition(".")[0] in others] == []
+    """But where everything is put together."""
+    found = [(name, i) for name, path in modules() for i in imports(path) if i.partition(".")[0] in OURS - {"exporter"}]
+    assert {(name, i.partition(".")[0]) for name, i in found} == {("exporter.__main__", "admin")}
+
+
+def test_the_admin_section_asks_no_source_and_draws_no_dashboard() -> None:
+    """It shows what the snapshot has, and knows of Grafana which panels there are and how things are called."""
+    found = {(name, i) for name, path in modules("admin") for i in imports(path)}
+    assert len(found) > 50
+    assert {i for _, i in found if i.partition(".")[0] in OURS - {"admin", "exporter"}} <= {
+        *("grafana.panels", "grafana.style"),
+        *(f"grafana.panels.{name}" for name in ("ANALYTICS_PATH", "Analytics", "Panel")),
+        *(i for _, i in found if i.startswith("grafana.style.")),
+    }
+    drivers = {"psycopg", "redis", "pygtail"}
+    assert {(name, i) for name, i in found if i.partition(".")[0] in drivers} == set()
+    opening = {(name, i) for name, i in found if i.startswith(("exporter.sources", "exporter.running"))}
+    assert {name for name, _ in opening} == {"admin.mounting"}
 
 
 def test_every_collector_module_is_registered(tmp_path: Path) -> None:
@@ -141,5 +159,6 @@ def test_the_locks_have_a_hash_for_every_package_and_name_no_host(name: str) -> 
 
 
 def test_modules_are_short_enough_to_read_in_a_sitting() -> None:
-    long = {str(path): count for _, path in modules() if (count := len(path.read_text().splitlines())) > 400}
+    every = [*modules(), *modules("admin")]
+    long = {str(path): count for _, path in every if (count := len(path.read_text().splitlines())) > 400}
     assert long == {}

@@ -1,7 +1,7 @@
 """Requests to an ASGI application without a server: byte for byte what a server hands over, from any address.
 
-    answer = ask(app, "/summary", headers={"X-API-Key": "k"})
-    assert answer.status == 401
+answer = ask(app, "/summary", headers={"X-API-Key": "k"})
+assert answer.status == 401
 """
 
 from __future__ import annotations

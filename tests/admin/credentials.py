@@ -67,6 +67,7 @@ def forged(header: object, payload: object, key: bytes | None = None) -> str:
     return f"{signed}.{encoded(signature)}"
 
 
+@cache
 def bad_tokens() -> dict[str, str]:
     """None of these is good where `SECRET` and the public key of `rsa_key` are configured: by what is wrong."""
     good = token()

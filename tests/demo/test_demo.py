@@ -84,8 +84,8 @@ def places() -> Iterator[list[Path]]:
 
 @pytest.fixture
 def demos(places: list[Path], tmp_path: Path) -> Iterator[list[Demo]]:
-    """Two small demos, started at the same moment: one with a Grafana (`standin_grafana.py`) on its PATH, and one without,
-    in a directory that somebody has chosen."""
+    """Two small demos, started at the same moment: one with a Grafana on its PATH (`standin_grafana.py`), and one
+    without, in a directory that somebody has chosen."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
     environment["HIVESYNC_AI_QUEUE_KEYS"] = "inherited:by:mistake"
     with ExitStack() as stack:

@@ -36,7 +36,8 @@ from tests.running import (
 
 SCRAPE_SECONDS = 1.0
 HANG_NOTICED_SECONDS = 15.0
-POSTGRES_COLLECTORS = ("users", "online", "activity", "ai", "previews", "latency", "cost", "rollup")
+FOR_THE_PAGE = ("charts", "incidents", "top_users")
+POSTGRES_COLLECTORS = ("users", "online", "activity", "ai", "previews", "latency", "cost", "rollup", *FOR_THE_PAGE)
 FED_BY_POSTGRES = FED_BY["postgres"] | FED_BY["both"]
 FED_BY_REDIS = FED_BY["redis"] | FED_BY["both"]
 SOURCES = frozenset({"postgres", "redis", "ai_events_log", "preview_log"})
@@ -78,7 +79,7 @@ class Stage:
 
 def all_is_well(samples: Samples) -> bool:
     collectors = [value for name, value in samples.items() if name.startswith("hivesync_collector_up")]
-    return all_there(samples, EVERYTHING) and len(collectors) == 12 and min(collectors) == 1
+    return all_there(samples, EVERYTHING) and len(collectors) == 15 and min(collectors) == 1
 
 
 @pytest.fixture(scope="module")

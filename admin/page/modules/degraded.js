@@ -23,14 +23,12 @@ export function inSum(values) {
 export function mark(panel, { reason, asOf: since }) {
   const degraded = reason !== "";
   panel.toggleAttribute("data-degraded", degraded);
-  panel.querySelector("[data-badge]").hidden = !degraded;
-
-  const note = panel.querySelector("[data-stale]");
+  const note = panel.querySelector("[data-note]");
   note.hidden = !degraded;
   if (degraded) {
     const time = document.createElement("time");
     if (since) writeTime(time, since, asOf);
-    note.replaceChildren(...(since ? ["as of ", time, ". ", reason] : [reason]));
+    note.querySelector("[data-why]").replaceChildren(...(since ? ["as of ", time, ", ", reason] : [reason]));
   }
 
   const meaning = panel.querySelector(".meaning-text");

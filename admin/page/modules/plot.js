@@ -52,11 +52,11 @@ export class Plot {
     this.#uPlot = uPlot;
     this.#words = words;
     this.#slot = slot;
-    this.#height = height - HEIGHT_OF_LEGEND;
+    this.#height = height;
     this.#unit = unit;
     this.#hasDays = hasDays;
     this.#watch = new ResizeObserver(() => {
-      if (this.#plot && slot.clientWidth) this.#plot.setSize({ width: slot.clientWidth, height: this.#height });
+      if (this.#plot && slot.clientWidth) this.#plot.setSize(this.#size);
     });
     this.#watch.observe(slot);
   }
@@ -70,12 +70,12 @@ export class Plot {
     const place = Object.assign(window.document.createElement("div"), { className: "plot" });
     place.setAttribute("role", "img");
     place.setAttribute("aria-label", this.#inWords());
-    this.#slot.replaceChildren(this.#legend, place);
     const isBar = document.kind === "bar";
+    this.#slot.replaceChildren(...(isBar ? [] : [this.#legend]), place);
     const xs = isBar ? document.categories.map((_, index) => index) : document.times;
     const options = isBar ? this.#bars() : this.#lines();
     this.#plot = new this.#uPlot(
-      { width: this.#slot.clientWidth || 300, height: this.#height, legend: { show: false }, ...options },
+      { ...this.#size, legend: { show: false }, ...options },
       [xs, ...document.series.map((series) => series.values)],
       place,
     );
@@ -87,6 +87,11 @@ export class Plot {
     this.#plot?.destroy();
     this.#plot = null;
     this.#slot.replaceChildren();
+  }
+
+  get #size() {
+    const legend = this.#document.kind === "bar" ? 0 : HEIGHT_OF_LEGEND;
+    return { width: this.#slot.clientWidth || 300, height: this.#height - legend };
   }
 
   #axes() {
@@ -102,7 +107,7 @@ export class Plot {
       ...this.#axes(),
       grid: { show: false },
       space: 70,
-      size: 30,
+      size: 24,
       values: (plot, splits) => splits.map((time) => name(new Date(time * 1000))),
     };
   }
@@ -150,7 +155,7 @@ export class Plot {
         {
           ...this.#axes(),
           grid: { show: false },
-          size: 30,
+          size: 24,
           splits: () => colors.map((_, index) => index),
           values: () => this.#things.map((thing) => thing.title),
         },
@@ -192,7 +197,6 @@ export class Plot {
   #buildLegend() {
     const list = Object.assign(document.createElement("ul"), { className: "legend" });
     list.setAttribute("aria-hidden", "true"); // the picture's words and the data table say the same
-    if (this.#document.kind === "bar") return list;
     for (const { title, color } of this.#things) {
       const item = document.createElement("li");
       const swatch = Object.assign(document.createElement("span"), { className: "swatch" });

@@ -1,7 +1,7 @@
 """A server for the page alone: the page's own routes, and an API that says what a test wants.
 
-It stands for the Analytics application behind its door (tests on the real one are in test_end_to_end.py), and its
-`/grafana/` for a Grafana that answers.
+It stands for the Analytics application behind its door (test_end_to_end.py has the real one), with its real security
+headers; its `/grafana/` stands for a Grafana that answers, of which the page sees nothing but that a frame loads.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Mount, Route, Router
+from starlette.types import ASGIApp
 
 from admin.page import UPLOT, Page
+from admin.security_headers import SecurityHeaders
 from demo.ports import LOOPBACK, free_port
 from tests.admin.page.samples import Document, documents
 from tests.running import until
@@ -29,12 +30,6 @@ from tests.running import until
 BASE = "/admin/analytics/"
 CODE = "a-code-that-is-good-once"
 KEY = "the admin's key"
-
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self';"
-    " frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
-)
-"""As security_headers.py has it."""
 
 
 @dataclass
@@ -109,19 +104,7 @@ def application(stage: Stage, uplot: Path = UPLOT) -> ASGIApp:
         Route("/grafana/d-solo/{path:path}", stage.grafana),
         Route("/{path:path}", stage.api),
     ]
-    return _with_policy(Starlette(routes=[Mount(BASE.rstrip("/"), routes=routes)]))
-
-
-def _with_policy(app: ASGIApp) -> ASGIApp:
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
-            await send(message)
-
-        await app(scope, receive, answer)
-
-    return guarded
+    return Starlette(routes=[Mount(BASE.rstrip("/"), SecurityHeaders(Router(routes)))])
 
 
 @contextmanager

@@ -1,0 +1,103 @@
+"""A door, with everything it asks set up for tests, and something behind it that must not be seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from admin.access import Access
+from admin.attempts import Attempts
+from admin.auth import AdminCredentials, Authenticator
+from admin.door import Door
+from admin.login import login_routes
+from admin.login_codes import LoginCodes
+from admin.origins import Origins
+from admin.security_headers import SecurityHeaders
+from admin.session import REVOKED_FILE, Sessions
+from exporter.state import StateFile
+from tests.admin.asking import ROOT
+from tests.admin.credentials import API_KEY, SECRET, public_pem, rsa_key
+
+DATA = "what only admins see"
+LOGIN_PAGE = "<h1>Log in</h1>"
+FAILED_PAGE = "<h1>Not accepted</h1>"
+SECTION_ORIGIN = "https://admin.example"
+
+
+class Clock:
+    """Seconds, as a test sets them."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def credentials() -> AdminCredentials:
+    """A secret, a public key and an API key at once."""
+    return AdminCredentials(jwt_secret=SECRET, jwt_public_key=public_pem(rsa_key()), api_key=API_KEY)
+
+
+def access_of(
+    configured: AdminCredentials | None = None,
+    *,
+    clock: Clock | None = None,
+    failures: int = 10,
+    state: Path | None = None,
+    origins: tuple[str, ...] = (),
+) -> Access:
+    """Access for these credentials (all three where none are given)."""
+    clock = clock or Clock()
+    return Access(
+        Authenticator(configured or credentials()),
+        Sessions(b"k" * 32, 8 * 3600, clock, StateFile(state, REVOKED_FILE) if state else None),
+        Attempts(clock, failures),
+        LoginCodes(clock),
+        Origins(origins),
+    )
+
+
+def render_login(_: Request, failed: bool) -> str:
+    """In the place of the page's template."""
+    return FAILED_PAGE if failed else LOGIN_PAGE
+
+
+class Behind:
+    """Answers everything that the door lets through, and keeps the last scope."""
+
+    def __init__(self) -> None:
+        self.scope: Scope | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One answer to all."""
+        self.scope = scope
+        await PlainTextResponse(DATA)(scope, receive, send)
+
+
+def section_of(access: Access, behind: ASGIApp | None = None, frame_ancestors: tuple[str, ...] = ()) -> ASGIApp:
+    """The section, its routes in the order in which they stand: headers, door, login, everything else."""
+    routes = Starlette(routes=[*login_routes(access, render_login), Mount("/", behind or Behind())])
+    return SecurityHeaders(Door(routes, access, render_login), frame_ancestors)
+
+
+async def _own_of_hivesync(_: Request) -> Response:
+    return PlainTextResponse("HiveSync")
+
+
+def on_its_own(section: ASGIApp) -> ASGIApp:
+    """As on the admin port."""
+    return Starlette(routes=[Mount(ROOT, section)])
+
+
+def in_hivesync(section: ASGIApp) -> ASGIApp:
+    """As in an application of HiveSync's."""
+    app = FastAPI(routes=[Route("/", _own_of_hivesync)])
+    app.mount(ROOT, section)
+    return app

@@ -1,0 +1,99 @@
+"""Chromium, started once for this folder, and the page in front of an API that says what a test wants.
+
+Whatever a page logs as an error, and every request that leaves the host, fails its test.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+
+from tests.admin.page.stage import Stage, running
+
+PATIENCE_MS = 10_000
+FAILED = "Failed to load resource"
+"""What Chromium says of an answer that is an error: expected where a test has the server answer so."""
+
+
+@dataclass
+class Visit:
+    """One page, and what there is to complain of."""
+
+    page: Page
+    host: str
+    errors: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        """Begin to listen."""
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        self.page.on("request", lambda request: self._check(request.url))
+
+    def _check(self, url: str) -> None:
+        if urlsplit(url).scheme != "data" and urlsplit(url).netloc != self.host:
+            self.elsewhere.append(url)
+
+
+Open = Callable[..., Page]
+"""`open_page(path="", fails=False, **options of the browser's context)`; `fails`: answers that are errors are meant."""
+
+
+# Not for the whole session: in the thread where Playwright runs, no other test could start an event loop.
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """Debian's Chromium."""
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[Stage]:
+    with running(Stage()) as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(server: Stage) -> Stage:
+    """What the API says: all is well, until the test has it otherwise."""
+    server.reset()
+    return server
+
+
+@pytest.fixture
+def open_page(browser: Browser, stage: Stage) -> Iterator[Open]:
+    """Opens pages that are watched; see `Open`."""
+    visits: list[tuple[Visit, bool]] = []
+
+    def open_page(
+        path: str = "", *, fails: bool = False, before: Callable[[Page], None] | None = None, **options: Any
+    ) -> Page:
+        settings = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "viewport": {"width": 1440, "height": 900}}
+        page = browser.new_context(**{**settings, **options}).new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        visit = Visit(page, urlsplit(stage.url).netloc)
+        visit.watch()
+        visits.append((visit, fails))
+        if before:
+            before(page)
+        page.goto(stage.url + path)
+        return page
+
+    yield open_page
+    for visit, fails in visits:
+        visit.page.context.close()
+        assert [error for error in visit.errors if not (fails and error.startswith(FAILED))] == []
+        assert visit.elsewhere == []

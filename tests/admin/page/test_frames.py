@@ -1,0 +1,109 @@
+"""Charts as Grafana's panels. The stand-in's panels are pages that show nothing: a real Grafana was not at hand here."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.admin.page.conftest import Open
+from tests.admin.page.looking import settled
+from tests.admin.page.stage import Stage
+from tests.running import until
+
+pytestmark = pytest.mark.chromium
+
+TALL = {"width": 1440, "height": 2400}
+"""Everything is in sight, so that lazy frames load."""
+
+
+@pytest.fixture(autouse=True)
+def grafana(stage: Stage) -> None:
+    stage.documents["status"]["grafana"] = {"configured": True, "up": True}
+
+
+def framed(stage: Stage) -> list[dict[str, str]]:
+    return [{name: value for name, (value,) in parse_qs(query).items()} for query in stage.framed]
+
+
+def loaded(page: Page, stage: Stage, count: int) -> list[dict[str, str]]:
+    """The panels that were asked for, once there are so many."""
+    until(lambda: len(stage.framed) >= count, f"{count} panels are asked for")
+    page.wait_for_load_state("networkidle")
+    assert len(stage.framed) == count
+    return framed(stage)
+
+
+def test_the_four_charts_are_grafanas_panels_when_it_is_up(open_page: Open, stage: Stage) -> None:
+    page = settled(open_page(viewport=TALL))
+    panels = loaded(page, stage, 4)
+    assert sorted((panel["panelId"], panel["from"]) for panel in panels) == [
+        ("11", "now-24h"),
+        ("12", "now-14d"),
+        ("13", "now-24h"),
+        ("14", "now-24h"),
+    ]
+    assert {(panel["theme"], panel["refresh"]) for panel in panels} == {("light", "30s")}
+    expect(page.locator("#chart-dau iframe")).to_have_attribute("title", "Daily active users")
+    expect(page.locator("#chart-dau iframe")).to_have_attribute("loading", "lazy")
+    expect(page.locator("#chart-dau iframe")).to_have_attribute("height", "296")
+    expect(page.frame_locator("#chart-dau iframe").locator("p")).to_have_text("Panel 12")
+    expect(page.locator("canvas")).to_have_count(0)
+    expect(page.locator("#chart-dau [data-caption]")).to_have_text("")
+
+
+def test_a_refresh_of_the_page_leaves_the_frames_alone(open_page: Open, stage: Stage) -> None:
+    page = settled(open_page(viewport=TALL))
+    loaded(page, stage, 4)
+    for _ in range(2):
+        page.get_by_role("button", name="Refresh", exact=True).click()
+        page.wait_for_load_state("networkidle")
+    loaded(page, stage, 4)
+
+
+def test_theme_and_switch_are_passed_on(open_page: Open, stage: Stage) -> None:
+    page = settled(open_page(viewport=TALL, color_scheme="dark"))
+    assert {panel["theme"] for panel in loaded(page, stage, 4)} == {"dark"}
+    page.locator("#theme label", has_text="Light").click()
+    assert {panel["theme"] for panel in loaded(page, stage, 8)[4:]} == {"light"}
+    page.get_by_role("switch").click()
+    assert {panel.get("refresh") for panel in loaded(page, stage, 12)[8:]} == {None}
+
+
+def test_another_range_is_another_panel_or_drawn_here(open_page: Open, stage: Stage) -> None:
+    page = settled(open_page(viewport=TALL))
+    loaded(page, stage, 4)
+    page.locator("#chart-ai-requests label", has_text="7d").click()
+    assert loaded(page, stage, 5)[4]["from"] == "now-7d"
+    page.locator("#chart-dau label", has_text="90d").click()
+    expect(page.locator("#chart-dau canvas")).to_have_count(1)
+    expect(page.locator("#chart-dau [data-caption]")).to_have_text(
+        "Grafana has no panel for this range: drawn from HiveSync's own data"
+    )
+
+
+def test_when_grafana_goes_the_charts_are_drawn_here_and_when_it_is_back_they_are_its_again(
+    open_page: Open, stage: Stage
+) -> None:
+    page = settled(open_page(viewport=TALL))
+    loaded(page, stage, 4)
+    stage.documents["status"]["grafana"]["up"] = False
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    expect(page.locator("iframe")).to_have_count(0)
+    # What they are drawn from is asked for at the next refresh.
+    expect(page.locator("#chart-plans [data-caption]")).to_have_text(
+        "Grafana unavailable: drawn from HiveSync's own data"
+    )
+    expect(page.locator("canvas")).to_have_count(4)
+    expect(page.locator("#sources [data-source=grafana]")).to_contain_text("unavailable")
+    stage.documents["status"]["grafana"]["up"] = True
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    expect(page.locator("iframe")).to_have_count(4)
+    loaded(page, stage, 8)
+
+
+def test_the_data_of_a_framed_chart_can_be_read_as_a_table_too(open_page: Open, stage: Stage) -> None:
+    page = settled(open_page(viewport=TALL))
+    page.locator("#chart-plans summary").click()
+    expect(page.locator("#chart-plans [data-table] tbody tr")).to_have_count(4)

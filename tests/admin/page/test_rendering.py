@@ -1,0 +1,268 @@
+"""The skeleton without a browser: it fits the API, explains itself, and leaves nothing to an inline script or style."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from admin import models
+from admin.api import DaysRange, HoursRange
+from admin.cards import Card, Chart, Table
+from admin.overview import CHARTS, HEADER, TABLES
+from admin.page import HERE, UPLOT, Page
+from admin.sections import SECTIONS
+from admin.tables import INCIDENTS, TOP_USERS
+from tests.admin.page.samples import documents
+from tests.admin.page.stage import BASE
+
+CARDS: tuple[Card, ...] = (*HEADER, *(card for section in SECTIONS for card in section.cards))
+LISTS: tuple[Table, ...] = tuple(table for section in SECTIONS for table in section.tables)
+
+DOCUMENTS: dict[str, type[BaseModel]] = {
+    "summary": models.Summary,
+    "users": models.Users,
+    "ai": models.Ai,
+    "queues": models.Queues,
+    "workers": models.Workers,
+    "monetization": models.Monetization,
+    "tables/top-users": models.TopUsers,
+    "tables/incidents": models.Incidents,
+}
+
+
+def page(root: str = BASE, uplot: Path = UPLOT) -> TestClient:
+    return TestClient(Starlette(routes=[Mount(root.rstrip("/"), routes=Page(uplot=uplot).routes())]))
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    answer = page().get(BASE)
+    assert answer.status_code == 200
+    return answer.text
+
+
+@pytest.fixture(scope="module")
+def login() -> str:
+    request = Request({"type": "http", "root_path": BASE.rstrip("/"), "headers": []})
+    return Page().render_login(request, True)
+
+
+class Elements(HTMLParser):
+    """Every element and its attributes; the text inside scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: list[tuple[dict[str, str | None], str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.found and self.found[-1][0] in ("script", "style") and data.strip():
+            self.inside.append((self.found[-1][1], data))
+
+
+def members(kind: Any) -> Iterator[tuple[str, Any]]:
+    for name, member in kind.model_fields.items():
+        yield member.alias or name, member.annotation
+
+
+def at(kind: Any, keys: list[str]) -> Any:
+    """The type of what stands there in a document of this type."""
+    if not keys:
+        return kind
+    if get_origin(kind) is dict:
+        return at(get_args(kind)[1], keys[1:])
+    return at(dict(members(kind))[keys[0]], keys[1:])
+
+
+@pytest.mark.parametrize("number", [n for card in CARDS for n in card.numbers], ids=lambda n: n.path)
+def test_every_number_is_one_that_the_api_gives(number: Any) -> None:
+    document, *keys = number.path.split("/")
+    assert [name for name, _ in members(at(DOCUMENTS[document], keys))] == ["value", "status", "sources", "as_of"]
+
+
+def test_every_value_of_the_api_is_on_the_page_but_what_the_header_shows_already() -> None:
+    def paths(kind: Any, path: str) -> Iterator[str]:
+        if get_origin(kind) in (Union, UnionType, list, dict) or not isinstance(kind, type):
+            return
+        if issubclass(kind, models.Known):
+            yield path
+        elif issubclass(kind, BaseModel):
+            for name, inner in members(kind):
+                yield from paths(inner, f"{path}/{name}")
+
+    given = {path for name, kind in DOCUMENTS.items() for path in paths(kind, name)}
+    shown = {number.path for card in CARDS for number in card.numbers}
+    assert len(given) > 50
+    twice = {"queues/ai_queue_depth", "queues/preview_queue_depth", "monetization/paid_free_ratio"}
+    assert given - shown == twice
+
+
+@pytest.mark.parametrize("table", [*TABLES, *LISTS], ids=lambda table: table.id)
+def test_every_column_is_one_that_the_api_gives(table: Table) -> None:
+    (row,) = get_args(at(DOCUMENTS[table.document], [table.rows]))
+    assert {column.name for column in table.columns} <= set(row.model_fields)
+
+
+def test_columns_are_of_the_types_that_the_api_says() -> None:
+    said = {column.name: column.type for column in (*TOP_USERS, *INCIDENTS)}
+    assert {column.name: column.type for table in TABLES for column in table.columns}.items() <= said.items()
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.id)
+def test_ranges_are_those_that_the_api_takes(chart: Chart) -> None:
+    taken = {"ai-requests": HoursRange, "ai-latency": HoursRange, "dau": DaysRange}
+    ranges = get_args(get_args(taken[chart.id])[0]) if chart.id in taken else ()
+    assert chart.ranges == ranges
+    assert chart.range in (*ranges, "")
+    assert set(chart.frames) <= {*ranges, ""}
+    assert chart.range in chart.frames
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_samples_are_what_the_api_would_say(name: str) -> None:
+    DOCUMENTS[name].model_validate(documents()[name])
+
+
+def test_what_a_number_means_is_said_for_everything(html: str) -> None:
+    for thing in (*CARDS, *CHARTS, *TABLES, *LISTS):
+        assert thing.meaning.counts
+        assert thing.meaning.window
+        assert thing.meaning.source
+    assert html.count('role="tooltip"') == len((*CARDS, *CHARTS, *TABLES, *LISTS))
+
+
+@pytest.mark.parametrize("name", ["page", "login"])
+def test_there_is_no_inline_script_and_no_inline_style(html: str, login: str, name: str) -> None:
+    elements = Elements({"page": html, "login": login}[name])
+    names = Counter(tag for tag, _ in elements.found)
+    assert names["script"] > 1
+    assert not names["style"]
+    assert [attributes for attributes, _ in elements.inside if attributes.get("type") != "application/json"] == []
+    for _, attributes in elements.found:
+        assert not [name for name in attributes if name == "style" or name.startswith("on")]
+
+
+def test_ids_are_unique_and_what_refers_to_one_finds_it(html: str) -> None:
+    elements = Elements(html)
+    ids = Counter(attributes["id"] for _, attributes in elements.found if "id" in attributes)
+    assert len(ids) > 50
+    assert set(ids.values()) == {1}
+    for _, attributes in elements.found:
+        for name in ("aria-labelledby", "aria-describedby", "for"):
+            assert attributes.get(name) is None or attributes[name] in ids
+
+
+@pytest.mark.parametrize("root", ["/admin/analytics/", "/elsewhere/admin/analytics/"])
+def test_everything_the_page_loads_and_links_is_below_where_it_is_mounted(root: str) -> None:
+    client = page(root)
+    elements = Elements(client.get(root).text)
+    urls = [
+        attributes[name]
+        for tag, attributes in elements.found
+        for name in ("href", "src", "action")
+        if attributes.get(name) and not str(attributes[name]).startswith("#")
+    ]
+    assert len(urls) > 20
+    assert [url for url in urls if not str(url).startswith(root)] == []
+    static = [str(url) for url in urls if "/static/" in str(url)]
+    assert len(static) > 5
+    assert {url: client.get(url).status_code for url in static if client.get(url).status_code != 200} == {}
+    (data,) = [text for attributes, text in elements.inside]
+    assert json.loads(data)["base"] == root
+
+
+def test_frames_are_the_panels_of_the_catalogue_below_where_the_page_is_mounted(html: str) -> None:
+    ((_, data),) = Elements(html).inside
+    frames = json.loads(data)["frames"]
+    assert frames["dau"]["14d"].startswith(
+        "/admin/analytics/grafana/d-solo/hivesync-analytics/panel?orgId=1&panelId=12"
+    )
+    assert "from=now-14d" in frames["dau"]["14d"]
+    assert "refresh=30s" in frames["dau"]["14d"]
+    assert {name: set(urls) for name, urls in frames.items()} == {
+        "ai-requests": {"6h", "24h", "7d"},
+        "dau": {"14d"},
+        "plans": {""},
+        "ai-latency": {"6h", "24h", "7d"},
+    }
+
+
+def test_without_a_script_the_page_says_so_and_links_the_data(html: str) -> None:
+    noscript = html[html.index("<noscript>") : html.index("</noscript>")]
+    assert "JavaScript" in noscript
+    for path in ("summary", "users", "ai", "queues", "workers", "monetization", "status"):
+        assert f'href="{BASE}{path}"' in noscript
+    for item in (*CHARTS, *TABLES):
+        assert f'href="{BASE}{item.document}?format=csv"' in noscript
+
+
+def test_files_are_asked_for_again_each_time_and_cost_nothing_when_they_are_the_same() -> None:
+    client = page()
+    first = client.get(f"{BASE}static/modules/main.js")
+    assert first.status_code == 200
+    assert first.headers["cache-control"] == "no-cache"
+    assert "javascript" in first.headers["content-type"]
+    again = client.get(f"{BASE}static/modules/main.js", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert again.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "modules/../templates/page.html",
+        "modules/%2e%2e/templates/page.html",
+        "modules/..%2f..%2fsite.py",
+        "templates/page.html",
+        "modules/",
+        "node_modules/uplot/package.json",
+        "../cards.py",
+    ],
+)
+def test_nothing_but_modules_styles_and_uplot_is_served(path: str) -> None:
+    assert page().get(f"{BASE}static/{path}").status_code in (404, 405)
+
+
+def test_without_uplot_the_page_does_not_ask_for_it(tmp_path: Path) -> None:
+    client = page(uplot=tmp_path)
+    text = client.get(BASE).text
+    assert "uPlot" not in text
+    assert '"hasUplot": false' in text
+    assert client.get(f"{BASE}static/uplot/uPlot.esm.js").status_code == 404
+
+
+COLOR = re.compile(r"#[0-9a-fA-F]{3,8}\b|\b(?:rgb|hsl|oklch|lab|lch|color)a?\(|:\s*(?:white|black|red|gray|grey)\b")
+
+
+def test_colours_are_tokens_and_stand_in_one_file() -> None:
+    styles = {path.name: path.read_text() for path in (HERE / "styles").glob("*.css")}
+    assert set(styles) == {"tokens.css", "layout.css", "parts.css"}
+    assert len(COLOR.findall(styles.pop("tokens.css"))) > 40
+    assert {name: COLOR.findall(text) for name, text in styles.items()} == {"layout.css": [], "parts.css": []}
+    used = set(re.findall(r"var\((--[a-z-]+)", " ".join(styles.values())))
+    assert used <= set(re.findall(r"(--[a-z-]+):", (HERE / "styles" / "tokens.css").read_text()))
+
+
+def test_the_packages_are_locked_with_hashes_and_name_no_host() -> None:
+    lock = json.loads((HERE / "package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert len(packages) == 2
+    assert all(package["integrity"].startswith("sha512-") for package in packages.values())
+    assert "://" not in (HERE / "package-lock.json").read_text()

@@ -1,0 +1,237 @@
+"""A server in Grafana's place, and the section with its proxy in front of it, both real and on threads of their own.
+
+    with standing_in() as grafana, analytics(grafana.url) as section:
+        answer = section.get("/grafana/api/annotations")
+        assert grafana.arrived[0].header("x-webauth-user") == ...
+
+It stands for Grafana's HTTP only: what it is sent, byte for byte, and how it may answer, well or badly. That Grafana's
+pages work through the proxy it cannot show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from admin.proxy import GrafanaProxy, Limits
+from admin.server import serve
+from demo.ports import LOOPBACK
+from tests.admin.asking import ROOT
+from tests.admin.credentials import API_KEY
+from tests.admin.doors import access_of, on_its_own, section_of
+
+PATIENCE_SECONDS = 10.0
+
+QUICK = Limits(connect_seconds=1.0, idle_seconds=0.3, client_seconds=0.3)
+"""For tests that wait for the end of patience; those that do not wait have the limits that are used."""
+
+Answering = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """One request as it came: names of headers in lower case, in their order."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The header, None where there is none; fails where it is there twice."""
+        found = [value for key, value in self.headers if key == name]
+        assert len(found) <= 1, f"{name} is there {len(found)} times"
+        return found[0] if found else None
+
+
+async def _fine(scope: Scope, receive: Receive, send: Send) -> None:
+    await JSONResponse({"fine": True})(scope, receive, send)
+
+
+@dataclass
+class StandIn:
+    """In Grafana's place: keeps what arrives, whole, and answers with `answering`; with `raw` set it reads nothing and
+    leaves everything to that."""
+
+    url: str
+    arrived: list[Arrived] = field(default_factory=list)
+    answering: Answering = _fine
+    raw: Answering | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if self.raw is not None:
+            await self.raw(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+            more = message["more_body"]
+        target: bytes = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        self.arrived.append(Arrived(scope["method"], target.decode("latin-1"), headers, body))
+        await self.answering(scope, receive, send)
+
+
+@contextmanager
+def _served(app: ASGIApp) -> Iterator[tuple[str, int]]:
+    """The admin port's own server with this application."""
+    listener = socket.create_server((LOOPBACK, 0))
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
+    started = threading.Event()
+
+    async def main() -> None:
+        task = asyncio.create_task(serve(app, listener))
+        running.append((asyncio.get_running_loop(), task))
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    with listener:
+        thread.start()
+        try:
+            assert started.wait(PATIENCE_SECONDS)
+            yield listener.getsockname()
+        finally:
+            loop, task = running[0]
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join(PATIENCE_SECONDS)
+            assert not thread.is_alive()
+
+
+@contextmanager
+def standing_in() -> Iterator[StandIn]:
+    """A server that answers everything, on a free port."""
+    stand_in = StandIn("")
+    with _served(stand_in) as (host, port):
+        stand_in.url = f"http://{host}:{port}"
+        yield stand_in
+
+
+@contextmanager
+def raw_server(script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> Iterator[str]:
+    """The URL of a server that is no HTTP server: each connection is the script's."""
+    ready = threading.Event()
+    found: list[Any] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await script(reader, writer)
+        finally:
+            writer.close()
+
+    async def main() -> None:
+        ended = asyncio.Event()
+        server = await asyncio.start_server(connected, LOOPBACK, 0)
+        found.extend((asyncio.get_running_loop(), ended, server.sockets[0].getsockname()))
+        ready.set()
+        async with server:
+            await ended.wait()
+            server.close()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    try:
+        assert ready.wait(PATIENCE_SECONDS)
+        loop, ended, (host, port) = found
+        yield f"http://{host}:{port}"
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer, to its end; names of headers in lower case."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The header, None where there is none; fails where it is there twice."""
+        found = [value for key, value in self.headers if key == name]
+        assert len(found) <= 1, f"{name} is there {len(found)} times"
+        return found[0] if found else None
+
+
+@dataclass(frozen=True)
+class Section:
+    """The Analytics section on its own port, and requests to it as an admin."""
+
+    address: tuple[str, int]
+    proxy: GrafanaProxy
+
+    @property
+    def host(self) -> str:
+        """As the Host header has it."""
+        return f"{self.address[0]}:{self.address[1]}"
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection; whatever is waited for comes within ten seconds, or fails the test."""
+        return http.client.HTTPConnection(*self.address, timeout=PATIENCE_SECONDS)
+
+    def send(
+        self,
+        connection: http.client.HTTPConnection,
+        path: str,
+        method: str = "GET",
+        headers: Headers = (),
+        *,
+        key: str | None = API_KEY,
+    ) -> None:
+        """The head of a request with no headers but these, Host and the API key; a body is the caller's."""
+        connection.putrequest(method, ROOT + path, skip_accept_encoding=True)
+        if key is not None:
+            connection.putheader("X-API-Key", key)
+        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+            connection.putheader(name, value)
+        connection.endheaders()
+
+    def ask(self, path: str, method: str = "GET", headers: Headers = (), body: bytes = b"", **options: Any) -> Answered:
+        """A request and its whole answer, on a connection of their own."""
+        connection = self.connect()
+        try:
+            pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+            if body or method == "POST":
+                pairs.append(("Content-Length", str(len(body))))
+            self.send(connection, path, method, pairs, **options)
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it has everything
+                connection.send(body)
+            return answered(connection.getresponse())
+        finally:
+            connection.close()
+
+
+def answered(response: http.client.HTTPResponse) -> Answered:
+    """The rest of an answer."""
+    headers = [(name.lower(), value) for name, value in response.getheaders()]
+    return Answered(response.status, headers, response.read())
+
+
+@contextmanager
+def analytics(grafana_url: str, limits: Limits | None = None) -> Iterator[Section]:
+    """The section, its door before a proxy for that Grafana."""
+    proxy = GrafanaProxy(grafana_url, limits)
+    behind = Starlette(routes=[Mount("/grafana", proxy)])
+    with _served(on_its_own(section_of(access_of(), behind))) as address:
+        yield Section(address, proxy)

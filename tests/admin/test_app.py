@@ -1,0 +1,220 @@
+"""The section put together: one door before everything, its own port's site, and a mount in HiveSync's application."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import orjson
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import given, settings
+from schemathesis import GenerationMode
+from starlette.routing import Mount, Route
+
+from admin.mounting import MountedAnalytics
+from demo.ports import LOOPBACK, free_port
+from demo.servers import ValkeyServer
+from tests.admin.world import API_KEY, CHARTS, DATA, TABLES, World
+from tests.rows import NO_DATABASE, NOWHERE
+from tests.running import RunningExporter, get, run_exporter
+from tests.scenario import settings_for
+
+SECURITY = (
+    "content-security-policy",
+    "x-content-type-options",
+    "referrer-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+)
+
+
+def test_nothing_but_login_logout_and_files_is_reached_without_credentials(world: World) -> None:
+    """Whatever routes there are: a new one is behind the door too."""
+    open_to_all = {"/login", "/logout", "/static"}
+    closed = {route.path for route in world.section.app.routes if isinstance(route, Route | Mount)} - open_to_all
+    assert closed == {"/", "/openapi.json"}
+    closed |= {*DATA, *world.get("/openapi.json").json["paths"], "/grafana/", "/nowhere"}
+    for path in closed:
+        answer = world.as_nobody(path)
+        assert (answer.status, answer.header("content-type")) == (401, "application/problem+json"), path
+        assert answer.json.keys() <= {"type", "title", "status", "detail"}
+
+
+@pytest.mark.parametrize(
+    "path", [*DATA, "/", "/openapi.json", "/nowhere", "/login", "/static/nowhere", "/charts/dau?range=x"]
+)
+def test_every_answer_has_the_security_headers(path: str, world: World) -> None:
+    for answer in (world.get(path), world.as_nobody(path), world.get(path, method="DELETE")):
+        assert all(answer.header(name) for name in SECURITY), answer
+        assert "unsafe" not in (answer.header("content-security-policy") or "")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"])
+def test_the_api_is_read_and_not_written(method: str, world: World) -> None:
+    for path in (*DATA, "/", "/openapi.json"):
+        answer = world.get(path, method=method)
+        assert (answer.status, answer.header("content-type")) == (405, "application/problem+json"), path
+        assert answer.header("allow") == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/summary/", "/tables", "/tables/users", "/charts/", "//summary", "/docs"]
+)
+def test_what_there_is_not_is_404(path: str, world: World) -> None:
+    answer = world.get(path)
+    assert (answer.status, answer.header("content-type")) == (404, "application/problem+json")
+
+
+def test_without_a_credential_configured_it_says_what_to_set(
+    seeded: None, database: str, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    with World(database, valkey_server.url, tmp_path, admin_api_key=None) as world:
+        world.refresh()
+        for path in (*DATA, "/", "/login"):
+            answer = world.get(path)
+            assert (answer.status, answer.header("content-type")) == (503, "application/problem+json")
+            assert "HIVESYNC_ADMIN_API_KEY" in answer.json["detail"]
+
+
+# OpenAPI -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_openapi_document_has_every_path_and_describes_every_value(world: World) -> None:
+    document = world.get("/openapi.json").json
+    assert set(document["paths"]) == set(DATA)
+    for path, methods in document["paths"].items():
+        assert methods.keys() == {"get"}
+        answers = methods["get"]["responses"]
+        assert {"200", "401", "403", "422", "429"} <= answers.keys(), path
+        assert ("text/csv" in answers["200"]["content"]) == (path in (*CHARTS, *TABLES))
+
+
+@pytest.fixture(scope="module")
+def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExporter]:
+    """The real one, with every source down: it answers all the same."""
+    folder = tmp_path_factory.mktemp("app")
+    with RunningExporter(folder, database_url=NO_DATABASE, redis_url=NOWHERE, admin_api_key=API_KEY) as running:
+        yield running
+
+
+def test_every_answer_is_as_the_openapi_document_says_whatever_is_asked(exporter: RunningExporter) -> None:
+    """Schemathesis makes up requests, good and bad, from the document, and holds the answers against it."""
+    asked: set[str] = set()
+    key = {"X-API-Key": API_KEY}
+    schema = schemathesis.openapi.from_dict(orjson.loads(get(f"{exporter.page}openapi.json", key)[2]))
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @given(case=operation.as_strategy() | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+        @settings(max_examples=25, database=None)
+        def conforms(case: schemathesis.Case) -> None:
+            asked.add(case.path)
+            case.call_and_validate(base_url=exporter.page.rstrip("/"), headers=key)
+
+        conforms()
+    assert asked == set(DATA)
+
+
+# The admin port ------------------------------------------------------------------------------------------------------
+
+
+def test_the_port_leads_to_the_section(exporter: RunningExporter) -> None:
+    port = exporter.page.removesuffix("/admin/analytics/")
+    for path in ("/", "/admin/analytics"):
+        status, headers, _ = get(f"{port}{path}")
+        assert (status, headers["location"]) == (307, "/admin/analytics/")
+    for path in ("/metrics", "/admin", "/-/healthy"):
+        status, headers, _ = get(f"{port}{path}")
+        assert (status, headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_a_login_link_lets_in_once(exporter: RunningExporter) -> None:
+    asked = exporter.command_line("login-link")
+    assert (asked.returncode, asked.stderr) == (0, "")
+    page, code = asked.stdout.strip().split("login#code=")
+    assert page == exporter.page
+    origin = page.removesuffix("/admin/analytics/")
+    with httpx2.Client() as client:
+        for expected in (204, 401):
+            answer = client.post(f"{page}login", json={"code": code}, headers={"Origin": origin})
+            assert answer.status_code == expected
+            if expected == 204:
+                cookie = answer.headers["set-cookie"].partition(";")[0]
+                assert client.get(f"{page}summary", headers={"Cookie": cookie}).status_code == 200
+    assert code not in exporter.log.read_text()
+
+
+def test_without_an_exporter_there_is_no_login_link(exporter: RunningExporter, tmp_path: Path) -> None:
+    environment = {**exporter.environment, "HIVESYNC_STATE_DIR": str(tmp_path)}
+    asked = run_exporter(environment, tmp_path, ["login-link"])
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert asked.stderr == f"hivesync-analytics: no exporter is running on {tmp_path}\n"
+
+
+def test_a_port_that_is_taken_is_said_at_once(exporter: RunningExporter, tmp_path: Path) -> None:
+    taken = exporter.page.removeprefix("http://").partition("/")[0]
+    environment = {
+        **exporter.environment,
+        "HIVESYNC_STATE_DIR": str(tmp_path),
+        "HIVESYNC_METRICS_LISTEN": f"{LOOPBACK}:{free_port()}",
+        "HIVESYNC_ADMIN_LISTEN": taken,
+    }
+    asked = run_exporter(environment, tmp_path)
+    assert asked.returncode == 2
+    assert f"HIVESYNC_ADMIN_LISTEN: cannot listen on {taken}" in asked.stderr
+
+
+def test_it_stops_at_once_while_a_page_is_open(tmp_path: Path) -> None:
+    with RunningExporter(tmp_path, database_url=NO_DATABASE, redis_url=NOWHERE, admin_api_key=API_KEY) as exporter:
+        with httpx2.Client() as client:  # keeps its connection open
+            assert client.get(f"{exporter.page}status", headers={"X-API-Key": API_KEY}).status_code == 200
+            status, seconds = exporter.terminate()
+        assert status == 0
+        assert seconds < 5
+        assert exporter.events()[-1]["event"] == "stopped"
+
+
+# Mounted -------------------------------------------------------------------------------------------------------------
+
+
+def test_it_can_be_mounted_in_an_application_of_fastapi(
+    seeded: None, database: str, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    """As the README shows it."""
+    configured = settings_for(
+        database, valkey_server.url, tmp_path, state_dir=tmp_path / "state", admin_api_key=API_KEY
+    )
+    analytics = MountedAnalytics(configured)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with analytics.running():
+            yield
+
+    app = FastAPI(lifespan=lifespan)
+    app.mount("/admin/analytics", analytics)
+    key = {"X-API-Key": API_KEY}
+
+    async def asked() -> None:
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://hivesync.test/admin/analytics") as client:
+            assert (await client.get("/summary", headers=key)).status_code == 503
+            async with app.router.lifespan_context(app):
+                assert (await client.get("/summary")).status_code == 401
+                async with asyncio.timeout(30):
+                    while (await client.get("/summary", headers=key)).json()["paid_users"]["value"] is None:  # noqa: ASYNC110 - nobody tells us when
+                        await asyncio.sleep(0.05)
+                page = await client.get("/", headers=key)
+                assert page.status_code == 200
+                links = re.findall(r'(?:src|href)="(/[^"]*)"', page.text)
+                assert links
+                assert [link for link in links if not link.startswith("/admin/analytics/")] == []
+            assert (await client.get("/summary", headers=key)).status_code == 503
+
+    asyncio.run(asked())

@@ -1,0 +1,91 @@
+"""How often an address may be wrong, in bounded memory and with bounded words."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+import admin.attempts
+from admin.attempts import FAILURES, LINES_A_MINUTE, WINDOW_SECONDS, Attempts, client_address
+
+
+class Clock:
+    """Seconds, as a test sets them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_ten_wrong_ones_in_five_minutes_are_enough() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for second in range(FAILURES):
+        assert attempts.seconds_to_wait("a") == 0
+        clock.now = float(second)
+        attempts.failed("a")
+    assert attempts.seconds_to_wait("a") == WINDOW_SECONDS - FAILURES + 1
+    assert attempts.seconds_to_wait("b") == 0
+
+
+def test_the_first_may_be_tried_again_once_it_is_five_minutes_old() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for second in range(FAILURES):
+        clock.now = float(second * 10)
+        attempts.failed("a")
+    clock.now = WINDOW_SECONDS - 0.5
+    assert attempts.seconds_to_wait("a") == 1
+    clock.now = WINDOW_SECONDS
+    assert attempts.seconds_to_wait("a") == 0
+    attempts.failed("a")
+    assert attempts.seconds_to_wait("a") == 10
+
+
+def test_so_many_addresses_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin.attempts, "ADDRESSES_AT_MOST", 3)
+    attempts = Attempts(Clock(), failures=1)
+    for address in "abcad":
+        attempts.failed(address)
+    assert [bool(attempts.seconds_to_wait(address)) for address in "abcd"] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_a_network_of_64_bits_counts_as_one(host: str, expected: str) -> None:
+    assert client_address((host, 1)) == expected
+
+
+def test_a_unix_socket_has_no_address() -> None:
+    assert client_address(None) == "unknown"
+
+
+def test_so_many_lines_are_logged_a_minute_and_the_rest_is_counted() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    with capture_logs() as events:
+        for _ in range(LINES_A_MINUTE + 7):
+            attempts.log("admin.access.refused", "192.0.2.1", "signature")
+        clock.now = 60.0
+        attempts.log("admin.access.refused", "192.0.2.1", "signature")
+    assert len(events) == LINES_A_MINUTE + 1
+    assert events[0] == {
+        "event": "admin.access.refused",
+        "address": "192.0.2.1",
+        "reason": "signature",
+        "log_level": "warning",
+    }
+    assert events[-1]["left_out"] == 7

@@ -1,0 +1,70 @@
+"""The Analytics section on real sources, in this process: what is asked is what the admin port would be asked.
+
+with World(database, valkey_server.url, folder) as world:
+    world.refresh()
+    assert world.get("/summary").json["online_users"]["value"] == 5
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from admin.app import AnalyticsSection
+from exporter.collectors import build_collectors
+from exporter.snapshot import Snapshot
+from exporter.state import StateFile
+from tests.admin.asking import Answer, ask
+from tests.rows import NOON
+from tests.scenario import settings_for, sources_at_noon
+
+API_KEY = "the key of an admin, long enough to be one"
+
+DOCUMENTS = ("/summary", "/users", "/ai", "/queues", "/workers", "/monetization", "/status")
+CHARTS = ("/charts/ai-requests", "/charts/dau", "/charts/plans", "/charts/ai-latency")
+TABLES = ("/tables/top-users", "/tables/incidents")
+DATA = (*DOCUMENTS, *CHARTS, *TABLES)
+"""Every path of the API."""
+
+
+class World:
+    """Everything of one exporter but its ports; its clocks stand at NOON."""
+
+    def __init__(self, database: str, redis_url: str, folder: Path, **settings: Any) -> None:
+        self.settings = settings_for(
+            database, redis_url, folder, state_dir=folder, **{"admin_api_key": API_KEY, **settings}
+        )
+        self._folder = folder
+        self._runner = asyncio.Runner()
+        self._open = AsyncExitStack()
+
+    def __enter__(self) -> Self:
+        sources = self._runner.run(self._open.enter_async_context(sources_at_noon(self.settings)))
+        collectors = build_collectors(self.settings, lambda name: StateFile(self._folder, name))
+        self.snapshot = Snapshot(collectors, sources, 15, changed=lambda: self.section.changed(), clock=NOON.timestamp)
+        self.section = AnalyticsSection(
+            self.settings, self._folder, self.snapshot.view, collectors, clock=NOON.timestamp
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.run(self._open.aclose())
+        self._runner.close()
+
+    def refresh(self, source: str | None = None) -> None:
+        """Every collector once, or those that ask the source."""
+        self._runner.run(self.snapshot.refresh_all(source))
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+        """As an admin."""
+        return ask(self.section.app, path, method, {"X-API-Key": API_KEY, **(headers or {})})
+
+    def as_nobody(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+        """Without credentials."""
+        return ask(self.section.app, path, method, headers or {})

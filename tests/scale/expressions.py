@@ -1,0 +1,56 @@
+"""Every expression that ships, complete in itself: panels with Grafana's variables filled in, rules with what other
+rules record put in its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tests.grafana.boards import targets
+from tests.prometheus.rules import rules
+
+VARIABLES = {"$__rate_interval": "60s", "$__range": "600s", "$__interval": "30s"}
+
+_RECORDED = re.compile(r"\b[a-z]+:hivesync_\w+:\w+|\bhivesync:\w+:\w+")
+
+
+def of_panels() -> dict[str, str]:
+    """By where they stand."""
+    found = {}
+    for target in targets("prometheus"):
+        expression = target.expression
+        for name, value in VARIABLES.items():
+            expression = expression.replace(name, value)
+        assert "$" not in expression
+        found[target.where] = expression
+    return found
+
+
+def of_rules() -> dict[str, str]:
+    """By what they record or which alert they raise. Thresholds are so low that everything is over them."""
+    found = {}
+    for number, rule in enumerate((*rules("recording"), *rules("alerts"))):
+        name = rule.get("record") or f"{rule['alert']} {rule['labels']['severity']}"
+        found[f"{number} {name}"] = complete(rule["expr"])
+    return found
+
+
+def complete(expression: str) -> str:
+    """With what it takes from other rules in place of their names; selectors by label stay, as there is nothing."""
+
+    def put_in(match: re.Match[str]) -> str:
+        followed_by_labels = expression[match.end() : match.end() + 1] == "{"
+        return match[0] if followed_by_labels else f"({' or '.join(_recorded_as(match[0]))})"
+
+    return _RECORDED.sub(put_in, expression)
+
+
+def _recorded_as(name: str) -> Iterator[str]:
+    of_this_name = [rule for file in ("thresholds", "recording") for rule in rules(file) if rule.get("record") == name]
+    assert of_this_name, name
+    for rule in of_this_name:
+        is_threshold = rule in rules("thresholds")
+        expression = "vector(-1)" if is_threshold else f"({complete(rule['expr'])})"
+        for label, value in rule.get("labels", {}).items():
+            expression = f'label_replace({expression}, "{label}", "{value}", "", "")'
+        yield expression

@@ -1,0 +1,89 @@
+"""What two real exporters said, made into half an hour of samples that are the same wherever they are kept.
+
+Of each exporter there are two readings. Counters go on from the first as they did between the two, a step every 15
+seconds; everything else says the one and the other in turn. So each function over time has one right answer, and
+whoever extrapolates to a window's edges finds there what one finds who does not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.running import Samples
+
+STEP_SECONDS = 15
+STEPS = 140
+COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)\b")
+
+OF_PROMETHEUS = {"up": 1.0, "scrape_duration_seconds": 0.01}
+ALERT = 'ALERTS{alertname="HiveSyncQueueBacklog",alertstate="firing",severity="warning"}'
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series: `name{labels}`, and its value at each step."""
+
+    name: str
+    values: Sequence[float]
+
+
+def series(first: Samples, second: Samples, **target: str) -> Iterator[Series]:
+    """All series of one exporter, with its target's labels."""
+    for sample in sorted(first.keys() & second.keys()):
+        before, after = first[sample], second[sample]
+        if COUNTER.match(sample):
+            values = [before + step * (max(after - before, 0) + 1) for step in range(STEPS)]
+        else:
+            values = [(before, after)[step % 2] for step in range(STEPS)]
+        yield Series(_with(sample, target), values)
+    for name, value in OF_PROMETHEUS.items():
+        yield Series(_with(name, target), [value] * STEPS)
+
+
+def alert() -> Series:
+    """One that fires all the time."""
+    return Series(ALERT, [1.0] * STEPS)
+
+
+def store_in_prometheus(recorded: Sequence[Series], start: int, data: Path) -> None:
+    """As blocks in the data directory of a server that does not run."""
+    binary = shutil.which("promtool")
+    assert binary
+    text = data.with_suffix(".openmetrics")
+    text.write_text("".join(_lines(recorded, start, 1)) + "# EOF\n")
+    command = [binary, "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def store_in_victoriametrics(recorded: Sequence[Series], start: int, url: str) -> None:
+    """By its import; back when it can be asked for."""
+    parts = urlsplit(url)
+    for method, path in (("POST", "/api/v1/import/prometheus"), ("GET", "/internal/force_flush")):
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        body = "".join(_lines(recorded, start, 1000)) if method == "POST" else None
+        connection.request(method, path, body)
+        assert connection.getresponse().status in {200, 204}
+        connection.close()
+
+
+def _lines(recorded: Sequence[Series], start: int, ticks: int) -> Iterator[str]:
+    """Samples as text; `ticks` a second."""
+    for one in recorded:
+        for step, value in enumerate(one.values):
+            text = "NaN" if math.isnan(value) else repr(value)
+            yield f"{one.name} {text} {(start + step * STEP_SECONDS) * ticks}\n"
+
+
+def _with(sample: str, labels: Mapping[str, str]) -> str:
+    name, _, rest = sample.partition("{")
+    own = rest.removesuffix("}")
+    added = ",".join(f'{label}="{value}"' for label, value in labels.items())
+    return f"{name}{{{','.join(filter(None, (own, added)))}}}"

@@ -1,0 +1,238 @@
+"""VictoriaMetrics in Prometheus' place, with two hosts of logs as in docker-compose.scale.yml.
+
+Every expression of every panel and rule is asked of both, over samples that are the same to the last bit (see
+`recording.py` for where they come from), and the answers have to be the same. And it scrapes two real exporters, by
+the configuration that ships, to the same series.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from demo.history import make_history
+from demo.monitoring import SHIPPED, replace
+from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
+from demo.tables import insert
+from demo.traffic import Traffic
+from tests.prometheus.live import ask
+from tests.running import RunningExporter, until
+from tests.scale.expressions import of_panels, of_rules
+from tests.scale.recording import (
+    STEP_SECONDS,
+    STEPS,
+    alert,
+    series,
+    store_in_prometheus,
+    store_in_victoriametrics,
+)
+from tests.scale.victoriametrics import VictoriaMetricsServer
+
+pytestmark = [pytest.mark.prometheus, pytest.mark.victoriametrics]
+
+RANGE_SECONDS = 600
+RANGE_STEP_SECONDS = 30
+
+MAY_BE_EMPTY = {
+    "HiveSyncExporterDown": "the exporters answer",
+    "HiveSyncExporterInstanceDown": "all of them",
+    "HiveSyncCollectorFailing": "no collector fails",
+    "HiveSyncSourceDown": "no source is down",
+    "HiveSyncNoHealthyWorker": "there are healthy workers",
+    "HiveSyncGPUWorkerOffline": "no GPU worker is offline",
+    "HiveSyncQueueStalled": "jobs end",
+}
+"""Alerts that compare with no threshold, and so are silent while all is well, to both alike."""
+
+EXPRESSIONS = of_panels() | of_rules()
+
+Answer = Mapping[str, list[tuple[float, float]]]
+"""For each series' labels, its points in time."""
+
+
+@dataclass
+class World:
+    """Two exporters that run, and two stores of the same samples: from `start` on, every 15 seconds."""
+
+    exporters: tuple[RunningExporter, RunningExporter]
+    traffic: Traffic
+    stores: tuple[PrometheusServer, VictoriaMetricsServer]
+    start: int
+
+    def answers(self, expression: str, at: float) -> list[Answer]:
+        """What each says of one moment."""
+        return [by_labels(ask(store.url, "query", query=expression, time=str(at))) for store in self.stores]
+
+    def answers_over_time(self, expression: str, end: int) -> list[Answer]:
+        """What each says of ten minutes."""
+        span = {"start": str(end - RANGE_SECONDS), "end": str(end), "step": str(RANGE_STEP_SECONDS)}
+        return [by_labels(ask(store.url, "query_range", query=expression, **span)) for store in self.stores]
+
+
+def by_labels(answer: Any) -> Answer:
+    """A metric's own name is left out: no rule, legend or column shows it."""
+    if answer["resultType"] == "scalar":
+        return {"": [(float(answer["result"][0]), float(answer["result"][1]))]}
+    found = {}
+    for one in answer["result"]:
+        labels = {name: value for name, value in one["metric"].items() if name != "__name__"}
+        points = one.get("values") or [one["value"]]
+        found[str(sorted(labels.items()))] = [(float(at), float(value)) for at, value in points]
+    return found
+
+
+def difference(ours: Answer, theirs: Answer) -> str:
+    """The first thing in which the two differ; empty when nothing does."""
+    if ours.keys() != theirs.keys():
+        return f"series {sorted(ours.keys() ^ theirs.keys())} are in one only"
+    for labels, points in ours.items():
+        if [at for at, _ in points] != [at for at, _ in theirs[labels]]:
+            return f"{labels}: {len(points)} points and {len(theirs[labels])}"
+        for (at, value), (_, other) in zip(points, theirs[labels], strict=True):
+            if not (math.isnan(value) and math.isnan(other)) and value != pytest.approx(other, rel=1e-9, abs=1e-9):
+                return f"{labels} at {at:.0f}: {value} and {other}"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def world(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("scale")
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE scale TEMPLATE hivesync")
+    url = postgres_server.url_of("scale")
+    with psycopg.connect(url) as connection:
+        (now,) = connection.execute("SELECT now()").fetchone() or (None,)
+        assert now is not None
+        insert(connection, make_history(60, 20, 1, now))
+        connection.execute("INSERT INTO usage_analytics_daily VALUES (current_date, 1, 1, 1, 1, 1, 1)")
+    with ExitStack() as stack:
+        valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
+        a = RunningExporter(folder / "a", database_url=url, redis_url=valkey.url)
+        b = RunningExporter(folder / "b", database_url=url, redis_url=valkey.url, collectors="ai_log,preview_log")
+        traffic = Traffic(url, valkey.url, a.ai_log.parent, seed=1, speed=60, note=lambda _: None)
+        stack.callback(traffic.stop)
+        traffic.start()
+        for exporter in (a, b):
+            write_logs(exporter)
+            stack.enter_context(exporter)
+        first = [exporter.refreshed() for exporter in (a, b)]
+        for exporter in (a, b):
+            write_logs(exporter)
+        second = [exporter.refreshed(4) for exporter in (a, b)]
+        start = int(time.time()) // 60 * 60 - STEPS * STEP_SECONDS - 60
+        recorded = [alert()]
+        for exporter, host, readings in zip((a, b), "ab", zip(first, second, strict=True), strict=True):
+            recorded += series(*readings, job="hivesync", instance=exporter.address, log_host=host)
+        nothing = folder / "nothing.yml"
+        nothing.write_text("global: {}\n")
+        prometheus = PrometheusServer(folder / "prometheus", configuration=nothing)
+        store_in_prometheus(recorded, start, prometheus.data)
+        victoria = stack.enter_context(VictoriaMetricsServer(folder / "victoria"))
+        store_in_victoriametrics(recorded, start, victoria.url)
+        stack.enter_context(prometheus)
+        yield World((a, b), traffic, (prometheus, victoria), start)
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE scale WITH (FORCE)")
+
+
+def write_logs(exporter: RunningExporter) -> None:
+    """One of every event, and of every kind of error."""
+    events = (
+        "ai.requested",
+        "ai.completed",
+        *(f'ai.error","error_kind":"{kind}' for kind in ("timeout", "unheard of")),
+    )
+    previews = ("preview.requested", "preview.completed", 'preview.failed","error_kind":"timeout', "live_view.joined")
+    for log, lines in ((exporter.ai_log, events), (exporter.preview_log, previews)):
+        with log.open("ab") as file:
+            file.write("".join(f'{{"event":"{line}"}}\n' for line in lines).encode())
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_an_expression_has_the_same_answer_in_both(world: World, name: str) -> None:
+    """At moments at which there is a sample, and between two."""
+    end = world.start + (STEPS - 1) * STEP_SECONDS
+    expression = EXPRESSIONS[name]
+    for at in (end, end - 60, end - 67, end - 300 - 1):
+        ours, theirs = world.answers(expression, at)
+        assert difference(ours, theirs) == "", expression
+        if ours == {}:
+            assert {word for word in MAY_BE_EMPTY if word in name}, f"no data: {expression}"
+    ours, theirs = world.answers_over_time(expression, end // RANGE_STEP_SECONDS * RANGE_STEP_SECONDS)
+    assert difference(ours, theirs) == "", expression
+
+
+def test_there_are_enough_expressions_and_few_that_say_nothing() -> None:
+    assert len(of_panels()) > 50
+    assert len(of_rules()) > 30
+    assert len(MAY_BE_EMPTY) < 8
+
+
+def test_a_difference_is_noticed(world: World) -> None:
+    """Where the two are known to differ: over more time than there are samples of."""
+    ours, theirs = world.answers("rate(hivesync_log_lines_total[2h])", world.start + STEPS * STEP_SECONDS)
+    assert ours
+    assert difference(ours, theirs) != ""
+
+
+def test_logs_of_two_hosts_are_added_up_and_all_else_is_not(world: World) -> None:
+    at = world.start + (STEPS - 1) * STEP_SECONDS
+    for store in world.stores:
+
+        def value(query: str, url: str = store.url) -> float:
+            ((_, number),) = by_labels(ask(url, "query", query=query, time=str(at)))[str([])]
+            return number
+
+        lines = "sum(max without (instance) (increase(hivesync_ai_log_events_total{event='ai.error'}[15m])))"
+        each = [value(lines.replace("}", f",log_host='{host}'}}")) for host in "ab"]
+        assert min(each) > 0
+        assert value(lines) == pytest.approx(sum(each))
+        assert value("max(hivesync_projects)") == value("sum(hivesync_projects)"), "host b's exporter asks no database"
+
+
+def test_it_scrapes_two_exporters_by_the_configuration_that_ships(world: World, tmp_path: Path) -> None:
+    configuration = tmp_path / "scale.yml"
+    configuration.write_text((SHIPPED / "scale.yml").read_text())
+    for name, exporter in zip(("exporter:10177", "exporter-b:10177"), world.exporters, strict=True):
+        replace(configuration, f'"{name}"', f'"{exporter.address}"')
+    # What two servers scrape one after the other is the same where nothing happens between the two.
+    world.traffic.stop()
+    text = configuration.read_text().replace("_interval: 15s", "_interval: 1s")
+    (tmp_path / "hasty.yml").write_text(text.partition("remote_write:")[0].replace("rule_files:", "rule_files: []\n#"))
+    hasty = tmp_path / "hasty.yml"
+    lines = [line for line in hasty.read_text().splitlines() if not line.startswith("  - rules/")]
+    hasty.write_text("\n".join(lines) + "\n")
+    with (
+        PrometheusServer(tmp_path / "prometheus", configuration=hasty) as prometheus,
+        VictoriaMetricsServer(tmp_path / "victoria", configuration) as victoria,
+    ):
+        configuration_of_victoria = configuration  # as it ships, but for the addresses
+        assert "remote_write" in configuration_of_victoria.read_text()
+
+        def scraped(url: str) -> set[str]:
+            found = ask(url, "series", **{"match[]": '{job="hivesync",__name__=~"hivesync_.+|up"}'})
+            return {str(sorted(labels.items())) for labels in found}
+
+        def the_same() -> bool:
+            ours, theirs = scraped(prometheus.url), scraped(victoria.url)
+            return len(ours) > 200 and ours == theirs
+
+        until(the_same, "both have the same series", within=90)
+        quiet = "sum by (log_host) (hivesync_log_lines_total)"
+
+        def equal() -> bool:
+            at = str(time.time())
+            ours, theirs = (
+                by_labels(ask(url, "query", query=quiet, time=at)) for url in (prometheus.url, victoria.url)
+            )
+            return len(ours) == 2 and difference(ours, theirs) == ""
+
+        until(equal, "both have the same numbers")
