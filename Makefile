@@ -9,26 +9,30 @@ BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail pro
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages fmt lint types test bench demo generate lock clean
+.PHONY: help setup page packages fmt lint types test bench demo generate lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/installed ## make .venv with the locked packages (every other target does it by itself)
+setup: $(VENV)/installed page ## make .venv with the locked packages (every other target does it by itself)
 
 $(VENV)/installed: requirements/dev.lock pyproject.toml tools/setup.sh
 	@PYTHON=$(PYTHON) tools/setup.sh $(VENV)
 
-packages: ## install what the tests need from Debian (Prometheus, Alertmanager, VictoriaMetrics), or say what to install
+page: $(VENV)/installed
+	@tools/page.sh $(BIN)/python
+
+packages: ## install what the tests need from Debian (Prometheus, Alertmanager, VictoriaMetrics, Chromium), or say what to install
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null && \
 	  { command -v prometheus-alertmanager || command -v alertmanager; } >/dev/null && \
 	  command -v victoria-metrics >/dev/null && command -v vmagent >/dev/null || \
 	  tools/packages.sh prometheus prometheus-alertmanager victoria-metrics || true
+	@command -v chromium >/dev/null || tools/packages.sh chromium || true
 
-demo: $(VENV)/installed ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
+demo: $(VENV)/installed page ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)
 
-test: $(VENV)/installed packages lint types ## every test, as CI runs them (ARGS="-k rotation")
+test: $(VENV)/installed page packages lint types ## every test, as CI runs them (ARGS="-k rotation")
 	@$(BIN)/python -m pytest $(ARGS)
 
 bench: $(VENV)/installed ## what it costs, beside its peers, in under ten minutes (SIZE=10000000, ARGS="--only logs,redis")
@@ -55,6 +59,8 @@ lock: $(VENV)/installed ## resolve the packages anew, with hashes and without in
 	  --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
 	  --custom-compile-command "make lock" pyproject.toml --group dev -c requirements/runtime.lock -o requirements/dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
+	  --custom-compile-command "make lock" --group node -o requirements/node.lock
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build admin/page/node_modules

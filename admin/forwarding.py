@@ -101,8 +101,8 @@ def from_grafana(headers: Headers, status: int, origin: str) -> Headers:
     """The headers of the answer that goes back; `origin` is Grafana's own, as this process reaches it."""
     lower = [(name.lower(), value) for name, value in headers]
     dropped = _HOP_BY_HOP | _NOT_FROM_GRAFANA | (_named_by_connection(lower) - _FRAMING)
-    if status in (204, 304):
-        dropped |= {b"content-length"}  # of what would have been sent; nothing is
+    if status in (204, 304) or any(name == b"transfer-encoding" for name, _ in lower):
+        dropped |= {b"content-length"}  # what would have been sent, or what is not true
     return [
         (name, _seen_from_outside(value, origin) if name == b"location" else value)
         for name, value in lower

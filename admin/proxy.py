@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import httpx2
 import structlog
@@ -93,8 +94,9 @@ class GrafanaProxy:
             return
         path = grafana_paths.below(scope, scope.get("root_path", ""))
         decision = Decision.REFUSE if path is None else grafana_paths.decide(scope["method"], path)
-        if decision is Decision.PASS:
-            await self._pass_on(scope, receive, send)
+        if path is not None and decision is Decision.PASS:
+            target = f"{quote(scope.get('root_path', ''))}/{path}".encode()  # byte for byte what came
+            await self._pass_on(_Exchange(scope, receive, send, self._limits, target))
             return
         if decision is Decision.EMPTY:
             answer = Response(status_code=204)
@@ -105,9 +107,8 @@ class GrafanaProxy:
             answer = problem(403, detail="This part of Grafana is not reached from here.")
         await answer(scope, receive, send)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, exchange: _Exchange) -> None:
         """Answer with what Grafana answers, for as long as somebody waits for it."""
-        exchange = _Exchange(scope, receive, send, self._limits)
         answering = asyncio.ensure_future(self._exchange(exchange))
         leaving = asyncio.ensure_future(exchange.client_left())
         try:
@@ -147,14 +148,13 @@ class GrafanaProxy:
         if _announced(headers) > limits.body_bytes:
             return problem(413)
         query: bytes = scope["query_string"]
-        path: bytes = scope["raw_path"].partition(b"?")[0]
         request = httpx2.Request(
             scope["method"],
             self._origin,
             headers=headers,
             stream=exchange if with_body else httpx2.ByteStream(b""),
             extensions={
-                "target": path + (b"?" + query if query else b""),
+                "target": exchange.target + (b"?" + query if query else b""),
                 "timeout": {
                     "connect": limits.connect_seconds,
                     "pool": limits.idle_seconds,
@@ -210,10 +210,11 @@ class _ClientLeft(Exception):
 class _Exchange(httpx2.AsyncByteStream):
     """One request of a client: its body as it arrives, the answer as it goes, and whether the client is still there."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits, target: bytes) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
+        self.target = target
         self.started = False
         self._limits = limits
         self._body_read = asyncio.Event()

@@ -8,7 +8,7 @@ ready (`web.py`).
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -90,18 +90,26 @@ def _families(view: View) -> Iterator[Metric]:
     """A family a metric, in the order of the collectors; one that several collectors feed stands where it occurs
     first."""
     samples: dict[MetricSpec, list[Sample]] = {}
-    notes: dict[MetricSpec, str] = {}
+    intervals: dict[MetricSpec, set[float]] = {}
     for collector in view.collectors:
         for spec in collector.specs:
             samples.setdefault(spec, [])
-            notes.setdefault(spec, f"Source: {spec.source}; refreshed every {collector.interval:g} s.")
+            intervals.setdefault(spec, set()).add(collector.interval)
         _sort_in(samples, collector.samples)
     for spec in (*snapshot.SPECS, BUILD_INFO):
         samples[spec] = []
     _sort_in(samples, (*view.own, BUILD_INFO.sample(1, version=VERSION, revision=REVISION)))
     for spec, of_spec in samples.items():
         if of_spec:
-            yield family(spec, of_spec, notes.get(spec, f"Source: {spec.source}."))
+            yield family(spec, of_spec, _note(spec, intervals.get(spec, ())))
+
+
+def _note(spec: MetricSpec, intervals: Collection[float]) -> str:
+    """Where it is from and, where collectors feed it, how often; those of several may have clocks of their own."""
+    if not intervals:
+        return f"Source: {spec.source}."
+    every = " to ".join(f"{interval:g}" for interval in sorted({min(intervals), max(intervals)}))
+    return f"Source: {spec.source}; refreshed every {every} s."
 
 
 def _sort_in(samples: dict[MetricSpec, list[Sample]], new: Iterable[Sample]) -> None:

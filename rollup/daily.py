@@ -19,16 +19,18 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from rollup.connection import transaction
-from rollup.days import DAY, WINDOW_DAYS, Piece, span, start_of
+from rollup.days import DAY, WINDOW_DAYS, Piece, start_of
 
 TABLES = ("sessions", "ai_usage_events", "preview_jobs")
 """Where activity is."""
 
 LEAD_DAYS = WINDOW_DAYS - 1
 
-# A day's number, from 0 for the first one whose rows are read: between which of the days' beginnings a time is. Cheaper
-# than a date, and no session's time zone matters.
-_NUMBER = "width_bucket({0}, %(begins)s::timestamptz[])"
+# A day's number, from 0 for the first one whose rows are read. A double tells microseconds apart until the year 2255,
+# and is several times cheaper than a date or a numeric; no session's time zone matters.
+_NUMBER = "floor((date_part('epoch', {0}) - %(lead_epoch)s) / 86400)::integer"
+
+_MICROSECONDS = "(date_part('epoch', {0}) * 1000000)::bigint"
 
 _ACTIVITY = " UNION ALL ".join(
     f"""
@@ -49,24 +51,30 @@ of_each AS (
 )
 """
 
+# Grouped by the days asked for, which are few, and not by what is made of a row's time: of that PostgreSQL expects as
+# many groups as rows, and does not count in parallel.
+_OF_DAYS = f"JOIN unnest(%(numbers)s::integer[]) AS day(number) ON day.number = {_NUMBER}"
+
 _REQUESTS = f"""
 {{name}} AS (
-  SELECT {_NUMBER.format("created_at")} AS number, count(*) AS requests FROM {{table}}
+  SELECT day.number, count(*) AS requests FROM {{table}} {_OF_DAYS.format("created_at")}
   WHERE created_at >= %(start)s AND created_at < %(end)s GROUP BY 1
 )
 """
 
-# A job that ended before it began is no latency (as in the exporter). Sums of intervals are exact.
+# A job that ended before it began is no latency (as in the exporter). Sums of whole microseconds are exact, and cost a
+# tenth of sums of intervals.
 _JOBS = f"""
-  SELECT {_NUMBER.format("completed_at")} AS number, sum(completed_at - created_at) AS latency, count(*) AS jobs
-  FROM {{table}}
+  SELECT day.number, count(*) AS jobs,
+         sum({_MICROSECONDS.format("completed_at")} - {_MICROSECONDS.format("created_at")}) AS microseconds
+  FROM {{table}} {_OF_DAYS.format("completed_at")}
   WHERE completed_at >= %(start)s AND completed_at < %(end)s AND status = 'succeeded'
     AND completed_at >= created_at AND isfinite(created_at) GROUP BY 1
 """
 
 _LATENCY = f"""
 latency AS (
-  SELECT number, (extract(epoch FROM sum(latency)) * 1000 / sum(jobs))::float8 AS average
+  SELECT number, (sum(microseconds) * 0.000001 * 1000 / sum(jobs))::float8 AS average
   FROM ({_JOBS.format(table="ai_usage_events")} UNION ALL {_JOBS.format(table="preview_jobs")}) AS of_both GROUP BY 1
 )
 """
@@ -122,7 +130,7 @@ async def read_days(connection: AsyncConnection[Any], piece: Piece) -> list[Row]
         "lead": start_of(lead),
         "start": start_of(piece.first),
         "end": start_of(piece.last + DAY),
-        "begins": [start_of(day) for day in span(lead + DAY, piece.last)],
+        "lead_epoch": start_of(lead).timestamp(),
         "last_number": (piece.last - lead) // DAY,
         "numbers": [(day - lead) // DAY for day in piece.days],
     }

@@ -49,7 +49,7 @@ class Activity:
 
     name = "activity"
     sources = ("postgres",)
-    periods = 1
+    periods = 4  # a day's and a month's users do not change much in a minute
     specs = (ACTIVE_USERS, *RESYNC_SPECS)
 
     def __init__(self, plans: Plans) -> None:

@@ -98,7 +98,7 @@ class TokenCost:
 
     name = "cost"
     sources = ("postgres",)
-    periods = 1
+    periods = 4  # a month's tokens do not change much in a minute
     specs = (TOKENS, MONTH_TO_DATE, PROJECTED, SKIPPED, *RESYNC_SPECS)
 
     def __init__(self, prices: Prices | None) -> None:

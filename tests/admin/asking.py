@@ -53,7 +53,7 @@ def scope_of(
     root_path: str = ROOT,
     client: tuple[str, int] | None = CLIENT,
     scheme: str = "http",
-) -> Scope:
+) -> dict[str, Any]:
     """The scope of a request for `root_path` + `path`, as uvicorn makes it for what is mounted there."""
     pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
     if not any(name.lower() == "host" for name, _ in pairs):

@@ -78,8 +78,8 @@ def bad_tokens() -> dict[str, str]:
     return {
         "expired": token(exp=now - 60),
         "without exp": token(exp=None),
-        "not yet valid": token(nbf=now + 60),
-        "issued in the future": token(iat=now + 60),
+        "not yet valid": token(nbf=now + 86_400),
+        "issued in the future": token(iat=now + 86_400),
         "signed with another secret": token("another secret that is long enough too"),
         "signed with another key": token(other, "RS256"),
         "signed with an algorithm that is not configured": token(SECRET * 2, "HS512"),

@@ -19,10 +19,10 @@ from admin.login import login_routes
 from admin.login_codes import LoginCodes
 from admin.origins import Origins
 from admin.security_headers import SecurityHeaders
-from admin.session import REVOKED_FILE, Sessions
+from admin.session import COOKIE, REVOKED_FILE, Sessions
 from exporter.state import StateFile
 from tests.admin.asking import ROOT
-from tests.admin.credentials import API_KEY, SECRET, public_pem, rsa_key
+from tests.admin.credentials import API_KEY, SECRET, bad_tokens, public_pem, rsa_key, token
 
 DATA = "what only admins see"
 LOGIN_PAGE = "<h1>Log in</h1>"
@@ -101,3 +101,29 @@ def in_hivesync(section: ASGIApp) -> ASGIApp:
     app = FastAPI(routes=[Route("/", _own_of_hivesync)])
     app.mount(ROOT, section)
     return app
+
+
+def bad_credentials(session: str) -> dict[str, list[tuple[str, str]]]:
+    """Headers that let nobody in, by what is wrong with them; `session` is one that is good by itself."""
+    good = token()
+    bad = {name: [("Authorization", f"Bearer {value}")] for name, value in bad_tokens().items()}
+    return bad | {
+        "none": [],
+        "no scheme": [("Authorization", good)],
+        "another scheme": [("Authorization", f"Basic {good}")],
+        "a token twice": [("Authorization", f"Bearer {good}"), ("Authorization", f"Bearer {good}")],
+        "a bad token beside a good key": [("Authorization", "Bearer x"), ("X-API-Key", API_KEY)],
+        "a bad token beside a session": [("Authorization", "Bearer x"), ("Cookie", f"{COOKIE}={session}")],
+        "a bad key beside a session": [("X-API-Key", "x"), ("Cookie", f"{COOKIE}={session}")],
+        "wrong key": [("X-API-Key", "wrong")],
+        "empty key": [("X-API-Key", "")],
+        "key not ASCII": [("X-API-Key", "\xff")],
+        "key twice": [("X-API-Key", API_KEY), ("X-API-Key", API_KEY)],
+        "the secret as a key": [("X-API-Key", SECRET)],
+        "key in the query's place": [("X-Api-Token", API_KEY)],
+        "a tampered session": [("Cookie", f"{COOKIE}={session[:-2]}xx")],
+        "a truncated session": [("Cookie", f"{COOKIE}={session[:-1]}")],
+        "a token as a session": [("Cookie", f"{COOKIE}={good}")],
+        "an empty session": [("Cookie", f"{COOKIE}=")],
+        "a session of another name": [("Cookie", f"session={session}")],
+    }

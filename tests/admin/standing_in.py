@@ -70,6 +70,11 @@ class StandIn:
     answering: Answering = _fine
     raw: Answering | None = None
 
+    def begin_anew(self) -> None:
+        """As it was at first."""
+        self.arrived.clear()
+        self.answering, self.raw = _fine, None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if self.raw is not None:
@@ -89,8 +94,8 @@ class StandIn:
 
 
 @contextmanager
-def _served(app: ASGIApp) -> Iterator[tuple[str, int]]:
-    """The admin port's own server with this application."""
+def _served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) -> Iterator[tuple[str, int]]:
+    """The admin port's own server with this application, and what is to be closed once it has ended."""
     listener = socket.create_server((LOOPBACK, 0))
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
     started = threading.Event()
@@ -101,6 +106,8 @@ def _served(app: ASGIApp) -> Iterator[tuple[str, int]]:
         started.set()
         with suppress(asyncio.CancelledError):
             await task
+        if close is not None:
+            await close()
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     with listener:
@@ -233,5 +240,5 @@ def analytics(grafana_url: str, limits: Limits | None = None) -> Iterator[Sectio
     """The section, its door before a proxy for that Grafana."""
     proxy = GrafanaProxy(grafana_url, limits)
     behind = Starlette(routes=[Mount("/grafana", proxy)])
-    with _served(on_its_own(section_of(access_of(), behind))) as address:
+    with _served(on_its_own(section_of(access_of(), behind)), proxy.aclose) as address:
         yield Section(address, proxy)

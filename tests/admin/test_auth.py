@@ -102,7 +102,8 @@ def test_each_key_has_one_algorithm() -> None:
 )
 def test_clocks_may_be_half_a_minute_apart(changes: dict[str, int], expected: Reason | None) -> None:
     now = int(time.time())
-    outcome = check(token(**{name: now + seconds for name, seconds in changes.items()}))
+    times: dict[str, Any] = {name: now + seconds for name, seconds in changes.items()}
+    outcome = check(token(**times))
     assert outcome == Admin("token") if expected is None else reason(outcome) is expected
 
 
@@ -110,7 +111,8 @@ def test_audience_and_issuer_are_asked_for_only_when_configured() -> None:
     asking = AdminCredentials(jwt_secret=SECRET, audience="analytics", issuer="hivesync")
     assert check(token(aud="anything", iss="anybody")) == Admin("token")
     assert check(token(aud=["analytics", "other"], iss="hivesync"), asking) == Admin("token")
-    for wrong in ({}, {"aud": "analytics"}, {"iss": "hivesync"}, {"aud": "other", "iss": "hivesync"}):
+    wrongs: list[dict[str, Any]] = [{}, {"aud": "analytics"}, {"iss": "hivesync"}, {"aud": "other", "iss": "hivesync"}]
+    for wrong in wrongs:
         assert reason(check(token(**wrong), asking)) is Reason.CLAIMS
     assert reason(check(token(aud="analytics", iss="another"), asking)) is Reason.CLAIMS
 

@@ -75,5 +75,5 @@ def test_what_is_no_request_passes_as_it_is() -> None:
     async def send(message: Message) -> None:
         seen.append(message["type"])
 
-    asyncio.run(SecurityHeaders(app)({"type": "lifespan"}, receive, send))  # type: ignore[arg-type]
+    asyncio.run(SecurityHeaders(app)({"type": "lifespan"}, receive, send))
     assert seen == ["lifespan", "lifespan.startup.complete"]

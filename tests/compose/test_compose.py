@@ -42,7 +42,11 @@ from tests.compose.stack import (
 
 EVERY = services(COMPOSE, OVERLAY)
 ONE_MACHINE = services(COMPOSE)
-NAMES = sorted(EVERY)
+EACH = [
+    *(pytest.param(ONE_MACHINE, name, id=f"one machine-{name}") for name in sorted(ONE_MACHINE)),
+    *(pytest.param(EVERY, name, id=f"several-{name}") for name in sorted(EVERY)),
+]
+"""Every service, as it is in the one file and with the other laid over it."""
 
 AS_ROOT = {"store-rights": "gives new volumes to the user that the store runs as; for that one capability, and offline"}
 
@@ -81,9 +85,9 @@ def test_compose_reads_the_files_where_it_is_installed() -> None:
         assert read.returncode == 0, read.stderr
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_service_may_do_no_more_than_it_needs(name: str) -> None:
-    service = EVERY[name]
+@pytest.mark.parametrize(("known", "name"), EACH)
+def test_a_service_may_do_no_more_than_it_needs(known: Mapping[str, Service], name: str) -> None:
+    service = known[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -98,9 +102,9 @@ def test_a_service_may_do_no_more_than_it_needs(name: str) -> None:
         assert (service["cap_add"], service["network_mode"]) == (["CHOWN"], "none")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_service_says_whether_it_is_well_or_ends_by_itself(name: str) -> None:
-    service = EVERY[name]
+@pytest.mark.parametrize(("known", "name"), EACH)
+def test_a_service_says_whether_it_is_well_or_ends_by_itself(known: Mapping[str, Service], name: str) -> None:
+    service = known[name]
     check = service["healthcheck"]
     if check.get("disable"):
         assert listens_at(service) == set()
@@ -128,9 +132,9 @@ def test_images_are_pinned_by_their_version() -> None:
     assert all("build" in service for name, service in ONE_MACHINE.items() if name in of_ours())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_a_service_mounts_is_there(name: str) -> None:
-    service = EVERY[name]
+@pytest.mark.parametrize(("known", "name"), EACH)
+def test_what_a_service_mounts_is_there(known: Mapping[str, Service], name: str) -> None:
+    service = known[name]
     for mount in service.get("volumes", []):
         source, target, *_ = mount.split(":")
         assert target.startswith("/")
@@ -153,9 +157,9 @@ def test_every_volume_network_and_secret_is_used_and_is_there() -> None:
     assert all(secret["file"] == f"./secrets/{name}" for name, secret in whole["secrets"].items())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_secret_is_a_file_and_nobody_has_one_that_is_not_needed(name: str) -> None:
-    service = EVERY[name]
+@pytest.mark.parametrize(("known", "name"), EACH)
+def test_a_secret_is_a_file_and_nobody_has_one_that_is_not_needed(known: Mapping[str, Service], name: str) -> None:
+    service = known[name]
     given = set(service.get("secrets", []))
     told = [str(word) for word in (*service["environment"].values(), *service.get("command", []))]
     named = {secret for word in told for secret in re.findall(rf"{SECRETS}(\w+)", word)}
@@ -216,11 +220,11 @@ def addresses(service: Service) -> set[tuple[str, int]]:
     return found | {(host, 8400) for host in told_without_port}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_who_is_told_of_whom_reaches_them(name: str) -> None:
-    for other, port in addresses(EVERY[name]):
-        assert port in listens_at(EVERY[other]), f"{name} -> {other}:{port}"
-        assert EVERY[name]["networks"].keys() & EVERY[other]["networks"].keys(), f"{name} -> {other}"
+@pytest.mark.parametrize(("known", "name"), EACH)
+def test_who_is_told_of_whom_reaches_them(known: Mapping[str, Service], name: str) -> None:
+    for other, port in addresses(known[name]):
+        assert port in listens_at(known[other]), f"{name} -> {other}:{port}"
+        assert known[name]["networks"].keys() & known[other]["networks"].keys(), f"{name} -> {other}"
 
 
 @pytest.mark.parametrize(
@@ -309,10 +313,13 @@ def options_of(program: str) -> str:
 def test_the_options_of_what_others_made_are_options_of_theirs() -> None:
     """As far as the programs are here: a cluster's are not."""
     alertmanager = shutil.which("prometheus-alertmanager") or "alertmanager"
-    for name, program in {"prometheus": "prometheus", "alertmanager": alertmanager, "vmagent": "vmagent"}.items():
-        options = [word.lstrip("-").partition("=")[0] for word in EVERY[name]["command"]]
+    programs = {"prometheus": "prometheus", "alertmanager": alertmanager, "vmagent": "vmagent"}
+    run = [(ONE_MACHINE["prometheus"], "prometheus"), *((EVERY[name], program) for name, program in programs.items())]
+    for service, program in run:
+        known = set(re.findall(r"^\s+--?([\w.-]+)", options_of(program), re.MULTILINE))
+        options = {word.lstrip("-").partition("=")[0] for word in service["command"]}
         assert options
-        assert [option for option in options if f"-{option}" not in options_of(program)] == []
+        assert options - known == set()
 
 
 @pytest.mark.victoriametrics

@@ -122,6 +122,30 @@ BEYOND = {
 }
 """What is shown although the contract does not ask for it."""
 
+CADENCE = {
+    **dict.fromkeys(
+        (
+            "hivesync_users",
+            "hivesync_projects",
+            "hivesync_active_users",
+            "hivesync_ai_tokens_month_to_date",
+            "hivesync_rollup_latest_day_timestamp_seconds",
+        ),
+        "60 s.",
+    ),
+    **dict.fromkeys(  # by several collectors
+        (
+            "hivesync_ai_cost_month_to_date_dollars",
+            "hivesync_ai_cost_month_projected_dollars",
+            "hivesync_skipped_values",
+            "hivesync_resyncs_total",
+            "hivesync_resync_corrections_total",
+        ),
+        "15 to 60 s.",
+    ),
+}
+"""Where it is not every 15 s."""
+
 ABOUT_ITSELF = {
     "hivesync_source_up",
     "hivesync_source_last_success_timestamp_seconds",
@@ -288,8 +312,7 @@ def test_every_help_text_says_what_its_source_is_and_how_often_it_is_refreshed()
             assert rest == "the exporter itself.", name
         else:
             where, refreshed, every = rest.partition("; refreshed every ")
-            slow = name in {"hivesync_users", "hivesync_projects", "hivesync_rollup_latest_day_timestamp_seconds"}
-            assert (bool(where), refreshed, every) == (True, "; refreshed every ", "60 s." if slow else "15 s."), name
+            assert (bool(where), refreshed, every) == (True, "; refreshed every ", CADENCE.get(name, "15 s.")), name
 
 
 def test_what_is_an_estimate_is_labelled_one() -> None:

@@ -318,7 +318,7 @@ def test_asked_to_stop_it_stops_in_the_middle_of_a_statement(
             started = time.monotonic()
             process.terminate()
             assert process.wait(10) == status
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 5  # the statement would wait for ever
         finally:
             end([process])
         until(

@@ -27,7 +27,8 @@ def of_panels() -> dict[str, str]:
 
 
 def of_rules() -> dict[str, str]:
-    """By what they record or which alert they raise. Thresholds are so low that everything is over them."""
+    """By what they record or which alert they raise. Thresholds are so low that everything is over them,
+    ages of what was long ago too."""
     found = {}
     for number, rule in enumerate((*rules("recording"), *rules("alerts"))):
         name = rule.get("record") or f"{rule['alert']} {rule['labels']['severity']}"
@@ -50,7 +51,7 @@ def _recorded_as(name: str) -> Iterator[str]:
     assert of_this_name, name
     for rule in of_this_name:
         is_threshold = rule in rules("thresholds")
-        expression = "vector(-1)" if is_threshold else f"({complete(rule['expr'])})"
+        expression = "vector(-1e9)" if is_threshold else f"({complete(rule['expr'])})"
         for label, value in rule.get("labels", {}).items():
             expression = f'label_replace({expression}, "{label}", "{value}", "", "")'
         yield expression

@@ -1,6 +1,6 @@
 // The cards: every <data data-path="document/key/..."> gets its value, and every card says how it stands.
 
-import { inSum, isValue, mark, NO_ANSWER } from "./degraded.js";
+import { inSum, isValue, knowsNothing, mark, NO_ANSWER } from "./degraded.js";
 import { number } from "./formats.js";
 import { drawTrend } from "./sparkline.js";
 
@@ -34,7 +34,7 @@ export class Cards {
     const found = numbers.map((one) => {
       const value = one.keys.reduce((inner, key) => inner?.[key], documents.get(one.path));
       one.failed = !isValue(value);
-      if (!one.failed) one.last = value;
+      if (!one.failed) one.last = one.last && knowsNothing(value) ? { ...one.last, status: value.status } : value;
       this.#write(one);
       return one;
     });

@@ -1,7 +1,7 @@
 // The charts: Grafana's panels in frames where Grafana answers and has one for the range, otherwise drawn here.
 
 import { read } from "./api.js";
-import { mark, NO_ANSWER } from "./degraded.js";
+import { knowsNothing, mark, NO_ANSWER } from "./degraded.js";
 import { number } from "./formats.js";
 import { Plot, pointNames } from "./plot.js";
 import { recall, remember } from "./remembered.js";
@@ -98,7 +98,7 @@ class Chart {
   }
 
   #take(document) {
-    this.#shown = document;
+    if (!this.#shown || !knowsNothing(document)) this.#shown = document;
     this.#mark(document.status === "ok" ? "" : this.#sources.reason(document.sources));
     this.#drawTable();
   }

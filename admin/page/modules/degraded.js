@@ -8,6 +8,9 @@ export const NO_ANSWER = "no answer from HiveSync Analytics";
 export const isValue = (thing) =>
   thing !== null && typeof thing === "object" && "value" in thing && "status" in thing && "as_of" in thing;
 
+/** Whether it was never known, as after the server's start: that takes nothing away that the page knows. */
+export const knowsNothing = ({ status, as_of: since }) => status !== "ok" && since === null;
+
 /** Of many values: whether any is degraded, their sources, and the oldest time. */
 export function inSum(values) {
   const bad = values.filter((value) => value.status !== "ok");

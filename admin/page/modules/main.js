@@ -28,6 +28,15 @@ const charts = new Charts(document, page, uPlot, sources, () => clock.on);
 
 /** Ask for everything that is shown, and show it. What the clock is told: "ok", "troubled" or "ended". */
 async function refresh() {
+  document.documentElement.dataset.refreshing = "";
+  try {
+    return await readAndShow();
+  } finally {
+    delete document.documentElement.dataset.refreshing;
+  }
+}
+
+async function readAndShow() {
   let documents;
   try {
     documents = await readAll(page.base, [

@@ -1,6 +1,6 @@
 // The tables: rows from the API under the heads that the page has, sortable by each column.
 
-import { inSum, isValue, mark, NO_ANSWER } from "./degraded.js";
+import { inSum, isValue, knowsNothing, mark, NO_ANSWER } from "./degraded.js";
 import { NOTHING, number, writeTime } from "./formats.js";
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
@@ -61,7 +61,12 @@ class Table {
       mark(this.#panel, { reason: NO_ANSWER, asOf: this.#asOf });
       return;
     }
-    const whole = isValue({ value: null, ...document }) ? [document] : [];
+    const whole = "status" in document ? [document] : [];
+    if (this.#asOf && whole.some(knowsNothing)) {
+      this.#panel.dataset.old = "";
+      mark(this.#panel, { reason: this.#sources.reason(document.sources), asOf: this.#asOf });
+      return;
+    }
     const state = inSum([...whole, ...rows.flatMap((row) => Object.values(row).filter(isValue))]);
     this.#rows = rows.map((row) =>
       Object.fromEntries(Object.entries(row).map(([name, cell]) => [name, isValue(cell) ? cell.value : cell])),

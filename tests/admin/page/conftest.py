@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
@@ -42,7 +42,8 @@ class Visit:
 
 
 Open = Callable[..., Page]
-"""`open_page(path="", fails=False, **options of the browser's context)`; `fails`: answers that are errors are meant."""
+"""`open_page(path="", fails=False, **options of the browser's context)`: a path of the stage, or a whole address;
+`fails`: answers that are errors are meant."""
 
 
 # Not for the whole session: in the thread where Playwright runs, no other test could start an event loop.
@@ -84,12 +85,13 @@ def open_page(browser: Browser, stage: Stage) -> Iterator[Open]:
         settings = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "viewport": {"width": 1440, "height": 900}}
         page = browser.new_context(**{**settings, **options}).new_page()
         page.set_default_timeout(PATIENCE_MS)
-        visit = Visit(page, urlsplit(stage.url).netloc)
+        address = urljoin(stage.url, path)
+        visit = Visit(page, urlsplit(address).netloc)
         visit.watch()
         visits.append((visit, fails))
         if before:
             before(page)
-        page.goto(stage.url + path)
+        page.goto(address)
         return page
 
     yield open_page

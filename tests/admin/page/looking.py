@@ -12,7 +12,19 @@ UPDATED = re.compile(r"^Updated \d\d:\d\d:\d\d$")
 def settled(page: Page) -> Page:
     """The page, once it has shown what it asked for first."""
     expect(page.locator("#updated")).to_have_text(UPDATED)
+    at_rest(page)
     return page
+
+
+def at_rest(page: Page) -> None:
+    """Wait until the page has shown what it has asked for, if it has."""
+    expect(page.locator("html:not([data-refreshing])")).to_have_count(1)
+
+
+def refresh(page: Page) -> None:
+    """Press the button, and wait for what it shows."""
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    at_rest(page)
 
 
 def number(page: Page, path: str) -> Locator:

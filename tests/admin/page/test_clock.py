@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.admin.page.conftest import Open
-from tests.admin.page.looking import hide, number, settled
+from tests.admin.page.looking import at_rest, hide, number, settled
 from tests.admin.page.samples import degraded
 from tests.admin.page.stage import Stage
 from tests.running import until
@@ -20,7 +22,9 @@ TOO_SHORT = 28_000
 
 def stop_time(page: Page) -> None:
     """From now on the page's clock goes only when it is told to."""
-    page.clock.install()
+    start = time.time()
+    page.clock.install(time=start)
+    page.clock.pause_at(start + 1)
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def later(page: Page, milliseconds: int, stage: Stage, asked: int) -> None:
     """So much later the page has asked so often in all, and has shown the answers."""
     page.clock.run_for(milliseconds)
     until(lambda: refreshes(stage) >= asked, f"the page asks for the {asked}. time")
-    page.wait_for_load_state("networkidle")
+    at_rest(page)
     assert refreshes(stage) == asked
 
 

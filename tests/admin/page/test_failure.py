@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.admin.page.conftest import Open
-from tests.admin.page.looking import UPDATED, note, number, settled
+from tests.admin.page.looking import UPDATED, note, number, refresh, settled
 from tests.admin.page.samples import degraded
 from tests.admin.page.stage import Stage
 
 pytestmark = pytest.mark.chromium
 
 HEADER = ("online-users", "ai-requests-last-hour", "ai-queue", "preview-queue", "paid-free")
-
-
-def refresh(page: Page) -> None:
-    page.get_by_role("button", name="Refresh", exact=True).click()
 
 
 @pytest.mark.parametrize(
@@ -64,6 +60,21 @@ def test_a_value_that_was_never_known_is_no_number(open_page: Open, stage: Stage
     page = settled(open_page())
     expect(number(page, "summary/ai_queue_depth")).to_have_text("–")
     expect(note(page, "#header-ai-queue")).to_have_text("degraded Redis: not read yet")
+
+
+def test_a_server_that_has_just_started_takes_nothing_away_that_the_page_knows(open_page: Open, stage: Stage) -> None:
+    page = settled(open_page())
+    stage.documents["summary"]["ai_queue_depth"] |= {"value": None, "status": "degraded", "as_of": None}
+    stage.documents["tables/top-users"] |= {"rows": [], "status": "degraded", "as_of": None}
+    stage.documents["charts/dau?range=14d"] |= {"times": [], "status": "degraded", "as_of": None}
+    stage.documents["charts/dau?range=14d"]["series"][0]["values"] = []
+    refresh(page)
+    expect(note(page, "#header-ai-queue")).to_contain_text("degraded as of ")
+    expect(number(page, "summary/ai_queue_depth")).to_have_text("7")
+    expect(note(page, "#table-top-users")).to_contain_text("degraded as of ")
+    expect(page.locator("#table-top-users tbody tr")).to_have_count(20)
+    expect(note(page, "#chart-dau")).to_contain_text("degraded as of ")
+    expect(page.locator("#chart-dau canvas")).to_have_count(1)
 
 
 def test_charts_and_tables_that_are_degraded_say_so_and_keep_what_they_showed(open_page: Open, stage: Stage) -> None:

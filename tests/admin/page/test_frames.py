@@ -1,4 +1,5 @@
-"""Charts as Grafana's panels. The stand-in's panels are pages that show nothing: a real Grafana was not at hand here."""
+"""Charts as Grafana's panels. A stand-in's: it shows that the right frame is loaded at the right time, not what a real
+Grafana draws in it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.admin.page.conftest import Open
-from tests.admin.page.looking import settled
+from tests.admin.page.looking import at_rest, refresh, settled
 from tests.admin.page.stage import Stage
 from tests.running import until
 
@@ -30,7 +31,7 @@ def framed(stage: Stage) -> list[dict[str, str]]:
 def loaded(page: Page, stage: Stage, count: int) -> list[dict[str, str]]:
     """The panels that were asked for, once there are so many."""
     until(lambda: len(stage.framed) >= count, f"{count} panels are asked for")
-    page.wait_for_load_state("networkidle")
+    at_rest(page)
     assert len(stage.framed) == count
     return framed(stage)
 
@@ -56,9 +57,10 @@ def test_the_four_charts_are_grafanas_panels_when_it_is_up(open_page: Open, stag
 def test_a_refresh_of_the_page_leaves_the_frames_alone(open_page: Open, stage: Stage) -> None:
     page = settled(open_page(viewport=TALL))
     loaded(page, stage, 4)
+    page.evaluate("window.frames_before = [...document.querySelectorAll('iframe')]")
     for _ in range(2):
-        page.get_by_role("button", name="Refresh", exact=True).click()
-        page.wait_for_load_state("networkidle")
+        refresh(page)
+    assert page.evaluate("frames_before.length === 4 && frames_before.every(frame => frame.isConnected)")
     loaded(page, stage, 4)
 
 
@@ -89,7 +91,7 @@ def test_when_grafana_goes_the_charts_are_drawn_here_and_when_it_is_back_they_ar
     page = settled(open_page(viewport=TALL))
     loaded(page, stage, 4)
     stage.documents["status"]["grafana"]["up"] = False
-    page.get_by_role("button", name="Refresh", exact=True).click()
+    refresh(page)
     expect(page.locator("iframe")).to_have_count(0)
     # What they are drawn from is asked for at the next refresh.
     expect(page.locator("#chart-plans [data-caption]")).to_have_text(
@@ -98,7 +100,7 @@ def test_when_grafana_goes_the_charts_are_drawn_here_and_when_it_is_back_they_ar
     expect(page.locator("canvas")).to_have_count(4)
     expect(page.locator("#sources [data-source=grafana]")).to_contain_text("unavailable")
     stage.documents["status"]["grafana"]["up"] = True
-    page.get_by_role("button", name="Refresh", exact=True).click()
+    refresh(page)
     expect(page.locator("iframe")).to_have_count(4)
     loaded(page, stage, 8)
 

@@ -31,6 +31,8 @@ from tests.admin.page.stage import BASE
 CARDS: tuple[Card, ...] = (*HEADER, *(card for section in SECTIONS for card in section.cards))
 LISTS: tuple[Table, ...] = tuple(table for section in SECTIONS for table in section.tables)
 
+EVERYTHING: tuple[Card | Chart | Table, ...] = (*CARDS, *CHARTS, *TABLES, *LISTS)
+
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "summary": models.Summary,
     "users": models.Users,
@@ -141,11 +143,11 @@ def test_the_samples_are_what_the_api_would_say(name: str) -> None:
 
 
 def test_what_a_number_means_is_said_for_everything(html: str) -> None:
-    for thing in (*CARDS, *CHARTS, *TABLES, *LISTS):
+    for thing in EVERYTHING:
         assert thing.meaning.counts
         assert thing.meaning.window
         assert thing.meaning.source
-    assert html.count('role="tooltip"') == len((*CARDS, *CHARTS, *TABLES, *LISTS))
+    assert html.count('role="tooltip"') == len(EVERYTHING)
 
 
 @pytest.mark.parametrize("name", ["page", "login"])
@@ -209,8 +211,8 @@ def test_without_a_script_the_page_says_so_and_links_the_data(html: str) -> None
     assert "JavaScript" in noscript
     for path in ("summary", "users", "ai", "queues", "workers", "monetization", "status"):
         assert f'href="{BASE}{path}"' in noscript
-    for item in (*CHARTS, *TABLES):
-        assert f'href="{BASE}{item.document}?format=csv"' in noscript
+    for document in [*(chart.document for chart in CHARTS), *(table.document for table in TABLES)]:
+        assert f'href="{BASE}{document}?format=csv"' in noscript
 
 
 def test_files_are_asked_for_again_each_time_and_cost_nothing_when_they_are_the_same() -> None:

