@@ -54,12 +54,16 @@ class Answers:
     """Everything the API can say now; `changed` has it said anew."""
 
     def __init__(
-        self, read: Callable[[], Reading], grafana: Callable[[], models.GrafanaState], trends: Trends | None = None
+        self,
+        read: Callable[[], Reading],
+        grafana: Callable[[], models.GrafanaState],
+        clock: Callable[[], float],
     ) -> None:
-        """`grafana`: whether it is configured and answers, which is not of the snapshot."""
+        """`grafana`: whether it is configured and answers, which is not of the snapshot. `clock`: unix seconds."""
         self._read = read
         self.grafana = grafana
-        self._trends = trends or Trends()
+        self._clock = clock
+        self._trends = Trends()
         self._reading: Reading | None = None
         self._made: dict[object, Answer] = {}
 
@@ -67,9 +71,9 @@ class Answers:
         """The snapshot has something new. Once a minute the header's values are noted for their trends."""
         self._reading = None
         self._made.clear()
-        reading = self.reading
-        if reading.view.ready and self._trends.wants(reading.now):
-            self._trends.note(reading.now, answers.header(reading))
+        now = self._clock()
+        if self._trends.wants(now) and self.reading.view.ready:
+            self._trends.note(now, answers.header(self.reading))
 
     @property
     def reading(self) -> Reading:

@@ -57,7 +57,7 @@ class AnalyticsSection:
         tables = Tables.of(collectors)
         self.access = build_access(settings, state_directory)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
-        self._answers = Answers(lambda: Reading(view(), tables, clock()), self._grafana_state)
+        self._answers = Answers(lambda: Reading(view(), tables, clock()), self._grafana_state, clock)
         self.app = build_app(
             self._answers, self.access, Page(self._grafana_up), self._grafana, settings.admin_frame_ancestors
         )

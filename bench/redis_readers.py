@@ -1,8 +1,9 @@
 """Ways to count who is online out of `ws_sessions:*`, each in a process of its own: `python -m bench.redis_readers WAY
 REDIS_URL DATABASE_URL`.
 
-Told a line it counts once, and prints as JSON the seconds, users and devices. Only the product's way is what runs in
-production: it also asks PostgreSQL, which sessions have a heartbeat and which of the WebSockets have a session.
+Told a line it counts once, and prints as JSON the seconds, users and devices. `product` is what runs in production: it
+also asks PostgreSQL, which sessions have a heartbeat and which of the WebSockets have a session. `product's pass over
+Redis` is the part of it that does what the others do.
 """
 
 from __future__ import annotations
@@ -27,15 +28,30 @@ Counted = tuple[int, int]
 """Users and devices."""
 
 
-def product(url: str, database_url: str) -> None:
+PRODUCT, PRODUCT_PASS = "product", "product's pass over Redis"
+
+
+def product(url: str, database_url: str, *, redis_alone: bool) -> None:
     """The collector of who is online, on real sources."""
     import uvloop
 
     from exporter.collector import Sources
-    from exporter.collectors.online import ONLINE_DEVICES, ONLINE_USERS, OnlineNow
+    from exporter.collectors.online import ONLINE_DEVICES, ONLINE_USERS, LeftOut, OnlineNow, fold_web_sockets
+    from exporter.presence import Presence
     from exporter.sources.jsonl import JsonlLog
     from exporter.sources.postgres import Postgres
     from exporter.sources.redis import Redis
+
+    async def count(sources: Sources) -> Counted:
+        if redis_alone:
+            presence = Presence()
+            await fold_web_sockets(sources.redis, (PATTERN,), presence, LeftOut())
+            online = await asyncio.to_thread(presence.count)
+            return online.users, sum(online.devices.values())
+        samples = await OnlineNow((PATTERN,)).refresh(sources)
+        users = sum(cast("float", sample.value) for sample in samples if sample.spec is ONLINE_USERS)
+        devices = sum(cast("float", sample.value) for sample in samples if sample.spec is ONLINE_DEVICES)
+        return int(users), int(devices)
 
     async def serve() -> None:
         none = Path("/nonexistent/log")
@@ -46,15 +62,11 @@ def product(url: str, database_url: str) -> None:
             preview_log=JsonlLog("preview_log", none),
         )
         await sources.postgres.open()
-        collector = OnlineNow((PATTERN,))
         print("ready", flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
             started = time.perf_counter()
-            samples = await collector.refresh(sources)
-            seconds = time.perf_counter() - started
-            users = sum(cast("float", sample.value) for sample in samples if sample.spec is ONLINE_USERS)
-            devices = sum(cast("float", sample.value) for sample in samples if sample.spec is ONLINE_DEVICES)
-            _say(seconds, (int(users), int(devices)))
+            counted = await count(sources)
+            _say(time.perf_counter() - started, counted)
         await sources.postgres.close()
         await sources.redis.close()
 
@@ -138,8 +150,8 @@ WAYS: dict[str, Callable[[str], Counted]] = {
 
 if __name__ == "__main__":
     way, redis_url, database = sys.argv[1:]
-    if way == "product":
-        product(redis_url, database)
+    if way in (PRODUCT, PRODUCT_PASS):
+        product(redis_url, database, redis_alone=way == PRODUCT_PASS)
     else:
         print("ready", flush=True)
         while sys.stdin.readline():

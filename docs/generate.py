@@ -34,7 +34,7 @@ def metrics() -> str:
         sources = " and ".join(f"`{source}`" for source in collector.sources)
         interval = collector.periods * settings.refresh_seconds
         lines += ["", f"## `{collector.name}`", "", f"From {sources}; refreshed every {interval:g} s by default.", ""]
-        lines += _table(collector.specs)
+        lines += _table(collector.specs) if collector.specs else ["Makes no metrics: feeds the Analytics page."]
     lines += ["", "## The exporter itself", ""]
     lines += _table((*snapshot.SPECS, exposition.BUILD_INFO))
     return "\n".join(lines) + "\n"

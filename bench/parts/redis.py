@@ -13,7 +13,7 @@ from bench.figures import Figure, at_least, at_most, ratio
 from bench.measure import NotMeasured, percentile
 from bench.peers.redis_exporter import RedisExporter
 from bench.product import FIRST_PASS_SECONDS, Product, Samples, all_up
-from bench.redis_readers import PATTERN, WAYS
+from bench.redis_readers import PATTERN, PRODUCT, PRODUCT_PASS, WAYS
 from bench.run import Run
 from bench.sockets import SMALL
 from demo.child import ChildError
@@ -35,7 +35,7 @@ def measure(bench: Run) -> Sequence[Figure]:
     """Keys a second of each way, in turn, PING meanwhile; then the product's cadence in production."""
     url, database_url = bench.valkey.url, bench.small_database.url_as(EXPORTER_ROLE)
     keys = bench.options.web_sockets + SMALL
-    speeds: dict[str, list[float]] = {"product": [], "redis_exporter": [], **{way: [] for way in WAYS}}
+    speeds: dict[str, list[float]] = {PRODUCT: [], PRODUCT_PASS: [], "redis_exporter": [], **{way: [] for way in WAYS}}
     pings: dict[str, list[float]] = {"idle": [], **{way: [] for way in speeds}}
     counted: dict[str, tuple[int, int]] = {}
     why_not = ""
@@ -43,7 +43,7 @@ def measure(bench: Run) -> Sequence[Figure]:
         pinger = stack.enter_context(Conversation("bench.pinger", url))
         readers = {
             way: stack.enter_context(Conversation("bench.redis_readers", way, url, database_url))
-            for way in ("product", *WAYS)
+            for way in (PRODUCT, PRODUCT_PASS, *WAYS)
         }
         try:
             peer = stack.enter_context(RedisExporter(bench.directory / "redis-exporter", url, PATTERN))
@@ -86,9 +86,9 @@ def _pinged(pinger: Conversation, during: Callable[[], object]) -> float:
 def _speed_figures(
     speeds: dict[str, list[float]], counted: dict[str, tuple[int, int]], why_not: str
 ) -> Iterator[Figure]:
-    users, devices = counted["product"]
+    users, devices = counted[PRODUCT]
     notes = {
-        "product": f"a whole refresh, with its questions to PostgreSQL; {users:,} users, {devices:,} devices",
+        PRODUCT: f"a whole refresh, with its questions to PostgreSQL; {users:,} users, {devices:,} devices",
         "redis_exporter": why_not or "counts keys only: reads no values, knows neither users nor devices",
         "hiredis on a socket": "the limit of asking one thing after the other",
         "KEYS": "names only; never to be used",
@@ -96,22 +96,23 @@ def _speed_figures(
     figures = {way: Figure.median(PART, way, speeds[way], "keys/s", note=notes.get(way, "")) for way in speeds}
     yield from figures.values()
     baseline = "redis-py SCAN + HMGET"
-    same = counted["hiredis on a socket"] == counted[baseline]
+    alike = all(counted[way] == counted[baseline] for way in (PRODUCT_PASS, "hiredis on a socket"))
     yield ratio(
         PART,
-        f"product / {baseline}",
-        figures["product"],
+        f"{PRODUCT_PASS} / {baseline}",
+        figures[PRODUCT_PASS],
         figures[baseline],
         at_least(TIMES_REDIS_PY),
-        f"which found {counted[baseline][0]:,} users, {counted[baseline][1]:,} devices in Redis"
-        + ("" if same else "; hiredis otherwise"),
+        f"the same work: {counted[baseline][0]:,} users, {counted[baseline][1]:,} devices"
+        + ("" if alike else f"; but not the same numbers: {counted[PRODUCT_PASS]}, {counted['hiredis on a socket']}"),
     )
+    yield ratio(PART, f"{PRODUCT} / {baseline}", figures[PRODUCT], figures[baseline], note="with PostgreSQL's part")
 
 
 def _ping_figures(pings: dict[str, list[float]]) -> Iterator[Figure]:
     for way, values in pings.items():
         if values:
-            target = at_most(PING_MS) if way == "product" else None
+            target = at_most(PING_MS) if way == PRODUCT else None
             yield Figure.median(PART, f"p99 of another client's PING: {way}", values, "ms", target)
 
 

@@ -133,6 +133,13 @@ async def read_web_sockets(redis: Redis, patterns: Iterable[str]) -> tuple[list[
     return list(web_sockets.values()), left_out.reasons()
 
 
+async def fold_web_sockets(redis: Redis, patterns: Iterable[str], presence: Presence, left_out: LeftOut) -> None:
+    """Every open WebSocket, folded as it comes: what Redis alone knows of who is online."""
+    async with aclosing(_open_web_sockets(redis, patterns, left_out)) as batches:
+        async for keys, rows in batches:
+            presence.fold_web_sockets(keys, rows)
+
+
 _Rows = tuple[Sequence[bytes], Sequence[Sequence[bytes | None]]]
 
 
@@ -248,9 +255,7 @@ class OnlineNow:
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Users, devices by type, Live View sessions."""
         presence, left_out = Presence(), LeftOut()
-        async with aclosing(_open_web_sockets(sources.redis, self.ws_session_keys, left_out)) as batches:
-            async for keys, rows in batches:
-                presence.fold_web_sockets(keys, rows)
+        await fold_web_sockets(sources.redis, self.ws_session_keys, presence, left_out)
         async with sources.postgres.transaction() as transaction:
             ahead = await _fold_sessions(transaction, presence)
         online = await asyncio.to_thread(presence.count)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 import redis
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, StorageState, expect
 
 from demo.database import fill_database
 from demo.servers import PostgresServer, ValkeyServer
@@ -53,12 +53,25 @@ def exporter(
         yield exporter
 
 
-@pytest.fixture
-def page(exporter: RunningExporter, open_page: Open) -> Page:
-    """The page, which a one-time link has opened."""
-    page = open_page(link(exporter))
+@pytest.fixture(scope="module")
+def session(exporter: RunningExporter, browser: Browser) -> StorageState:
+    """What a browser keeps that a one-time link has let in."""
+    page = browser.new_page()
+    page.goto(link(exporter))
     page.wait_for_url("**/admin/analytics/")
-    return settled(page)
+    state = page.context.storage_state()
+    page.close()
+    return state
+
+
+@pytest.fixture
+def page(exporter: RunningExporter, session: StorageState, open_page: Open) -> Page:
+    """The page, for somebody who has logged in."""
+    return settled(open_page(address(exporter), storage_state=session, fails=True))
+
+
+def address(exporter: RunningExporter) -> str:
+    return f"http://{exporter.variables['HIVESYNC_ADMIN_LISTEN']}/admin/analytics/"
 
 
 def link(exporter: RunningExporter) -> str:
@@ -87,7 +100,8 @@ def test_cards_are_what_the_database_holds(page: Page, past: str) -> None:
 
         expect(number(page, "monetization/users")).to_have_text(counted("SELECT count(*) FROM users"))
         expect(number(page, "monetization/projects")).to_have_text(counted("SELECT count(*) FROM projects"))
-        top = """SELECT count(*) FROM ai_usage_events WHERE created_at > now() - interval '7 days' AND user_id IS NOT NULL
+        top = """SELECT count(*) FROM ai_usage_events
+                 WHERE created_at > now() - interval '7 days' AND user_id IS NOT NULL
                  GROUP BY user_id ORDER BY 1 DESC LIMIT 1"""
         expect(page.locator("#table-top-users tbody tr").first.locator("td").last).to_have_text(counted(top))
     expect(number(page, "summary/ai_queue_depth")).to_have_text("2")
@@ -132,21 +146,17 @@ def test_a_link_is_good_once_and_what_is_behind_the_door_stays_there(
     open_page(used).wait_for_url("**/admin/analytics/")
     page = open_page(used, fails=True)
     expect(page.locator("#error")).to_contain_text("has been used")
-    address = used.partition("login")[0]
-    assert page.goto(address).status == 401  # type: ignore[union-attr]
+    assert page.goto(address(exporter)).status == 401  # type: ignore[union-attr]
     expect(page.get_by_label("Admin API key")).to_be_visible()
     page.get_by_label("Admin API key").fill(exporter.variables["HIVESYNC_ADMIN_API_KEY"])
     page.keyboard.press("Enter")
     expect(page.locator("#updated")).to_have_text(UPDATED)
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/login")
-    assert page.goto(address).status == 401  # type: ignore[union-attr]
+    assert page.goto(address(exporter)).status == 401  # type: ignore[union-attr]
 
 
-def test_when_the_exporter_comes_back_the_page_goes_on(exporter: RunningExporter, open_page: Open) -> None:
-    page = open_page(link(exporter), fails=True)
-    page.wait_for_url("**/admin/analytics/")
-    settled(page)
+def test_when_the_exporter_comes_back_the_page_goes_on(page: Page, exporter: RunningExporter) -> None:
     exporter.stop()
     refresh(page)
     expect(page.locator("#notice")).to_contain_text("does not answer")
