@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 from bench import conditions, report
 from bench.conditions import Options
@@ -38,21 +37,22 @@ BIG = 5_000_000
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the parts; the exit status."""
     options, results = _options(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    progress = Progress()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: progress.interrupt())
     try:
-        return _run(options, results)
+        return _run(options, results, progress)
     except KeyboardInterrupt:
         print("\nInterrupted: everything that was started is stopped, nothing was written.", file=sys.stderr)
         return STATUS_INTERRUPTED
 
 
-def _run(options: Options, results: Path) -> int:
+def _run(options: Options, results: Path, progress: Progress) -> int:
     started = time.monotonic()
     load = conditions.machine()
     figures: list[Figure] = []
     with ExitStack() as stack:
-        run = Run(options, temporary_directory("hivesync-bench-"), Progress(), stack)
+        run = Run(options, temporary_directory("hivesync-bench-"), progress, stack)
         for part in PARTS:
             if part.name not in options.parts:
                 continue
@@ -132,10 +132,6 @@ def _options(arguments: Sequence[str] | None) -> tuple[Options, Path]:
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Leaves the description's lines as they are."""
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

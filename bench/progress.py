@@ -15,10 +15,18 @@ class Progress:
 
     def __init__(self) -> None:
         self._console = Console()
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """End the run, now or, where Python cannot raise (within a destructor it only prints), at the next stage."""
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     @contextmanager
     def stage(self, part: str, doing: str) -> Iterator[list[str]]:
         """What is being done; what is put in the list is added to the line."""
+        if self._interrupted:
+            raise KeyboardInterrupt
         over = Event()
         clock = Thread(target=self._tick, args=(f"{part}: {doing}", over), daemon=True)
         with self._console.step(part, doing) as results:

@@ -67,7 +67,7 @@ def session(exporter: RunningExporter, browser: Browser) -> StorageState:
 @pytest.fixture
 def page(exporter: RunningExporter, session: StorageState, open_page: Open) -> Page:
     """The page, for somebody who has logged in."""
-    return settled(open_page(address(exporter), storage_state=session, fails=True))
+    return settled(open_page(address(exporter), storage_state=session))
 
 
 def address(exporter: RunningExporter) -> str:
@@ -156,7 +156,10 @@ def test_a_link_is_good_once_and_what_is_behind_the_door_stays_there(
     assert page.goto(address(exporter)).status == 401  # type: ignore[union-attr]
 
 
-def test_when_the_exporter_comes_back_the_page_goes_on(page: Page, exporter: RunningExporter) -> None:
+def test_when_the_exporter_comes_back_the_page_goes_on(
+    exporter: RunningExporter, session: StorageState, open_page: Open
+) -> None:
+    page = settled(open_page(address(exporter), storage_state=session, fails=True))
     exporter.stop()
     refresh(page)
     expect(page.locator("#notice")).to_contain_text("does not answer")

@@ -1,0 +1,69 @@
+"""How the page's packages are installed: tools/page.sh. The npm here stands for the real one, and notes what it was told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """As much of the project as the script looks at, with nothing installed."""
+    for name in ("tools/page.sh", "admin/page/package.json", "admin/page/package-lock.json"):
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, target)
+    return tmp_path
+
+
+def npm(project: Path, does: str) -> Path:
+    """An npm that notes what it was told, and then does this."""
+    script = project / "bin" / "npm"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(f'#!/bin/sh\necho "$@" >>{project}/told\n{does}\n')
+    script.chmod(0o755)
+    return script
+
+
+def run(project: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{project}/bin:{os.environ['PATH']}"
+    return subprocess.run(
+        [project / "tools/page.sh", sys.executable],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def test_what_the_lock_names_is_installed_once_and_again_when_the_lock_has_changed(project: Path) -> None:
+    page = project / "admin/page"
+    npm(project, f"mkdir -p {page}/node_modules && touch {page}/node_modules/.package-lock.json")
+    for _ in range(2):
+        done = run(project)
+        assert done.returncode == 0
+    told = (project / "told").read_text().splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("ci --prefix ")
+    assert "--ignore-scripts" in told[0]
+    assert done.stderr == ""
+    installed = page / "node_modules/.package-lock.json"
+    os.utime(page / "package-lock.json", (installed.stat().st_mtime + 10,) * 2)
+    run(project)
+    assert len((project / "told").read_text().splitlines()) == 2
+
+
+def test_where_npm_fails_the_set_up_goes_on_and_says_what_that_means(project: Path) -> None:
+    npm(project, "echo no network; exit 1")
+    done = run(project)
+    assert done.returncode == 0
+    assert "no network" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("npm could not install uPlot")
