@@ -177,7 +177,7 @@ class Authenticator:
         """A JWT in its compact form, unexpired, signed with a key that is configured, with the claim of an admin."""
         if len(token) > CREDENTIAL_BYTES:
             return Refusal(Reason.TOO_LARGE, bearer=True)
-        if not _COMPACT.fullmatch(token) or not _is_canonical(token.rpartition(b".")[2]):
+        if not _COMPACT.fullmatch(token):
             return Refusal(Reason.MALFORMED, bearer=True)
         reason = Reason.ALGORITHM
         for algorithm, key in self._keys.items():
@@ -223,8 +223,8 @@ class Authenticator:
             jwt.MissingRequiredClaimError,
         ):
             return Reason.CLAIMS
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
-            return Reason.MALFORMED  # whatever a stranger can make a parser of JSON do
+        except jwt.PyJWTError:
+            return Reason.MALFORMED
 
     def _secret(self, secret: str) -> bytes:
         try:
@@ -254,15 +254,6 @@ class Authenticator:
 
 
 _COMPACT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
-
-
-def _is_canonical(encoded: bytes) -> bool:
-    """Whether base64url text is the only one for its bytes: bits left over at its end must be 0, which decoders do not
-    ask for. Else a signature could be changed and still hold."""
-    try:
-        return jwt.utils.base64url_encode(jwt.utils.base64url_decode(encoded)) == encoded
-    except ValueError:
-        return False
 
 
 def _holds(claim: object, value: str) -> bool:

@@ -23,7 +23,7 @@ class GrafanaProbe:
     def __init__(self, url: str, period_seconds: float = PERIOD_SECONDS) -> None:
         self.up: bool | None = None
         self._url = url
-        self._transport = httpx2.AsyncHTTPTransport(trust_env=False)  # its own: it never waits for a connection
+        self._transport = httpx2.AsyncHTTPTransport()  # its own: it never waits for a connection
         self._period_seconds = period_seconds
 
     async def run(self) -> None:

@@ -68,7 +68,7 @@ class GrafanaProxy:
         self._own = f"{parts.scheme}://{parts.netloc.decode()}".lower()
         # A bare transport: no cookies, no redirects, no credentials from files, no proxy from the environment.
         self._transport = httpx2.AsyncHTTPTransport(
-            trust_env=False, limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
         )
         self._probe = GrafanaProbe(f"{self._own}{public_path}/api/health", period_seconds)
 

@@ -7,12 +7,16 @@ requests, of all kinds, and a proxy that streams.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
+
+_log = structlog.get_logger()
 
 CONNECTIONS = 200
 """At once; one administrator's page, with all its frames, makes a dozen."""
@@ -22,6 +26,24 @@ GRACE_SECONDS = 2
 
 TRUSTED_PROXIES = "127.0.0.1,::1"
 """Who may say for whom a request comes, and that it came by https: a proxy on this machine."""
+
+
+class _Faults(logging.Handler):
+    """What uvicorn says of a fault of ours, as one line of the log: which error and where, and nothing that it says, as
+    that may hold data."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind, _, trace = record.exc_info or (None, None, None)
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = {} if trace is None else {"where": f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"}
+        _log.error("admin.answer.failed", kind=kind.__name__ if kind else record.name, **where)
+
+
+def _report_faults() -> None:
+    """Faults are reported; that somebody sends what is no HTTP is not."""
+    logger = logging.getLogger("uvicorn.error")
+    logger.handlers, logger.propagate = [_Faults(logging.ERROR)], False
 
 
 class _Server(uvicorn.Server):
@@ -35,6 +57,7 @@ class _Server(uvicorn.Server):
 
 async def serve(app: ASGIApp, listener: socket.socket) -> None:
     """Serve until cancelled; what is being answered then is finished first, for GRACE_SECONDS at most."""
+    _report_faults()
     server = _Server(
         uvicorn.Config(
             app,

@@ -30,6 +30,13 @@ HERE = Path(__file__).parent
 UPLOT = HERE / "node_modules" / "uplot" / "dist"
 """Installed by the set-up (tools/page.sh) or the image's build; without it the charts' data is shown in tables."""
 
+MODULES = tuple(
+    path.name
+    for path in sorted((HERE / "modules").glob("*.js"))
+    if path.name not in ("main.js", "login.js", "remembered-theme.js")
+)
+"""What main.js imports: named in the page, so that a browser asks for all at once and not for one after the other."""
+
 REFRESH_SECONDS = 30
 """The page's clock (specification §4)."""
 
@@ -76,6 +83,7 @@ class Page:
             sections=SECTIONS,
             sources=SOURCES,
             version=VERSION,
+            modules=MODULES,
             documents=("summary", "users", "ai", "queues", "workers", "monetization", "status"),
             data=self._data(base),
             has_uplot=self._uplot is not None,

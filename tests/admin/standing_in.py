@@ -33,6 +33,9 @@ from tests.admin.doors import access_of, on_its_own, section_of
 
 PATIENCE_SECONDS = 10.0
 
+PANEL = "/grafana/d-solo/hivesync-analytics/panel"
+QUERY = "/grafana/api/ds/query"
+
 QUICK = Limits(connect_seconds=1.0, idle_seconds=0.3, client_seconds=0.3)
 """For tests that wait for the end of patience; those that do not wait have the limits that are used."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +17,11 @@ from fastapi import FastAPI
 from hypothesis import given, settings
 from schemathesis import GenerationMode
 from starlette.routing import Mount, Route
+from structlog.testing import capture_logs
 
+from admin import server
 from admin.mounting import MountedAnalytics
+from admin.site import build_site
 from demo.ports import LOOPBACK, free_port
 from demo.servers import ValkeyServer
 from tests.admin.world import API_KEY, CHARTS, DATA, TABLES, World
@@ -168,6 +172,35 @@ def test_a_port_that_is_taken_is_said_at_once(exporter: RunningExporter, tmp_pat
     asked = run_exporter(environment, tmp_path)
     assert asked.returncode == 2
     assert f"HIVESYNC_ADMIN_LISTEN: cannot listen on {taken}" in asked.stderr
+
+
+def test_a_fault_of_ours_is_500_and_one_line_of_the_log(
+    seeded: None, database: str, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    """Nothing of what the error says goes out or into the log: it may hold data."""
+    with World(database, valkey_server.url, tmp_path) as world, socket.create_server((LOOPBACK, 0)) as listener:
+
+        async def fails() -> None:
+            raise ZeroDivisionError("ada@example.org")
+
+        world.section.app.add_api_route("/fails", fails)
+        world.section.app.router.routes.insert(0, world.section.app.router.routes.pop())
+
+        async def asked() -> httpx2.Response:
+            serving = asyncio.create_task(server.serve(build_site(world.section.app), listener))
+            url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/admin/analytics/fails"
+            async with httpx2.AsyncClient() as client:
+                answer = await client.get(url, headers={"X-API-Key": API_KEY})
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            return answer
+
+        with capture_logs() as logged:
+            answer = asyncio.run(asked())
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "ada" not in answer.text
+    assert [(line["event"], line["kind"]) for line in logged] == [("admin.answer.failed", "ZeroDivisionError")]
+    assert "ada" not in str(logged)
 
 
 def test_it_stops_at_once_while_a_page_is_open(tmp_path: Path) -> None:

@@ -181,6 +181,26 @@ def test_no_bytes_make_it_fail(content: bytes) -> None:
     assert isinstance(authenticator.check([(b"authorization", content)]), Refusal)
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    header=st.dictionaries(st.sampled_from(["alg", "typ", "crit", "b64", "kid", "jwk", "zip", "cty"]), JSON),
+    payload=st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "iss", "sub", "jti", "scope"]), JSON),
+    signed=st.booleans(),
+)
+def test_no_content_makes_it_fail_not_even_signed(header: Any, payload: Any, signed: bool) -> None:
+    credentials = AdminCredentials(jwt_secret=SECRET, jwt_public_key=public_pem(ec_key()), audience="a", issuer="b")
+    for head in (header, {"alg": "HS256"} | {name: header[name] for name in header if name != "alg"}):
+        forgery = forged(head, payload, SECRET.encode() if signed else None)
+        assert isinstance(check(forgery, credentials), Refusal)
+        assert isinstance(check(forgery, AdminCredentials(jwt_secret=SECRET, claim="none=none")), Refusal)
+
+
 def test_the_api_key_is_good_and_nothing_else_is() -> None:
     authenticator = Authenticator(BOTH)
     assert authenticator.check(headers(("X-API-Key", API_KEY))) == Admin("api_key")
@@ -233,7 +253,7 @@ def test_the_scheme_is_read_in_any_case(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "Bearer", "Bearer ", "Basic YWRtaW46YWRtaW4=", "Token x", "{token}", "Bearer a b"]
+    "value", ["", "Bearer", "Bearer ", "Basic YWRtaW46YWRtaW4=", "Basic {token}", "Token x", "{token}", "Bearer a b"]
 )
 def test_other_authorizations_are_refused(value: str) -> None:
     value = value.replace("{token}", token())

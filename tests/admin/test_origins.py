@@ -35,6 +35,7 @@ from tests.admin.asking import scope_of
         ({"Host": "admin.example", "Sec-Fetch-Site": "none"}, "https", False),
         ({"Host": "admin.example", "Sec-Fetch-Site": "same-origin", "Origin": "https://e.example"}, "https", False),
         ([("Host", "admin.example"), ("Origin", "https://admin.example")] * 2, "https", False),
+        ([("Host", "admin.example"), *[("Origin", "https://admin.example")] * 2], "https", False),
     ],
 )
 def test_the_origin_is_the_one_the_request_is_for(headers: Any, scheme: str, expected: bool) -> None:

@@ -198,7 +198,9 @@ def test_grafana_believes_the_exporter_and_nobody_else() -> None:
     monitoring = stack(COMPOSE)["networks"]["monitoring"]
     address = EVERY["exporter"]["networks"]["monitoring"]["ipv4_address"]
     assert EVERY["grafana"]["environment"]["GF_AUTH_PROXY_WHITELIST"] == address
-    assert ip_address(address) in ip_network(monitoring["ipam"]["config"][0]["subnet"])
+    (addresses,) = monitoring["ipam"]["config"]
+    assert ip_address(address) in ip_network(addresses["subnet"])
+    assert ip_address(address) not in ip_network(addresses["ip_range"]), "it may be given to somebody else"
     # With one network in common there is one address that Grafana sees.
     assert EVERY["grafana"]["networks"].keys() & EVERY["exporter"]["networks"].keys() == {"monitoring"}
     root = urlsplit(EVERY["grafana"]["environment"]["GF_SERVER_ROOT_URL"])

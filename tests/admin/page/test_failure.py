@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -45,6 +47,21 @@ def test_what_a_dead_source_feeds_is_degraded_with_its_last_value_until_it_is_ba
     expect(page.locator("[data-note]:visible")).to_have_count(0)
     expect(page.locator("[data-degraded], [data-old]")).to_have_count(0)
     expect(page.locator(f"#sources [data-source={source}]")).to_contain_text("up")
+
+
+def test_with_all_down_each_card_names_those_it_needs(open_page: Open, stage: Stage) -> None:
+    for source in ("postgres", "redis", "ai_events_log", "preview_log"):
+        stage.documents = degraded(stage.documents, source)
+    page = settled(open_page())
+    for panel, words in (
+        ("#header-online-users", "PostgreSQL: refused; Redis: refused"),
+        ("#header-ai-queue", "Redis: refused"),
+        ("#header-paid-free", "PostgreSQL: refused"),
+        ("#card-ai-log", "AI events log: refused"),
+    ):
+        expect(note(page, panel)).to_have_text(re.compile(rf"^degraded as of [\d:]+, {words}$"))
+    cards = page.locator("[data-card], .table-panel, [data-chart]")
+    expect(page.locator("[data-note]:visible")).to_have_count(cards.count())
 
 
 def test_a_collector_that_fails_alone_is_named_by_its_source_and_error(open_page: Open, stage: Stage) -> None:

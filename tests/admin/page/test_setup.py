@@ -1,4 +1,4 @@
-"""How the page's packages are installed: tools/page.sh. The npm here stands for the real one, and notes what it was told."""
+"""How the page's packages are installed: tools/page.sh. The npm here stands for the real one and notes its words."""
 
 from __future__ import annotations
 

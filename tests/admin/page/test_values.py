@@ -64,7 +64,8 @@ def test_each_header_card_has_its_trend(open_page: Open) -> None:
     page = settled(open_page())
     lines = [path.get_attribute("d") for path in page.locator(".spark-line").all()]
     assert len(lines) == 5
-    assert all(line and line.count("M") == 2 for line in lines)  # two runs: the gap is left open
+    # Of 60 points one is missing, and the gap is left open: two runs.
+    assert {(line.count("M"), line.count("L")) for line in lines if line} == {(2, 57)}
     assert page.locator(".spark[aria-hidden=true]").count() == 5
 
 

@@ -1,0 +1,35 @@
+"""Real servers on both sides of the proxy, started once for all tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.admin.standing_in import (
+    Section,
+    StandIn,
+    analytics,
+    standing_in,
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[StandIn]:
+    """Something in Grafana's place."""
+    with standing_in() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(scope="module")
+def section(server: StandIn) -> Iterator[Section]:
+    """The section before it."""
+    with analytics(server.url) as section:
+        yield section
+
+
+@pytest.fixture
+def grafana(server: StandIn) -> StandIn:
+    """It, as if nothing had arrived yet."""
+    server.begin_anew()
+    return server

@@ -1,0 +1,272 @@
+"""The proxy, with real servers on both sides: what comes back from Grafana, while it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from admin.session import COOKIE
+from tests.admin.standing_in import (
+    PANEL,
+    PATIENCE_SECONDS,
+    QUERY,
+    Section,
+    StandIn,
+    analytics,
+    answered,
+    raw_server,
+)
+from tests.running import until
+
+
+def test_an_answer_comes_back_as_it_is(grafana: StandIn, section: Section) -> None:
+    headers = {"Cache-Control": "private, max-age=31536000", "ETag": '"abc"', "Vary": "Accept", "X-Grafana": "1"}
+    grafana.answering = PlainTextResponse("nothing here", 404, headers)
+    answer = section.ask("/grafana/public/build/app.js")
+    assert (answer.status, answer.body) == (404, b"nothing here")
+    for name, value in headers.items():
+        assert answer.header(name.lower()) == value
+    assert answer.header("content-type") == "text/plain; charset=utf-8"
+    assert answer.header("content-length") == "12"
+
+
+def test_it_brings_no_cookie_and_nothing_that_would_harm_us(grafana: StandIn, section: Section) -> None:
+    response = PlainTextResponse("fine", headers={"X-Frame-Options": "deny", "Clear-Site-Data": '"*"', "X-Fine": "1"})
+    response.set_cookie("grafana_session", "abc")
+    response.set_cookie(COOKIE, "stolen", path="/")
+    for name, value in (
+        ("WWW-Authenticate", "Basic"),
+        ("Access-Control-Allow-Origin", "*"),
+        ("Service-Worker-Allowed", "/"),
+        ("Connection", "X-Private"),
+        ("X-Private", "x"),
+        ("Content-Security-Policy", "object-src 'none'"),
+    ):
+        response.headers.append(name, value)
+    grafana.answering = response
+    answer = section.ask(PANEL)
+    names = [name for name, _ in answer.headers]
+    for gone in (
+        "set-cookie",
+        "x-frame-options",
+        "clear-site-data",
+        "www-authenticate",
+        "access-control-allow-origin",
+        "service-worker-allowed",
+        "x-private",
+    ):
+        assert gone not in names
+    assert answer.header("x-fine") == "1"
+    assert answer.header("date")
+    policies = [value for name, value in answer.headers if name == "content-security-policy"]
+    assert policies == ["object-src 'none'", "frame-ancestors 'self'"]
+
+
+def test_no_cookie_is_remembered_from_one_request_to_the_next(grafana: StandIn, section: Section) -> None:
+    response = PlainTextResponse("fine")
+    response.set_cookie("grafana_session", "abc", path="/")
+    grafana.answering = response
+    for _ in range(2):
+        section.ask(PANEL)
+    assert [arrived.header("cookie") for arrived in grafana.arrived] == [None, None]
+
+
+def test_compression_is_left_alone(grafana: StandIn, section: Section) -> None:
+    body = gzip.compress(b"a panel" * 1000)
+    grafana.answering = Response(body, headers={"Content-Encoding": "gzip"}, media_type="text/css")
+    answer = section.ask("/grafana/public/build/app.css", headers={"Accept-Encoding": "gzip;q=0.9, br"})
+    assert answer.body == body
+    assert answer.header("content-encoding") == "gzip"
+    assert answer.header("content-length") == str(len(body))
+    assert grafana.arrived[0].header("accept-encoding") == "gzip;q=0.9, br"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_what_has_not_changed_is_not_sent_again(grafana: StandIn, section: Section, status: int) -> None:
+    async def unchanged(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [(b"etag", b'"abc"')]})
+        await send({"type": "http.response.body"})
+
+    grafana.answering = unchanged
+    connection = section.connect()
+    for _ in range(3):  # and the connection can be used again
+        section.send(connection, "/grafana/public/build/app.js", headers={"If-None-Match": '"abc"'})
+        answer = answered(connection.getresponse())
+        assert (answer.status, answer.body, answer.header("etag")) == (status, b"", '"abc"')
+    connection.close()
+    assert grafana.arrived[0].header("if-none-match") == '"abc"'
+
+
+def test_not_modified_with_the_length_of_what_is_not_sent() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 1000\r\n\r\n")
+        await writer.drain()
+
+    with raw_server(script) as url, analytics(url) as section:
+        connection = section.connect()
+        connection.connect()
+        first = connection.sock
+        for _ in range(2):  # the second on the same connection: the first has an end
+            section.send(connection, "/grafana/public/x.js")
+            answer = answered(connection.getresponse())
+            assert (answer.status, answer.body) == (304, b"")
+            assert connection.sock is first
+        connection.close()
+
+
+def test_of_two_ends_the_true_one_counts() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"
+        )
+        await writer.drain()
+
+    with raw_server(script) as url, analytics(url) as section:
+        answer = section.ask("/grafana/public/x.js")
+    assert (answer.status, answer.body) == (200, b"whole")
+
+
+def test_a_head_has_no_body_and_says_how_long_it_would_be(grafana: StandIn, section: Section) -> None:
+    grafana.answering = PlainTextResponse("twelve bytes")
+    connection = section.connect()
+    for _ in range(2):
+        section.send(connection, PANEL, "HEAD")
+        answer = answered(connection.getresponse())
+        assert (answer.status, answer.body, answer.header("content-length")) == (200, b"", "12")
+    connection.close()
+    assert [arrived.method for arrived in grafana.arrived] == ["HEAD", "HEAD"]
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("{grafana}/admin/analytics/grafana/login?x=1#y", "/admin/analytics/grafana/login?x=1#y"),
+        ("{grafana}//evil.example/", "/evil.example/"),
+        ("/admin/analytics/grafana/login", "/admin/analytics/grafana/login"),
+        ("login", "login"),
+        ("https://elsewhere.example/x", "https://elsewhere.example/x"),
+        ("{grafana}.elsewhere.example/x", "{grafana}.elsewhere.example/x"),
+    ],
+)
+def test_a_redirect_does_not_lead_to_where_only_we_get(
+    grafana: StandIn, section: Section, location: str, expected: str
+) -> None:
+    grafana.answering = RedirectResponse(location.format(grafana=grafana.url), 302)
+    answer = section.ask(PANEL)
+    assert answer.status == 302
+    assert answer.header("location") == expected.format(grafana=grafana.url)
+    assert len(grafana.arrived) == 1
+
+
+def test_the_first_bytes_arrive_before_the_last_are_sent(grafana: StandIn, section: Section) -> None:
+    seen = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def in_parts(_: Scope, __: Receive, send: Send) -> None:
+        loops.append(asyncio.get_running_loop())
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await seen.wait()
+        await send({"type": "http.response.body", "body": b"last"})
+
+    grafana.answering = in_parts
+    connection = section.connect()
+    section.send(connection, PANEL)
+    response = connection.getresponse()
+    assert response.read(5) == b"first"
+    loops[0].call_soon_threadsafe(seen.set)
+    assert response.read() == b"last"
+    connection.close()
+
+
+def test_a_large_answer_is_not_held(grafana: StandIn, section: Section) -> None:
+    """Grafana is held up by who reads slowly, not our memory: it cannot send 64 MiB to somebody who reads nothing."""
+    sent = 0
+
+    async def endless(_: Scope, __: Receive, send: Send) -> None:
+        nonlocal sent
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while sent < 64 * 2**20:
+            await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+            sent += 65_536
+        await send({"type": "http.response.body"})
+
+    grafana.answering = endless
+    connection = section.connect()
+    connection.connect()
+    assert connection.sock is not None
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    section.send(connection, PANEL)
+    response = connection.getresponse()
+    read = len(response.read(65_536))
+    before = -1
+
+    def stands_still() -> bool:
+        nonlocal before
+        before, still = sent, before == sent
+        return still
+
+    until(stands_still, "Grafana is held up")
+    assert sent < 32 * 2**20
+    while part := response.read(1_000_000):
+        read += len(part)
+    assert read == 64 * 2**20
+    connection.close()
+
+
+def test_many_requests_at_once_are_all_answered(grafana: StandIn, section: Section) -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse(scope["query_string"].decode())(scope, receive, send)
+
+    grafana.answering = echo
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda number: section.ask(f"/grafana/api/annotations?{number}").body, range(200)))
+    assert answers == [f'"{number}"'.encode() for number in range(200)]
+
+
+def test_a_client_that_leaves_ends_the_question(grafana: StandIn, section: Section) -> None:
+    left, asked = threading.Event(), threading.Event()
+
+    async def wait(_: Scope, receive: Receive, __: Send) -> None:
+        await receive()
+        asked.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    grafana.raw = wait
+    connection = section.connect()
+    section.send(connection, QUERY, "POST", {"Content-Length": "2"})
+    connection.send(b"{}")
+    assert asked.wait(PATIENCE_SECONDS)
+    assert not left.is_set()
+    connection.close()
+    assert left.wait(PATIENCE_SECONDS)
+
+
+def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_it(grafana: StandIn, section: Section) -> None:
+    left = threading.Event()
+
+    async def endless(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    grafana.raw = endless
+    connection = section.connect()
+    section.send(connection, PANEL)
+    assert connection.getresponse().read(5) == b"first"
+    connection.close()
+    assert left.wait(PATIENCE_SECONDS)
