@@ -58,9 +58,9 @@ class AnalyticsSection:
         self.access = build_access(settings, state_directory)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
         self._answers = Answers(lambda: Reading(view(), tables, clock()), self._grafana_state, clock)
-        self.app = build_app(
-            self._answers, self.access, Page(self._grafana_up), self._grafana, settings.admin_frame_ancestors
-        )
+        page = Page(self._grafana_up)
+        self.api = build_api(self._answers, self.access, page, self._grafana)
+        self.app = behind_door(self.api, self.access, page, settings.admin_frame_ancestors)
         if not self.access.authenticator.configured:
             _log.warning(
                 "no admin credential is set: the Analytics section answers 503",
@@ -94,11 +94,9 @@ class AnalyticsSection:
         return GrafanaState(configured=self._grafana is not None, up=self._grafana_up())
 
 
-def build_app(
-    answers: Answers, access: Access, page: Page, grafana: ASGIApp | None, frame_ancestors: Sequence[str] = ()
-) -> FastAPI:
-    """The application; outermost are the security headers, then the door."""
-    app = FastAPI(
+def build_api(answers: Answers, access: Access, page: Page, grafana: ASGIApp | None) -> FastAPI:
+    """Everything there is behind the door, and the login."""
+    api = FastAPI(
         title="HiveSync Analytics",
         version=VERSION,
         description=DESCRIPTION,
@@ -107,18 +105,20 @@ def build_app(
         openapi_url="/openapi.json",
         redirect_slashes=False,
     )
-    app.include_router(build_router(answers))
-    app.router.routes += login_routes(access, page.render_login)
+    api.include_router(build_router(answers))
+    api.router.routes += login_routes(access, page.render_login)
     if grafana is not None:
-        app.mount(GRAFANA.rstrip("/"), grafana)
-    app.router.routes += page.routes()
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(RequestValidationError, _not_understood)
-    app.add_exception_handler(Exception, _failed)
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(Door, access=access, render_login=page.render_login)
-    app.add_middleware(SecurityHeaders, frame_ancestors=frame_ancestors)
-    return app
+        api.mount(GRAFANA.rstrip("/"), grafana)
+    api.router.routes += page.routes()
+    api.add_exception_handler(HTTPException, _refused)
+    api.add_exception_handler(RequestValidationError, _not_understood)
+    api.add_exception_handler(Exception, _failed)
+    return api
+
+
+def behind_door(api: ASGIApp, access: Access, page: Page, frame_ancestors: Sequence[str] = ()) -> ASGIApp:
+    """What is served; outermost are the security headers, on the door's own answers and those to faults too."""
+    return SecurityHeaders(Door(HeadAsGet(api), access, page.render_login), frame_ancestors)
 
 
 class HeadAsGet:

@@ -31,12 +31,15 @@ class _Listener(BaseSettings):
 
 def check(env_file: Path | None = None, *, ready: bool = False) -> tuple[bool, str]:
     """Whether it lives and, if `ready`, whether its first pass is done too; and the line that says so."""
+    if env_file is not None and not env_file.is_file():
+        return False, f"--env-file: {env_file} is not there"
     try:
         address = _Listener(_env_file=env_file or Path(".env")).metrics_listen  # type: ignore[call-arg]
     except ValidationError as error:
         return False, f"{PREFIX}METRICS_LISTEN: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
-    except OSError as error:
-        return False, f"{env_file or '.env'}: cannot be read: {error.strerror}"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        return False, f"{env_file or '.env'}: cannot be read: {reason}"
     return ask(address, ready=ready)
 
 

@@ -51,7 +51,7 @@ def section(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnalyticsSecti
 @pytest.fixture(scope="module")
 def paths(section: AnalyticsSection) -> list[str]:
     """What the API says it has, and what is not part of it."""
-    found = [path.replace("{name}", "x").replace("{chart}", "x") for path in section.app.openapi()["paths"]]
+    found = [path.replace("{name}", "x").replace("{chart}", "x") for path in section.api.openapi()["paths"]]
     assert len(found) >= 13
     return [
         *found,

@@ -24,7 +24,7 @@ def server(directory: Path) -> GrafanaServer:
         analytics=ANALYTICS,
         prometheus_url="http://127.0.0.1:9090",
         database_address="127.0.0.1:5432",
-        database="hivesync",
+        database="classroom",
         user="hivesync_grafana",
     )
 
@@ -57,7 +57,9 @@ def test_grafana_gets_what_ships_and_the_demos_own_addresses(archive: Path, tmp_
             "GF_HIVESYNC_DASHBOARDS": str(SHIPPED / "generated"),
             "GF_HIVESYNC_PROMETHEUS_URL": "http://127.0.0.1:9090",
             "GF_HIVESYNC_DB_ADDRESS": "127.0.0.1:5432",
+            "GF_HIVESYNC_DB_NAME": "classroom",
             "GF_HIVESYNC_DB_USER": "hivesync_grafana",
+            "GF_HIVESYNC_DB_SSLMODE": "disable",
         }.items()
     )
     overridden = {"GF_SERVER_ROOT_URL", "GF_SERVER_HTTP_PORT", *(name for name in variables if "HIVESYNC" in name)}

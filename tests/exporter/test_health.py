@@ -64,6 +64,13 @@ def test_the_address_may_stand_in_a_file(tmp_path: Path) -> None:
         )
 
 
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere.env"
+    assert health(tmp_path, "--env-file", str(missing), "health") == (1, f"--env-file: {missing} is not there")
+    (tmp_path / ".env").write_bytes(b"HIVESYNC_METRICS_LISTEN=\xff\n")
+    assert health(tmp_path, "health") == (1, ".env: cannot be read: not UTF-8")
+
+
 def test_nobody_there_is_not_healthy(tmp_path: Path) -> None:
     port = free_port()
     status, line = health(tmp_path, "health", HIVESYNC_METRICS_LISTEN=f":{port}")

@@ -83,4 +83,6 @@ def test_an_answer_that_breaks_off_is_seen_to_be_broken(head: bytes, end: str) -
     broken = pytest.raises((http.client.IncompleteRead, ConnectionResetError))
     with raw_server(script) as url, analytics(url, limits) as section, capture_logs() as events, broken:
         section.ask(PANEL)
-    assert [event["event"] for event in events] == ["admin.grafana.interrupted"]
+    # The server may say of itself that it has cut an answer off: ASGI has no other way to have it do so.
+    ours = [event["event"] for event in events if event["event"].startswith("admin.grafana.")]
+    assert ours == ["admin.grafana.interrupted"]
