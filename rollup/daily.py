@@ -6,12 +6,15 @@
 How many users were active in the 30 days that end with a day is not counted day by day. Every row of activity is read
 once, and sets a bit: of its user, for its day. So a user's days are the bits of one integer, however often he was
 active, and nothing has to be sorted. A day's users are those whose bit is set, and its 30-day users those with any of
-30 bits set; users of the same days are counted together. A bigint's 63 bits tell 34 days: the first of them needs the
-29 before it too.
+30 bits set. A bigint's 63 bits tell 34 days: the first of them needs the 29 before it too.
+
+Requests are counted a day at a time from the index on their time alone, and latencies in one pass of their own, as they
+go by another time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -19,18 +22,17 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from rollup.connection import transaction
-from rollup.days import DAY, WINDOW_DAYS, Piece, start_of
+from rollup.days import DAY, PIECE_DAYS, WINDOW_DAYS, Piece, start_of
 
 TABLES = ("sessions", "ai_usage_events", "preview_jobs")
 """Where activity is."""
 
 LEAD_DAYS = WINDOW_DAYS - 1
 
+
 # A day's number, from 0 for the first one whose rows are read. A double tells microseconds apart until the year 2255,
 # and is several times cheaper than a date or a numeric; no session's time zone matters.
 _NUMBER = "floor((date_part('epoch', {0}) - %(lead_epoch)s) / 86400)::integer"
-
-_MICROSECONDS = "(date_part('epoch', {0}) * 1000000)::bigint"
 
 _ACTIVITY = " UNION ALL ".join(
     f"""
@@ -39,53 +41,51 @@ _ACTIVITY = " UNION ALL ".join(
     for table in TABLES
 )
 
+
+def _users(first_bit: Callable[[int], int], bits: int) -> str:
+    """SQL for an array: of each day that one pass can tell, the users with any of these bits set."""
+    of_days = ((2**bits - 1) << first_bit(number) for number in range(LEAD_DAYS, LEAD_DAYS + PIECE_DAYS))
+    return f"ARRAY[{', '.join(f'count(*) FILTER (WHERE mask & {mask} <> 0)' for mask in of_days)}]"
+
+
 _USERS = f"""
 of_each AS (
   SELECT bit_or(1::bigint << number) AS mask FROM ({_ACTIVITY}) AS activity GROUP BY user_id
-), masks AS (
-  SELECT mask, count(*) AS users FROM of_each GROUP BY 1
+), counts AS (
+  SELECT {_users(lambda number: number, 1)} AS dau, {_users(lambda number: number - LEAD_DAYS, WINDOW_DAYS)} AS mau
+  FROM of_each
 ), active AS (
-  SELECT number, sum(users) FILTER (WHERE (mask >> number) & 1 = 1) AS dau, sum(users) AS mau
-  FROM masks, generate_series({LEAD_DAYS}, %(last_number)s::integer) AS number
-  WHERE (mask >> (number - {LEAD_DAYS})) & {2**WINDOW_DAYS - 1} <> 0 GROUP BY 1
-)
-"""
-
-# Grouped by the days asked for, which are few, and not by what is made of a row's time: of that PostgreSQL expects as
-# many groups as rows, and does not count in parallel.
-_OF_DAYS = f"JOIN unnest(%(numbers)s::integer[]) AS day(number) ON day.number = {_NUMBER}"
-
-_REQUESTS = f"""
-{{name}} AS (
-  SELECT day.number, count(*) AS requests FROM {{table}} {_OF_DAYS.format("created_at")}
-  WHERE created_at >= %(start)s AND created_at < %(end)s GROUP BY 1
+  SELECT users.dau, users.mau, users.place + {LEAD_DAYS - 1} AS number
+  FROM counts, unnest(counts.dau, counts.mau) WITH ORDINALITY AS users(dau, mau, place)
 )
 """
 
 # A job that ended before it began is no latency (as in the exporter). Sums of whole microseconds are exact, and cost a
-# tenth of sums of intervals.
-_JOBS = f"""
-  SELECT day.number, count(*) AS jobs,
-         sum({_MICROSECONDS.format("completed_at")} - {_MICROSECONDS.format("created_at")}) AS microseconds
-  FROM {{table}} {_OF_DAYS.format("completed_at")}
+# tenth of sums of intervals. Both tables go into one sum, and not only to be brief: PostgreSQL then expects few days
+# and adds up in parallel, whereas of a table alone it expects as many days as rows.
+_JOBS = " UNION ALL ".join(
+    f"""
+  SELECT {_NUMBER.format("completed_at")} AS number,
+         ((date_part('epoch', completed_at) - date_part('epoch', created_at)) * 1000000)::bigint AS microseconds
+  FROM {table}
   WHERE completed_at >= %(start)s AND completed_at < %(end)s AND status = 'succeeded'
-    AND completed_at >= created_at AND isfinite(created_at) GROUP BY 1
-"""
+    AND completed_at >= created_at AND isfinite(created_at)"""
+    for table in ("ai_usage_events", "preview_jobs")
+)
 
 _LATENCY = f"""
 latency AS (
-  SELECT number, (sum(microseconds) * 0.000001 * 1000 / sum(jobs))::float8 AS average
-  FROM ({_JOBS.format(table="ai_usage_events")} UNION ALL {_JOBS.format(table="preview_jobs")}) AS of_both GROUP BY 1
+  SELECT number, (sum(microseconds) * 0.000001 * 1000 / count(*))::float8 AS average FROM ({_JOBS}) AS jobs GROUP BY 1
 )
 """
 
+_REQUESTS = "(SELECT count(*) FROM {0} WHERE created_at >= days.begins AND created_at < days.ends)"
+
 _DAYS = f"""
-WITH {_USERS}, {_REQUESTS.format(name="ai", table="ai_usage_events")},
-{_REQUESTS.format(name="previews", table="preview_jobs")}, {_LATENCY}
-SELECT number, coalesce(dau, 0)::bigint, coalesce(mau, 0)::bigint, coalesce(ai.requests, 0),
-       coalesce(previews.requests, 0), average
-FROM unnest(%(numbers)s::integer[]) AS days(number) LEFT JOIN active USING (number) LEFT JOIN ai USING (number)
-LEFT JOIN previews USING (number) LEFT JOIN latency USING (number) ORDER BY number
+WITH {_USERS}, {_LATENCY}
+SELECT number, dau, mau, {_REQUESTS.format("ai_usage_events")}, {_REQUESTS.format("preview_jobs")}, average
+FROM unnest(%(numbers)s::integer[], %(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS days(number, begins, ends)
+JOIN active USING (number) LEFT JOIN latency USING (number) ORDER BY number
 """
 
 _FIRST_ACTIVITY = """
@@ -131,8 +131,9 @@ async def read_days(connection: AsyncConnection[Any], piece: Piece) -> list[Row]
         "start": start_of(piece.first),
         "end": start_of(piece.last + DAY),
         "lead_epoch": start_of(lead).timestamp(),
-        "last_number": (piece.last - lead) // DAY,
         "numbers": [(day - lead) // DAY for day in piece.days],
+        "begins": [start_of(day) for day in piece.days],
+        "ends": [start_of(day + DAY) for day in piece.days],
     }
     async with transaction(connection, read_only=True):
         cursor = await connection.execute(_DAYS, values)

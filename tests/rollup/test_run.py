@@ -285,7 +285,7 @@ def test_without_prometheus_it_says_so_once_and_all_else_is_written(
     rollup: Command, connection: psycopg.Connection
 ) -> None:
     seed(connection, 100)
-    for url, kind in (("", "not_configured"), ("http://127.0.0.1:1", "refused"), ("http://[::1", "invalid_url")):
+    for url, kind in (("", "not_configured"), ("http://127.0.0.1:1", "refused")):
         connection.execute("DELETE FROM usage_analytics_daily")
         ran = rollup(prometheus_url=url)
         assert ran.status == 0
