@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -23,9 +23,6 @@ CONNECTIONS = 200
 
 GRACE_SECONDS = 2
 """How long an answer that is on its way may take once the process is to stop."""
-
-TRUSTED_PROXIES = "127.0.0.1,::1"
-"""Who may say for whom a request comes, and that it came by https: a proxy on this machine."""
 
 
 class _Faults(logging.Handler):
@@ -57,8 +54,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve until cancelled; what is being answered then is finished first, for GRACE_SECONDS at most."""
+async def serve(app: ASGIApp, listener: socket.socket, trusted_proxies: Sequence[str] = ()) -> None:
+    """Serve until cancelled; what is being answered then is finished first, for GRACE_SECONDS at most. The proxies are
+    addresses or networks of those who may say for whom a request comes."""
     _report_faults()
     server = _Server(
         uvicorn.Config(
@@ -71,7 +69,7 @@ async def serve(app: ASGIApp, listener: socket.socket) -> None:
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_SECONDS,
-            forwarded_allow_ips=TRUSTED_PROXIES,
+            forwarded_allow_ips=list(trusted_proxies),
         )
     )
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))

@@ -118,7 +118,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
                 asyncio.create_task(work)
                 for work in (
                     Server(site).serve(metrics),
-                    server.serve(build_site(section.app), admin),
+                    server.serve(build_site(section.app), admin, settings.admin_trusted_proxies),
                     snapshot.run(),
                     section.run(),
                     control.serve(settings.state_dir, answers),

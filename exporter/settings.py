@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, overload
 from urllib.parse import urlsplit
@@ -95,6 +96,15 @@ def _web_url(value: str) -> str:
     return value
 
 
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ip_network(value)
+        except ValueError:
+            raise ValueError(f"{value} should be an address or a network, as in 10.0.0.7 or 10.0.0.0/8") from None
+    return values
+
+
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if _web_url(value) and value != "{0.scheme}://{0.netloc}".format(urlsplit(value)):
@@ -105,6 +115,7 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Origins = Annotated[Words, AfterValidator(_origins)]
+Networks = Annotated[Words, AfterValidator(_networks)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(_address)]
 KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
 
@@ -150,6 +161,11 @@ class Settings(BaseSettings):
     admin_origins: Origins = Field(
         (),
         description="Origins a login may come from, separated by commas, where a proxy in front changes the `Host`.",
+    )
+    admin_trusted_proxies: Networks = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks of the proxies that may say, by `X-Forwarded-For` and `-Proto`, for whom a"
+        " request comes and that it came by https.",
     )
     admin_frame_ancestors: Origins = Field(
         (), description="Origins, beside the page's own, whose pages may show the Analytics page in a frame."

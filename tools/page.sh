@@ -11,6 +11,11 @@ page=$here/admin/page
 installed=$page/node_modules/.package-lock.json
 if [ -e "$installed" ] && [ ! "$page/package-lock.json" -nt "$installed" ]; then exit 0; fi
 
+# npm believes whom the system believes, as pip does: behind a proxy of one's own, that is not what node ships with.
+for authorities in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
+  if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r "$authorities" ]; then export NODE_EXTRA_CA_CERTS="$authorities"; fi
+done
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 install() { "$@" ci --prefix "$page" --ignore-scripts --no-audit --no-fund --no-update-notifier >"$log" 2>&1; }

@@ -18,7 +18,9 @@ from fastapi import FastAPI
 from hypothesis import given, settings
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
+from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from admin import server
@@ -203,6 +205,32 @@ def test_a_fault_of_ours_is_500_and_one_line_of_the_log(
     assert all(name in answer.headers for name in SECURITY)
     assert [(line["event"], line["kind"]) for line in logged] == [("admin.answer.failed", "ZeroDivisionError")]
     assert "ada" not in str(logged)
+
+
+@pytest.mark.parametrize(("trusted", "addresses"), [(("127.0.0.1",), {"192.0.2.1", "192.0.2.2"}), ((), {LOOPBACK})])
+def test_for_whom_a_request_comes_is_believed_of_trusted_proxies_alone(
+    trusted: tuple[str, ...], addresses: set[str]
+) -> None:
+    seen: set[str] = set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.add(scope["client"][0])
+        await Response(scope["scheme"])(scope, receive, send)
+
+    async def asked() -> set[str]:
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            serving = asyncio.create_task(server.serve(app, listener, trusted))
+            async with httpx2.AsyncClient(base_url=f"http://{LOOPBACK}:{listener.getsockname()[1]}") as client:
+                answers = [
+                    await client.get("/", headers={"X-Forwarded-For": address, "X-Forwarded-Proto": "https"})
+                    for address in ("192.0.2.1", "192.0.2.2")
+                ]
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        return {answer.text for answer in answers}
+
+    assert asyncio.run(asked()) == {"https" if trusted else "http"}
+    assert seen == addresses
 
 
 def test_it_stops_at_once_while_a_page_is_open(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_every_setting_has_the_contracts_default(set_variables: Set) -> None:
         "admin_jwt_issuer": None,
         "admin_session_hours": 8.0,
         "admin_origins": (),
+        "admin_trusted_proxies": ("127.0.0.1", "::1"),
         "admin_frame_ancestors": (),
         "prometheus_url": None,
         "grafana_url": None,
@@ -113,6 +114,7 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "admin_jwt_issuer": "https://hivesync.example",
         "admin_session_hours": "0.5",
         "admin_origins": "https://admin.example,http://[::1]:8443",
+        "admin_trusted_proxies": "10.0.0.7,10.1.0.0/16,fd00::/8",
         "admin_frame_ancestors": "https://panel.example",
         "prometheus_url": "http://prometheus:9090",
         "grafana_url": "https://grafana.example/sub",
@@ -490,3 +492,9 @@ def test_an_address_on_the_web_names_a_host_and_a_port_that_can_be(url: str, set
 def test_an_origin_is_a_scheme_a_host_and_no_more(origin: str, set_variables: Set) -> None:
     set_variables(ADMIN_ORIGINS=f"https://good.example,{origin}")
     assert set(problems()) == {"HIVESYNC_ADMIN_ORIGINS"}
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "10.0.0.0/33", "10.0.0.7/8", "*"])
+def test_a_trusted_proxy_is_an_address_or_a_network(proxy: str, set_variables: Set) -> None:
+    set_variables(ADMIN_TRUSTED_PROXIES=f"127.0.0.1,{proxy}")
+    assert "should be an address or a network" in problems()["HIVESYNC_ADMIN_TRUSTED_PROXIES"]

@@ -61,6 +61,13 @@ def test_what_the_lock_names_is_installed_once_and_again_when_the_lock_has_chang
     assert len((project / "told").read_text().splitlines()) == 2
 
 
+def test_npm_believes_whom_the_system_believes(project: Path) -> None:
+    npm(project, f'echo "$NODE_EXTRA_CA_CERTS" >{project}/believed')
+    run(project)
+    believed = (project / "believed").read_text().strip()
+    assert Path(believed).is_file()
+
+
 def test_where_npm_fails_the_set_up_goes_on_and_says_what_that_means(project: Path) -> None:
     npm(project, "echo no network; exit 1")
     done = run(project)
