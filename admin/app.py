@@ -29,9 +29,10 @@ from admin.problem import problem
 from admin.proxy import GrafanaProxy
 from admin.readings import Reading, Tables
 from admin.security_headers import SecurityHeaders
+from exporter.addresses import reachable
 from exporter.collector import Collector
 from exporter.errors import StateError
-from exporter.settings import Settings, reachable
+from exporter.settings import Settings
 from exporter.snapshot import View
 from exporter.version import VERSION
 from grafana.panels import ANALYTICS_PATH

@@ -12,28 +12,31 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
-from admin import server
-from admin.app import AnalyticsSection
-from admin.site import build_site
 from exporter import control, events, health, verify, web
+from exporter.addresses import Address
+from exporter.collector import Collector
 from exporter.collectors import build_collectors
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
 from exporter.http1 import Server
 from exporter.running import open_sources
-from exporter.settings import Address, Settings, read_settings, unknown_variables
-from exporter.snapshot import Snapshot
+from exporter.settings import Settings, read_settings, unknown_variables
+from exporter.snapshot import Snapshot, View
 from exporter.sources.postgres import Postgres
 from exporter.state import StateDirectory, StateFile
 from exporter.verify import Comparison
 from exporter.version import REVISION, VERSION
+
+if TYPE_CHECKING:
+    from admin.app import AnalyticsSection
 
 STATUS_DIFFERS = 1
 STATUS_SETTINGS = 2
@@ -97,36 +100,54 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
 
             def changed() -> None:
                 renderer.changed()
-                section.changed()
+                if section.done() and not section.cancelled() and section.exception() is None:
+                    section.result().changed()
 
             snapshot = Snapshot(collectors, sources, settings.refresh_seconds, changed=changed)
             renderer = Renderer(snapshot.view)
-            section = AnalyticsSection(settings, settings.state_dir, snapshot.view, collectors)
             site = web.build_site(lambda: renderer.current, lambda: snapshot.view().ready)
 
             async def verify_windows() -> Sequence[Comparison]:
                 return await verify.compare(snapshot.at_rest(Postgres.name), sources, prices)
 
             async def login_link() -> str:
-                return section.login_link(settings)
+                return (await asyncio.shield(section)).login_link(settings)
 
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             answers = {control.VERIFY: verify_windows, control.LOGIN_LINK: login_link}
-            tasks = [
+            tasks: list[asyncio.Task[object]] = [
                 asyncio.create_task(work)
                 for work in (
                     Server(site).serve(metrics),
-                    server.serve(build_site(section.app), admin, settings.admin_trusted_proxies),
                     snapshot.run(),
-                    section.run(),
                     control.serve(settings.state_dir, answers),
                     stop.wait(),
                 )
             ]
+            section = asyncio.create_task(asyncio.to_thread(_load_section, settings, snapshot.view, collectors))
+            tasks.append(asyncio.create_task(_serve_section(section, settings, admin)))
             await _first_to_end(tasks, stop)
     _log.info("stopped")
+
+
+def _load_section(settings: Settings, view: Callable[[], View], collectors: Sequence[Collector]) -> AnalyticsSection:
+    """The Analytics section, imported only now: what it is made of takes as long to load as all the rest, and the
+    collectors can wait for PostgreSQL meanwhile."""
+    from admin.app import AnalyticsSection
+
+    return AnalyticsSection(settings, settings.state_dir, view, collectors)
+
+
+async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Settings, listener: socket.socket) -> None:
+    section = await loading
+    from admin import server
+    from admin.site import build_site
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(build_site(section.app), listener, settings.admin_trusted_proxies))
+        group.create_task(section.run())
 
 
 async def _first_to_end(tasks: Sequence[asyncio.Task[object]], stop: asyncio.Event) -> None:

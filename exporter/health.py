@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from exporter.settings import PREFIX, Address, Listen, Settings, reachable, reachable_host
+from exporter.addresses import Address, reachable, reachable_host
+from exporter.settings import PREFIX, Listen, Settings
 
 TIMEOUT_SECONDS = 2.0
 """The port answers from memory; who waits longer is told by the container engine's own clock."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -59,16 +58,12 @@ def count(lines: Sequence[bytes], failure_event: str) -> Counted:
     for event in [event for event in events if type(event) is not str]:
         del events[event]
     kinds: Counter[str | None] = Counter()
-    failures: tuple[bytes, ...] = ()
+    failed: list[int] = []
     if failure_event in events:
-        told = (
-            line
-            for line, record in zip(reversed(lines), reversed(records), strict=True)
-            if record.event == failure_event
-        )
-        failures = tuple(islice(told, FAILURES))
-        found = [record.error_kind for record in records if record.event == failure_event]
+        failed = [index for index, record in enumerate(records) if record.event == failure_event]
+        found = [records[index].error_kind for index in failed]
         kinds.update(kind if type(kind) is str else None for kind in found)
+    failures = tuple(lines[index] for index in reversed(failed[-FAILURES:]))
     return Counted(events, kinds, malformed=len(records) - events.total(), failures=failures)
 
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar, overload
-from urllib.parse import urlsplit
+from typing import Annotated, Any, TypeVar, overload
 
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
@@ -29,46 +27,12 @@ from pydantic_settings import (
 )
 from redis.connection import parse_url
 
+from exporter.addresses import Address, check_networks, check_origins, check_web_url, parse_address
 from exporter.errors import SettingsError
 from exporter.prices import Prices, read_prices
 
 PREFIX = "HIVESYNC_"
 SECRETS = ("database_url", "rollup_database_url", "redis_url", "admin_jwt_secret", "admin_api_key")
-
-
-class Address(NamedTuple):
-    """Where to listen: `127.0.0.1:10177`, `[::1]:10177`, or `:10177` for every interface."""
-
-    host: str
-    port: int
-
-
-WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
-"""Where a listener on every interface is reached from this machine."""
-
-
-def reachable_host(address: Address) -> str:
-    """The host at which this machine reaches who listens there."""
-    return WILDCARDS.get(address.host, address.host)
-
-
-def reachable(address: Address) -> str:
-    """`host:port` at which this machine reaches who listens there, as in a URL."""
-    host = reachable_host(address)
-    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
-
-
-def _address(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    host, colon, port = value.strip().rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("should be host:port, as in 127.0.0.1:10177")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError("an IPv6 address needs brackets, as in [::1]:10177")
-    return Address(host, int(port))
 
 
 def _patterns(value: object) -> object:
@@ -84,39 +48,11 @@ def _words(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-def _web_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("should begin with http:// or https://")
-    try:
-        complete = bool(urlsplit(value).hostname) and urlsplit(value).port != 0
-    except ValueError:  # a port that is no number, a bracket left open
-        complete = False
-    if not complete:
-        raise ValueError("should name a host, and a port that can be, as in http://grafana:3000")
-    return value
-
-
-def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        try:
-            ip_network(value)
-        except ValueError:
-            raise ValueError(f"{value} should be an address or a network, as in 10.0.0.7 or 10.0.0.0/8") from None
-    return values
-
-
-def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if _web_url(value) and value != "{0.scheme}://{0.netloc}".format(urlsplit(value)):
-            raise ValueError(f"{value} should be an origin, as in https://admin.example, and no more")
-    return values
-
-
-WebUrl = Annotated[str, AfterValidator(_web_url)]
+WebUrl = Annotated[str, AfterValidator(check_web_url)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-Origins = Annotated[Words, AfterValidator(_origins)]
-Networks = Annotated[Words, AfterValidator(_networks)]
-Listen = Annotated[Address, NoDecode, BeforeValidator(_address)]
+Origins = Annotated[Words, AfterValidator(check_origins)]
+Networks = Annotated[Words, AfterValidator(check_networks)]
+Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
 
 

@@ -195,17 +195,31 @@ class UserTotals:
         return cls(users[counted], counts[counted])
 
     def moved(self, gained: Integers, lost: Integers) -> UserTotals:
-        """The totals after rows came in and rows fell out."""
-        return self.of([self._rows(), gained, lost * (1, -1)])
+        """The totals after rows (shape (n, 2): user, count) came in and rows fell out."""
+        change = self.of([gained, lost * (1, -1)])
+        return self._with(change.users, change.counts)
 
     def largest(self, size: int, users: Integers, counts: Integers) -> Integers:
-        """The `size` largest, with the `counts` of `users` added to them: (user, count), largest first."""
-        totals = self.of([self._rows(), np.stack((users, counts), axis=1)])
+        """The `size` largest, with the `counts` of `users` (sorted, unique) added to them: (user, count), largest
+        first, of alike ones the one with the least hash."""
+        totals = self._with(users, counts)
+        if len(totals.counts) > size:
+            least = np.partition(totals.counts, -size)[-size]
+            first = totals.counts >= least
+            totals = UserTotals(totals.users[first], totals.counts[first])
         order = np.lexsort((totals.users, -totals.counts))[:size]
         return np.stack((totals.users[order], totals.counts[order]), axis=1)
 
-    def _rows(self) -> Integers:
-        return np.stack((self.users, self.counts), axis=1)
+    def _with(self, users: Integers, counts: Integers) -> UserTotals:
+        """The totals with these added, of users sorted and unique: what is new is put in, nothing is sorted anew."""
+        known = contained(users, self.users)
+        where = np.searchsorted(self.users, users[~known])
+        all_users = np.insert(self.users, where, users[~known])
+        totals = np.insert(self.counts, where, 0)
+        totals[np.searchsorted(all_users, users)] += counts
+        if not totals.all():
+            all_users, totals = all_users[totals != 0], totals[totals != 0]
+        return UserTotals(all_users, totals)
 
 
 class LatestActivity:

@@ -23,6 +23,7 @@ LAYERS = [
         "exporter.windows",
         "exporter.labels",
         "exporter.events",
+        "exporter.addresses",
         "exporter.version",
     },
     {

@@ -21,7 +21,7 @@ from typing import Any
 
 from exporter.collector import Sources
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
-from exporter.incident import ERROR_KINDS, Incident, from_line, newest
+from exporter.incident import ERROR_KINDS, KEPT, Incident, from_line, newest
 from exporter.labels import OTHER
 from exporter.log_lines import Counted, count
 from exporter.sources.jsonl import JsonlLog, Position, Slice
@@ -197,6 +197,7 @@ class LogCollector:
         again for each request that comes in meanwhile.
         """
         tally, due = self._tally, self._clock() + SAVE_SECONDS
+        failures: list[bytes] = []
         while True:
             try:
                 found = await asyncio.to_thread(log.read, tally.position)
@@ -206,15 +207,17 @@ class LogCollector:
             for lines in found.batches():
                 counted = count(lines, self._subject.failure_event)
                 tally = tally.plus(counted)
-                if counted.failures:
-                    self._keep(counted.failures)
+                failures[:0] = counted.failures
+                del failures[KEPT:]
                 await asyncio.sleep(0)
             tally = tally.at(found)
             if not found.more or self._clock() >= due:
                 await self._save(tally)
+                self._keep(failures)
                 return found
 
     def _keep(self, failures: Sequence[bytes]) -> None:
+        """Of a backlog only the last few are looked at, after it: each takes as long as counting twenty lines."""
         told = (from_line(line, self._subject.incident) for line in failures)
         self.incidents = newest([incident for incident in told if incident] + [*self.incidents])
 

@@ -12,9 +12,9 @@ import pytest
 
 from demo.exporting import PROJECT
 from demo.ports import LOOPBACK, free_port
+from exporter.addresses import WILDCARDS, Address
 from exporter.health import ask
 from exporter.http1 import Answer, Request, Response, plain
-from exporter.settings import WILDCARDS, Address
 from tests.serving import serving
 
 

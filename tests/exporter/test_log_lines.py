@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter import log_lines
-from exporter.log_lines import Counted, count
+from exporter.log_lines import FAILURES, Counted, count
 
 FAILURE = "ai.error"
 
@@ -35,6 +35,7 @@ def plain(lines: list[bytes]) -> Counted:
     events: Counter[str] = Counter()
     kinds: Counter[str | None] = Counter()
     malformed = 0
+    failures: list[bytes] = []
     for line in lines:
         try:
             found = json.loads(line.decode(), parse_constant=refuse, object_pairs_hook=Pairs)
@@ -51,7 +52,8 @@ def plain(lines: list[bytes]) -> Counted:
         events[event] += 1
         if event == FAILURE:
             kinds[kind if isinstance(kind, str) else None] += 1
-    return Counted(events, kinds, malformed)
+            failures.insert(0, line)
+    return Counted(events, kinds, malformed, tuple(failures[:FAILURES]))
 
 
 def infinite(value: Any) -> bool:
@@ -157,7 +159,7 @@ def test_hostile_lines_are_counted_as_a_plain_reading_counts_them(lines: list[by
 @given(objects().filter(lambda line: b"\n" not in line))
 def test_a_good_line_is_read_the_same_beside_a_bad_one(line: bytes) -> None:
     alone, beside = count([line], FAILURE), count([line, b"x"], FAILURE)
-    assert beside == Counted(alone.events, alone.kinds, alone.malformed + 1)
+    assert beside == Counted(alone.events, alone.kinds, alone.malformed + 1, alone.failures)
 
 
 def test_each_odd_line_is_read_the_same_alone_and_beside_a_bad_one() -> None:
@@ -197,8 +199,13 @@ def test_lines_as_they_should_be_are_never_read_one_by_one(monkeypatch: pytest.M
     line = {"event": FAILURE, "error_kind": ["x"], "ts": "2025-01-01", "nothing": None, "t\u00e9xt": string.printable}
     lines = [orjson.dumps(line), b'{"event": "unheard of"} ', b'{"ts": 1}\r', b"{}"]
     assert count(lines * 100, FAILURE) == Counted(
-        Counter({FAILURE: 100, "unheard of": 100}), Counter({None: 100}), malformed=200
+        Counter({FAILURE: 100, "unheard of": 100}), Counter({None: 100}), malformed=200, failures=(lines[0],) * FAILURES
     )
+
+
+def test_of_many_failures_the_last_few_are_handed_on_newest_first() -> None:
+    lines = [b'{"event":"%s","ts":%d}' % (event, at) for at in range(80) for event in (b"ai.error", b"ai.completed")]
+    assert count(lines, FAILURE).failures == tuple(reversed(lines[::2]))[:FAILURES]
 
 
 def test_no_lines_are_no_counts() -> None:

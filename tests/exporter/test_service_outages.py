@@ -280,7 +280,7 @@ def test_sigterm_ends_it_in_time_also_while_everything_hangs_and_clients_do_not_
 
 def test_a_missing_table_fails_its_collectors_only_with_one_line_each_that_names_it(stage: Stage) -> None:
     """Renamed, which is the same to the exporter and leaves the rows where they are."""
-    needing_it = {"activity", "previews", "latency"}
+    needing_it = {"activity", "previews", "latency", "incidents"}
     shown_by_them = frozenset(
         {
             "hivesync_active_users",
@@ -292,16 +292,16 @@ def test_a_missing_table_fails_its_collectors_only_with_one_line_each_that_names
     condition = lost(stage, shown_by_them)
     stage.sql("ALTER TABLE preview_jobs RENAME TO elsewhere")
     try:
-        samples = stage.exporter.wait_for(condition)
+        stage.exporter.wait_for(condition)
+        samples = stage.exporter.refreshed()
         failing = {name for name, value in samples.items() if name.startswith("hivesync_collector_up") and not value}
         assert failing == {f'hivesync_collector_up{{collector="{collector}"}}' for collector in needing_it}
-        stage.exporter.refreshed()
     finally:
         stage.sql("ALTER TABLE elsewhere RENAME TO preview_jobs")
     stage.wait_until_all_is_well()
     logged = [event for event in stage.exporter.events(stage.logged_before) if event.get("kind") == "undefined_table"]
     assert {event["collector"] for event in logged} == needing_it
-    assert len(logged) == 3
+    assert len(logged) == 4
     for event in logged:
         assert event["event"] == "system.analytics.degraded"
         assert event["source"] == "postgres"

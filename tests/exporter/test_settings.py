@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.addresses import Address
 from exporter.errors import SettingsError
-from exporter.settings import SECRETS, Address, Settings, read_settings
+from exporter.settings import SECRETS, Settings, read_settings
 
 ROOT = Path(__file__).parents[2]
 
