@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 
@@ -85,6 +86,17 @@ class Product(Exporter):
                 raise NotMeasured(f"not within {within:g} s: {what}")
             time.sleep(POLL_SECONDS)
         return samples
+
+    def wait_for_page(self) -> None:
+        """Until the Analytics section, which is loaded beside the first pass, answers too. Raises NotMeasured."""
+        deadline = time.monotonic() + FIRST_PASS_SECONDS
+        while True:
+            with suppress(OSError, HTTPException):
+                fetch(self.page)
+                return
+            if time.monotonic() > deadline:
+                raise NotMeasured("the Analytics section does not answer")
+            time.sleep(POLL_SECONDS)
 
     def verify(self) -> str:
         """What `python -m exporter verify` has to say against the windows of this process; empty when nothing."""

@@ -8,6 +8,7 @@ ready (`web.py`).
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -127,21 +128,30 @@ class _Families(Registry):
         return self._families
 
 
+SHOWN_SECONDS = 0.2
+"""How long what was rendered is shown at least. A dozen collectors refresh one shortly after the other; to render after
+each, for somebody who scrapes many times a second, would hold up his other scrapes by milliseconds."""
+
+
 class Renderer:
     """The exposition of a snapshot as it stands: rendered anew for whoever asks first after a change, and kept for all
     others."""
 
-    def __init__(self, view: Callable[[], View]) -> None:
+    def __init__(self, view: Callable[[], View], clock: Callable[[], float] = time.monotonic) -> None:
         self._view = view
+        self._clock = clock
         self._rendered: Exposition | None = None
+        self._changed = False
+        self._rendered_at = 0.0
 
     def changed(self) -> None:
         """The snapshot has something new."""
-        self._rendered = None
+        self._changed = True
 
     @property
     def current(self) -> Exposition:
-        """What there is to show now."""
-        if self._rendered is None:
+        """What there is to show now, or was SHOWN_SECONDS ago."""
+        if self._rendered is None or (self._changed and self._clock() - self._rendered_at >= SHOWN_SECONDS):
             self._rendered = render(self._view())
+            self._rendered_at, self._changed = self._clock(), False
         return self._rendered

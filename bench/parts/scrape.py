@@ -91,11 +91,13 @@ def _busy(bench: Run, wrk: str, database_url: str) -> tuple[list[Load], str]:
             product,
             _growing(bench.log.path, logs / bench.log.path.name),
         ):
+            product.wait_for_page()
             loads.append(_load(bench, wrk, product.url))
             unread.append(product.samples().get(UNREAD, 0.0))
         shutil.rmtree(logs)
     note = (
-        f"refreshing every {BUSY_REFRESH_SECONDS:g} s from its start on, {bench.options.web_sockets:,} WebSockets in"
+        f"refreshing every {BUSY_REFRESH_SECONDS:g} s, nearly from its start on,"
+        f" {bench.options.web_sockets:,} WebSockets in"
         f" Redis, at least {min(unread) / 1e6:,.0f} MB of log unread at the end"
     )
     return loads, note

@@ -26,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from demo.servers import ValkeyServer
 from exporter import exposition, snapshot
 from exporter.collectors import build_collectors
-from exporter.exposition import BUILD_INFO, Exposition, Renderer, render
+from exporter.exposition import BUILD_INFO, SHOWN_SECONDS, Exposition, Renderer, render
 from exporter.settings import Settings
 from exporter.snapshot import CollectorView, Snapshot, View
 from exporter.spec import Histogram, MetricSpec, Summary
@@ -382,13 +382,32 @@ def test_a_change_is_rendered_for_whoever_asks_first_and_kept_for_all_others() -
     def current(renderer: Renderer) -> float:
         return parse(renderer.current.text.plain.decode())["hivesync_views"]
 
-    renderer = Renderer(view)
+    now = [100.0]
+    renderer = Renderer(view, clock=lambda: now[0])
     assert not views, "nobody has asked yet"
     for expected in (1, 2, 3):
         for _ in range(5):
             renderer.changed()
         assert [current(renderer) for _ in range(5)] == [expected] * 5
         assert renderer.current is renderer.current
+        now[0] += SHOWN_SECONDS
+        assert current(renderer) == expected, "nothing has changed"
+
+
+def test_who_scrapes_many_times_a_second_does_not_have_every_change_rendered() -> None:
+    views: list[View] = []
+    now = [100.0]
+
+    def view() -> View:
+        views.append(View((), ()))
+        return views[-1]
+
+    renderer = Renderer(view, clock=lambda: now[0])
+    for _ in range(1_000):
+        now[0] += 0.001
+        renderer.changed()
+        assert renderer.current.text.plain
+    assert len(views) == pytest.approx(1 / SHOWN_SECONDS, abs=1)
 
 
 def test_each_format_is_made_once_and_of_the_same_samples(monkeypatch: pytest.MonkeyPatch) -> None:
