@@ -88,9 +88,9 @@ def _options(arguments: Sequence[str] | None) -> tuple[Options, Path]:
         "--only", default=",".join(names), metavar="PART,...", help="these parts alone: " + ", ".join(names)
     )
     parser.add_argument("--seed", type=int, default=7, help="of all that is made up (default 7)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured, in turn (default 3)")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each is measured, in turn (default 2)")
     parser.add_argument(
-        "--steady", type=float, help=f"seconds of steady running (default 120, from {BIG:,} AI events on 600)"
+        "--steady", type=float, help=f"seconds of steady running (default 90, from {BIG:,} AI events on 600)"
     )
     parser.add_argument(
         "--history",
@@ -112,7 +112,7 @@ def _options(arguments: Sequence[str] | None) -> tuple[Options, Path]:
         parser.error(f"--size: at least {SMALLEST}")
     if chosen.rounds < 1:
         parser.error("--rounds: at least 1")
-    steady = chosen.steady if chosen.steady is not None else 600.0 if chosen.size >= BIG else 120.0
+    steady = chosen.steady if chosen.steady is not None else 600.0 if chosen.size >= BIG else 90.0
     if steady <= 0:
         parser.error("--steady: more than 0 seconds")
     history = chosen.history if chosen.history is not None else chosen.size < BIG
