@@ -177,6 +177,17 @@ def test_a_port_that_is_taken_is_said_at_once(exporter: RunningExporter, tmp_pat
     assert f"HIVESYNC_ADMIN_LISTEN: cannot listen on {taken}" in asked.stderr
 
 
+def test_a_key_that_is_none_is_said_and_ends_it(tmp_path: Path) -> None:
+    """Though the section is loaded only after the rest has begun."""
+    (tmp_path / "key.pem").write_text("not a key")
+    exporter = RunningExporter(
+        tmp_path, database_url=NO_DATABASE, redis_url=NOWHERE, admin_jwt_public_key_file=tmp_path / "key.pem"
+    )
+    asked = run_exporter(exporter.environment, tmp_path)
+    assert asked.returncode == 2
+    assert asked.stderr.endswith("HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE: holds no public key (PEM)\n")
+
+
 def test_a_fault_of_ours_is_500_and_one_line_of_the_log(
     seeded: None, database: str, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
