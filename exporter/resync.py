@@ -6,24 +6,26 @@ That is spread evenly over time, and never costs much at once. For what deletion
 counters (`changes.py`) nobody waits a day: the whole window is filled anew then, at most once in an hour. Where nothing
 at all has moved, the hourly part is left out.
 
-The collectors that keep windows stand behind this: they ask what is `due`, read it, and say when that is `done`.
+The collectors that keep windows stand behind this: they ask what is `due`, read what of it has changed, and say when
+that is `done`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from exporter.changes import Changes, read_changes
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
+from exporter.versions import Look, Versions
 from exporter.windows import DAY, HOUR, MINUTE, RESYNC, Part, Wheel, minute
 
 RESYNCS = MetricSpec(
     "hivesync_resyncs_total",
     "counter",
     "How often the past was looked at again for what refreshes cannot see: a whole window read anew (`filled`, at start"
-    " too), a part of it (`reread`), or none as the tables had not changed (`skipped`).",
+    " too), a part of it (`reread`), or none of a part as nothing in it had changed (`skipped`).",
     "the exporter itself",
     ("collector", "result"),
 )
@@ -50,12 +52,38 @@ class Again:
     parts: Sequence[Part] = ()
     skipped: int = 0
     filled: bool = False
+    reread: int = 0
     corrected: int = 0
+    _looks: list[tuple[Versions, Part, Look]] = field(default_factory=list)
 
     def within(self, horizon: int) -> list[Part]:
         """The parts, as far as they are in the whole minutes of a window of that length; none where it was filled."""
         first = minute(self.now - horizon) * MINUTE
         return [] if self.filled else [(max(start, first), end) for start, end in self.parts if end > first]
+
+    async def changed(
+        self,
+        transaction: Transaction,
+        versions: Versions,
+        parts: Sequence[Part],
+        known: Callable[[Part], int] | None = None,
+    ) -> list[Part]:
+        """Those of the parts that have to be read again, in this transaction. `known` says how many rows of a part the
+        window holds."""
+        changed = []
+        for part in parts:
+            is_changed, look = await versions.look(transaction, part, known and known(part))
+            self._looks.append((versions, part, look))
+            if is_changed:
+                changed.append(part)
+        self.reread += len(changed)
+        self.skipped += len(parts) - len(changed)
+        return changed
+
+    def done(self) -> None:
+        """Note that the windows hold all of it."""
+        for versions, part, look in self._looks:
+            versions.note(part, look)
 
 
 class Resync:
@@ -65,7 +93,8 @@ class Resync:
         """`tables` are those it reads, and whether their rows count by `created_at`: for a table that the others only
         refer to, a deletion matters and an insertion does not."""
         self._collector, self._tables = collector, tables
-        self._recent = Wheel(length, min(horizon, DAY) // length + 1, RESYNC)
+        # A part of a short window must have its turn before it has left the window.
+        self._recent = Wheel(length, min(horizon, DAY) // length + 1, min(RESYNC, horizon // 3))
         self._whole = Wheel(length, horizon // length + 1, DAY)
         self._long = horizon > DAY
         self._done_at: int | None = None
@@ -100,11 +129,12 @@ class Resync:
 
     def done(self, again: Again) -> None:
         """Note that the windows hold all of it."""
+        again.done()
         self._done_at = again.now
         if again.filled:
             self._filled_at, self.doubtful = again.now, False
         self._counts["filled"] += again.filled
-        self._counts["reread"] += 0 if again.filled else len(again.parts)
+        self._counts["reread"] += again.reread
         self._counts["skipped"] += again.skipped
         self._corrected += again.corrected
 

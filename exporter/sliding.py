@@ -13,7 +13,8 @@ import numpy as np
 
 from exporter.resync import Again
 from exporter.sources.postgres import Transaction, moment
-from exporter.windows import MINUTE, Integers, MinuteSums, ReadCursor, minute
+from exporter.versions import Rows, Versions
+from exporter.windows import MINUTE, Integers, MinuteSums, Part, ReadCursor, minute
 
 MICROSECONDS = "round(date_part('epoch', {0}) * 1000000)::bigint"
 """SQL for a timestamptz or interval as exact microseconds. (`date_part` is a double, several times cheaper than the
@@ -36,7 +37,7 @@ class Sums:
     aggregates: tuple[str, ...]
     where: str = "true"
     counts: tuple[int, ...] = (0,)
-    """Which of the aggregates count rows."""
+    """Which of the aggregates count rows: each row once."""
 
     def select(self, key: str, since: str, until: str, group: str = "") -> str:
         """SQL for (key, sums...) over the rows whose time is in (since, until], names of parameters."""
@@ -55,6 +56,7 @@ class SlidingSums:
         self._sums, self._windows = sums, windows
         self._horizon = max(windows.values())
         self._minutes = MinuteSums(span=self._horizon // MINUTE + 1, width=len(sums.aggregates))
+        self._versions = Versions([Rows(sums.table, sums.time, sums.where)])
         self.cursor = ReadCursor(self._horizon)
 
     def minutes(self, since: int, until: int) -> Integers:
@@ -75,11 +77,15 @@ class SlidingSums:
             parameters |= {f"start{index}": moment(start), f"end{index}": moment(minute(start) * MINUTE)}
         columns = 1 + len(self._sums.aggregates)
         rows = await transaction.integers(" UNION ALL ".join(selects), columns, parameters)
-        again.filled |= fill
+        if fill:
+            again.filled = True
+            await self._versions.filled(transaction)
         select_part = self._sums.select(minute_of, "start", "end", "GROUP BY 1")
         parts = [
             (start, end, await transaction.integers(select_part, columns, {"start": moment(start), "end": moment(end)}))
-            for start, end in again.within(self._horizon)
+            for start, end in await again.changed(
+                transaction, self._versions, again.within(self._horizon), self._rows_in
+            )
         ]
 
         is_edge = rows[:, 0] < 0
@@ -89,8 +95,14 @@ class SlidingSums:
         for start, end, part_rows in parts:
             changed = self._minutes.replace(minute(start), minute(end), part_rows)
             again.corrected += int(changed[list(self._sums.counts)].sum())
+        self._versions.forget(now - self._horizon)
         self.cursor.advance(now, fill)
         return {
             name: self._minutes.total(minute(now - window), minute(now)) + edge_sums.get(name, np.int64(0))
             for name, window in self._windows.items()
         }
+
+    def _rows_in(self, part: Part) -> int:
+        """How many rows of a part are in the sums."""
+        start, end = part
+        return int(self._minutes.total(minute(start), minute(end))[list(self._sums.counts)].sum())

@@ -43,6 +43,7 @@ LAYERS = [
         "exporter.sources.jsonl",
     },
     {"exporter.changes"},
+    {"exporter.versions"},
     {"exporter.resync"},
     {"exporter.sliding", "exporter.presence", "exporter.collector"},
     {"exporter.collectors.*"},

@@ -20,6 +20,7 @@ from exporter.resync import Again, Resync
 from exporter.sliding import MICROSECONDS, USER
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
+from exporter.versions import Rows, Versions
 from exporter.windows import DAY, Integers, LatestActivity, ReadCursor, latest_of
 
 WINDOWS = {"24h": DAY, "30d": 30 * DAY}
@@ -34,13 +35,15 @@ ACTIVE_USERS = MetricSpec(
     ("window", "plan"),
 )
 
+_TABLES = ("sessions", "ai_usage_events", "preview_jobs")
+
 # Grouped a table by the id itself, which is cheap to compare; only then hashed, once a user.
 _LATEST = " UNION ALL ".join(
     f"SELECT {USER.format('latest.user_id')}, {MICROSECONDS.format('latest.at')} FROM"
     f" (SELECT {table}.user_id, max({table}.created_at) AS at FROM {table}"
     f" WHERE {table}.created_at > %(since)s AND {table}.created_at <= %(until)s AND {table}.user_id IS NOT NULL"
     f" GROUP BY {table}.user_id) AS latest"
-    for table in ("sessions", "ai_usage_events", "preview_jobs")
+    for table in _TABLES
 )
 
 
@@ -57,8 +60,8 @@ class Activity:
         self._latest = LatestActivity()
         self._read_until = 0
         self._cursor = ReadCursor(HORIZON)
-        tables = {"sessions": True, "ai_usage_events": True, "preview_jobs": True, "users": False}
-        self._resync = Resync(self.name, HORIZON, tables)
+        self._resync = Resync(self.name, HORIZON, {**dict.fromkeys(_TABLES, True), "users": False})
+        self._versions = Versions([Rows(table, f"{table}.created_at") for table in _TABLES])
         self._classed: Classed | None = None
         self.filled = asyncio.Event()
         """Set once the windows hold what they should: then `last_seen` means something."""
@@ -72,9 +75,11 @@ class Activity:
             again.filled = fill
             if fill:
                 filled = await self._fill(transaction, since)
+                await self._versions.filled(transaction)
             else:
                 rows = await self._rows(transaction, since, now)
-                parts = [(*part, await self._rows(transaction, *part)) for part in again.within(HORIZON)]
+                changed = await again.changed(transaction, self._versions, again.within(HORIZON))
+                parts = [(*part, await self._rows(transaction, *part)) for part in changed]
             await self._plans.read_if_neglected(transaction)
         if fill:
             if self._resync.doubtful:
@@ -86,6 +91,7 @@ class Activity:
             for part in parts:
                 self._correct(again, *part)
             self._latest.forget(now - HORIZON)
+            self._versions.forget(now - HORIZON)
         self._read_until = now
         self._cursor.advance(now, fill)
         self._resync.done(again)
@@ -103,7 +109,8 @@ class Activity:
         return self._resync.counters()
 
     def read_afresh(self) -> None:
-        """Split by plans as they are, not as they were last read."""
+        """Split by plans as they are, not as they were last read; look for late rows."""
+        self._cursor.look_back()
         self._plans.neglect()
 
     async def _rows(self, transaction: Transaction, since: int, until: int) -> Integers:

@@ -20,7 +20,8 @@ from exporter.resync import Again, Resync
 from exporter.sliding import MINUTE_OF, USER, SlidingSums, Sums
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, HOUR, MINUTE, Integers, MinuteSums, ReadCursor, UserCounts, minute, percentile
+from exporter.versions import Rows, Versions
+from exporter.windows import DAY, HOUR, MINUTE, Integers, MinuteSums, Part, ReadCursor, UserCounts, minute, percentile
 
 REQUEST_WINDOWS = {"1m": MINUTE, "1h": HOUR, "24h": DAY}
 ERROR_KINDS = INCIDENT_KINDS["ai_error"]
@@ -113,6 +114,11 @@ class Ai:
         """The requests of the last day by user, as last read."""
         return self._requests.day()
 
+    def read_afresh(self) -> None:
+        """Look for late rows at the next refresh, whenever that was done last."""
+        for cursor in (self._requests.cursor, self._errors.cursor):
+            cursor.look_back()
+
     def counters(self) -> Sequence[Sample]:
         """How the past was looked at again."""
         return self._resync.counters()
@@ -134,6 +140,7 @@ class Requests:
         self._minutes = MinuteSums(span=DAY // MINUTE + 1, width=1)
         self._users = UserCounts()
         self.cursor = ReadCursor(horizon=DAY)
+        self._versions = Versions([Rows("ai_usage_events", "ai_usage_events.created_at")])
         self._forgotten = 0
 
     def day(self) -> UserDay:
@@ -144,7 +151,6 @@ class Requests:
         """The requests by window, and those of each user with at least one, in no order."""
         now = transaction.now_us
         since, fill = self.cursor.since(now)
-        again.filled |= fill
         minutes, users = self._minutes, self._users
         if fill:  # an hour at a time: a day at once would be worked on for long, and nothing else go on meanwhile
             minutes, users = MinuteSums(span=DAY // MINUTE + 1, width=1), UserCounts()
@@ -152,8 +158,11 @@ class Requests:
                 rows = await self._rows(transaction, start, end)
                 minutes.replace(minute(start), minute(end), rows[:, [0, 3]])
                 users.replace(minute(start), minute(end), _with_user(rows))
+            again.filled = True
+            await self._versions.filled(transaction)
         new = None if fill else await self._rows(transaction, since, now)
-        parts = [(start, end, await self._rows(transaction, start, end)) for start, end in again.within(DAY)]
+        changed = await again.changed(transaction, self._versions, again.within(DAY), self._rows_in)
+        parts = [(start, end, await self._rows(transaction, start, end)) for start, end in changed]
         edges = await self._edges(transaction)
 
         self._minutes, self._users = minutes, users
@@ -165,12 +174,18 @@ class Requests:
             users.replace(minute(start), minute(end), _with_user(rows))
         self._forgotten = minute(now - DAY)
         users.forget(self._forgotten)
+        self._versions.forget(now - DAY)
         self.cursor.advance(now, fill)
         totals = {
             name: int(minutes.total(minute(now - window), minute(now))[0] + edges[name][:, 3].sum())
             for name, window in REQUEST_WINDOWS.items()
         }
         return totals, users.with_edge(_with_user(edges["24h"])[:, 1:])
+
+    def _rows_in(self, part: Part) -> int:
+        """How many requests of a part are held."""
+        start, end = part
+        return int(self._minutes.total(minute(start), minute(end))[0])
 
     async def _rows(self, transaction: Transaction, since: int, until: int) -> Integers:
         period = {"since": moment(since), "until": moment(until)}

@@ -72,6 +72,7 @@ class Charts:
             again = Again(now, [] if self._done_at is None else _WHEEL.due(self._done_at, now))
             await self._requests.read(transaction, again)
             await self._latency.read(transaction, again)
+        again.done()
         self._done_at = now
         until = minute(now) - 1  # the last minute that is over
         since = until - HORIZON // MINUTE

@@ -22,7 +22,8 @@ from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Resync
 from exporter.sources.postgres import Row, Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, HOUR, LATE, ReadCursor
+from exporter.versions import Rows, Versions
+from exporter.windows import DAY, HOUR, LATE, Part, ReadCursor
 
 DIRECTIONS = ("prompt", "completion")
 MAX_NAMED_MODELS = 100
@@ -62,16 +63,16 @@ SELECT ai_usage_events.model, ai_usage_events.completed_at <= %(settles)s, {HOUR
        coalesce(sum(greatest(ai_usage_events.prompt_tokens, 0)), 0)::bigint,
        coalesce(sum(greatest(ai_usage_events.completion_tokens, 0)), 0)::bigint,
        count(*) FILTER (WHERE ai_usage_events.prompt_tokens < 0)
-       + count(*) FILTER (WHERE ai_usage_events.completion_tokens < 0)
+       + count(*) FILTER (WHERE ai_usage_events.completion_tokens < 0), count(*)
 FROM ai_usage_events
 WHERE ai_usage_events.completed_at > %(since)s AND ai_usage_events.completed_at <= %(until)s
 GROUP BY 1, 2, 3
 """
 
-Tokens = tuple[int, int, int]
-"""Prompt tokens, completion tokens, and how many values were negative and left out."""
+Tokens = tuple[int, int, int, int]
+"""Prompt tokens, completion tokens, how many values were negative and left out, and how many requests that is of."""
 
-NONE: Tokens = (0, 0, 0)
+NONE: Tokens = (0, 0, 0, 0)
 
 Hours = dict[int, dict[str, Tokens]]
 """Tokens by hour and label of the model."""
@@ -108,6 +109,7 @@ class TokenCost:
         self._settled_until = 0
         self._cursor = ReadCursor(HORIZON)
         self._resync = Resync(self.name, HORIZON, {"ai_usage_events": True})
+        self._versions = Versions([Rows("ai_usage_events", "ai_usage_events.completed_at")])
         self._named: set[str] = set()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
@@ -122,11 +124,17 @@ class TokenCost:
             anew = fill or self._settled_until < before_month
             since = before_month if anew else self._settled_until
             settles = max(since, now - LATE)
+            if fill:
+                await self._versions.filled(transaction)
             rows = await self._rows(transaction, since, now, settles)
-            parts = [
-                (end // HOUR, await self._rows(transaction, max(start, before_month), end, end))
+            settled_parts = [
+                (max(start, before_month), end)
                 for start, end in again.within(HORIZON)
-                if before_month < end <= since
+                if before_month < end <= since and not anew
+            ]
+            parts = [
+                (end // HOUR, await self._rows(transaction, start, end, end))
+                for start, end in await again.changed(transaction, self._versions, settled_parts, self._rows_in)
             ]
 
         settled, pending = self._by_hour(rows)
@@ -141,6 +149,7 @@ class TokenCost:
             part, _ = self._by_hour(part_rows)
             again.corrected += self._settle(hour, part.get(hour, {}))
         self._settled_until = settles
+        self._versions.forget(before_month)
         self._cursor.advance(now, fill)
         self._resync.done(again)
         self._cursor.filling = self._resync.wants_fill(now)
@@ -150,6 +159,10 @@ class TokenCost:
     def counters(self) -> Sequence[Sample]:
         """How the past was looked at again."""
         return self._resync.counters()
+
+    def _rows_in(self, part: Part) -> int:
+        """How many requests are in the tokens of a part."""
+        return sum(tokens[3] for tokens in self._settled.get(part[1] // HOUR, {}).values())
 
     async def _rows(self, transaction: Transaction, since: int, until: int, settles: int) -> list[Row]:
         period = {"since": moment(since), "until": moment(until), "settles": moment(settles)}
@@ -176,7 +189,7 @@ class TokenCost:
         samples: list[Sample] = []
         cost = 0.0
         for model in (*(self._prices.models if self._prices else ()), OTHER):
-            prompt, completion, _ = month_to_date.get(model, NONE)
+            prompt, completion, *_ = month_to_date.get(model, NONE)
             samples.append(TOKENS.sample(prompt, model=model, direction="prompt"))
             samples.append(TOKENS.sample(completion, model=model, direction="completion"))
             cost += self._prices.of_tokens(model, prompt, completion) if self._prices else 0.0
@@ -210,12 +223,12 @@ def _sum(*summands: Mapping[str, Tokens]) -> dict[str, Tokens]:
 def _difference(left: Mapping[str, Tokens], right: Mapping[str, Tokens]) -> int:
     """The tokens that two hours differ by, models and directions added up without their signs."""
     differences = _sum(left, {label: _negative(tokens) for label, tokens in right.items()})
-    return sum(abs(prompt) + abs(completion) for prompt, completion, _ in differences.values())
+    return sum(abs(prompt) + abs(completion) for prompt, completion, *_ in differences.values())
 
 
 def _negative(tokens: Tokens) -> Tokens:
-    return -tokens[0], -tokens[1], -tokens[2]
+    return -tokens[0], -tokens[1], -tokens[2], -tokens[3]
 
 
 def _add(left: Tokens, right: Sequence[int]) -> Tokens:
-    return left[0] + right[0], left[1] + right[1], left[2] + right[2]
+    return left[0] + right[0], left[1] + right[1], left[2] + right[2], left[3] + right[3]

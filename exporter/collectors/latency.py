@@ -76,6 +76,11 @@ class Latency:
         self._resync.done(again)
         return samples + skipped(self.name, {"negative_latency": impossible})
 
+    def read_afresh(self) -> None:
+        """Look for late rows at the next refresh, whenever that was done last."""
+        for sums in self._queues.values():
+            sums.cursor.look_back()
+
     def counters(self) -> Sequence[Sample]:
         """How the past was looked at again."""
         return self._resync.counters()

@@ -43,6 +43,10 @@ class Previews:
         self._resync.done(again)
         return [REQUESTS.sample(int(sums[0]), window=window) for window, sums in requests.items()]
 
+    def read_afresh(self) -> None:
+        """Look for late rows at the next refresh, whenever that was done last."""
+        self._requests.cursor.look_back()
+
     def counters(self) -> Sequence[Sample]:
         """How the past was looked at again."""
         return self._resync.counters()

@@ -206,6 +206,10 @@ class Transaction:
     now: datetime
     """The database's clock at its start (UTC)."""
 
+    oldest_running: int
+    """The first transaction (32-bit id) that may not have ended when its snapshot was taken: what older ones have
+    written is in the snapshot."""
+
     def __init__(self, connection: AsyncConnection[Row], statement_seconds: float) -> None:
         self._connection = connection
         self._seconds = statement_seconds
@@ -219,7 +223,8 @@ class Transaction:
         """Set the limits, for this transaction only (so that it works behind a transaction pooler), and take the
         time. `memory` is the least that `work_mem` may be."""
         rows = await self.rows(
-            "SELECT now(), set_config('statement_timeout', %(timeout)s, true),"
+            "SELECT now(), txid_snapshot_xmin(txid_current_snapshot()),"
+            " set_config('statement_timeout', %(timeout)s, true),"
             " set_config('lock_timeout', %(lock)s, true),"
             " set_config('idle_in_transaction_session_timeout', '30s', true), set_config('timezone', 'UTC', true),"
             " set_config('jit', 'off', true)",
@@ -231,7 +236,9 @@ class Transaction:
                 " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(%(memory)s)",
                 {"memory": memory},
             )
-        self.now = fixed_now or rows[0][0].astimezone(UTC)
+        now, oldest_running, *_ = rows[0]
+        self.now = fixed_now or now.astimezone(UTC)
+        self.oldest_running = oldest_running % 2**32
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

@@ -12,6 +12,8 @@ from exporter.windows import (
     HOUR,
     LATE,
     MINUTE,
+    SECOND,
+    SOMEWHAT_LATE,
     Integers,
     LatestActivity,
     MinuteSums,
@@ -41,7 +43,35 @@ def test_a_cursor_fills_at_first_and_then_reads_what_late_commits_can_still_chan
     cursor = ReadCursor(DAY)
     assert cursor.since(NOON) == (NOON - DAY, True)
     cursor.advance(NOON, fill=True)
-    assert cursor.since(NOON + 15_000_000) == (NOON - LATE, False)
+    assert cursor.since(NOON + MINUTE) == (NOON - LATE, False)
+
+
+def test_a_cursor_looks_back_far_once_in_a_while_and_else_a_minute() -> None:
+    cursor = ReadCursor(DAY)
+    cursor.advance(NOON, fill=True)
+    starts = []
+    for refresh in range(1, 9):
+        now = NOON + refresh * 15 * SECOND
+        starts.append(cursor.since(now)[0])
+        cursor.advance(now, fill=False)
+    near, far = NOON - SOMEWHAT_LATE, NOON - LATE
+    assert starts == [near, near, far, near, near + MINUTE, far, near + MINUTE, near + MINUTE]
+
+
+def test_a_cursor_whose_refresh_failed_looks_back_far_again() -> None:
+    cursor = ReadCursor(DAY)
+    cursor.advance(NOON, fill=True)
+    for refresh in (3, 4):
+        assert cursor.since(NOON + refresh * 15 * SECOND) == (NOON - LATE, False)
+
+
+def test_a_cursor_looks_back_far_when_it_is_told_to() -> None:
+    cursor = ReadCursor(DAY)
+    cursor.advance(NOON, fill=True)
+    cursor.look_back()
+    assert cursor.since(NOON + 15 * SECOND) == (NOON - LATE, False)
+    cursor.advance(NOON + 15 * SECOND, fill=False)
+    assert cursor.since(NOON + 30 * SECOND) == (NOON - SOMEWHAT_LATE, False)
 
 
 def test_a_cursor_reads_all_of_a_gap() -> None:

@@ -197,3 +197,19 @@ def test_a_request_that_fails_later_is_an_error_then(database: str, connection: 
     )
     assert errors(collect(collector, database, now=NOON + MINUTE))["24h,timeout"] == 1
     assert errors(collect(collector, database, now=NOON + MINUTE + DAY))["24h,timeout"] == 0
+
+
+def test_what_is_committed_late_is_counted_a_minute_late_at_once_five_minutes_late_within_the_minute(
+    database: str, connection: psycopg.Connection
+) -> None:
+    collector, now = Ai(), NOON
+    collect(collector, database, now=now)
+    for _ in range(8):
+        before = now
+        now += 15 * SECOND
+        ask(connection, 1, created_at=before - MINUTE + INSTANT)
+        ask(connection, 1, created_at=before - 5 * MINUTE + INSTANT)
+        seen = requests(collect(collector, database, now=now))["1h"]
+        assert seen >= requests(collect(Ai(), database, now=now))["1h"] - 2
+        if now in (NOON + 45 * SECOND, NOON + 90 * SECOND):
+            assert seen == requests(collect(Ai(), database, now=now))["1h"]

@@ -1,0 +1,194 @@
+"""Whether a part of the past is what was last read of it, told by the versions of its rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from exporter.sources.postgres import microseconds
+from exporter.versions import Rows, Versions
+from tests.rows import NOON, insert, sources, users
+
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+PART = (microseconds(NOON - HOUR), microseconds(NOON))
+INSIDE = NOON - 10 * MINUTE
+ROWS = (Rows("sessions", "sessions.created_at"), Rows("preview_jobs", "preview_jobs.completed_at", "status = 'failed'"))
+
+Act = Callable[[psycopg.Connection], object]
+
+
+class Looking:
+    """Looks at the part, each time in a transaction of its own, and notes it."""
+
+    def __init__(self, url: str, rows: tuple[Rows, ...] = ROWS) -> None:
+        self._url, self._versions = url, Versions(rows)
+
+    def fill(self) -> None:
+        async def fill() -> None:
+            async with sources(self._url) as opened, opened.postgres.transaction() as transaction:
+                await self._versions.filled(transaction)
+
+        asyncio.run(fill())
+
+    def changed(self, known: int | None = None) -> bool:
+        async def look() -> bool:
+            async with sources(self._url) as opened, opened.postgres.transaction() as transaction:
+                changed, seen = await self._versions.look(transaction, PART, known)
+                self._versions.note(PART, seen)
+                return changed
+
+        return asyncio.run(look())
+
+
+@pytest.fixture
+def looking(database: str, connection: psycopg.Connection) -> Looking:
+    """Filled, with rows in and around the part."""
+    (somebody,) = users(connection, 1)
+    for at in (NOON - HOUR, INSIDE, INSIDE, NOON, NOON + MINUTE):
+        insert(connection, "sessions", user_id=somebody, created_at=at)
+    for status in ("failed", "succeeded"):
+        insert(connection, "preview_jobs", created_at=NOON - 2 * HOUR, completed_at=INSIDE, status=status)
+    looking = Looking(database)
+    looking.fill()
+    return looking
+
+
+def test_what_nobody_touched_has_not_changed(looking: Looking) -> None:
+    assert [looking.changed(), looking.changed(), looking.changed()] == [False] * 3
+
+
+FREEZE = "VACUUM (FREEZE) sessions"
+
+CHANGES: dict[str, Act] = {
+    "a late row": lambda c: insert(c, "sessions", created_at=INSIDE),
+    "an update of another column": lambda c: c.execute("UPDATE sessions SET device_type = 'phone'"),
+    "an update that is none": lambda c: c.execute("UPDATE sessions SET kind = kind"),
+    "a row that moves in": lambda c: c.execute(
+        "UPDATE sessions SET created_at = %s WHERE created_at > %s", [INSIDE, NOON]
+    ),
+    "a row that is another now": lambda c: c.execute("UPDATE preview_jobs SET status = 'failed'"),
+    "a row of a savepoint": lambda c: in_a_savepoint(c),
+    "a row that was frozen since": lambda c: (insert(c, "sessions", created_at=INSIDE), c.execute(FREEZE)),
+}
+GOINGS: dict[str, Act] = {
+    "a deletion": lambda c: c.execute("DELETE FROM sessions WHERE created_at = %s", [INSIDE]),
+    "a row that moves out": lambda c: c.execute(
+        "UPDATE sessions SET created_at = %s WHERE created_at = %s", [NOON + HOUR, INSIDE]
+    ),
+    "a row that is no longer one": lambda c: c.execute("UPDATE preview_jobs SET status = 'running'"),
+    "a truncation": lambda c: c.execute("TRUNCATE sessions"),
+}
+
+
+def in_a_savepoint(connection: psycopg.Connection) -> None:
+    with connection.transaction(), connection.transaction():
+        insert(connection, "sessions", created_at=INSIDE)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_written_is_seen_once(change: str, looking: Looking, connection: psycopg.Connection) -> None:
+    CHANGES[change](connection)
+    assert looking.changed()
+    assert not looking.changed()
+    CHANGES["an update that is none"](connection)
+    assert looking.changed()
+
+
+@pytest.mark.parametrize("going", GOINGS)
+@pytest.mark.parametrize("counted", [True, False], ids=["rows counted by the reader", "rows counted at the last look"])
+def test_what_has_gone_is_seen(going: str, counted: bool, looking: Looking, connection: psycopg.Connection) -> None:
+    known = 4 if counted else None  # three sessions, one of them at the very end; one preview that failed
+    assert not looking.changed(known)
+    GOINGS[going](connection)
+    assert looking.changed(known)
+
+
+def test_what_happens_outside_of_it_is_not_seen(looking: Looking, connection: psycopg.Connection) -> None:
+    insert(connection, "sessions", created_at=NOON - HOUR)  # it is open at its start
+    insert(connection, "sessions", created_at=NOON + MINUTE)
+    insert(connection, "preview_jobs", completed_at=INSIDE, status="succeeded")
+    connection.execute(FREEZE)
+    assert not looking.changed()
+
+
+@pytest.mark.parametrize("before", ["the fill", "a look"])
+def test_what_was_being_written_when_it_was_read_is_seen_later(
+    before: str, looking: Looking, database: str, connection: psycopg.Connection
+) -> None:
+    """The writer is older than some that had ended by then."""
+    with psycopg.connect(database) as slow:
+        insert(slow, "sessions", created_at=INSIDE)
+        insert(connection, "sessions", created_at=NOON + MINUTE)
+        if before == "the fill":
+            looking.fill()
+        else:
+            assert not looking.changed()
+        slow.commit()
+    assert looking.changed()
+
+
+def test_what_was_rolled_back_was_never_there(looking: Looking, database: str) -> None:
+    with psycopg.connect(database) as slow:
+        insert(slow, "sessions", created_at=INSIDE)
+        slow.execute("DELETE FROM preview_jobs")
+        slow.rollback()
+    assert not looking.changed()
+
+
+def test_before_a_fill_everything_may_have_changed(database: str, connection: psycopg.Connection) -> None:
+    insert(connection, "sessions", created_at=INSIDE)
+    looking = Looking(database)
+    assert [looking.changed(), looking.changed()] == [True, True]
+
+
+KINDS = {
+    "a view": "CREATE VIEW {0} AS SELECT * FROM public.sessions",
+    "a materialized view": "CREATE MATERIALIZED VIEW {0} AS SELECT * FROM public.sessions",
+    "a table with children": "CREATE TABLE {0} (LIKE public.sessions); CREATE TABLE child () INHERITS ({0})",
+    "no table": "SELECT",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_has_no_versions_may_always_have_changed(kind: str, database: str, connection: psycopg.Connection) -> None:
+    connection.execute(KINDS[kind].format("seen").encode())
+    looking = Looking(database, (Rows("seen", "seen.created_at"),))
+    looking.fill()
+    assert [looking.changed(), looking.changed()] == [True, True]
+
+
+def test_partitions_have_versions(database: str, connection: psycopg.Connection) -> None:
+    connection.execute("CREATE TABLE parted (id int, created_at timestamptz) PARTITION BY RANGE (created_at)")
+    connection.execute("CREATE TABLE part PARTITION OF parted FOR VALUES FROM ('2000-01-01') TO ('2100-01-01')")
+    looking = Looking(database, (Rows("parted", "parted.created_at"),))
+    looking.fill()
+    assert not looking.changed(0)
+    insert(connection, "parted", created_at=INSIDE)
+    assert looking.changed(0)
+
+
+def test_foreign_partitions_have_none(database: str, connection: psycopg.Connection) -> None:
+    connection.execute("CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw")
+    connection.execute("CREATE TABLE parted (id int, created_at timestamptz) PARTITION BY RANGE (created_at)")
+    connection.execute(
+        "CREATE FOREIGN TABLE part PARTITION OF parted FOR VALUES FROM ('2000-01-01') TO ('2100-01-01')"
+        " SERVER files OPTIONS (filename '/dev/null')"
+    )
+    looking = Looking(database, (Rows("parted", "parted.created_at"),))
+    looking.fill()
+    assert looking.changed(0)
+
+
+def test_who_may_read_some_columns_only_is_not_told(database: str, connection: psycopg.Connection) -> None:
+    connection.execute("DROP ROLE IF EXISTS of_few_columns; CREATE ROLE of_few_columns LOGIN")
+    connection.execute("GRANT SELECT (created_at) ON sessions TO of_few_columns")
+    looking = Looking(database.replace("postgres@", "of_few_columns@"), (Rows("sessions", "sessions.created_at"),))
+    try:
+        looking.fill()
+        assert looking.changed(0)
+    finally:
+        connection.execute("DROP OWNED BY of_few_columns; DROP ROLE of_few_columns")
