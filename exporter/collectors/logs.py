@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any
 
 from exporter.collector import Sources
@@ -197,7 +199,7 @@ class LogCollector:
         again for each request that comes in meanwhile.
         """
         tally, due = self._tally, self._clock() + SAVE_SECONDS
-        failures: list[bytes] = []
+        failures: deque[Counted] = deque(maxlen=KEPT)
         while True:
             try:
                 found = await asyncio.to_thread(log.read, tally.position)
@@ -205,20 +207,21 @@ class LogCollector:
                 await self._save(tally)  # a slice that cannot be read does not cost those before it
                 raise
             for lines in found.batches():
-                counted = count(lines, self._subject.failure_event)
-                tally = tally.plus(counted)
-                failures[:0] = counted.failures
-                del failures[KEPT:]
-                await asyncio.sleep(0)
+                for counted in count(lines, self._subject.failure_event):
+                    tally = tally.plus(counted)
+                    if counted.kinds:
+                        failures.appendleft(counted)
+                    await asyncio.sleep(0)
             tally = tally.at(found)
             if not found.more or self._clock() >= due:
                 await self._save(tally)
                 self._keep(failures)
                 return found
 
-    def _keep(self, failures: Sequence[bytes]) -> None:
+    def _keep(self, failures: Iterable[Counted]) -> None:
         """Of a backlog only the last few are looked at, after it: each takes as long as counting twenty lines."""
-        told = (from_line(line, self._subject.incident) for line in failures)
+        lines = islice(chain.from_iterable(counted.failures() for counted in failures), KEPT)
+        told = (from_line(line, self._subject.incident) for line in lines)
         self.incidents = newest([incident for incident in told if incident] + [*self.incidents])
 
     async def _save(self, tally: Tally) -> None:

@@ -6,6 +6,8 @@ import json
 import math
 import string
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -14,9 +16,33 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter import log_lines
-from exporter.log_lines import FAILURES, Counted, count
+from exporter.log_lines import BATCH_LINES, count
 
 FAILURE = "ai.error"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What some lines come to."""
+
+    events: Counter[str]
+    kinds: Counter[str | None] = field(default_factory=Counter)
+    malformed: int = 0
+    failures: Sequence[bytes] = ()
+    """Newest first."""
+
+
+def told(lines: Sequence[bytes]) -> Told:
+    """What the fast way makes of them, as they would stand in a log."""
+    told = Told(Counter())
+    for counted in count(b"".join(line + b"\n" for line in lines), FAILURE):
+        told = Told(
+            told.events + counted.events,
+            told.kinds + counted.kinds,
+            told.malformed + counted.malformed,
+            (*counted.failures(), *told.failures),
+        )
+    return told
 
 
 # A plain reading -------------------------------------------------------------------------------------------------
@@ -30,7 +56,7 @@ def refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def plain(lines: list[bytes]) -> Counted:
+def plain(lines: Sequence[bytes]) -> Told:
     """One line after the other with Python's own parser, made as strict as JSON is."""
     events: Counter[str] = Counter()
     kinds: Counter[str | None] = Counter()
@@ -53,7 +79,7 @@ def plain(lines: list[bytes]) -> Counted:
         if event == FAILURE:
             kinds[kind if isinstance(kind, str) else None] += 1
             failures.insert(0, line)
-    return Counted(events, kinds, malformed, tuple(failures[:FAILURES]))
+    return Told(events, kinds, malformed, tuple(failures))
 
 
 def infinite(value: Any) -> bool:
@@ -151,22 +177,26 @@ hostile = st.one_of(objects(), damaged(), st.sampled_from(ODD), garbage).filter(
 @given(st.lists(hostile, max_size=6))
 @example([b'{"event":"ai.requested","x":"\xc3', b'\xa9"}'])
 @example([b'{"event":"ai.requested","x":[1', b"2]}", b'{"event":"a"} {"event":"b"}'])
+@example([b'{"event":"ai.requested","x":{}', b"}", b'{"event":"a"}{"event":"b"}'])
+@example([b'{"event":"ai.requested","x":"}', b'{"}', b'{"event":"a"}{"event":"b"}'])
+@example([b'{"event":"ai.requested","x":[{}', b"{}]}", b'{"event":"a"}{"event":"b"}'])
+@example([b'{"event":', b'"ai.requested"}', b'{"event":"a"}{"event":"b"}'])
 def test_hostile_lines_are_counted_as_a_plain_reading_counts_them(lines: list[bytes]) -> None:
-    assert count(lines, FAILURE) == plain(lines)
+    assert told(lines) == plain(lines)
 
 
 @settings(max_examples=200, deadline=None)
 @given(objects().filter(lambda line: b"\n" not in line))
 def test_a_good_line_is_read_the_same_beside_a_bad_one(line: bytes) -> None:
-    alone, beside = count([line], FAILURE), count([line, b"x"], FAILURE)
-    assert beside == Counted(alone.events, alone.kinds, alone.malformed + 1, alone.failures)
+    alone, beside = told([line]), told([line, b"x"])
+    assert beside == Told(alone.events, alone.kinds, alone.malformed + 1, alone.failures)
 
 
 def test_each_odd_line_is_read_the_same_alone_and_beside_a_bad_one() -> None:
     assert len(ODD) > 30
     for line in ODD:
-        assert count([line], FAILURE) == plain([line]), line
-        assert count([line, b"x"], FAILURE) == plain([line, b"x"]), line
+        assert told([line]) == plain([line]), line
+        assert told([line, b"x"]) == plain([line, b"x"]), line
 
 
 # The two ways -----------------------------------------------------------------------------------------------------
@@ -176,19 +206,19 @@ def deep(levels: int) -> bytes:
     return b'{"event":"ai.requested","x":' + b"[" * levels + b"]" * levels + b"}"
 
 
-def from_deeper(levels: int, lines: list[bytes]) -> Counted:
-    return from_deeper(levels - 1, lines) if levels else count(lines, FAILURE)
+def from_deeper(levels: int, lines: list[bytes]) -> Told:
+    return from_deeper(levels - 1, lines) if levels else told(lines)
 
 
 @pytest.mark.parametrize("calls", [0, 300])
 def test_how_deep_a_line_may_be_nested_does_not_hang_on_who_asks(calls: int) -> None:
     assert from_deeper(calls, [deep(1000)]).events == {"ai.requested": 1}
-    assert from_deeper(calls, [deep(400_000), deep(1000)]) == Counted(Counter({"ai.requested": 1}), Counter(), 1)
+    assert from_deeper(calls, [deep(400_000), deep(1000)]) == Told(Counter({"ai.requested": 1}), malformed=1)
 
 
 def test_a_deep_line_that_is_no_json_is_malformed() -> None:
-    assert count([deep(1000)[:-1], b"[" * 1000 + b"]" * 1000], FAILURE) == Counted(Counter(), Counter(), 2)
-    assert count([b'{"event":' + b"[" * 1000 + b"]" * 1000 + b"}"], FAILURE) == Counted(Counter(), Counter(), 1)
+    assert told([deep(1000)[:-1], b"[" * 1000 + b"]" * 1000]) == Told(Counter(), malformed=2)
+    assert told([b'{"event":' + b"[" * 1000 + b"]" * 1000 + b"}"]) == Told(Counter(), malformed=1)
 
 
 def test_lines_as_they_should_be_are_never_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,16 +227,33 @@ def test_lines_as_they_should_be_are_never_read_one_by_one(monkeypatch: pytest.M
 
     monkeypatch.setattr(log_lines, "_read_one", never)
     line = {"event": FAILURE, "error_kind": ["x"], "ts": "2025-01-01", "nothing": None, "t\u00e9xt": string.printable}
-    lines = [orjson.dumps(line), b'{"event": "unheard of"} ', b'{"ts": 1}\r', b"{}"]
-    assert count(lines * 100, FAILURE) == Counted(
-        Counter({FAILURE: 100, "unheard of": 100}), Counter({None: 100}), malformed=200, failures=(lines[0],) * FAILURES
+    lines = [orjson.dumps(line), b'{"event": "unheard of"}', b'{"ts": 1}', b"{}"]
+    assert told(lines * 100) == Told(
+        Counter({FAILURE: 100, "unheard of": 100}), Counter({None: 100}), malformed=200, failures=(lines[0],) * 100
     )
 
 
-def test_of_many_failures_the_last_few_are_handed_on_newest_first() -> None:
+def test_failures_are_handed_on_newest_first_whoever_is_beside_them() -> None:
     lines = [b'{"event":"%s","ts":%d}' % (event, at) for at in range(80) for event in (b"ai.error", b"ai.completed")]
-    assert count(lines, FAILURE).failures == tuple(reversed(lines[::2]))[:FAILURES]
+    assert told(lines).failures == tuple(reversed(lines[::2]))
+    assert told([*lines, b"x"]).failures == tuple(reversed(lines[::2]))
 
 
-def test_no_lines_are_no_counts() -> None:
-    assert count([], FAILURE) == Counted(Counter(), Counter(), 0)
+@pytest.mark.parametrize("content", [b"", b"\n", b"\n\n \n"])
+def test_no_lines_are_no_counts(content: bytes) -> None:
+    assert [(c.events, c.kinds, c.malformed, c.failures()) for c in count(content, FAILURE)] == [({}, {}, 0, [])]
+
+
+def test_blank_lines_are_none() -> None:
+    line = b'{"event":"ai.requested"}'
+    assert told([b"", line, b" ", line, b"\r", b""]) == Told(Counter({"ai.requested": 2}))
+
+
+def test_a_last_line_needs_no_newline() -> None:
+    (counted,) = count(b'{"event":"ai.requested"}\n{"event":"ai.error"}', FAILURE)
+    assert counted.events == {"ai.requested": 1, "ai.error": 1}
+
+
+def test_many_bad_lines_are_counted_some_at_a_time() -> None:
+    parts = list(count(b"x\n" * (3 * BATCH_LINES + 1), FAILURE))
+    assert [part.malformed for part in parts] == [BATCH_LINES] * 3 + [1]

@@ -1,7 +1,7 @@
 """What one read hands over: whole lines, as they stand in the bytes that were read, to be taken in small batches.
 
 `log.py` gathers a slice in a thread, a collector takes its lines apart on the event loop. So nothing here looks at all
-bytes of a slice in one go: the thread only finds where batches end, and each batch is split when its turn comes.
+bytes of a slice in one go: the thread only finds where batches end, and each batch is copied out when its turn comes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from exporter.sources.jsonl.position import Position
 BATCH_BYTES = 64 * 1024
 """About 300 lines, which take 0.2 ms: short beside the few milliseconds in which a scrape is answered, and long beside
 what a turn of the event loop costs."""
-
-BATCH_LINES = 500
-"""So that lines of a few bytes, bad ones above all, make no longer batches either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +31,9 @@ class Slice:
     unread_bytes: int
     more: bool
 
-    def batches(self) -> Iterator[list[bytes]]:
-        """The lines, without newlines and blank ones, a few at a time; none, now and then, where many are blank.
-
-        Nothing is done line by line in Python: that would cost more than parsing.
-        """
-        for piece in self.pieces:
-            lines = [*filter(bytes.strip, piece.tobytes().split(b"\n"))]
-            for first in range(0, max(1, len(lines)), BATCH_LINES):
-                yield lines[first : first + BATCH_LINES]
+    def batches(self) -> Iterator[bytes]:
+        """The lines, with their newlines and blank ones among them, a few at a time."""
+        return (piece.tobytes() for piece in self.pieces)
 
 
 @dataclass(slots=True)

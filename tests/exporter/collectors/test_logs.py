@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -467,12 +467,13 @@ def test_the_event_loop_turns_between_the_batches_of_a_backlog(setup: Setup, sta
     state.collector = collector = LogCollector(AI, state)
     batches, turns = 0, 0
 
-    def counting(lines: Sequence[bytes], failure_event: str) -> Counted:
+    def counting(lines: bytes, failure_event: str) -> Iterator[Counted]:
         nonlocal batches
-        batches += 1
-        assert turns >= batches - 1, "two batches in one turn"
-        assert sum(map(len, lines)) < 100_000
-        return count(lines, failure_event)
+        for counted in count(lines, failure_event):
+            batches += 1
+            assert turns >= batches - 1, "two batches in one turn"
+            assert len(lines) < 100_000
+            yield counted
 
     async def scenario() -> None:
         nonlocal turns

@@ -222,7 +222,7 @@ class Rotating(RuleBasedStateMachine):
         before = None if self.position is None else Position.from_state(orjson.loads(self.position))
         found = self.log.read(before, limit)
         assert found.unread_bytes >= 0
-        lines = [line for batch in found.batches() for line in batch]
+        lines = [line for batch in found.batches() for line in batch.split(b"\n") if line.strip()]
         return orjson.dumps(found.position.to_state()), lines, found.oversized, found.more
 
     @precondition(lambda self: self.readable())
