@@ -181,6 +181,7 @@ hostile = st.one_of(objects(), damaged(), st.sampled_from(ODD), garbage).filter(
 @example([b'{"event":"ai.requested","x":"}', b'{"}', b'{"event":"a"}{"event":"b"}'])
 @example([b'{"event":"ai.requested","x":[{}', b"{}]}", b'{"event":"a"}{"event":"b"}'])
 @example([b'{"event":', b'"ai.requested"}', b'{"event":"a"}{"event":"b"}'])
+@example([b'{"event":"ai.requested","x":', b"{}}", b'{"event":"a"}{"event":"b"}'])
 def test_hostile_lines_are_counted_as_a_plain_reading_counts_them(lines: list[bytes]) -> None:
     assert told(lines) == plain(lines)
 
