@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from exporter import control, events, health, verify, web
+from exporter import control, events, health, memory, verify, web
 from exporter.addresses import Address
 from exporter.collector import Collector
 from exporter.collectors import build_collectors
@@ -93,6 +93,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
     """Everything at once, until SIGTERM or SIGINT."""
     _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
+    memory.large_apart()
     prices = settings.prices()
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)
@@ -127,7 +128,10 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
                 )
             ]
             section = asyncio.create_task(asyncio.to_thread(_load_section, settings, snapshot.view, collectors))
-            tasks.append(asyncio.create_task(_serve_section(section, settings, admin)))
+            tasks += [
+                asyncio.create_task(_serve_section(section, settings, admin)),
+                asyncio.create_task(memory.keep_small(lambda: section.done() and snapshot.view().ready)),
+            ]
             await _first_to_end(tasks, stop)
     _log.info("stopped")
 

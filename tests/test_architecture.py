@@ -25,6 +25,7 @@ LAYERS = [
         "exporter.events",
         "exporter.addresses",
         "exporter.version",
+        "exporter.memory",
     },
     {
         "exporter.prices",
