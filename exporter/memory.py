@@ -32,7 +32,7 @@ def large_apart() -> None:
 
 async def keep_small(is_loaded: Callable[[], bool]) -> None:
     """Once everything is loaded, pass over all there is; give back what is free, then and from time to time."""
-    while not is_loaded():
+    while not is_loaded():  # noqa: ASYNC110 - nobody says when
         await asyncio.sleep(LOOK_SECONDS)
     gc.collect()
     gc.freeze()

@@ -23,8 +23,17 @@ numeric of `extract`; a double tells microseconds apart until the year 2255.)"""
 USER = "hashtextextended({0}::text, 0)"
 """SQL for a user as 64 bits: works for ids of any type, and no identity leaves the database."""
 
-MINUTE_OF = "ceil(date_part('epoch', {0}) / 60)::bigint"
-"""SQL for `windows.minute`: the minute that holds a timestamptz."""
+# A bin is closed at its start and open at its end; a microsecond later it is what a minute of ours is.
+_FIRST_INSTANT = "'2000-01-01 00:00:00.000001+00'"
+
+MINUTE_BIN = f"date_bin('1 minute', {{0}}, {_FIRST_INSTANT})"
+HOUR_BIN = f"date_bin('1 hour', {{0}}, {_FIRST_INSTANT})"
+"""SQL for the minute and the hour that hold a timestamptz, to group rows by: integer arithmetic, where anything else
+takes a quarter of what reading a row does."""
+
+_NUMBER = "(floor(date_part('epoch', {0}) / {1}) + 1)::bigint"
+MINUTE_OF, HOUR_OF = _NUMBER.format(MINUTE_BIN, 60), _NUMBER.format(HOUR_BIN, 3600)
+"""SQL for their numbers, as `windows.minute` counts minutes: worked out once a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +76,8 @@ class SlidingSums:
         """Reads what is new, and what is to be read again; the sums of each window, as of the transaction's `now`."""
         now = transaction.now_us
         since, fill = self.cursor.since(now)
-        minute_of = MINUTE_OF.format(self._sums.time)
-        selects = [self._sums.select(minute_of, "since", "now", "GROUP BY 1")]
+        minute_of, by_minute = MINUTE_OF.format(self._sums.time), f"GROUP BY {MINUTE_BIN.format(self._sums.time)}"
+        selects = [self._sums.select(minute_of, "since", "now", by_minute)]
         parameters: dict[str, object] = {"since": moment(since)}
         edges = list(self._windows)
         for index, name in enumerate(edges):
@@ -80,7 +89,7 @@ class SlidingSums:
         if fill:
             again.filled = True
             await self._versions.filled(transaction)
-        select_part = self._sums.select(minute_of, "start", "end", "GROUP BY 1")
+        select_part = self._sums.select(minute_of, "start", "end", by_minute)
         parts = [
             (start, end, await transaction.integers(select_part, columns, {"start": moment(start), "end": moment(end)}))
             for start, end in await again.changed(

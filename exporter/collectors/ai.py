@@ -17,7 +17,7 @@ from exporter.incident import ERROR_KINDS as INCIDENT_KINDS
 from exporter.labels import OTHER
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Again, Resync
-from exporter.sliding import MINUTE_OF, USER, SlidingSums, Sums
+from exporter.sliding import MINUTE_BIN, MINUTE_OF, USER, SlidingSums, Sums
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
 from exporter.versions import Rows, Versions
@@ -58,11 +58,15 @@ _BY_USER = (
     "SELECT {key}, (ai_usage_events.user_id IS NOT NULL)::int::bigint,"
     f" coalesce({USER.format('ai_usage_events.user_id')}, 0), count(*) FROM ai_usage_events"
     " WHERE ai_usage_events.created_at > %({since})s AND ai_usage_events.created_at <= %({until})s"
-    " GROUP BY 1, ai_usage_events.user_id"
+    " GROUP BY ai_usage_events.user_id"
 )
-"""Requests by a key and by user: key, whether there is a user, user, count."""
+"""Requests by user: a key, whether there is a user, user, count."""
 
-_BY_MINUTE_AND_USER = _BY_USER.format(key=MINUTE_OF.format("ai_usage_events.created_at"), since="since", until="until")
+_CREATED_AT = "ai_usage_events.created_at"
+_BY_MINUTE_AND_USER = (
+    _BY_USER.format(key=MINUTE_OF.format(_CREATED_AT), since="since", until="until")
+    + f", {MINUTE_BIN.format(_CREATED_AT)}"
+)
 
 
 class Ai:

@@ -20,6 +20,7 @@ from exporter.labels import OTHER, closed
 from exporter.prices import Prices
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Resync
+from exporter.sliding import HOUR_BIN, HOUR_OF
 from exporter.sources.postgres import Row, Transaction, moment
 from exporter.spec import MetricSpec, Sample
 from exporter.versions import Rows, Versions
@@ -54,19 +55,18 @@ PROJECTED = MetricSpec(
 
 _log = structlog.get_logger()
 
-HOUR_OF = "ceil(date_part('epoch', ai_usage_events.completed_at) / 3600)::bigint"
-"""SQL for the hour that a request was completed in, as `windows.minute` counts minutes."""
+_COMPLETED_AT = "ai_usage_events.completed_at"
 
 # `settled`: old enough that a later refresh need not look at it again.
 _TOKENS = f"""
-SELECT ai_usage_events.model, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF},
+SELECT ai_usage_events.model, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF.format(_COMPLETED_AT)},
        coalesce(sum(greatest(ai_usage_events.prompt_tokens, 0)), 0)::bigint,
        coalesce(sum(greatest(ai_usage_events.completion_tokens, 0)), 0)::bigint,
        count(*) FILTER (WHERE ai_usage_events.prompt_tokens < 0)
        + count(*) FILTER (WHERE ai_usage_events.completion_tokens < 0), count(*)
 FROM ai_usage_events
 WHERE ai_usage_events.completed_at > %(since)s AND ai_usage_events.completed_at <= %(until)s
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, {HOUR_BIN.format(_COMPLETED_AT)}
 """
 
 Tokens = tuple[int, int, int, int]
