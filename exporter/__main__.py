@@ -93,7 +93,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
     """Everything at once, until SIGTERM or SIGINT."""
     _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
-    memory.large_apart()
+    memory.share_one_heap()
     prices = settings.prices()
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)

@@ -1,7 +1,7 @@
 """How the process keeps small and its pauses short: what a start needs once is given back, and not looked at again.
 
-A first pass works on whole histories, a large array at a time. glibc would keep what those leave free, in the hope that
-it is needed again. And Python's collector goes over every object there is from time to time, which takes a tenth of a
+A first pass works on whole histories, a large array at a time. glibc would keep what those leave free, in every thread
+anew, in the hope that it is needed again. And Python's collector goes over every object there is from time to time, which takes a tenth of a
 second of all that is loaded, while no scrape is answered: what is there once everything is loaded stays to the end, so
 it is told to pass over that.
 
@@ -15,19 +15,17 @@ import ctypes
 import gc
 from collections.abc import Callable
 
-_M_MMAP_THRESHOLD = -3  # malloc.h
-LARGE_BYTES = 256 * 1024
-"""What is larger than this gets pages of its own, which go back as soon as it is done with."""
+_M_ARENA_MAX = -8  # malloc.h
 
 LOOK_SECONDS = 1.0
 GIVE_BACK_SECONDS = 60.0
 
 
-def large_apart() -> None:
-    """Have large arrays apart from small objects, between which they would leave holes. To be called before there are
-    any."""
+def share_one_heap() -> None:
+    """Have all threads use one heap, as hardly ever two of them work at once: each would keep what was free in its own.
+    To be called before there are any."""
     if mallopt := _glibc("mallopt"):
-        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        mallopt(_M_ARENA_MAX, 1)
 
 
 async def keep_small(is_loaded: Callable[[], bool]) -> None:

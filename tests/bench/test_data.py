@@ -114,7 +114,7 @@ def test_the_log_holds_what_it_is_said_to_hold(tmp_path: Path) -> None:
 def test_every_way_counts_the_log_as_it_was_written(tmp_path: Path, way: str) -> None:
     log = log_file.write(tmp_path, 60_000, seed=1)
     (tmp_path / "state").mkdir()
-    counts = WAYS[way](log.path, tmp_path / "state")
+    counts = WAYS[way](log.path, tmp_path / "state")()
     assert counts["events"]["ai.error"] == log.events["ai.error"]
     assert counts["kinds"]["timeout"] == log.kinds["timeout"]
     if way == "product":

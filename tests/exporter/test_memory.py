@@ -45,7 +45,7 @@ print(gc.get_freeze_count())
 @pytest.mark.skipif(not HAS_GLIBC, reason="this C library gives back what it likes")
 def test_what_was_freed_among_what_stays_is_given_back() -> None:
     held, given_back = printed("""
-memory.large_apart()
+memory.share_one_heap()
 blocks = [bytes(60_000) for _ in range(1000)]
 kept = blocks[::10]
 del blocks
@@ -57,19 +57,23 @@ print(resident())
 
 
 @pytest.mark.skipif(not HAS_GLIBC, reason="this C library gives back what it likes")
-def test_large_arrays_go_back_at_once() -> None:
-    # glibc on its own puts the second one among the small ones, as it has seen one so large freed.
-    before, after = printed("""
-import numpy as np
-memory.large_apart()
-before = resident()
-for _ in range(3):
-    array = np.ones(4_000_000, dtype=np.int64)
-    small = [bytes(1000) for _ in range(100)]
-    del array
-print(before, resident())
+def test_threads_use_one_heap() -> None:
+    (apart,) = printed("""
+import ctypes, threading
+memory.share_one_heap()
+malloc = ctypes.CDLL(None).malloc
+malloc.restype = ctypes.c_void_p
+places = []
+threads = [threading.Thread(target=lambda: places.append(malloc(1000))) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+with open("/proc/self/maps") as maps:
+    first, last = (int(end, 16) for end in next(line for line in maps if "[heap]" in line).split()[0].split("-"))
+print(sum(not first <= place < last for place in places))
 """)
-    assert after - before < 10
+    assert apart == 0
 
 
 def test_where_there_is_no_glibc_nothing_is_given_back_and_nothing_is_wrong() -> None:
@@ -77,7 +81,7 @@ def test_where_there_is_no_glibc_nothing_is_given_back_and_nothing_is_wrong() ->
 def none(name):
     raise OSError(name)
 memory.ctypes.CDLL = none
-memory.large_apart()
+memory.share_one_heap()
 asyncio.run(memory.keep_small(lambda: True))
 print(gc.get_freeze_count())
 """)
