@@ -1,9 +1,9 @@
 """How the process keeps small and its pauses short: what a start needs once is given back, and not looked at again.
 
 A first pass works on whole histories, a large array at a time. glibc would keep what those leave free, in every thread
-anew, in the hope that it is needed again. And Python's collector goes over every object there is from time to time, which takes a tenth of a
-second of all that is loaded, while no scrape is answered: what is there once everything is loaded stays to the end, so
-it is told to pass over that.
+anew, in the hope that it is needed again. And Python's collector goes over every object there is from time to time,
+which takes a tenth of a second of all that is loaded, while no scrape is answered: what is there once everything is
+loaded stays to the end, so it is told to pass over that.
 
 Where there is no glibc, nothing is given back and nothing is wrong.
 """
