@@ -24,6 +24,10 @@ DEADLINE_SECONDS = FILL_SECONDS + 30
 lasting."""
 
 STAGGER_SECONDS = 0.1
+"""Between the turns of one collector and the next, so that they do not all come at once."""
+
+ORDER_SECONDS = 0.01
+"""The same at a start, when everything is to be there soon, and the longest readings are to begin first."""
 
 LARGEST_SHARE = 1 / 5
 """Of the time, that a collector spends on passes over Redis' keys, which may be millions, on a server that has others
@@ -148,7 +152,7 @@ class Snapshot:
         other."""
         async with asyncio.TaskGroup() as group:
             for index, entry in enumerate(self._entries):
-                group.create_task(self._keep(entry, index * STAGGER_SECONDS), name=f"refresh {entry.collector.name}")
+                group.create_task(self._keep(entry, index), name=f"refresh {entry.collector.name}")
 
     async def refresh_all(self, source: str | None = None) -> None:
         """Refresh every collector once, one after the other; or only those that ask `source`."""
@@ -171,9 +175,9 @@ class Snapshot:
         sources = tuple(SourceView(r.source, r.up, r.error, r.last_success) for r in self._reachabilities.values())
         return View(tuple(entry.view(down) for entry in self._entries), tuple(self._own()), sources)
 
-    async def _keep(self, entry: _Entry, delay: float) -> None:
+    async def _keep(self, entry: _Entry, index: int) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        due = loop.time() + delay
+        due, stagger = loop.time() + index * ORDER_SECONDS, index * STAGGER_SECONDS
         # A driver can swallow a cancellation: asyncio.wait_for does, up to Python 3.11, if its answer comes just then.
         while task is None or not task.cancelling():
             await asyncio.sleep(due - loop.time())
@@ -181,7 +185,8 @@ class Snapshot:
             # A slow collector that failed need not wait its whole turn to try again.
             interval = entry.interval if entry.up else self._refresh_seconds
             missed = max(0.0, loop.time() - due)
-            due = max(due + interval * (1 + missed // interval), loop.time() + rest)
+            due = max(due + stagger + interval * (1 + missed // interval), loop.time() + rest)
+            stagger = 0.0
 
     async def _refresh(self, entry: _Entry) -> float:
         """Returns how many seconds are to pass before it is refreshed again."""

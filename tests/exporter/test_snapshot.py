@@ -21,6 +21,7 @@ from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.snapshot import (
     COLLECTOR_UP,
     DEADLINE_SECONDS,
+    ORDER_SECONDS,
     REFRESH_DURATION,
     REFRESH_FAILURES,
     SOURCE_LAST_SUCCESS,
@@ -373,11 +374,12 @@ def test_the_message_of_an_unexpected_exception_never_reaches_the_log(error: Exc
 # Clocks ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_collector_keeps_its_own_clock_and_they_start_one_after_the_other() -> None:
+def test_each_collector_keeps_its_own_clock_and_they_take_turns_from_the_second_refresh_on() -> None:
     fast, slow = Fake("fast", takes(3)), Fake("slow", takes(7), periods=4)
     keep_time(build(fast, slow), 130)
+    later = ORDER_SECONDS + STAGGER_SECONDS
     assert fast.starts == [0, 15, 30, 45, 60, 75, 90, 105, 120]
-    assert slow.starts == [STAGGER_SECONDS, STAGGER_SECONDS + 60, STAGGER_SECONDS + 120]
+    assert slow.starts == pytest.approx([ORDER_SECONDS, later + 60, later + 120])
 
 
 def test_a_slow_collector_that_failed_is_retried_after_one_period_and_then_keeps_its_clock() -> None:
@@ -413,7 +415,8 @@ def test_a_pass_over_redis_takes_a_fifth_of_the_time_at_most(seconds: float, sta
     fake, other = Fake("online", takes(seconds), sources=("postgres", "redis")), Fake("workers", sources=("redis",))
     keep_time(build(fake, other), 101)
     assert fake.starts == starts
-    assert other.starts == [STAGGER_SECONDS + 15 * number for number in range(7)], "one of many keys slowed another"
+    later = [ORDER_SECONDS + STAGGER_SECONDS + 15 * number for number in range(1, 7)]
+    assert other.starts == pytest.approx([ORDER_SECONDS, *later]), "one of many keys slowed another"
 
 
 def test_one_slow_pass_is_followed_by_a_long_rest_and_then_by_its_usual_ones() -> None:
