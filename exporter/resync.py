@@ -1,10 +1,11 @@
 """The second look at the past: finds what re-reading the last minutes cannot see, and tells how much that was.
 
-Rows are committed more than five minutes late, imported, deleted, or changed without a new time. So the past is read
-again, an hour of it at a time: every hour of the last day within an hour, every hour of the whole window within a day.
-That is spread evenly over time, and never costs much at once. For what deletions and imports leave in the tables'
-counters (`changes.py`) nobody waits a day: the whole window is filled anew then, at most once in an hour. Where nothing
-at all has moved, the hourly part is left out.
+Rows are committed more than five minutes late, imported, deleted, or changed without a new time. So the past is looked
+at again, an hour of it at a time: every hour of the last day within an hour, every hour of the whole window within a
+day; of a window of an hour ten minutes at a time, within twenty. That is spread evenly over time, and never costs much
+at once: only where something was written, or has gone, is it read again (`versions.py`). For what deletions and imports
+leave in the tables' counters (`changes.py`) nobody waits a day: the whole window is filled anew then, at most once in
+an hour. Where nothing at all has moved, the hourly part is left out.
 
 The collectors that keep windows stand behind this: they ask what is `due`, read what of it has changed, and say when
 that is `done`.
@@ -46,7 +47,7 @@ by up to a minute, and count what was rolled back."""
 
 @dataclass(slots=True)
 class Again:
-    """What of the past one refresh has to read again; the windows add what came of it."""
+    """What of the past one refresh has to look at again; the windows add what came of it."""
 
     now: int
     parts: Sequence[Part] = ()
@@ -71,6 +72,8 @@ class Again:
         """Those of the parts that have to be read again, in this transaction. `known` says how many rows of a part the
         window holds."""
         changed = []
+        if parts:
+            await versions.check(transaction)
         for part in parts:
             is_changed, look = await versions.look(transaction, part, known and known(part))
             self._looks.append((versions, part, look))
@@ -109,7 +112,7 @@ class Resync:
         self._corrected = 0
 
     async def due(self, transaction: Transaction) -> Again:
-        """What to read again in this transaction, beside what is new."""
+        """What to look at again in this transaction, beside what is new."""
         now = transaction.now_us
         if self._done_at is None or not 0 <= now - self._done_at < RESYNC:  # everything is filled now
             self._checked = self._changes = await read_changes(transaction, tuple(self._tables))
@@ -123,7 +126,7 @@ class Resync:
             self._changes, self._moved_at = changes, now
         if self._long and await self._old_changed(transaction, changes):
             self.doubtful = True
-        if now - self._moved_at > 2 * RESYNC:  # so each hour was read after the last change
+        if now - self._moved_at > 2 * RESYNC:  # so each hour was looked at after the last change
             return Again(now, whole, skipped=len(recent))
         return Again(now, list(dict.fromkeys([*recent, *whole])))
 

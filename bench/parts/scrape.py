@@ -63,7 +63,7 @@ def measure(bench: Run) -> Sequence[Figure]:
                 loads["product, gzip"].append(_load(bench, wrk, product.url, "Accept-Encoding: gzip"))
         bench.verify(PART, "after the load", product)
     busy, busy_note = _busy(bench, wrk, database_url)
-    return [*_figures(loads, notes), *_busy_figures(busy, busy_note)]
+    return [*_figures(loads, notes), *_busy_figures(busy, busy_note), _failed({**loads, "product, busy": busy})]
 
 
 def _load(bench: Run, wrk: str, url: str, *headers: str) -> Load:
@@ -146,14 +146,19 @@ def _figures(loads: dict[str, list[Load]], notes: dict[str, str]) -> Iterator[Fi
             target = at_most(P99_MS) if name == "product" else None
             yield Figure.median(PART, f"{name}: p50", [load.p50_ms for load in each], "ms")
             yield Figure.median(PART, f"{name}: p99", [load.p99_ms for load in each], "ms", target)
-    failed = sum(load.errors for each in loads.values() for load in each)
-    yield Figure(PART, "requests that failed", failed, "", at_most(0))
 
 
 def _busy_figures(busy: Sequence[Load], note: str) -> Iterator[Figure]:
     yield Figure.median(PART, "product, busy", [load.requests_per_second for load in busy], "requests/s", note=note)
     yield Figure.median(PART, "product, busy: p50", [load.p50_ms for load in busy], "ms")
     yield Figure.median(PART, "product, busy: p99", [load.p99_ms for load in busy], "ms", at_most(P99_MS))
+
+
+def _failed(loads: dict[str, list[Load]]) -> Figure:
+    failed = {name: sum(load.errors for load in each) for name, each in loads.items()}
+    others = ", ".join(f"{name} {failed[name]:,}" for name in failed if not name.startswith("product"))
+    ours = sum(number for name, number in failed.items() if name.startswith("product"))
+    return Figure(PART, "product: requests that failed", ours, "", at_most(0), f"beside it: {others}")
 
 
 def _page_of(server: PageServer) -> str:

@@ -207,7 +207,7 @@ class Transaction:
     """The database's clock at its start (UTC)."""
 
     oldest_running: int
-    """The first transaction (32-bit id) that may not have ended when its snapshot was taken: what older ones have
+    """The first transaction (64-bit id) that may not have ended when its snapshot was taken: what older ones have
     written is in the snapshot."""
 
     def __init__(self, connection: AsyncConnection[Row], statement_seconds: float) -> None:
@@ -236,9 +236,8 @@ class Transaction:
                 " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(%(memory)s)",
                 {"memory": memory},
             )
-        now, oldest_running, *_ = rows[0]
+        now, self.oldest_running, *_ = rows[0]
         self.now = fixed_now or now.astimezone(UTC)
-        self.oldest_running = oldest_running % 2**32
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -25,20 +26,21 @@ class Looking:
     """Looks at the part, each time in a transaction of its own, and notes it."""
 
     def __init__(self, url: str, rows: tuple[Rows, ...] = ROWS) -> None:
-        self._url, self._versions = url, Versions(rows)
+        self._url, self.versions = url, Versions(rows)
 
     def fill(self) -> None:
         async def fill() -> None:
             async with sources(self._url) as opened, opened.postgres.transaction() as transaction:
-                await self._versions.filled(transaction)
+                await self.versions.filled(transaction)
 
         asyncio.run(fill())
 
     def changed(self, known: int | None = None) -> bool:
         async def look() -> bool:
             async with sources(self._url) as opened, opened.postgres.transaction() as transaction:
-                changed, seen = await self._versions.look(transaction, PART, known)
-                self._versions.note(PART, seen)
+                await self.versions.check(transaction)
+                changed, seen = await self.versions.look(transaction, PART, known)
+                self.versions.note(PART, seen)
                 return changed
 
         return asyncio.run(look())
@@ -139,10 +141,78 @@ def test_what_was_rolled_back_was_never_there(looking: Looking, database: str) -
     assert not looking.changed()
 
 
-def test_before_a_fill_everything_may_have_changed(database: str, connection: psycopg.Connection) -> None:
+def test_what_nobody_has_looked_at_may_have_changed(database: str, connection: psycopg.Connection) -> None:
     insert(connection, "sessions", created_at=INSIDE)
     looking = Looking(database)
+    assert [looking.changed(), looking.changed()] == [True, False]
+
+
+ALTERATIONS: dict[str, Act] = {
+    "a column renamed": lambda c: c.execute("ALTER TABLE sessions RENAME COLUMN user_id TO owner_id"),
+    "a table put in its place": lambda c: c.execute(
+        "CREATE TABLE other (LIKE sessions INCLUDING ALL); INSERT INTO other SELECT * FROM sessions;"
+        "ALTER TABLE sessions RENAME TO former; ALTER TABLE other RENAME TO sessions"
+    ),
+}
+
+
+@pytest.mark.parametrize("alteration", ALTERATIONS)
+@pytest.mark.parametrize("looked", [True, False], ids=["looked at before", "filled only"])
+def test_a_table_that_was_altered_is_read_again_once(
+    alteration: str, looked: bool, looking: Looking, connection: psycopg.Connection
+) -> None:
+    if looked:
+        assert not looking.changed()
+    ALTERATIONS[alteration](connection)
+    connection.execute("VACUUM (FREEZE) sessions")
+    assert [looking.changed(), looking.changed()] == [True, False]
+
+
+def test_vacuum_and_analyze_are_no_alteration(looking: Looking, connection: psycopg.Connection) -> None:
+    connection.execute("VACUUM (ANALYZE) sessions")
+    connection.execute("ANALYZE preview_jobs")
+    assert not looking.changed()
+
+
+@pytest.mark.parametrize("looked", [True, False], ids=["looked at before", "filled only"])
+def test_a_view_put_in_a_tables_place_may_always_have_changed(
+    looked: bool, looking: Looking, connection: psycopg.Connection
+) -> None:
+    if looked:
+        assert not looking.changed()
+    connection.execute("ALTER TABLE sessions RENAME TO former; CREATE VIEW sessions AS SELECT * FROM former")
     assert [looking.changed(), looking.changed()] == [True, True]
+
+
+def test_a_partition_that_is_attached_is_read(database: str, connection: psycopg.Connection) -> None:
+    connection.execute("CREATE TABLE old (id int, created_at timestamptz)")
+    insert(connection, "old", created_at=INSIDE)
+    connection.execute("CREATE TABLE parted (id int, created_at timestamptz) PARTITION BY RANGE (created_at)")
+    looking = Looking(database, (Rows("parted", "parted.created_at"),))
+    looking.fill()
+    assert not looking.changed()
+    connection.execute("ALTER TABLE parted ATTACH PARTITION old FOR VALUES FROM ('2000-01-01') TO ('2100-01-01')")
+    assert [looking.changed(1), looking.changed(1)] == [True, False]
+
+
+def test_another_server_is_read_again(looking: Looking) -> None:
+    assert not looking.changed()
+    looking.versions._server = datetime(2020, 1, 1, tzinfo=UTC)
+    assert [looking.changed(), looking.changed()] == [True, False]
+
+
+@pytest.mark.parametrize("transactions", [2**30, 2**31, 2**32, -1, -(2**31)], ids="{} ago".format)
+def test_ids_that_cannot_be_compared_are_not(transactions: int, looking: Looking) -> None:
+    """Very many transactions ago, or after now: of a server that was restored."""
+    assert not looking.changed()
+    versions = looking.versions
+    versions._looks = {
+        end: replace(look, oldest_running=look.oldest_running - transactions) for end, look in versions._looks.items()
+    }
+    assert looking.changed()
+    assert not looking.changed()
+    versions._checked -= transactions
+    assert looking.changed()
 
 
 KINDS = {
