@@ -4,7 +4,7 @@ Time is cut into minutes. Minute `m` holds the instants in `((m-1) min, m min]`,
 and closed at now, is a run of whole minutes plus one edge: the part of a minute at its start. A refresh re-reads the
 minutes that late commits can still change and replaces them whole; re-reading is idempotent, so nothing is counted
 twice or lost. The edge is read too, exactly, so that every window is exact to the microsecond. What changes behind
-that is found by reading the past again, a part at a time (`Wheel`).
+that is found by looking at the past again, a part at a time (`Wheel`).
 
 Before this on the way: `sliding.py` and the collectors, which read rows. Here is no I/O and no clock: all times are
 parameters, int64 microseconds since the epoch (UTC). Users are 64-bit hashes made by PostgreSQL; no identity comes
@@ -37,7 +37,7 @@ LOOK_BACK = 45 * SECOND
 """How long after a refresh that has read all that may be late the next one does. (Of one a minute, each does.)"""
 
 RESYNC = HOUR
-"""Within what time the last day is read again, for what re-reading the last minutes cannot see (deletions, very late
+"""Within what time the last day is looked at again, for what re-reading the last minutes cannot see (deletions, very late
 rows)."""
 
 
@@ -84,12 +84,12 @@ class ReadCursor:
 
 
 Part = tuple[int, int]
-"""A piece of the past that is read again: later than the first instant, until the second; whole minutes."""
+"""A piece of the past that is looked at again: later than the first instant, until the second; whole minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """Reads the past again, a part at a time and each once in a `period`, so that it never costs much at once.
+    """Looks at the past again, a part at a time and each once in a `period`, so that it never costs much at once.
 
     The past is cut into parts of `length`, and the newest `parts` of them that are over take turns, at times that
     follow from the clock alone.
