@@ -26,7 +26,7 @@ RESYNCS = MetricSpec(
     "hivesync_resyncs_total",
     "counter",
     "How often the past was looked at again for what refreshes cannot see: a whole window read anew (`filled`, at start"
-    " too), a part of it (`reread`), or none of a part as nothing in it had changed (`skipped`); a collector may have two windows.",
+    " too), a part of it (`reread`), or none of a part as nothing in it had changed (`skipped`).",
     "the exporter itself",
     ("collector", "result"),
 )

@@ -37,8 +37,8 @@ LOOK_BACK = 45 * SECOND
 """How long after a refresh that has read all that may be late the next one does. (Of one a minute, each does.)"""
 
 RESYNC = HOUR
-"""Within what time the last day is looked at again, for what re-reading the last minutes cannot see (deletions, very late
-rows)."""
+"""Within what time the last day is looked at again, for what re-reading the last minutes cannot see (deletions, very
+late rows)."""
 
 
 def minute(time: int) -> int:

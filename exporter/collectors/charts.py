@@ -2,7 +2,8 @@
 (spec §4 "Charts").
 
 No metric comes of this: Prometheus keeps the past of those there are. The minutes of a week are kept here as elsewhere
-those of an hour or a day, so that a refresh reads new rows only, and one hour of the past is looked at again each eight minutes.
+those of an hour or a day, so that a refresh reads new rows only, and one hour of the past is looked at again each eight
+minutes.
 """
 
 from __future__ import annotations
