@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -25,6 +26,7 @@ from exporter.collector import Sources
 from exporter.collectors import logs
 from exporter.collectors.logs import AI, SAVE_SECONDS, LogCollector, ai_log, preview_log
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
+from exporter.incident import KEPT
 from exporter.log_lines import Counted, count
 from exporter.sources.jsonl import JsonlLog, Position, Slice
 from exporter.sources.jsonl.log import SLICE_BYTES
@@ -734,3 +736,20 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.0005)
+
+
+@pytest.mark.parametrize("every", [1, 100, 2000], ids="a failure in {} lines".format)
+def test_the_newest_failures_of_a_backlog_are_the_incidents(setup: Setup, every: int) -> None:
+    """Over many batches, some of them without a failure."""
+
+    def line(number: int) -> bytes:
+        event = "ai.error" if number % every == 0 else "ai.completed"
+        at = datetime.fromtimestamp(1_700_000_000 + number, UTC).isoformat()
+        return orjson.dumps({"event": event, "ts": at, "job_id": str(number), "padding": "x" * 200}) + b"\n"
+
+    numbers = range(20_000)
+    setup.ai.path.write_bytes(b"".join(map(line, numbers)))
+    collector = ai_log(setup.state())
+    setup.refresh(collector)
+    expected = [str(number) for number in reversed(numbers) if number % every == 0][:KEPT]
+    assert [incident.job_id for incident in collector.incidents] == expected
