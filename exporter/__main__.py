@@ -109,7 +109,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
             site = web.build_site(lambda: renderer.current, lambda: snapshot.view().ready)
 
             async def verify_windows() -> Sequence[Comparison]:
-                return await verify.compare(snapshot.at_rest(Postgres.name), sources, prices)
+                return await verify.compare(snapshot.at_rest(Postgres.name), sources, prices, settings.free_plans)
 
             async def login_link() -> str:
                 return (await asyncio.shield(section)).login_link(settings)
@@ -196,7 +196,8 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
             async with sources.postgres.transaction():
                 pass  # when it is down, that is said once and at once
             await snapshot.refresh_all(Postgres.name)
-            return await verify.compare(snapshot.at_rest(Postgres.name), sources, settings.prices())
+            at_rest = snapshot.at_rest(Postgres.name)
+            return await verify.compare(at_rest, sources, settings.prices(), settings.free_plans)
 
 
 @contextmanager

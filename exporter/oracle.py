@@ -15,22 +15,31 @@ from exporter.labels import OTHER
 from exporter.prices import Prices
 from exporter.sources.postgres import Transaction
 from exporter.spec import MetricSpec, Sample
+from exporter.vocabulary import FREE_PLANS
+
+
+def _word(column: str) -> str:
+    """SQL for the word that a column of any type holds, without case and surrounding blanks."""
+    return f"regexp_replace(lower({column}::text), '^\\s+|\\s+$', '', 'g')"
+
 
 _PLAN_CLASS = """
 CASE
-  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = {user} AND s.plan NOT IN ('free', 'trial')
-               AND s.status IN ('active', 'past_due') AND (s.ended_at IS NULL OR s.ended_at > %(now)s)) THEN 'paid'
-  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = {user} AND s.plan = 'trial'
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = {user} AND {plan} <> ALL(%(free_plans)s::text[])
+               AND {plan} NOT IN ('trial', '') AND {status} IN ('active', 'past_due')
+               AND (s.ended_at IS NULL OR s.ended_at > %(now)s)) THEN 'paid'
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = {user} AND {plan} = 'trial'
                AND (s.ended_at IS NULL OR s.ended_at > %(now)s) AND s.trial_ends_at > %(now)s) THEN 'trial'
-  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = {user} AND s.plan = 'trial'
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = {user} AND {plan} = 'trial'
                AND s.trial_ends_at <= %(now)s) THEN 'trial_expired'
   ELSE 'free'
 END
 """
+_PLAN_CLASS = _PLAN_CLASS.format(user="users.id", plan=_word("s.plan"), status=_word("s.status"))
 _CLASSES = "(VALUES ('paid'), ('trial'), ('trial_expired'), ('free')) AS classes(plan)"
 
 _USERS = f"""
-SELECT plan, (SELECT count(*) FROM users WHERE {_PLAN_CLASS.format(user="users.id")} = plan) FROM {_CLASSES}
+SELECT plan, (SELECT count(*) FROM users WHERE {_PLAN_CLASS} = plan) FROM {_CLASSES}
 """
 
 _ACTIVE_USERS = f"""
@@ -44,7 +53,7 @@ WITH activity AS (
   JOIN activity ON activity.created_at > %(now)s - windows.length AND activity.created_at <= %(now)s
   WHERE activity.user_id IS NOT NULL
 ), classed AS MATERIALIZED (
-  SELECT name, CASE WHEN users.id IS NULL THEN 'free' ELSE {_PLAN_CLASS.format(user="users.id")} END AS plan
+  SELECT name, CASE WHEN users.id IS NULL THEN 'free' ELSE {_PLAN_CLASS} END AS plan
   FROM active LEFT JOIN users ON users.id = active.user_id
 )
 SELECT windows.name, classes.plan,
@@ -71,12 +80,12 @@ SELECT '24h', statistic, value FROM (
 WHERE value IS NOT NULL
 """
 
-_ERRORS = """
+_ERRORS = f"""
 SELECT '24h', kinds.kind, (
   SELECT count(*) FROM ai_usage_events
-  WHERE status = 'failed' AND completed_at > %(now)s - interval '24 hours' AND completed_at <= %(now)s
-    AND CASE WHEN error_kind IN ('provider_error', 'timeout', 'safety_rejection') THEN error_kind ELSE 'other' END
-        = kinds.kind)
+  WHERE {_word("status")} = 'failed' AND completed_at > %(now)s - interval '24 hours' AND completed_at <= %(now)s
+    AND CASE WHEN {_word("error_kind")} IN ('provider_error', 'timeout', 'safety_rejection')
+             THEN {_word("error_kind")} ELSE 'other' END = kinds.kind)
 FROM (VALUES ('provider_error'), ('timeout'), ('safety_rejection'), ('other')) AS kinds(kind)
 """
 
@@ -85,15 +94,16 @@ SELECT '{queue}', windows.name, average FROM
   (VALUES ('1m', interval '1 minute'), ('15m', interval '15 minutes'), ('1h', interval '1 hour'))
     AS windows(name, length),
   LATERAL (SELECT avg(extract(epoch FROM completed_at - created_at))::float8 AS average FROM {table}
-           WHERE status = 'succeeded' AND completed_at >= created_at AND isfinite(created_at)
+           WHERE {status} = 'succeeded' AND completed_at >= created_at AND isfinite(created_at)
              AND completed_at > %(now)s - windows.length AND completed_at <= %(now)s) AS averages
 WHERE average IS NOT NULL
 """
 
 _TOKENS = """
 WITH labels(model) AS (SELECT unnest(%(models)s::text[] || ARRAY['other'])), tokens AS (
-  SELECT CASE WHEN model = ANY(%(models)s::text[]) THEN model ELSE 'other' END AS model,
-         coalesce(greatest(prompt_tokens, 0), 0) AS prompt, coalesce(greatest(completion_tokens, 0), 0) AS completion
+  SELECT CASE WHEN model::text = ANY(%(models)s::text[]) THEN model::text ELSE 'other' END AS model,
+         CASE WHEN prompt_tokens BETWEEN 0 AND 2147483647 THEN prompt_tokens ELSE 0 END AS prompt,
+         CASE WHEN completion_tokens BETWEEN 0 AND 2147483647 THEN completion_tokens ELSE 0 END AS completion
   FROM ai_usage_events
   WHERE completed_at >= date_trunc('month', %(now)s::timestamptz, 'UTC') AND completed_at <= %(now)s
 )
@@ -109,15 +119,37 @@ SELECT (extract(epoch FROM %(now)s::timestamptz - start)
 FROM (SELECT date_trunc('month', %(now)s::timestamptz, 'UTC') AS start) AS month
 """
 
-_WS = """
+
+# Ids in Redis are text. Those that the type of the session's column takes for the same are the same: of uuid and of
+# integers as they can be written, of citext in either case.
+def _same(text: str, column: str) -> str:
+    return f"""(SELECT CASE
+      WHEN of_type = 'uuid' AND {text} ~* '^([0-9a-f]{{4}}-?){{7}}[0-9a-f]{{4}}$'
+        OR of_type = 'uuid' AND {text} ~* '^[{{]([0-9a-f]{{4}}-?){{7}}[0-9a-f]{{4}}[}}]$'
+        THEN lower(translate({text}, '{{}}-', ''))
+      WHEN of_type IN ('smallint', 'integer', 'bigint') AND {text} ~ '^\\s*[+-]?[0-9]+\\s*$' THEN {text}::numeric::text
+      WHEN of_type = 'numeric' AND {text} ~ '^\\s*[+-]?[0-9]+(\\.[0-9]*)?\\s*$' THEN trim_scale({text}::numeric)::text
+      WHEN of_type ~ '(^|\\.)citext$' THEN lower({text})
+      WHEN of_type = 'character' THEN rtrim({text}, ' ')
+      ELSE {text} END
+    FROM (SELECT pg_typeof(nullif((SELECT sessions.{column} FROM sessions LIMIT 0), NULL))::text AS of_type) AS _)"""
+
+
+_WS = f"""
 WITH ws AS (
-  SELECT * FROM unnest(%(connections)s::text[], %(users)s::text[], %(sessions)s::text[], %(devices)s::text[])
+  SELECT connection, {_same("ws.user_id", "user_id")} AS user_id, {_same("ws.session_id", "id")} AS session_id,
+         {_word("ws.device_type")} AS device_type
+  FROM unnest(%(connections)s::text[], %(users)s::text[], %(sessions)s::text[], %(devices)s::text[])
     AS ws(connection, user_id, session_id, device_type)
+), said AS (
+  SELECT {_same("id::text", "id")} AS id, {_same("user_id::text", "user_id")} AS user_id, {_word("kind")} AS kind,
+         {_word("device_type")} AS device_type, last_heartbeat_at, ended_at
+  FROM sessions
 ), online AS (
-  SELECT id::text, user_id::text, kind, device_type FROM sessions
+  SELECT id, user_id, kind, device_type FROM said
   WHERE (last_heartbeat_at > %(now)s - interval '2 minutes' AND ended_at IS NULL
          AND last_heartbeat_at <= %(now)s + interval '5 minutes')
-     OR id::text IN (SELECT session_id FROM ws)
+     OR id IN (SELECT session_id FROM ws)
 )
 """
 
@@ -158,8 +190,8 @@ QUERIES: dict[str, tuple[tuple[MetricSpec, str], ...]] = {
     ),
     "previews": ((previews.REQUESTS, _REQUESTS.format(table="preview_jobs")),),
     "latency": (
-        (latency.LATENCY, _LATENCY.format(queue="ai", table="ai_usage_events")),
-        (latency.LATENCY, _LATENCY.format(queue="preview", table="preview_jobs")),
+        (latency.LATENCY, _LATENCY.format(queue="ai", table="ai_usage_events", status=_word("status"))),
+        (latency.LATENCY, _LATENCY.format(queue="preview", table="preview_jobs", status=_word("status"))),
     ),
     "cost": ((cost.TOKENS, _TOKENS),),
     "rollup": ((rollup.LATEST_DAY, _LATEST_DAY),),
@@ -168,7 +200,11 @@ QUERIES: dict[str, tuple[tuple[MetricSpec, str], ...]] = {
 
 
 async def read_from_scratch(
-    collector: str, transaction: Transaction, web_sockets: Sequence[WebSocket], prices: Prices | None
+    collector: str,
+    transaction: Transaction,
+    web_sockets: Sequence[WebSocket],
+    prices: Prices | None,
+    free_plans: Sequence[str] = FREE_PLANS,
 ) -> list[Sample]:
     """The samples that a collector's metrics must have, as of the transaction's `now`."""
     parameters = {
@@ -177,6 +213,7 @@ async def read_from_scratch(
         "sessions": [ws.session_id for ws in web_sockets],
         "devices": [ws.device_type for ws in web_sockets],
         "models": list(prices.models) if prices else [],
+        "free_plans": [plan.strip().lower() for plan in free_plans],
     }
     samples: list[Sample] = []
     if collector == "rollup" and not (await transaction.rows(rollup.TABLE_EXISTS))[0][0]:

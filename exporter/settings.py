@@ -30,6 +30,7 @@ from redis.connection import parse_url
 from exporter.addresses import Address, check_networks, check_origins, check_web_url, parse_address
 from exporter.errors import SettingsError
 from exporter.prices import Prices, read_prices
+from exporter.vocabulary import FREE_PLANS
 
 PREFIX = "HIVESYNC_"
 SECRETS = ("database_url", "rollup_database_url", "redis_url", "admin_jwt_secret", "admin_api_key")
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
     preview_queue_keys: KeyPatterns = Field(
         ("preview_queue:default", "preview_queue:*"),
         description="Keys and key patterns of preview queues (lists), as `AI_QUEUE_KEYS`.",
+    )
+    free_plans: Words = Field(
+        FREE_PLANS,
+        description="Plans that are not paid, separated by commas; compared without case. Any other plan but `trial` is"
+        " a paid one.",
     )
     worker_keys: KeyPatterns = Field(("worker:heartbeat:*",), description="Key patterns of worker heartbeats (hashes).")
     worker_healthy_seconds: float = Field(

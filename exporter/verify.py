@@ -21,6 +21,7 @@ from exporter.prices import Prices
 from exporter.sources.postgres import Postgres, Transaction
 from exporter.sources.redis import Hashes, Redis
 from exporter.spec import Sample
+from exporter.vocabulary import FREE_PLANS
 
 TOLERANCE = 1e-9
 """Relative: the two ways add floating-point numbers in a different order."""
@@ -55,7 +56,9 @@ AtRest = AbstractAsyncContextManager[Sequence[Collector]]
 """Collectors that nothing else refreshes while it is held (`Snapshot.at_rest`)."""
 
 
-async def compare(at_rest: AtRest, sources: Sources, prices: Prices | None) -> list[Comparison]:
+async def compare(
+    at_rest: AtRest, sources: Sources, prices: Prices | None, free_plans: Sequence[str] = FREE_PLANS
+) -> list[Comparison]:
     """Every sample of the collectors that ask PostgreSQL, both ways. They rest for their own refresh only."""
     async with AsyncExitStack() as resting:
         # They rest before the transaction begins: one that refreshed after that would take its `now` for the past.
@@ -79,7 +82,7 @@ async def compare(at_rest: AtRest, sources: Sources, prices: Prices | None) -> l
             await resting.aclose()  # counting from scratch takes long, and needs the transaction only
             comparisons: list[Comparison] = []
             for name, outcome in incremental.items():
-                from_scratch = await _outcome(_from_scratch(name, transaction, web_sockets, prices))
+                from_scratch = await _outcome(_from_scratch(name, transaction, web_sockets, prices, free_plans))
                 comparisons += _paired(name, outcome, from_scratch)
     return comparisons
 
@@ -95,10 +98,14 @@ async def _outcome(reading: Awaitable[Sequence[Sample]]) -> _Outcome:
 
 
 async def _from_scratch(
-    collector: str, transaction: Transaction, web_sockets: Sequence[WebSocket], prices: Prices | None
+    collector: str,
+    transaction: Transaction,
+    web_sockets: Sequence[WebSocket],
+    prices: Prices | None,
+    free_plans: Sequence[str],
 ) -> Sequence[Sample]:
     async with transaction.savepoint():
-        return await read_from_scratch(collector, transaction, web_sockets, prices)
+        return await read_from_scratch(collector, transaction, web_sockets, prices, free_plans)
 
 
 def _paired(collector: str, incremental: _Outcome, from_scratch: _Outcome) -> list[Comparison]:

@@ -38,7 +38,7 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
 
     Raises SettingsError where COLLECTORS names one that there is not, or leaves out one that another needs.
     """
-    plans, prices = Plans(), settings.prices()
+    plans, prices = Plans(settings.free_plans), settings.prices()
     ai, activity = Ai(), Activity(plans)
     every: tuple[Collector, ...] = (
         Users(plans),

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 from exporter.collector import Sources
 from exporter.collectors.users import PLAN_CLASSES, Classed, Plans
+from exporter.columns import USER
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Again, Resync
-from exporter.sliding import MICROSECONDS, USER
+from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
 from exporter.versions import Rows, Versions

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from exporter.collector import Sources
+from exporter.columns import USER, WORD, words
 from exporter.incident import ERROR_KINDS as INCIDENT_KINDS
 from exporter.labels import OTHER
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Again, Resync
-from exporter.sliding import MINUTE_BIN, MINUTE_OF, USER, SlidingSums, Sums
+from exporter.sliding import MINUTE_BIN, MINUTE_OF, SlidingSums, Sums
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
 from exporter.versions import Rows, Versions
@@ -48,10 +49,10 @@ ERRORS = MetricSpec(
     ("window", "kind"),
 )
 
-_KNOWN_KINDS = ", ".join(f"'{kind}'" for kind in ERROR_KINDS)
+_KIND = WORD.format("ai_usage_events.error_kind")
 _KIND_COUNTS = (
-    *(f"count(*) FILTER (WHERE ai_usage_events.error_kind = '{kind}')" for kind in ERROR_KINDS),
-    f"count(*) FILTER (WHERE (ai_usage_events.error_kind IN ({_KNOWN_KINDS})) IS NOT TRUE)",
+    *(f"count(*) FILTER (WHERE {_KIND} = '{kind}')" for kind in ERROR_KINDS),
+    f"count(*) FILTER (WHERE ({_KIND} IN {words(ERROR_KINDS)}) IS NOT TRUE)",
 )
 
 _BY_USER = (
@@ -84,7 +85,7 @@ class Ai:
                 "ai_usage_events",
                 "ai_usage_events.completed_at",
                 _KIND_COUNTS,
-                "ai_usage_events.status = 'failed'",
+                f"{WORD.format('ai_usage_events.status')} = 'failed'",
                 counts=tuple(range(len(_KIND_COUNTS))),
             ),
             {"24h": DAY},

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from exporter.collector import SKIPPED, Sources, skipped
+from exporter.columns import EXCESSIVE_TOKENS, NEGATIVE_TOKENS, TEXT, TOKEN_SUM
 from exporter.gpu_usage import GpuUsage, share_of_month
-from exporter.labels import OTHER, closed
+from exporter.labels import OTHER
 from exporter.prices import Prices
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Resync
@@ -55,24 +56,26 @@ PROJECTED = MetricSpec(
 
 _log = structlog.get_logger()
 
+_MODEL = TEXT.format("ai_usage_events.model")
 _COMPLETED_AT = "ai_usage_events.completed_at"
+_COUNTS = ("ai_usage_events.prompt_tokens", "ai_usage_events.completion_tokens")
 
 # `settled`: old enough that a later refresh need not look at it again.
 _TOKENS = f"""
-SELECT ai_usage_events.model, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF.format(_COMPLETED_AT)},
-       coalesce(sum(greatest(ai_usage_events.prompt_tokens, 0)), 0)::bigint,
-       coalesce(sum(greatest(ai_usage_events.completion_tokens, 0)), 0)::bigint,
-       count(*) FILTER (WHERE ai_usage_events.prompt_tokens < 0)
-       + count(*) FILTER (WHERE ai_usage_events.completion_tokens < 0), count(*)
+SELECT {_MODEL}, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF.format(_COMPLETED_AT)},
+       {", ".join(map(TOKEN_SUM.format, _COUNTS))},
+       {" + ".join(map(NEGATIVE_TOKENS.format, _COUNTS))}, {" + ".join(map(EXCESSIVE_TOKENS.format, _COUNTS))},
+       count(*)
 FROM ai_usage_events
 WHERE ai_usage_events.completed_at > %(since)s AND ai_usage_events.completed_at <= %(until)s
 GROUP BY 1, 2, {HOUR_BIN.format(_COMPLETED_AT)}
 """
 
-Tokens = tuple[int, int, int, int]
-"""Prompt tokens, completion tokens, how many values were negative and left out, and how many requests that is of."""
+Tokens = tuple[int, ...]
+"""Prompt tokens, completion tokens, how many values were left out as negative and as excessive, and how many requests
+that is of."""
 
-NONE: Tokens = (0, 0, 0, 0)
+NONE: Tokens = (0, 0, 0, 0, 0)
 
 Hours = dict[int, dict[str, Tokens]]
 """Tokens by hour and label of the model."""
@@ -162,7 +165,7 @@ class TokenCost:
 
     def _rows_in(self, part: Part) -> int:
         """How many requests are in the tokens of a part."""
-        return sum(tokens[3] for tokens in self._settled.get(part[1] // HOUR, {}).values())
+        return sum(tokens[-1] for tokens in self._settled.get(part[1] // HOUR, {}).values())
 
     async def _rows(self, transaction: Transaction, since: int, until: int, settles: int) -> list[Row]:
         period = {"since": moment(since), "until": moment(until), "settles": moment(settles)}
@@ -195,12 +198,13 @@ class TokenCost:
             cost += self._prices.of_tokens(model, prompt, completion) if self._prices else 0.0
         if self._prices is not None:
             samples += dollars("tokens", cost, now)
-        return samples + skipped(self.name, {"negative_tokens": sum(tokens[2] for tokens in month_to_date.values())})
+        _, _, negative, excessive, _ = map(sum, zip(NONE, *month_to_date.values(), strict=True))
+        return samples + skipped(self.name, {"negative_tokens": negative, "excessive_tokens": excessive})
 
     def _label(self, model: str | None, tokens: Sequence[int]) -> str:
         if self._prices is None:
             return OTHER
-        label = closed(model, self._prices.models)
+        label = model if model is not None and model in self._prices.models else OTHER
         if (
             label == OTHER
             and any(tokens[:2])
@@ -227,8 +231,8 @@ def _difference(left: Mapping[str, Tokens], right: Mapping[str, Tokens]) -> int:
 
 
 def _negative(tokens: Tokens) -> Tokens:
-    return -tokens[0], -tokens[1], -tokens[2], -tokens[3]
+    return tuple(-number for number in tokens)
 
 
 def _add(left: Tokens, right: Sequence[int]) -> Tokens:
-    return left[0] + right[0], left[1] + right[1], left[2] + right[2], left[3] + right[3]
+    return tuple(map(sum, zip(left, right, strict=True)))

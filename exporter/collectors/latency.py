@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.collector import SKIPPED, Sources, skipped
+from exporter.columns import WORD
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Resync
 from exporter.sliding import MICROSECONDS, SlidingSums, Sums
@@ -41,7 +42,7 @@ def latency_sums(table: str) -> Sums:
             f"count(*) FILTER (WHERE {possible})",
             f"count(*) FILTER (WHERE NOT {possible})",
         ),
-        f"{table}.status = 'succeeded'",
+        f"{WORD.format(f'{table}.status')} = 'succeeded'",
         counts=(1, 2),
     )
 

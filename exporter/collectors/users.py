@@ -18,19 +18,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from exporter.changes import Changes, Recount, read_changes
-from exporter.collector import Sources
-from exporter.sliding import MICROSECONDS, USER
+from exporter.collector import SKIPPED, Sources, skipped
+from exporter.columns import USER, WORD
+from exporter.labels import clean, folded
+from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import Transaction
 from exporter.spec import MetricSpec, Sample
+from exporter.vocabulary import FREE_PLANS, PAID_PLANS, TRIAL
 from exporter.windows import MINUTE, Integers, contained
 
 PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
 """In the order in which the first that holds is a user's."""
 
 _PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
+
+MAX_NAMED_PLANS = 100
 
 _AS_OF = "Counted whole, when the tables changed: may be up to ten minutes old."
 
@@ -46,34 +52,28 @@ PROJECTS = MetricSpec("hivesync_projects", "gauge", f"Projects, now. {_AS_OF}", 
 # A time that is not set is never, as infinity is. (A trial without an end says nothing, and is not read.)
 _TIME = MICROSECONDS.format("least(greatest(coalesce(subscriptions.{0}, 'infinity'), 'epoch'), '9999-12-31')")
 
-# Paid plans and trials only.
+_PLAN = f"coalesce({WORD.format('subscriptions.plan')}, '')"
+
+# Paid plans and trials only. A foreign key is no proof that their users exist: it is not looked at while rows are
+# restored with triggers disabled.
 _SUBSCRIPTIONS = f"""
-SELECT {USER.format("subscriptions.user_id")}, (subscriptions.plan = 'trial')::int::bigint,
-       {_TIME.format("ended_at")}, {_TIME.format("trial_ends_at")}
-FROM subscriptions
-WHERE (CASE subscriptions.plan WHEN 'free' THEN false WHEN 'trial' THEN subscriptions.trial_ends_at IS NOT NULL
-       ELSE subscriptions.status IN ('active', 'past_due') END)
+SELECT coalesce({USER.format("subscriptions.user_id")}, 0), ({_PLAN} = '{TRIAL}')::int::bigint,
+       {_TIME.format("ended_at")}, {_TIME.format("trial_ends_at")}, (users.id IS NULL)::int::bigint
+FROM subscriptions LEFT JOIN users ON users.id = subscriptions.user_id
+WHERE CASE WHEN {_PLAN} = '{TRIAL}' THEN subscriptions.trial_ends_at IS NOT NULL
+           WHEN {_PLAN} = ANY(%(free_plans)s::text[]) THEN false
+           ELSE {WORD.format("subscriptions.status")} IN ('active', 'past_due') END
 """
 
-_OF_USERS_THAT_EXIST = " AND EXISTS (SELECT FROM users WHERE users.id = subscriptions.user_id)"
-"""Half of what reading the plans costs, and true of every row where a foreign key says so."""
-
-_HAS_FOREIGN_KEY = """
-SELECT EXISTS (
-  SELECT FROM pg_constraint
-  WHERE pg_constraint.contype = 'f' AND pg_constraint.convalidated AND cardinality(pg_constraint.conkey) = 1
-    AND pg_constraint.conrelid = to_regclass('subscriptions') AND pg_constraint.confrelid = to_regclass('users')
-    AND pg_constraint.conkey[1] = (SELECT attnum FROM pg_attribute
-                                   WHERE attrelid = to_regclass('subscriptions') AND attname = 'user_id')
-    AND pg_constraint.confkey[1] = (SELECT attnum FROM pg_attribute
-                                    WHERE attrelid = to_regclass('users') AND attname = 'id'))
-"""
+_UNKNOWN_PLANS = f"SELECT DISTINCT {_PLAN} FROM subscriptions WHERE {_PLAN} <> ALL(%(known)s::text[]) LIMIT %(most)s"
 
 PLANS_AGE = 2 * MINUTE
 """How long ago somebody may have seen to the plans when active users are split; mostly the `users` collector has done
 so more recently."""
 
 _TABLES = ("users", "subscriptions", "projects")
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +105,35 @@ class Classed:
 class Plans:
     """Every paid plan and trial, as last read, and the plan classes at any time since."""
 
-    def __init__(self) -> None:
+    def __init__(self, free_plans: Sequence[str] = FREE_PLANS) -> None:
+        self._free_plans = [*map(folded, free_plans), ""]  # no plan at all is not a paid one
+        self._known_plans = {TRIAL, *PAID_PLANS, *self._free_plans}
         self._users = np.empty(0, dtype=np.int64)  # sorted, unique
         self._first = np.empty(0, dtype=np.int64)  # parallel: where each one's subscriptions begin in
         self._is_trial = np.empty(0, dtype=np.bool_)
         self._ended_at = np.empty(0, dtype=np.int64)  # parallel to it, as is:
         self._trial_ends_at = np.empty(0, dtype=np.int64)
         self._total = 0
+        self.orphans = 0
+        """Paid plans and trials, as last read, whose user there is not: they are nobody's."""
         self._seen_to_at: int | None = None
 
     async def read(self, transaction: Transaction) -> None:
         """Read them anew."""
-        ((in_step,),) = await transaction.rows(_HAS_FOREIGN_KEY)
-        query = _SUBSCRIPTIONS + ("" if in_step else _OF_USERS_THAT_EXIST)
         blocks = [np.empty((0, 4), dtype=np.int64)]
-        await transaction.integers_in_blocks(query, 4, {}, lambda rows: blocks.append(rows[np.argsort(rows[:, 0])]))
+        orphans = 0
+
+        def take(rows: Integers) -> None:
+            nonlocal orphans
+            is_orphan = rows[:, 4] == 1
+            orphans += int(is_orphan.sum())
+            owned = rows[~is_orphan, :4]
+            blocks.append(owned[np.argsort(owned[:, 0])])
+
+        await transaction.integers_in_blocks(_SUBSCRIPTIONS, 5, {"free_plans": self._free_plans}, take)
         total = await transaction.integers("SELECT count(*) FROM users", 1)
+        await self._name_unknown_plans(transaction)
+        self.orphans = orphans
         user, is_trial, self._ended_at, self._trial_ends_at = map(
             np.concatenate, zip(*(b.T for b in blocks), strict=True)
         )
@@ -129,6 +142,15 @@ class Plans:
         self._users = user[self._first]
         self._total = int(total[0, 0])
         self.seen_to(transaction)
+
+    async def _name_unknown_plans(self, transaction: Transaction) -> None:
+        """Log each plan that is neither known nor named before, so that it is not taken for a paid one unnoticed."""
+        most = MAX_NAMED_PLANS + len(self._free_plans) - len(self._known_plans)
+        if most > 0:
+            unknown = await transaction.rows(_UNKNOWN_PLANS, {"known": sorted(self._known_plans), "most": most})
+            for (plan,) in unknown:
+                self._known_plans.add(plan)
+                _log.warning("plan.unknown", plan=clean(plan), plan_class="paid", setting="HIVESYNC_FREE_PLANS")
 
     def seen_to(self, transaction: Transaction) -> None:
         """Note that somebody sees to it that they are read as often as need be, and did just now."""
@@ -165,7 +187,7 @@ class Users:
     name = "users"
     sources = ("postgres",)
     periods = 4
-    specs = (USERS, PROJECTS)
+    specs = (USERS, PROJECTS, SKIPPED)
 
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
@@ -184,7 +206,11 @@ class Users:
                 self._recount.read(now, (time.perf_counter_ns() - started) // 1000)
             self._plans.seen_to(transaction)
         by_plan = self._plans.count(now)
-        return [USERS.sample(by_plan[plan], plan=plan) for plan in PLAN_CLASSES] + [PROJECTS.sample(self._projects)]
+        return [
+            *(USERS.sample(by_plan[plan], plan=plan) for plan in PLAN_CLASSES),
+            PROJECTS.sample(self._projects),
+            *skipped(self.name, {"orphan": self._plans.orphans}),
+        ]
 
     def read_afresh(self) -> None:
         """Count at the next refresh, changed or not."""

@@ -30,6 +30,7 @@ from exporter.state import StateFile
 
 KINDS = ("cpu", "gpu")
 STATES = ("active", "idle", "offline")
+LIFECYCLES = ("spot", "on-demand")
 LONGEST_LEAD = 300.0
 """Seconds a heartbeat may be ahead of the clock before it cannot be true (issue of clocks, not of workers)."""
 
@@ -151,9 +152,9 @@ class Workers:
                         id=self._id(key.decode("utf-8", "replace")),
                         kind=closed(kind, KINDS, UNKNOWN),
                         last_heartbeat=at,
-                        state=state if state in STATES else None,
+                        state=closed(state, STATES, "") or None,
                         instance_type=instance_type or UNKNOWN,
-                        lifecycle=lifecycle or UNKNOWN,
+                        lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
                     )
                 )
         return workers, reasons
