@@ -58,7 +58,8 @@ _PLAN = f"coalesce({WORD.format('subscriptions.plan')}, '')"
 # restored with triggers disabled.
 _SUBSCRIPTIONS = f"""
 SELECT coalesce({USER.format("subscriptions.user_id")}, 0), ({_PLAN} = '{TRIAL}')::int::bigint,
-       {_TIME.format("ended_at")}, {_TIME.format("trial_ends_at")}, (users.id IS NULL)::int::bigint
+       {_TIME.format("ended_at")}, {_TIME.format("trial_ends_at")}, (users.id IS NULL)::int::bigint,
+       ({_PLAN} <> ALL(%(known)s::text[]))::int::bigint
 FROM subscriptions LEFT JOIN users ON users.id = subscriptions.user_id
 WHERE CASE WHEN {_PLAN} = '{TRIAL}' THEN subscriptions.trial_ends_at IS NOT NULL
            WHEN {_PLAN} = ANY(%(free_plans)s::text[]) THEN false
@@ -121,18 +122,21 @@ class Plans:
     async def read(self, transaction: Transaction) -> None:
         """Read them anew."""
         blocks = [np.empty((0, 4), dtype=np.int64)]
-        orphans = 0
+        orphans = unknown = 0
 
         def take(rows: Integers) -> None:
-            nonlocal orphans
+            nonlocal orphans, unknown
             is_orphan = rows[:, 4] == 1
             orphans += int(is_orphan.sum())
+            unknown += int(rows[:, 5].sum())
             owned = rows[~is_orphan, :4]
             blocks.append(owned[np.argsort(owned[:, 0])])
 
-        await transaction.integers_in_blocks(_SUBSCRIPTIONS, 5, {"free_plans": self._free_plans}, take)
+        plans = {"free_plans": self._free_plans, "known": sorted(self._known_plans)}
+        await transaction.integers_in_blocks(_SUBSCRIPTIONS, 6, plans, take)
         total = await transaction.integers("SELECT count(*) FROM users", 1)
-        await self._name_unknown_plans(transaction)
+        if unknown:
+            await self._name_unknown_plans(transaction)
         self.orphans = orphans
         user, is_trial, self._ended_at, self._trial_ends_at = map(
             np.concatenate, zip(*(b.T for b in blocks), strict=True)

@@ -87,7 +87,7 @@ def test_silent_are_the_sessions_that_are_named_and_were_not_folded(
     presence.fold_sessions([(session, *row) for session, row in beating.items()])
     named = {text(session) for _, session, _ in web_sockets.values()} - {None}
     found = list(presence.silent(presence.sessions()))
-    assert {session for some in found for session in some} == named - set(beating)
+    assert {session.decode() for some in found for session in some} == named - set(beating)
     assert max((len(some) for some in found), default=0) <= size
 
 

@@ -223,7 +223,7 @@ def test_through_views_everything_is_read_at_every_look(
     insert(connection, "projects", name="two")
     readings.clear()
     assert collect(collector, url, now=NOON + MINUTE)["hivesync_projects"] == 2
-    assert sorted(readings) == ["projects", "subscriptions", "users", "users"]  # there is no foreign key
+    assert sorted(readings) == ["projects", "subscriptions", "users"]
 
 
 def test_asked_for_afresh_it_is_counted_at_once(database: str, connection: psycopg.Connection) -> None:
@@ -236,19 +236,3 @@ def test_asked_for_afresh_it_is_counted_at_once(database: str, connection: psyco
     collector.read_afresh()
     values = collect(collector, database, now=NOON + 2 * MINUTE)
     assert (values["hivesync_projects"], values["hivesync_users{free}"]) == (1, 1)
-
-
-@pytest.mark.parametrize("more", ["NOT VALID", ""], ids=["not yet valid", "valid"])
-def test_only_a_foreign_key_that_holds_saves_looking_for_the_users(
-    more: str, database: str, connection: psycopg.Connection
-) -> None:
-    connection.execute("ALTER TABLE subscriptions DROP CONSTRAINT subscriptions_user_id_fkey")
-    stayer, leaver = users(connection, 2)
-    for who in (stayer, leaver):
-        insert(connection, "subscriptions", user_id=who, **PRO)
-    connection.execute("DELETE FROM users WHERE id = %s", [leaver])
-    if not more:
-        connection.execute("DELETE FROM subscriptions WHERE user_id = %s", [leaver])
-    constraint = f"FOREIGN KEY (user_id) REFERENCES users (id) {more}"
-    connection.execute(f"ALTER TABLE subscriptions ADD {constraint}".encode())
-    assert by_plan(database) == {"paid": 1, "trial": 0, "trial_expired": 0, "free": 0}
