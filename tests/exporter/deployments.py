@@ -1,5 +1,5 @@
-"""One scenario of everything that PostgreSQL and Redis hold, its metrics written out once, and HiveSync's tables in other
-shapes: they must come out the same everywhere."""
+"""One scenario of everything that PostgreSQL and Redis hold, its metrics written out once, and HiveSync's tables in
+other shapes: the metrics must come out the same everywhere."""
 
 from __future__ import annotations
 
