@@ -24,7 +24,7 @@ _UUID_SHAPE = b"00000000-0000-0000-0000-000000000000"
 _DIGITS_TO_0 = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 _INTEGER = re.compile(rb"[ \t\n\r\f\v]*[+-]?[0-9]+[ \t\n\r\f\v]*")
 _WRITTEN_INTEGERS = re.compile(rb"(?:(?:0|-?[1-9][0-9]{0,18})\0)*")
-_NUMBER = re.compile(rb"[ \t\n\r\f\v]*[+-]?[0-9]+(?:\.[0-9]*)?[ \t\n\r\f\v]*")
+_NUMBER = re.compile(rb"[ \t\n\r\f\v]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?[ \t\n\r\f\v]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,9 @@ def _write_integer(text: bytes) -> bytes | None:
 def _write_number(text: bytes) -> bytes | None:
     if len(text) >= 100 or not _NUMBER.fullmatch(text):
         return None
-    number = Decimal(text.decode())
-    return f"{number.normalize() if number else Decimal(0):f}".encode()
+    number = f"{Decimal(text.decode().strip()):f}"
+    number = number.rstrip("0").rstrip(".") if "." in number else number
+    return ("0" if number == "-0" else number).encode()
 
 
 def _write_citext(text: bytes) -> bytes:

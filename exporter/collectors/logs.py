@@ -24,7 +24,7 @@ from typing import Any
 from exporter.collector import Sources
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
 from exporter.incident import ERROR_KINDS, KEPT, Incident, from_line, newest
-from exporter.labels import OTHER
+from exporter.labels import OTHER, closed
 from exporter.log_lines import Counted, count
 from exporter.sources.jsonl import JsonlLog, Position, Slice
 from exporter.spec import MetricSpec, Sample
@@ -253,7 +253,7 @@ class Tally:
             else:
                 results["unknown_event"] += times
         for kind, times in counted.kinds.items():
-            kinds[kind if kind in kinds else OTHER] += times
+            kinds[closed(kind, kinds)] += times
         results["malformed"] += counted.malformed
         return replace(self, events=events, kinds=kinds, results=results)
 

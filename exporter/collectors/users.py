@@ -54,19 +54,23 @@ _TIME = MICROSECONDS.format("least(greatest(coalesce(subscriptions.{0}, 'infinit
 
 _PLAN = f"coalesce({WORD.format('subscriptions.plan')}, '')"
 
-# Paid plans and trials only. A foreign key is no proof that their users exist: it is not looked at while rows are
-# restored with triggers disabled.
+_PAID_OR_TRIAL = f"""
+CASE WHEN {_PLAN} = '{TRIAL}' THEN subscriptions.trial_ends_at IS NOT NULL
+     WHEN {_PLAN} = ANY(%(free_plans)s::text[]) THEN false
+     ELSE {WORD.format("subscriptions.status")} IN ('active', 'past_due') END
+"""
+_IS_UNKNOWN = f"{_PLAN} <> ALL(%(known)s::text[])"
+
+# A foreign key is no proof that their users exist: it is not looked at while rows are restored with triggers disabled.
 _SUBSCRIPTIONS = f"""
 SELECT coalesce({USER.format("subscriptions.user_id")}, 0), ({_PLAN} = '{TRIAL}')::int::bigint,
        {_TIME.format("ended_at")}, {_TIME.format("trial_ends_at")}, (users.id IS NULL)::int::bigint,
-       ({_PLAN} <> ALL(%(known)s::text[]))::int::bigint
+       ({_IS_UNKNOWN})::int::bigint
 FROM subscriptions LEFT JOIN users ON users.id = subscriptions.user_id
-WHERE CASE WHEN {_PLAN} = '{TRIAL}' THEN subscriptions.trial_ends_at IS NOT NULL
-           WHEN {_PLAN} = ANY(%(free_plans)s::text[]) THEN false
-           ELSE {WORD.format("subscriptions.status")} IN ('active', 'past_due') END
+WHERE {_PAID_OR_TRIAL}
 """
 
-_UNKNOWN_PLANS = f"SELECT DISTINCT {_PLAN} FROM subscriptions WHERE {_PLAN} <> ALL(%(known)s::text[]) LIMIT %(most)s"
+_UNKNOWN_PLANS = f"SELECT DISTINCT {_PLAN} FROM subscriptions WHERE {_PAID_OR_TRIAL} AND {_IS_UNKNOWN} LIMIT %(most)s"
 
 PLANS_AGE = 2 * MINUTE
 """How long ago somebody may have seen to the plans when active users are split; mostly the `users` collector has done
@@ -109,6 +113,7 @@ class Plans:
     def __init__(self, free_plans: Sequence[str] = FREE_PLANS) -> None:
         self._free_plans = [*map(folded, free_plans), ""]  # no plan at all is not a paid one
         self._known_plans = {TRIAL, *PAID_PLANS, *self._free_plans}
+        self._named_plans = 0
         self._users = np.empty(0, dtype=np.int64)  # sorted, unique
         self._first = np.empty(0, dtype=np.int64)  # parallel: where each one's subscriptions begin in
         self._is_trial = np.empty(0, dtype=np.bool_)
@@ -149,11 +154,12 @@ class Plans:
 
     async def _name_unknown_plans(self, transaction: Transaction) -> None:
         """Log each plan that is neither known nor named before, so that it is not taken for a paid one unnoticed."""
-        most = MAX_NAMED_PLANS + len(self._free_plans) - len(self._known_plans)
+        most = MAX_NAMED_PLANS - self._named_plans
         if most > 0:
-            unknown = await transaction.rows(_UNKNOWN_PLANS, {"known": sorted(self._known_plans), "most": most})
-            for (plan,) in unknown:
+            plans = {"free_plans": self._free_plans, "known": sorted(self._known_plans), "most": most}
+            for (plan,) in await transaction.rows(_UNKNOWN_PLANS, plans):
                 self._known_plans.add(plan)
+                self._named_plans += 1
                 _log.warning("plan.unknown", plan=clean(plan), plan_class="paid", setting="HIVESYNC_FREE_PLANS")
 
     def seen_to(self, transaction: Transaction) -> None:

@@ -139,7 +139,7 @@ def test_ai_events_and_kinds_of_errors_are_counted(setup: Setup) -> None:
         {"event": "ai.requested", "error_kind": "timeout"},
         {"event": "ai.completed", "latency_ms": 12, "unheard_of": [1]},
         {"event": "ai.error", "error_kind": "timeout"},
-        {"event": "ai.error", "error_kind": "provider_error"},
+        {"event": "ai.error", "error_kind": " Provider_Error"},
         {"event": "ai.error", "error_kind": "safety_rejection"},
         {"event": "ai.error", "error_kind": "worker_lost"},
         {"event": "ai.error", "error_kind": ["timeout"]},
