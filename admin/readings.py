@@ -112,7 +112,7 @@ class Reading:
 
     def value(self, spec: MetricSpec, **labels: str) -> Value:
         """The sample with these labels; null where there is none."""
-        wanted = tuple(labels[name] for name in spec.labels)
+        wanted = tuple(labels[name] for name in spec.label_names)
         for collector, sample in self._samples.get(spec, ()):
             if sample.labels == wanted:
                 return self._value(collector, sample)
@@ -120,7 +120,7 @@ class Reading:
 
     def summary(self, spec: MetricSpec, **labels: str) -> tuple[Value, Value]:
         """The count and the sum of a summary."""
-        wanted = tuple(labels[name] for name in spec.labels)
+        wanted = tuple(labels[name] for name in spec.label_names)
         for collector, sample in self._samples.get(spec, ()):
             if sample.labels == wanted and isinstance(sample.value, Summary):
                 count = self._value(collector, sample)
@@ -137,7 +137,7 @@ class Reading:
         chosen = [
             value
             for values, value in self.each(spec)
-            if labels.items() <= dict(zip(spec.labels, values, strict=True)).items()
+            if labels.items() <= dict(zip(spec.label_names, values, strict=True)).items()
         ]
         nothing = self.nothing(*self._feeding.get(spec, ()))
         return combined(chosen, sum) if chosen else nothing.showing(0 if nothing.as_of is not None else None)

@@ -63,7 +63,7 @@ def _table(specs: tuple[MetricSpec, ...]) -> Iterator[str]:
     yield "| metric | type | labels | what it is |"
     yield "|---|---|---|---|"
     for spec in specs:
-        labels = ", ".join(f"`{label}`" for label in spec.labels)
+        labels = ", ".join(f"`{label}`" for label in spec.label_names)
         yield f"| `{spec.name}` | {spec.type} | {labels} | {spec.help} Source: {spec.source}. |"
 
 

@@ -24,6 +24,7 @@ from exporter import control, events, health, memory, verify, web
 from exporter.addresses import Address
 from exporter.collector import Collector
 from exporter.collectors import build_collectors
+from exporter.definitions import Terms
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
 from exporter.http1 import Server
@@ -94,7 +95,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
     _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
     memory.share_one_heap()
-    prices = settings.prices()
+    terms = Terms(settings.prices(), settings.free_plans)
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)
         async with open_sources(settings) as sources:
@@ -109,7 +110,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
             site = web.build_site(lambda: renderer.current, lambda: snapshot.view().ready)
 
             async def verify_windows() -> Sequence[Comparison]:
-                return await verify.compare(snapshot.at_rest(Postgres.name), sources, prices, settings.free_plans)
+                return await verify.compare(snapshot.at_rest(Postgres.name), sources, terms)
 
             async def login_link() -> str:
                 return (await asyncio.shield(section)).login_link(settings)
@@ -197,7 +198,7 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
                 pass  # when it is down, that is said once and at once
             await snapshot.refresh_all(Postgres.name)
             at_rest = snapshot.at_rest(Postgres.name)
-            return await verify.compare(at_rest, sources, settings.prices(), settings.free_plans)
+            return await verify.compare(at_rest, sources, Terms(settings.prices(), settings.free_plans))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from exporter.sources.jsonl import JsonlLog
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Redis
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Label, MetricSpec, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ SKIPPED = MetricSpec(
     "Values the collector read and left out of its metrics because they cannot be true or are not what they should be, "
     "by reason; of the same window as the metrics they were left out of.",
     source="every source",
-    labels=("collector", "reason"),
+    labels=(Label("collector"), Label("reason")),
 )
 
 

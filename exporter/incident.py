@@ -15,14 +15,12 @@ from typing import Any
 import msgspec
 
 from exporter.labels import clean, closed
+from exporter.vocabulary import AI_ERROR_KINDS, PREVIEW_ERROR_KINDS
 
 KEPT = 50
 """How many are kept: what somebody may read."""
 
-ERROR_KINDS = {
-    "ai_error": ("provider_error", "timeout", "safety_rejection"),
-    "preview_failure": ("build_error", "timeout", "worker_lost"),
-}
+ERROR_KINDS = {"ai_error": AI_ERROR_KINDS, "preview_failure": PREVIEW_ERROR_KINDS}
 """What may be said of why, by the kind of incident; the rest is `other`."""
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from exporter import vocabulary
 from exporter.collector import Collector, Counting, Sources
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.sources.postgres import FILL_SECONDS
-from exporter.spec import Histogram, MetricSpec, Sample
+from exporter.spec import Histogram, Label, MetricSpec, Sample
 
 DEADLINE_SECONDS = FILL_SECONDS + 30
 """When a refresh is cancelled. Sources have far shorter limits of their own; this one keeps a fault in ours from
@@ -43,35 +44,35 @@ SOURCE_UP = MetricSpec(
     "gauge",
     "1 if the last attempt to reach the source worked, else 0.",
     _SELF,
-    ("source",),
+    (Label("source", vocabulary.SOURCES),),
 )
 SOURCE_LAST_SUCCESS = MetricSpec(
     "hivesync_source_last_success_timestamp_seconds",
     "gauge",
     "Unix time at which the source was last reached.",
     _SELF,
-    ("source",),
+    (Label("source", vocabulary.SOURCES),),
 )
 COLLECTOR_UP = MetricSpec(
     "hivesync_collector_up",
     "gauge",
     "1 if the collector's last refresh worked, else 0.",
     _SELF,
-    ("collector",),
+    (Label("collector"),),
 )
 REFRESH_DURATION = MetricSpec(
     "hivesync_refresh_duration_seconds",
     "histogram",
     "Duration of the collector's refreshes.",
     _SELF,
-    ("collector",),
+    (Label("collector"),),
 )
 REFRESH_FAILURES = MetricSpec(
     "hivesync_refresh_failures_total",
     "counter",
     "Refreshes of the collector that failed.",
     _SELF,
-    ("collector",),
+    (Label("collector"),),
 )
 SPECS = (SOURCE_UP, SOURCE_LAST_SUCCESS, COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES)
 

@@ -14,14 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from exporter.collector import SKIPPED, Collector, Remembering, Sources
-from exporter.collectors.online import OnlineNow, WebSocket, read_web_sockets
+from exporter.collectors.online import OnlineNow, read_web_sockets
+from exporter.definitions import Terms, WebSocket, read_definitions
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
-from exporter.oracle import QUERIES, read_from_scratch
-from exporter.prices import Prices
 from exporter.sources.postgres import Postgres, Transaction
 from exporter.sources.redis import Hashes, Redis
 from exporter.spec import Sample
-from exporter.vocabulary import FREE_PLANS
 
 TOLERANCE = 1e-9
 """Relative: the two ways add floating-point numbers in a different order."""
@@ -56,9 +54,7 @@ AtRest = AbstractAsyncContextManager[Sequence[Collector]]
 """Collectors that nothing else refreshes while it is held (`Snapshot.at_rest`)."""
 
 
-async def compare(
-    at_rest: AtRest, sources: Sources, prices: Prices | None, free_plans: Sequence[str] = FREE_PLANS
-) -> list[Comparison]:
+async def compare(at_rest: AtRest, sources: Sources, terms: Terms) -> list[Comparison]:
     """Every sample of the collectors that ask PostgreSQL, both ways. They rest for their own refresh only."""
     async with AsyncExitStack() as resting:
         # They rest before the transaction begins: one that refreshed after that would take its `now` for the past.
@@ -69,21 +65,21 @@ async def compare(
                 postgres=cast("Postgres", _OneTransaction(transaction)),
                 redis=cast("Redis", _OneReading(sources.redis)),
             )
-            incremental: dict[str, _Outcome] = {}
+            incremental: dict[Collector, _Outcome] = {}
             web_sockets: list[WebSocket] = []
             for collector in collectors:
                 if isinstance(collector, Remembering):
                     collector.read_afresh()
             for collector in collectors:
-                if collector.name in QUERIES:
-                    incremental[collector.name] = await _outcome(collector.refresh(pinned))
+                if is_defined(collector):
+                    incremental[collector] = await _outcome(collector.refresh(pinned))
                 if isinstance(collector, OnlineNow) and sources.redis.reachability.up:
                     web_sockets, _ = await read_web_sockets(pinned.redis, collector.ws_session_keys)
             await resting.aclose()  # counting from scratch takes long, and needs the transaction only
             comparisons: list[Comparison] = []
-            for name, outcome in incremental.items():
-                from_scratch = await _outcome(_from_scratch(name, transaction, web_sockets, prices, free_plans))
-                comparisons += _paired(name, outcome, from_scratch)
+            for collector, outcome in incremental.items():
+                from_scratch = await _outcome(_from_scratch(collector, transaction, terms, web_sockets))
+                comparisons += _paired(collector.name, outcome, from_scratch)
     return comparisons
 
 
@@ -97,15 +93,16 @@ async def _outcome(reading: Awaitable[Sequence[Sample]]) -> _Outcome:
         return error
 
 
+def is_defined(collector: Collector) -> bool:
+    """Whether it asks PostgreSQL for metrics, so that definitions say what these must be."""
+    return Postgres.name in collector.sources and any(spec.definition for spec in collector.specs)
+
+
 async def _from_scratch(
-    collector: str,
-    transaction: Transaction,
-    web_sockets: Sequence[WebSocket],
-    prices: Prices | None,
-    free_plans: Sequence[str],
+    collector: Collector, transaction: Transaction, terms: Terms, web_sockets: Sequence[WebSocket]
 ) -> Sequence[Sample]:
     async with transaction.savepoint():
-        return await read_from_scratch(collector, transaction, web_sockets, prices, free_plans)
+        return await read_definitions(collector.specs, transaction, terms, web_sockets)
 
 
 def _paired(collector: str, incremental: _Outcome, from_scratch: _Outcome) -> list[Comparison]:
@@ -120,7 +117,7 @@ def _paired(collector: str, incremental: _Outcome, from_scratch: _Outcome) -> li
 
 
 def _name(sample: Sample) -> str:
-    labels = ",".join(f'{name}="{value}"' for name, value in zip(sample.spec.labels, sample.labels, strict=True))
+    labels = ",".join(f'{name}="{value}"' for name, value in zip(sample.spec.label_names, sample.labels, strict=True))
     return f"{sample.spec.name}{{{labels}}}" if labels else sample.spec.name
 
 

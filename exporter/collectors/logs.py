@@ -21,13 +21,14 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
+from exporter import vocabulary
 from exporter.collector import Sources
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
 from exporter.incident import ERROR_KINDS, KEPT, Incident, from_line, newest
 from exporter.labels import OTHER, closed
 from exporter.log_lines import Counted, count
 from exporter.sources.jsonl import JsonlLog, Position, Slice
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Label, MetricSpec, Sample
 from exporter.state import StateFile
 
 BUDGET_SECONDS = 5.0
@@ -43,28 +44,28 @@ AI_EVENTS = MetricSpec(
     "counter",
     "Events in the AI events log, since counting began.",
     "ai-events.log",
-    ("event",),
+    (Label("event", vocabulary.AI_EVENTS),),
 )
 AI_ERRORS = MetricSpec(
     "hivesync_ai_log_errors_total",
     "counter",
     "Events ai.error in the AI events log by their error_kind, since counting began.",
     "ai-events.log",
-    ("kind",),
+    (Label("kind", (*ERROR_KINDS["ai_error"], OTHER)),),
 )
 PREVIEW_EVENTS = MetricSpec(
     "hivesync_preview_log_events_total",
     "counter",
     "Events in the preview log, since counting began.",
     "preview.log",
-    ("event",),
+    (Label("event", vocabulary.PREVIEW_EVENTS),),
 )
 PREVIEW_FAILURES = MetricSpec(
     "hivesync_preview_log_failures_total",
     "counter",
     "Events preview.failed in the preview log by their error_kind, since counting began.",
     "preview.log",
-    ("kind",),
+    (Label("kind", (*ERROR_KINDS["preview_failure"], OTHER)),),
 )
 LINES = MetricSpec(
     "hivesync_log_lines_total",
@@ -72,14 +73,14 @@ LINES = MetricSpec(
     "Lines read from a log by what they were, since counting began: ok (a known event), malformed (no JSON object with "
     "an event, or over 1 MiB), unknown_event. Blank lines are not counted.",
     "the log files",
-    ("log", "result"),
+    (Label("log", vocabulary.LOGS), Label("result", RESULTS)),
 )
 UNREAD = MetricSpec(
     "hivesync_log_unread_bytes",
     "gauge",
     "What is left to read in a log's files, now; a compressed one counts with its size on disk until it is read.",
     "the log files",
-    ("log",),
+    (Label("log", vocabulary.LOGS),),
 )
 
 
@@ -105,7 +106,7 @@ AI = Subject(
     pick=lambda sources: sources.ai_events_log,
     label="ai-events",
     events=AI_EVENTS,
-    known_events=("ai.requested", "ai.completed", "ai.error"),
+    known_events=vocabulary.AI_EVENTS,
     failures=AI_ERRORS,
     failure_event="ai.error",
     incident="ai_error",
@@ -117,13 +118,7 @@ PREVIEW = Subject(
     pick=lambda sources: sources.preview_log,
     label="preview",
     events=PREVIEW_EVENTS,
-    known_events=(
-        "preview.requested",
-        "preview.completed",
-        "preview.failed",
-        "live_view.joined",
-        "live_view.left",
-    ),
+    known_events=vocabulary.PREVIEW_EVENTS,
     failures=PREVIEW_FAILURES,
     failure_event="preview.failed",
     incident="preview_failure",

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.labels import MAX_VALUES, bounded
 from exporter.sources.redis import Redis, WrongType, is_wildcard
-from exporter.spec import MetricSpec, Sample, Summary
+from exporter.spec import Label, MetricSpec, Sample, Summary
+from exporter.vocabulary import QUEUES
 
 STATS_KEY = b"ai_queue:stats"
 FORGOTTEN_SECONDS = 86_400.0
@@ -28,14 +29,14 @@ DEPTH = MetricSpec(
     "gauge",
     "Jobs waiting in a queue, now.",
     "Redis (length of the list)",
-    ("queue", "name"),
+    (Label("queue", QUEUES), Label("name")),
 )
 PROCESSING = MetricSpec(
     "hivesync_queue_processing_seconds",
     "summary",
     "Time spent on jobs of the queue, and how many, as its workers have counted them.",
     "Redis (ai_queue:stats)",
-    ("queue",),
+    (Label("queue", ("ai",)),),
 )
 
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from exporter.collector import Sources
 from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
-from exporter.collectors.users import PLAN_CLASSES, Plans
+from exporter.collectors.users import Plans
 from exporter.columns import TEXT, USER
 from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
+from exporter.vocabulary import PLAN_CLASSES
 from exporter.windows import DAY, MINUTE, Integers, UserTotals, minute
 
 SIZE = 20

@@ -24,15 +24,13 @@ from numpy.typing import NDArray
 from exporter.changes import Changes, Recount, read_changes
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.columns import USER, WORD
+from exporter.definitions import PLAN_CLASS
 from exporter.labels import clean, folded
 from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import Transaction
-from exporter.spec import MetricSpec, Sample
-from exporter.vocabulary import FREE_PLANS, PAID_PLANS, TRIAL
+from exporter.spec import Definition, Label, MetricSpec, Sample
+from exporter.vocabulary import FREE_PLANS, PAID_PLANS, PLAN_CLASSES, TRIAL
 from exporter.windows import MINUTE, Integers, contained
-
-PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
-"""In the order in which the first that holds is a user's."""
 
 _PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
 
@@ -45,9 +43,19 @@ USERS = MetricSpec(
     "gauge",
     f"Users by plan class, now. {_AS_OF}",
     "PostgreSQL (users, subscriptions)",
-    ("plan",),
+    (Label("plan", PLAN_CLASSES),),
+    Definition(f"""
+SELECT plan, (SELECT count(*) FROM users WHERE {PLAN_CLASS} = plan)
+FROM (VALUES ('paid'), ('trial'), ('trial_expired'), ('free')) AS classes(plan)
+"""),
 )
-PROJECTS = MetricSpec("hivesync_projects", "gauge", f"Projects, now. {_AS_OF}", "PostgreSQL (projects)")
+PROJECTS = MetricSpec(
+    "hivesync_projects",
+    "gauge",
+    f"Projects, now. {_AS_OF}",
+    "PostgreSQL (projects)",
+    definition=Definition("SELECT count(*) FROM projects"),
+)
 
 # A time that is not set is never, as infinity is. (A trial without an end says nothing, and is not read.)
 _TIME = MICROSECONDS.format("least(greatest(coalesce(subscriptions.{0}, 'infinity'), 'epoch'), '9999-12-31')")

@@ -33,10 +33,10 @@ from exporter.sources import Reachability
 from exporter.sources.jsonl import JsonlLog
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Redis
-from exporter.spec import Histogram, MetricSpec, Sample
+from exporter.spec import Histogram, Label, MetricSpec, Sample
 
-GAUGE = MetricSpec("hivesync_test_value", "gauge", "A value.", "the test", ("collector",))
-COUNTER = MetricSpec("hivesync_test_total", "counter", "A count.", "the test", ("collector",))
+GAUGE = MetricSpec("hivesync_test_value", "gauge", "A value.", "the test", (Label("collector"),))
+COUNTER = MetricSpec("hivesync_test_total", "counter", "A count.", "the test", (Label("collector"),))
 REFRESH_SECONDS = 15.0
 SECRET = "ada@example.org asked for: def secret(): pass"
 

@@ -129,7 +129,7 @@ def test_every_metric_and_label_is_one_there_is(target: Any) -> None:
     for name, matchers in SELECTOR.findall(target.expression):
         labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", re.sub(r'"[^"]*"', '""', matchers)))
         assert labels
-        assert labels <= set(known[name].labels), target.expression
+        assert labels <= set(known[name].label_names), target.expression
 
 
 def test_a_metric_or_label_that_is_not_there_would_be_noticed() -> None:

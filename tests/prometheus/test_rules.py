@@ -93,7 +93,7 @@ def test_a_rule_names_only_metrics_and_labels_that_are_there(file: str) -> None:
     assert named - specs().keys() - recorded() - OF_PROMETHEUS == set()
     picked = {pair for rule in rules(file) for pair in selectors_in(str(rule["expr"]))}
     assert picked or file == "thresholds"
-    assert {(name, label) for name, label in picked if label not in specs()[name].labels} == set()
+    assert {(name, label) for name, label in picked if label not in specs()[name].label_names} == set()
 
 
 def test_what_is_recorded_is_named_level_metric_operations() -> None:

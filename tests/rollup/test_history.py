@@ -17,7 +17,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from demo.servers import PostgresServer, PrometheusServer
-from exporter.oracle import read_from_scratch
+from exporter.collectors.activity import Activity
+from exporter.collectors.ai import Ai
+from exporter.collectors.latency import Latency
+from exporter.collectors.previews import Previews
+from exporter.definitions import Terms, read_definitions
 from exporter.sources.postgres import Postgres
 from rollup.openmetrics import whole_file
 from tests.rollup.rolling import DAY, Command, midnight, today
@@ -25,7 +29,7 @@ from tests.rows import INSTANT, insert, users
 from tests.running import get, until
 
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
-COLLECTORS = ("activity", "ai", "previews", "latency")
+TOLD = (*Activity.specs, *Ai.specs, *Previews.specs, *Latency.specs)
 NOT_TOLD = "hivesync_ai_requests_per_user"
 SERIES = 2 * 4 + 3 + 4 + 3
 """Active users by window and plan, AI requests, AI errors, preview requests: at every hour. Latencies if there are."""
@@ -100,12 +104,11 @@ def oracle(database: str, moments: Iterable[datetime]) -> dict[datetime, dict[st
                 source.fixed_now = moment
                 values = found.setdefault(moment, {})
                 async with source.transaction() as transaction:
-                    for collector in COLLECTORS:
-                        for sample in await read_from_scratch(collector, transaction, [], None):
-                            if sample.spec.name != NOT_TOLD:
-                                assert isinstance(sample.value, float)
-                                labels = dict(zip(sample.spec.labels, sample.labels, strict=True))
-                                values[named(sample.spec.name, labels)] = sample.value
+                    for sample in await read_definitions(TOLD, transaction, Terms()):
+                        if sample.spec.name != NOT_TOLD:
+                            assert isinstance(sample.value, float)
+                            labels = dict(zip(sample.spec.label_names, sample.labels, strict=True))
+                            values[named(sample.spec.name, labels)] = sample.value
         finally:
             await source.close()
         return found

@@ -16,8 +16,8 @@ from psycopg import sql
 from demo.servers import ValkeyServer
 from exporter.collectors import online
 from exporter.collectors.online import OnlineNow, read_web_sockets
+from exporter.definitions import Terms, read_definitions
 from exporter.errors import SourceUnavailable
-from exporter.oracle import read_from_scratch
 from exporter.sources import postgres
 from exporter.sources import redis as redis_source
 from tests.rows import INSTANT, NO_DATABASE, NOON, NOWHERE, by_name, collect, insert, keep, only, sources, user, users
@@ -304,7 +304,7 @@ def test_however_many_there_are_they_are_what_plain_sql_says(site: Site, monkeyp
             web_sockets, _ = await read_web_sockets(opened.redis, site.patterns)
             assert len(web_sockets) == 168
             async with opened.postgres.transaction() as transaction:
-                return by_name(await read_from_scratch("online", transaction, web_sockets, None))
+                return by_name(await read_definitions(OnlineNow.specs, transaction, Terms(), web_sockets))
 
     counted = {name: value for name, value in site.online().items() if "skipped" not in name}
     assert counted == asyncio.run(from_scratch())
