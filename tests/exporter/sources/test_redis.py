@@ -415,7 +415,7 @@ async def answering(answer: bytes | None, to: bytes = b"") -> AsyncIterator[str]
 
 @pytest.mark.parametrize("to", [b"", b"LLEN"], ids=["at once", "once connected"])
 @pytest.mark.parametrize(
-    ("answer", "error", "kind", "up"),
+    ("answer", "once_connected", "kind", "up"),
     [
         (b"-LOADING Valkey is loading the dataset in memory\r\n", SourceUnavailable, "loading", False),
         (b"-NOAUTH Authentication required.\r\n", SourceUnavailable, "authentication", False),
@@ -429,13 +429,15 @@ async def answering(answer: bytes | None, to: bytes = b"") -> AsyncIterator[str]
 )
 def test_a_server_that_is_no_use_is_said_by_kind(
     answer: bytes | None,
-    error: type[Exception],
+    once_connected: type[Exception],
     kind: str,
     up: bool,
     to: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A server that lets nobody connect is down, whatever it answers."""
     monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    error = once_connected if to else SourceUnavailable
 
     async def attempt() -> tuple[str, bool | None]:
         async with answering(answer, to) as url, opened(url) as client, asyncio.timeout(5):
@@ -443,7 +445,7 @@ def test_a_server_that_is_no_use_is_said_by_kind(
                 await lengths(client)
             return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
 
-    assert asyncio.run(attempt()) == (kind, up)
+    assert asyncio.run(attempt()) == (kind, up and bool(to))
 
 
 @pytest.mark.parametrize(
