@@ -322,8 +322,8 @@ def _connection_kind(error: BaseException | None) -> str:
             return "tls"
         if isinstance(error, socket.gaierror):
             return "unknown_host"
-        if isinstance(error, FileNotFoundError):  # the socket of a server that does not run
-            return "refused"
+        if isinstance(error, FileNotFoundError | PermissionError):  # a socket, or a file of certificates
+            return "missing" if isinstance(error, FileNotFoundError) else "permission"
         if isinstance(error, ConnectionRefusedError) or "refused" in str(error) or "Error 111" in str(error):
             return "refused"
         error = error.__cause__ or error.__context__

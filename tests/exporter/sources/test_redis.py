@@ -379,22 +379,6 @@ def test_what_is_forbidden_fails_the_question_and_not_the_source(reader: str) ->
     assert ask(reader, lengths) == [0]
 
 
-def test_what_the_manual_grants_a_reader_is_enough(url: str, valkey: redis.Redis) -> None:
-    keep(valkey, "ws_sessions:1", user_id="u")
-    granted = ["+scan", "+hmget", "+llen", "+time", "+client|setname", "+ping", "+hello", "+select"]
-    valkey.acl_setuser("granted", enabled=True, passwords=["+pw"], keys=["*"], commands=granted)
-
-    async def everything(client: Redis) -> tuple[Any, ...]:
-        await client.time()
-        return await lengths(client), await client.keys(["ws_*"]), rows_of(await passed(client, "ws_*"))
-
-    try:
-        answers = ask(url.replace("//", "//granted:pw@"), everything)
-    finally:
-        valkey.acl_deluser("granted")
-    assert answers == ([0], [b"ws_sessions:1"], [(b"ws_sessions:1", [b"u"])])
-
-
 @asynccontextmanager
 async def answering(answer: bytes | None, to: bytes = b"") -> AsyncIterator[str]:
     """A server that gives commands with `to` in them the same answer: nothing at all if it is None, an end if it is
