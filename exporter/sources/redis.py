@@ -85,9 +85,8 @@ class Redis:
             "max_connections": 4,
             "client_name": "hivesync-analytics",
         }
-        self._pool = driver.ConnectionPool(
-            _in_batches(_CONNECTIONS[given.scheme]), **defaults | given.options | {"parser_class": _BatchParser}
-        )
+        options = {**defaults, **given.options, "parser_class": _BatchParser}
+        self._pool = driver.ConnectionPool(_in_batches(_CONNECTIONS[given.scheme]), **options)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.addresses import Address
 from exporter.errors import SettingsError
-from exporter.settings import SECRETS, Settings, read_settings
+from exporter.settings import SECRETS, URLS, Settings, read_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -429,6 +429,7 @@ def test_a_password_in_the_url_of_prometheus_or_grafana_is_not_shown(set_variabl
     shown = read_settings().shown()
     assert shown["HIVESYNC_PROMETHEUS_URL"] == "https://prometheus:9090/prefix"
     assert shown["HIVESYNC_GRAFANA_URL"] == "http://grafana:3000"
+    assert not LEAKS.search(repr(read_settings()))
     set_variables(PROMETHEUS_URL=f"ftp://reader:{PASSWORD}@prometheus")
     found = problems()
     assert list(found) == ["HIVESYNC_PROMETHEUS_URL"]
@@ -487,7 +488,14 @@ def test_an_address_on_the_web_names_a_host_and_a_port_that_can_be(url: str, set
     assert "should name a host" in problems()["HIVESYNC_GRAFANA_URL"]
 
 
-@pytest.mark.parametrize("origin", ["admin.example", "https://admin.example/", "https://admin.example/path", "null"])
+def test_every_url_is_read_and_shown_as_one() -> None:
+    assert set(URLS) == {name for name in Settings.model_fields if name.endswith("_url")}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://u:pw@admin.example", "admin.example", "https://admin.example/", "https://admin.example/path", "null"],
+)
 def test_an_origin_is_a_scheme_a_host_and_no_more(origin: str, set_variables: Set) -> None:
     set_variables(ADMIN_ORIGINS=f"https://good.example,{origin}")
     assert set(problems()) == {"HIVESYNC_ADMIN_ORIGINS"}

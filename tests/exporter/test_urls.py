@@ -249,7 +249,7 @@ class Kind:
 def sent_to_redis(url: str) -> object:
     client = Redis(url)
     pool: ConnectionPool = client._pool
-    return pool.make_connection().password
+    return pool.make_connection().password  # type: ignore[no-untyped-call]
 
 
 def kinds() -> Mapping[str, Kind]:

@@ -33,7 +33,7 @@ def server(valkey_server: ValkeyServer, valkey: redis.Redis) -> Iterator[str]:
         other.rpush("ai_queue:default", "a job", "another")
     yield f"{LOOPBACK}:{valkey_server.port}"
     valkey.config_set("requirepass", "")
-    for user in valkey.acl_users():
+    for user in map(str, valkey.acl_users()):
         if user != "default":
             valkey.acl_deluser(user)
 
@@ -101,7 +101,7 @@ def granted(valkey: redis.Redis, more: str = "") -> str:
     """`user:password@` of a user with the rights that the manual lists."""
     (line,) = re.findall(r"^ACL SETUSER .*$", MANUAL.read_text(), re.MULTILINE)
     words = f"{line} {more}".replace("PASSWORD", "pw").split()
-    valkey.execute_command(*words)
+    valkey.execute_command(*words)  # type: ignore[no-untyped-call]
     return f"{words[2]}:pw@"
 
 
