@@ -26,7 +26,7 @@ ESCAPES = (
     " a space as %20"
 )
 POSTGRES_EXAMPLE = "postgresql://user:password@host:5432/database"
-REDIS_EXAMPLES = "redis://:password@host:6379/0, rediss://user:password@host:6379/0 or unix:///run/redis.sock?db=0"
+REDIS_EXAMPLES = "redis://:password@host:6379/0, rediss://user:password@host:6379/0, unix:///run/redis.sock?db=0"
 WEB_EXAMPLE = "http://grafana:3000"
 
 HOST_AND_PORT = "should name a host, and a port that is a number from 1 to 65535"
@@ -111,7 +111,7 @@ def read_postgres(text: str) -> PostgresUrl:
         _check_characters(text, POSTGRES_EXAMPLE)
         _check_postgres_delimiters(text.partition("://")[2])
     elif "\0" in text or not _is_unicode(text):
-        raise _refused("holds a character that cannot be", POSTGRES_EXAMPLE)
+        raise _refused("holds a character that is not text", POSTGRES_EXAMPLE)
     try:
         parts = conninfo_to_dict(text)
     except (ProgrammingError, ValueError):  # a message of libpq's repeats the URL, password included
@@ -269,4 +269,4 @@ def _is_unicode(text: str) -> bool:
 
 
 def _refused(problem: str, example: str) -> InvalidUrl:
-    return InvalidUrl(f"{problem}, as in {example}; {ESCAPES}")
+    return InvalidUrl(f"{problem} (example: {example}); {ESCAPES}")

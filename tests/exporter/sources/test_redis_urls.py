@@ -187,6 +187,7 @@ def test_options_meant_for_an_application_change_no_answer(query: str, server: s
         ("redis://h/0?password=s3%FFcret", "option password: should be UTF-8"),
         ("redis://h/0?password=12&s3cret", "an option: is not known"),
         ("redis://h/0?S3cret", "an option: is not known"),
+        ("redis://h/0?password=12&secret", "an option: is not known"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_by_its_name(url: str, named: str) -> None:
