@@ -71,12 +71,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
         "chromium": shutil.which("chromium"),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
+        "redis": shutil.which("redis-server"),
     }
     packages = {
         "prometheus": "prometheus",
         "alertmanager": "prometheus-alertmanager",
         "chromium": "chromium",
         "victoriametrics": "victoria-metrics",
+        "redis": "redis-server",
     }
     for marker, package in packages.items():
         reason = f"{marker.capitalize()} is not installed (on Debian: apt-get install {package})"
