@@ -30,8 +30,7 @@ from demo.ports import LOOPBACK
 from tests.admin.asking import ROOT
 from tests.admin.credentials import API_KEY
 from tests.admin.doors import access_of, on_its_own, section_of
-
-PATIENCE_SECONDS = 10.0
+from tests.waiting import patience
 
 PANEL = "/grafana/d-solo/hivesync-analytics/panel"
 QUERY = "/grafana/api/ds/query"
@@ -116,12 +115,12 @@ def _served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) ->
     with listener:
         thread.start()
         try:
-            assert started.wait(PATIENCE_SECONDS)
+            assert started.wait(patience())
             yield listener.getsockname()
         finally:
             loop, task = running[0]
             loop.call_soon_threadsafe(task.cancel)
-            thread.join(PATIENCE_SECONDS)
+            thread.join(patience())
             assert not thread.is_alive()
 
 
@@ -160,12 +159,12 @@ def raw_server(script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
     try:
-        assert ready.wait(PATIENCE_SECONDS)
+        assert ready.wait(patience())
         loop, ended, (host, port) = found
         yield f"http://{host}:{port}"
     finally:
         loop.call_soon_threadsafe(ended.set)
-        thread.join(PATIENCE_SECONDS)
+        thread.join(patience())
         assert not thread.is_alive()
 
 
@@ -197,8 +196,8 @@ class Section:
         return f"{self.address[0]}:{self.address[1]}"
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection; whatever is waited for comes within ten seconds, or fails the test."""
-        return http.client.HTTPConnection(*self.address, timeout=PATIENCE_SECONDS)
+        """A connection; whatever is waited for comes within the bound of `tests.waiting`, or fails the test."""
+        return http.client.HTTPConnection(*self.address, timeout=patience())
 
     def send(
         self,

@@ -17,7 +17,8 @@ from demo.servers import PostgresServer, ValkeyServer
 from tests.admin.test_api import values_in
 from tests.admin.world import CHARTS, DATA, DOCUMENTS, TABLES
 from tests.rows import insert
-from tests.running import RunningExporter, get, seed_database, seed_valkey, until
+from tests.running import RunningExporter, get, seed_database, seed_valkey
+from tests.waiting import until
 
 API_KEY = "the key of an admin, long enough to be one"
 AI_ERROR = (

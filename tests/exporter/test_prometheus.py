@@ -23,7 +23,8 @@ import redis
 from demo.ports import LOOPBACK
 from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
 from exporter.exposition import TEXT_TYPE
-from tests.running import COUNTERS, FED_BY, RunningExporter, all_there, get, seed_database, seed_valkey, until
+from tests.running import COUNTERS, FED_BY, RunningExporter, all_there, get, seed_database, seed_valkey
+from tests.waiting import until
 
 pytestmark = pytest.mark.prometheus
 

@@ -29,8 +29,8 @@ from tests.running import (
     seed_database,
     seed_valkey,
     some_of,
-    until,
 )
+from tests.waiting import until
 
 STOP_SECONDS = 5.0
 SOURCES = ("postgres", "redis", "ai_events_log", "preview_log")

@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 from admin.session import COOKIE
 from tests.admin.standing_in import (
     PANEL,
-    PATIENCE_SECONDS,
     QUERY,
     Section,
     StandIn,
@@ -23,7 +22,7 @@ from tests.admin.standing_in import (
     answered,
     raw_server,
 )
-from tests.running import until
+from tests.waiting import patience, until
 
 
 def test_an_answer_comes_back_as_it_is(grafana: StandIn, section: Section) -> None:
@@ -247,10 +246,10 @@ def test_a_client_that_leaves_ends_the_question(grafana: StandIn, section: Secti
     connection = section.connect()
     section.send(connection, QUERY, "POST", {"Content-Length": "2"})
     connection.send(b"{}")
-    assert asked.wait(PATIENCE_SECONDS)
+    assert asked.wait(patience())
     assert not left.is_set()
     connection.close()
-    assert left.wait(PATIENCE_SECONDS)
+    assert left.wait(patience())
 
 
 def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_it(grafana: StandIn, section: Section) -> None:
@@ -269,4 +268,4 @@ def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_it(grafana: StandI
     section.send(connection, PANEL)
     assert connection.getresponse().read(5) == b"first"
     connection.close()
-    assert left.wait(PATIENCE_SECONDS)
+    assert left.wait(patience())

@@ -15,7 +15,6 @@ from tests.admin.asking import ROOT, scope_of
 from tests.admin.credentials import token
 from tests.admin.standing_in import (
     PANEL,
-    PATIENCE_SECONDS,
     QUERY,
     QUICK,
     Section,
@@ -23,6 +22,7 @@ from tests.admin.standing_in import (
     analytics,
     answered,
 )
+from tests.waiting import patience
 
 LIMIT = Limits().body_bytes
 
@@ -133,7 +133,7 @@ def test_a_body_goes_on_while_it_is_still_being_sent(grafana: StandIn, section: 
     connection = section.connect()
     section.send(connection, QUERY, "POST", {"Transfer-Encoding": "chunked"})
     connection.send(b"5\r\nfirst\r\n")
-    assert begun.wait(PATIENCE_SECONDS)
+    assert begun.wait(patience())
     connection.send(b"4\r\nlast\r\n0\r\n\r\n")
     assert answered(connection.getresponse()).status == 200
     connection.close()

@@ -22,6 +22,7 @@ from demo.servers import PrometheusServer
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import prometheus as source
 from exporter.sources.prometheus import Prometheus
+from tests.waiting import bounded, patience
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -81,7 +82,8 @@ def ask(
     async def once() -> list[tuple[float, float]]:
         client = Prometheus(url, query_seconds=seconds)
         try:
-            return await asyncio.wait_for(client.range(query, start, end, step=10), 20)
+            async with bounded():
+                return await client.range(query, start, end, step=10)
         finally:
             await client.close()
 
@@ -227,7 +229,7 @@ def test_an_answer_that_does_not_come_or_comes_in_drops_is_not_waited_for() -> N
             handler.wfile.flush()
 
     def say_nothing(_: Handler) -> None:
-        ended.wait(60)
+        ended.wait(patience(60))
 
     for answer in (drip, say_nothing):
         ended.clear()
@@ -239,7 +241,7 @@ def test_an_answer_that_does_not_come_or_comes_in_drops_is_not_waited_for() -> N
             finally:
                 ended.set()
             assert failed.value.kind == "timeout"
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < patience(5)
 
 
 def test_a_connection_that_breaks_off_is_lost() -> None:

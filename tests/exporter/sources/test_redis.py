@@ -20,6 +20,7 @@ from exporter.sources import redis as source
 from exporter.sources.redis import Hashes, Redis, WrongType, is_wildcard
 from exporter.state import StateFile
 from tests.rows import collect, keep
+from tests.waiting import bounded
 
 T = TypeVar("T")
 Question = Callable[[Redis], Awaitable[Any]]
@@ -438,7 +439,7 @@ def test_a_server_that_is_no_use_is_said_by_kind(
     monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
 
     async def attempt() -> tuple[str, bool | None]:
-        async with answering(answer, to) as url, opened(url) as client, asyncio.timeout(5):
+        async with answering(answer, to) as url, opened(url) as client, bounded():
             with pytest.raises(error) as raised:
                 await lengths(client)
             return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
@@ -491,7 +492,7 @@ def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
     async def attempt() -> tuple[str, bool | None]:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-        async with server, opened(url) as client, asyncio.timeout(5):
+        async with server, opened(url) as client, bounded():
             with pytest.raises(error) as raised:
                 await passed(client, "*")
             return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
@@ -526,7 +527,7 @@ def test_a_server_that_hangs_in_a_pass_is_given_up_and_asked_again_later(
                 pass
 
     async def outage(client: Redis) -> int:
-        async with asyncio.timeout(10):
+        async with bounded():
             with pytest.raises(SourceUnavailable, match="timeout"):
                 await is_paused_in_a_pass(client)
             while True:
