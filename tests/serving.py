@@ -88,7 +88,11 @@ class Client:
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(patience())
-        self.socket.connect(serving.address)
+        try:
+            self.socket.connect(serving.address)
+        except OSError:
+            self.socket.close()
+            raise
         self._received = bytearray()
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +35,11 @@ from tests.waiting import patience
 PANEL = "/grafana/d-solo/hivesync-analytics/panel"
 QUERY = "/grafana/api/ds/query"
 
-QUICK = Limits(connect_seconds=1.0, idle_seconds=0.3, client_seconds=0.3)
-"""For tests that wait for the end of patience; those that do not wait have the limits that are used."""
+
+def quick() -> Limits:
+    """For tests that wait for the end of patience; those that do not wait have the limits that are used."""
+    return Limits(connect_seconds=patience(1), idle_seconds=patience(0.3), client_seconds=patience(0.3))
+
 
 Answering = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -141,7 +144,8 @@ def raw_server(script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await script(reader, writer)
+            with suppress(asyncio.IncompleteReadError, ConnectionError):  # the client has left
+                await script(reader, writer)
         finally:
             writer.close()
 
@@ -153,8 +157,10 @@ def raw_server(script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
         async with server:
             await ended.wait()
             server.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            scripts = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in scripts:
                 task.cancel()
+            await asyncio.gather(*scripts, return_exceptions=True)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
@@ -195,9 +201,12 @@ class Section:
         """As the Host header has it."""
         return f"{self.address[0]}:{self.address[1]}"
 
-    def connect(self) -> http.client.HTTPConnection:
-        """A connection; whatever is waited for comes within the bound of `tests.waiting`, or fails the test."""
-        return http.client.HTTPConnection(*self.address, timeout=patience())
+    @contextmanager
+    def connect(self) -> Iterator[http.client.HTTPConnection]:
+        """A connection, closed also when the test fails; what is waited for comes within the bound of `tests.waiting`,
+        or fails the test."""
+        with closing(http.client.HTTPConnection(*self.address, timeout=patience())) as connection:
+            yield connection
 
     def send(
         self,
@@ -218,8 +227,7 @@ class Section:
 
     def ask(self, path: str, method: str = "GET", headers: Headers = (), body: bytes = b"", **options: Any) -> Answered:
         """A request and its whole answer, on a connection of their own."""
-        connection = self.connect()
-        try:
+        with self.connect() as connection:
             pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
             if body or method == "POST":
                 pairs.append(("Content-Length", str(len(body))))
@@ -227,8 +235,6 @@ class Section:
             with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it has everything
                 connection.send(body)
             return answered(connection.getresponse())
-        finally:
-            connection.close()
 
 
 def answered(response: http.client.HTTPResponse) -> Answered:

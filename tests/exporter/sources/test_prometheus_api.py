@@ -48,7 +48,7 @@ def answering(answer: Answer) -> Iterator[str]:
 
     with ThreadingHTTPServer((LOOPBACK, 0), type("Told", (Handler,), {"how": staticmethod(answer)})) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://{LOOPBACK}:{server.server_port}"
@@ -256,6 +256,27 @@ def test_a_connection_that_breaks_off_is_lost() -> None:
     with answering(break_off) as url, pytest.raises(SourceUnavailable) as failed:
         ask(url)
     assert failed.value.kind == "connection_lost"
+
+
+def test_a_server_that_closes_a_connection_as_it_is_used_again_is_no_outage() -> None:
+    answered: set[socket.socket] = set()
+
+    def answer_once(handler: Handler) -> None:
+        handler.protocol_version = "HTTP/1.1"  # the connection is kept
+        handler.close_connection = handler.connection in answered
+        if handler.close_connection:
+            return
+        answered.add(handler.connection)
+        saying(matrix())(handler)
+
+    async def twice(url: str) -> None:
+        client = Prometheus(url)
+        for _ in range(2):
+            assert await client.range("up", 0, 1, 1) == []
+        await client.close()
+
+    with answering(answer_once) as url:
+        asyncio.run(twice(url))
 
 
 @pytest.mark.parametrize(
