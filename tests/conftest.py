@@ -24,7 +24,8 @@ settings.load_profile("default")
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A PostgreSQL of the test run's own, with a template database that holds HiveSync's tables."""
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+    settings = {"max_wal_size": "128MB"}
+    with PostgresServer(tmp_path_factory.mktemp("postgres"), settings, in_memory=True) as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE hivesync")
         with psycopg.connect(server.url_of("hivesync"), autocommit=True) as connection:
@@ -44,7 +45,7 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of a new database with HiveSync's tables, all empty."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE hivesync'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE hivesync STRATEGY file_copy'.encode())
         yield postgres_server.url_of(name)
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 

@@ -60,7 +60,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    with PostgresServer(tmp_path / "postgres") as postgres, ValkeyServer(tmp_path / "valkey") as valkey:
+    with PostgresServer(tmp_path / "postgres", in_memory=True) as postgres, ValkeyServer(tmp_path / "valkey") as valkey:
         with psycopg.connect(create_database(postgres), autocommit=True) as connection:
             seed_database(connection)
             insert(connection, "ai_usage_events", status="failed", error_kind="timeout", completed_at="now")

@@ -85,7 +85,7 @@ def all_is_well(samples: Samples) -> bool:
 @pytest.fixture(scope="module")
 def whole_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("outages")
-    with PostgresServer(folder / "postgres") as postgres, ValkeyServer(folder / "valkey") as valkey:
+    with PostgresServer(folder / "postgres", in_memory=True) as postgres, ValkeyServer(folder / "valkey") as valkey:
         owner_url = create_database(postgres)
         with psycopg.connect(owner_url, autocommit=True) as connection:
             seed_database(connection)
