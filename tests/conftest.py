@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 
 from demo.database import tables
 from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
+from exporter.sources import postgres as source_postgres
+from exporter.sources import redis as source_redis
+from tests.waiting import patience
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -38,6 +41,14 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeySe
     """A Valkey of the test run's own."""
     with ValkeyServer(tmp_path_factory.mktemp("valkey")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def limits_for_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the product, in this process, waits for a server before it takes it for hanging: longer where a server
+    that is well hangs because the machine is busy. A test that needs a hang to be noticed sets its own."""
+    for module, name in ((source_redis, "COMMAND_SECONDS"), (source_postgres, "CONNECT_SECONDS")):
+        monkeypatch.setattr(module, name, patience(getattr(module, name)))
 
 
 @pytest.fixture
@@ -66,7 +77,11 @@ def valkey(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a program that is not installed is skipped, and listed at the end with this reason."""
+    """What needs a program that is not installed is skipped, and listed at the end with this reason.
+
+    The files that take longest come first: processes that take file after file end at about the same time then.
+    """
+    items.sort(key=lambda item: item.path.parent.name != "scale")
     installed = {
         "prometheus": PrometheusServer.is_installed() and shutil.which("promtool"),
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import socket
 import threading
 import time
@@ -201,7 +201,7 @@ def test_nobody_is_asked_to_continue(client: Client) -> None:
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(500), 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + random.Random(0).randbytes(500), 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"SSH-2.0-OpenSSH_9.2\r\n", 400),
         (b"GET / HTTP/3.7\r\n\r\n", 400),

@@ -314,7 +314,7 @@ def test_we_lock_nobody_out(database: str, connection: psycopg.Connection) -> No
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await read(postgres, "SELECT count(*), pg_sleep(60) FROM users")
-            connection.execute("SET lock_timeout = '2s'")
+            connection.execute(f"SET lock_timeout = '{patience(2):.0f}s'".encode())
             await asyncio.to_thread(connection.execute, "ALTER TABLE users ADD COLUMN x int")
 
     asyncio.run(attempt())
@@ -503,7 +503,7 @@ def test_why_a_server_lets_nobody_in_is_said_by_kind(
     connection: psycopg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(source, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(source, "CONNECT_SECONDS", patience(1))
     name = str(conninfo_to_dict(database)["dbname"])
     connection.execute(f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC'.encode())
     url_of = postgres_server.url_of
@@ -550,7 +550,9 @@ def test_an_error_in_which_no_server_works_for_us_is_the_sources(error: Exceptio
 def test_connections_that_were_cut_are_replaced_unnoticed(
     database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "CONNECT_SECONDS", 1.5)  # psycopg_pool's own check waits longer between two dead ones
+    monkeypatch.setattr(
+        source, "CONNECT_SECONDS", patience(1.5)
+    )  # psycopg_pool's own check waits longer between two dead ones
 
     async def attempt() -> list[bool | None]:
         up = []

@@ -20,7 +20,7 @@ from exporter.sources import redis as source
 from exporter.sources.redis import Hashes, Redis, WrongType, is_wildcard
 from exporter.state import StateFile
 from tests.rows import collect, keep
-from tests.waiting import bounded
+from tests.waiting import bounded, patience
 
 T = TypeVar("T")
 Question = Callable[[Redis], Awaitable[Any]]
@@ -436,7 +436,7 @@ def test_a_server_that_is_no_use_is_said_by_kind(
     to: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2) if answer is None else patience())
 
     async def attempt() -> tuple[str, bool | None]:
         async with answering(answer, to) as url, opened(url) as client, bounded():
@@ -471,7 +471,7 @@ def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server of three keys, which answers so many commands of a pass well: SCAN, SCAN, HMGET, HMGET, SCAN, HMGET."""
-    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2) if after is None else patience())
     keys = {b"0": b"*2\r\n$1\r\n7\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"7": b"*2\r\n$1\r\n8\r\n*1\r\n$1\r\nc\r\n"}
     answers = {**keys, b"8": b"*2\r\n$1\r\n0\r\n*0\r\n"}
 
@@ -515,14 +515,14 @@ async def command(reader: asyncio.StreamReader) -> list[bytes]:
 def test_a_server_that_hangs_in_a_pass_is_given_up_and_asked_again_later(
     url: str, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2))
     for number in range(1_000):
         keep(valkey, f"k:{number}", user_id=number)
 
     async def is_paused_in_a_pass(client: Redis) -> None:
         async with aclosing(client.all_hashes(["k:*"], ("user_id",))) as batches:
             await anext(batches)
-            await asyncio.to_thread(valkey.client_pause, 1_000)
+            await asyncio.to_thread(valkey.client_pause, round(patience(1_000)))
             async for _ in batches:
                 pass
 
