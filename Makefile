@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := exporter admin rollup grafana bench demo docs tests
 SIZE ?= 1000000
+PROCESSES ?= 2
 BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail prometheus-redis-exporter nginx-light wrk
 ARGS ?=
 
@@ -33,8 +34,8 @@ packages: ## install what the tests need from Debian (Prometheus, Alertmanager, 
 demo: $(VENV)/installed page ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)
 
-test: $(VENV)/installed page packages lint types ## every test, as CI runs them (ARGS="-k rotation")
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/installed page packages lint types ## every test, as CI runs them (ARGS="-k rotation"; PROCESSES=0 with "--pdb" or "-s")
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/installed ## what it costs, beside its peers, in under ten minutes (SIZE=10000000, ARGS="--only logs,redis")
 	@tools/packages.sh $(BENCH_PACKAGES) || true

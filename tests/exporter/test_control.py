@@ -18,6 +18,7 @@ from exporter import control
 from exporter.control import LOGIN_LINK, SOCKET, VERIFY, Answer, ask_for_login_link, ask_to_verify, serve
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable, StateError
 from exporter.verify import Comparison
+from tests.waiting import bounded, until_async
 
 FOUND = [
     Comparison('hivesync_users{plan="paid"}', 3.0, 3.0),
@@ -38,11 +39,9 @@ async def link() -> str:
 async def exporter(directory: Path, verify: Answer = found) -> AsyncIterator[asyncio.Task[None]]:
     """An exporter's side, from when it listens until it is stopped."""
     task = asyncio.create_task(serve(directory, {VERIFY: verify, LOGIN_LINK: link}))
-    async with asyncio.timeout(5):
-        await asyncio.sleep(0)  # it has removed an old socket then
-        while not (directory / SOCKET).is_socket():  # noqa: ASYNC110 - nobody tells us when
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)  # it has begun to serve then
+    await asyncio.sleep(0)  # it has removed an old socket then
+    await until_async((directory / SOCKET).is_socket, "it listens", poll=0)
+    await asyncio.sleep(0)  # it has begun to serve then
     try:
         yield task
     finally:
@@ -137,7 +136,7 @@ def test_an_exporter_that_stops_while_it_is_asked_has_no_answer(tmp_path: Path) 
     async def asked() -> object:
         stopped = asyncio.create_task(asyncio.to_thread(exporter_that_stops))
         await asyncio.to_thread(listening.wait)
-        async with asyncio.timeout(5):
+        async with bounded():
             answer = await ask_to_verify(tmp_path)
         await stopped
         return answer
@@ -152,7 +151,7 @@ def test_an_exporter_that_fails_at_it_for_a_reason_of_its_own_keeps_nobody_waiti
 
     async def asked() -> object:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
-        async with exporter(tmp_path, verify), asyncio.timeout(5):
+        async with exporter(tmp_path, verify), bounded():
             return await ask_to_verify(tmp_path)
 
     failures: list[object] = []
@@ -168,7 +167,7 @@ def test_it_does_not_look_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return FOUND
 
     async def asked() -> str:
-        async with exporter(tmp_path, verify), asyncio.timeout(5):
+        async with exporter(tmp_path, verify), bounded():
             with pytest.raises(CollectionFailed) as raised:
                 await ask_to_verify(tmp_path)
             return raised.value.detail
@@ -189,7 +188,7 @@ def test_it_looks_no_further_for_somebody_who_left(tmp_path: Path) -> None:
                     stopped.set()
             return FOUND
 
-        async with exporter(tmp_path, verify), asyncio.timeout(5):
+        async with exporter(tmp_path, verify), bounded():
             _, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
             writer.write(b"verify\n")
             await looking.wait()
@@ -296,7 +295,7 @@ def await_link() -> str:
 
 def test_a_question_it_does_not_know_has_no_answer(tmp_path: Path) -> None:
     async def asked(question: bytes) -> bytes:
-        async with exporter(tmp_path), asyncio.timeout(5):
+        async with exporter(tmp_path), bounded():
             reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
             writer.write(question)
             answer = await reader.read()
@@ -311,7 +310,7 @@ def test_who_asks_nothing_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch
     monkeypatch.setattr(control, "QUESTION_SECONDS", 0.01)
 
     async def asked() -> bytes:
-        async with exporter(tmp_path), asyncio.timeout(5):
+        async with exporter(tmp_path), bounded():
             reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
             answer = await reader.read()
             writer.close()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import orjson
 
+from tests.waiting import patience
+
 SAY_SOMETHING = """
 import structlog
 from exporter import events
@@ -19,7 +21,7 @@ print("still here")
 
 def say(stderr: int) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-c", SAY_SOMETHING], stdout=subprocess.PIPE, stderr=stderr, timeout=30, check=False
+        [sys.executable, "-c", SAY_SOMETHING], stdout=subprocess.PIPE, stderr=stderr, timeout=patience(), check=False
     )
 
 

@@ -34,6 +34,7 @@ from exporter.state import StateFile
 from tests.rows import NOON
 from tests.running import metrics_of, parse
 from tests.scenario import beat, seed_postgres, seed_valkey, settings_for, sources_at_noon
+from tests.waiting import patience
 
 GOLDEN = Path(__file__).with_name("golden")
 TEXT, OPENMETRICS = GOLDEN / "exposition.txt", GOLDEN / "exposition.openmetrics"
@@ -210,7 +211,11 @@ def test_the_whole_exposition_is_what_the_golden_files_say(exposed: Exposition) 
 @pytest.mark.prometheus
 def test_promtool_finds_nothing_to_say_against_it() -> None:
     checked = subprocess.run(
-        ["promtool", "check", "metrics"], input=TEXT.read_bytes(), capture_output=True, timeout=60, check=False
+        ["promtool", "check", "metrics"],
+        input=TEXT.read_bytes(),
+        capture_output=True,
+        timeout=patience(60),
+        check=False,
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 

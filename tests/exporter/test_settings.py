@@ -14,6 +14,7 @@ import pytest
 from exporter.addresses import Address
 from exporter.errors import SettingsError
 from exporter.settings import SECRETS, URLS, Settings, read_settings
+from tests.waiting import patience
 
 ROOT = Path(__file__).parents[2]
 
@@ -447,7 +448,7 @@ def exporter(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         env={**inherited, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patience(),
         check=False,
     )
 

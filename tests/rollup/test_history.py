@@ -26,7 +26,8 @@ from exporter.sources.postgres import Postgres
 from rollup.openmetrics import whole_file
 from tests.rollup.rolling import DAY, Command, midnight, today
 from tests.rows import INSTANT, insert, users
-from tests.running import get, until
+from tests.running import get
+from tests.waiting import until
 
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 TOLD = (*Activity.specs, *Ai.specs, *Previews.specs, *Latency.specs)

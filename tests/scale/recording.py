@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.running import Samples
+from tests.waiting import patience
 
 STEP_SECONDS = 15
 STEPS = 140
@@ -67,7 +68,7 @@ def store_in_victoriametrics(recorded: Sequence[Series], start: int, url: str) -
     """By its import; back when it can be asked for."""
     parts = urlsplit(url)
     for method, path in (("POST", "/api/v1/import/prometheus"), ("GET", "/internal/force_flush")):
-        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=patience(60))
         body = "".join(_lines(recorded, start, 1000)) if method == "POST" else None
         connection.request(method, path, body)
         assert connection.getresponse().status in {200, 204}

@@ -32,6 +32,7 @@ from exporter.sources.jsonl import JsonlLog, Position, Slice
 from exporter.sources.jsonl.log import SLICE_BYTES
 from exporter.spec import Sample
 from exporter.state import StateFile
+from tests.waiting import patience, until
 
 LINES = "hivesync_log_lines_total"
 
@@ -507,7 +508,7 @@ class SlowLog(JsonlLog):
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
             self.reading.set()
-            assert self.go_on.wait(10)
+            assert self.go_on.wait(patience())
             return super().read(position, limit)
         finally:
             self.at_once -= 1
@@ -676,12 +677,12 @@ def test_an_exporter_killed_at_random_moments_loses_and_repeats_nothing(tmp_path
                 [sys.executable, "-c", EXPORTER, str(application.path), str(tmp_path), "0.25"], stdout=output
             ) as child,
         ):
-            wait_until(lambda output=output: os.fstat(output.fileno()).st_size > 0)  # type: ignore[misc]
+            until(lambda output=output: os.fstat(output.fileno()).st_size > 0, "its first line", poll=0.0005)  # type: ignore[misc]
             for _ in range(rng.randrange(3, 30)):
                 before = file.path.read_bytes()
                 application.act()
                 if rng.random() < 0.8:
-                    wait_until(lambda before=before: file.path.read_bytes() != before)  # type: ignore[misc]
+                    until_saved(file, before)
             assert child.poll() is None
             child.send_signal(signal.SIGKILL)
             child.wait()
@@ -713,7 +714,7 @@ def test_an_exporter_killed_in_the_middle_of_a_backlog_loses_and_repeats_nothing
     for save_seconds in ("0", "0.01", "0.05", "0"):
         with subprocess.Popen([sys.executable, "-c", EXPORTER, str(path), str(tmp_path), save_seconds]) as child:
             before = file.path.read_bytes() if file.path.exists() else b""
-            wait_until(lambda before=before: file.path.exists() and file.path.read_bytes() != before)  # type: ignore[misc]
+            until_saved(file, before)
             child.kill()
             child.wait()
         state = file.load()
@@ -731,11 +732,9 @@ def test_an_exporter_killed_in_the_middle_of_a_backlog_loses_and_repeats_nothing
     assert counted(collector)[LINES, "ai-events", "malformed"] == 2 * LONG_LINES
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.0005)
+def until_saved(file: StateFile, before: bytes) -> None:
+    """Wait for a state that is not the one before."""
+    until(lambda: file.path.exists() and file.path.read_bytes() != before, "another state is saved", poll=0.0005)
 
 
 @pytest.mark.parametrize("every", [1, 100, 2000], ids="a failure in {} lines".format)

@@ -21,6 +21,7 @@ from exporter.errors import SourceUnavailable
 from exporter.sources import postgres
 from exporter.sources import redis as redis_source
 from tests.rows import INSTANT, NO_DATABASE, NOON, NOWHERE, by_name, collect, insert, keep, only, sources, user, users
+from tests.waiting import patience
 
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 
@@ -342,7 +343,7 @@ def test_other_keys_are_not_looked_at(site: Site) -> None:
 
 @pytest.mark.parametrize("down", ["postgres", "redis"])
 def test_every_value_needs_both_sources(down: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "CONNECT_SECONDS", 0.6)
+    monkeypatch.setattr(postgres, "CONNECT_SECONDS", patience(0.6))
     if down == "redis":
         site.url = NOWHERE
     else:

@@ -20,6 +20,7 @@ from exporter.sources import redis as source
 from exporter.sources.redis import Hashes, Redis, WrongType, is_wildcard
 from exporter.state import StateFile
 from tests.rows import collect, keep
+from tests.waiting import bounded, patience
 
 T = TypeVar("T")
 Question = Callable[[Redis], Awaitable[Any]]
@@ -420,11 +421,11 @@ def test_a_server_that_is_no_use_is_said_by_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server that lets nobody connect is down, whatever it answers."""
-    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2) if answer is None else patience())
     error = once_connected if to else SourceUnavailable
 
     async def attempt() -> tuple[str, bool | None]:
-        async with answering(answer, to) as url, opened(url) as client, asyncio.timeout(5):
+        async with answering(answer, to) as url, opened(url) as client, bounded():
             with pytest.raises(error) as raised:
                 await lengths(client)
             return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
@@ -456,7 +457,7 @@ def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server of three keys, which answers so many commands of a pass well: SCAN, SCAN, HMGET, HMGET, SCAN, HMGET."""
-    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2) if after is None else patience())
     keys = {b"0": b"*2\r\n$1\r\n7\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"7": b"*2\r\n$1\r\n8\r\n*1\r\n$1\r\nc\r\n"}
     answers = {**keys, b"8": b"*2\r\n$1\r\n0\r\n*0\r\n"}
 
@@ -477,7 +478,7 @@ def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
     async def attempt() -> tuple[str, bool | None]:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-        async with server, opened(url) as client, asyncio.timeout(5):
+        async with server, opened(url) as client, bounded():
             with pytest.raises(error) as raised:
                 await passed(client, "*")
             return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
@@ -500,19 +501,19 @@ async def command(reader: asyncio.StreamReader) -> list[bytes]:
 def test_a_server_that_hangs_in_a_pass_is_given_up_and_asked_again_later(
     url: str, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2))
     for number in range(1_000):
         keep(valkey, f"k:{number}", user_id=number)
 
     async def is_paused_in_a_pass(client: Redis) -> None:
         async with aclosing(client.all_hashes(["k:*"], ("user_id",))) as batches:
             await anext(batches)
-            await asyncio.to_thread(valkey.client_pause, 1_000)
+            await asyncio.to_thread(valkey.client_pause, round(patience(1_000)))
             async for _ in batches:
                 pass
 
     async def outage(client: Redis) -> int:
-        async with asyncio.timeout(10):
+        async with bounded():
             with pytest.raises(SourceUnavailable, match="timeout"):
                 await is_paused_in_a_pass(client)
             while True:
