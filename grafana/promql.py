@@ -54,10 +54,15 @@ def select(spec: MetricSpec, part: str = "", /, **labels: Matcher) -> str:
     """The series of a metric with these label values; `part` is a histogram's or summary's `_sum`, `_count`,
     `_bucket`.
 
-    Raises ValueError for a label the metric does not have.
+    Raises ValueError for a label the metric does not have, and for a value that is not in the label's closed set.
     """
     if unknown := labels.keys() - set(spec.label_names):
         raise ValueError(f"{spec.name} has no label {', '.join(sorted(unknown))}")
+    for label in spec.labels:
+        matcher = labels.get(label.name)
+        value = matcher.value if isinstance(matcher, Not) else matcher
+        if value is not None and label.values is not None and value not in label.values:
+            raise ValueError(f"{spec.name}: {label.name} is never {value!r}")
     matchers = ",".join(
         f'{name}!="{value.value}"' if isinstance(value, Not) else f'{name}="{value}"' for name, value in labels.items()
     )

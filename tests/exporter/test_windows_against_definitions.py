@@ -1,6 +1,6 @@
 """The windows against the definitions, under a random stream of inserts, late commits, updates and deletes.
 
-The oracle is plain SQL over whole tables (`exporter/oracle.py`); the collectors live through the stream and read only
+The definitions are plain SQL over whole tables (`exporter/definitions.py`); the collectors live through the stream and read only
 what is new. The clock is fixed by the test, so that edges are met exactly.
 """
 
@@ -198,7 +198,7 @@ def test_windows_equal_the_definitions_whatever_happens_to_the_tables(
     run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=25))
 
 
-def test_the_oracle_finds_a_window_that_is_wrong(database: str, connection: psycopg.Connection) -> None:
+def test_the_definitions_find_a_window_that_is_wrong(database: str, connection: psycopg.Connection) -> None:
     (somebody,) = users(connection, 1)
     for minutes in (10, 20, 30):
         insert(connection, "ai_usage_events", user_id=somebody, created_at=NOON - timedelta(minutes=minutes))
@@ -216,7 +216,7 @@ def test_the_oracle_finds_a_window_that_is_wrong(database: str, connection: psyc
     assert wrong['hivesync_ai_requests_in_window{window="24h"}'] == 3
 
 
-def test_what_a_collector_read_while_the_oracle_waited_for_it_is_not_taken_for_the_future(
+def test_what_a_collector_read_before_the_comparison_is_not_taken_for_the_future(
     database: str, connection: psycopg.Connection
 ) -> None:
     """It would be a reason to fill the windows anew, and what is wrong with them would not be found."""

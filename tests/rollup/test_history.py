@@ -1,4 +1,4 @@
-"""The metrics' past: what a real Prometheus has from `--history`, and what the exporter's oracle says of each hour."""
+"""The metrics' past: what a real Prometheus has from `--history`, and what the definitions say of each hour."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def seeded(postgres_server: PostgresServer) -> Iterator[str]:
         connection.execute("DROP DATABASE told WITH (FORCE)")
 
 
-def oracle(database: str, moments: Iterable[datetime]) -> dict[datetime, dict[str, float]]:
+def defined(database: str, moments: Iterable[datetime]) -> dict[datetime, dict[str, float]]:
     """What the exporter would have had at those moments, from scratch."""
 
     async def read() -> dict[datetime, dict[str, float]]:
@@ -157,7 +157,7 @@ def test_every_hour_is_as_the_exporter_would_have_had_it(rollup: Command, seeded
     drawn = random.Random(7)
     with_jobs = [moment for moment, values in sorted(found.items()) if any("latency" in name for name in values)]
     chosen = {min(found), max(found), *drawn.sample(with_jobs, 120), *drawn.sample(sorted(found), 30)}
-    for moment, values in oracle(seeded, chosen).items():
+    for moment, values in defined(seeded, chosen).items():
         assert found[moment] == pytest.approx(values, abs=1e-6), moment
     everything = list(found.values())
     assert {len(values) - sum("latency" in name for name in values) for values in everything} == {SERIES}
