@@ -1,7 +1,7 @@
 """The windows against the definitions, under a random stream of inserts, late commits, updates and deletes.
 
-The definitions are plain SQL over whole tables (`exporter/definitions.py`); the collectors live through the stream and read only
-what is new. The clock is fixed by the test, so that edges are met exactly.
+The definitions are plain SQL over whole tables (`exporter/definitions.py`); the collectors live through the stream and
+read only what is new. The clock is fixed by the test, so that edges are met exactly.
 """
 
 from __future__ import annotations
