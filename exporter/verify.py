@@ -1,8 +1,8 @@
 """Holds the windows against the definitions: every PostgreSQL metric, incremental and from scratch, in one snapshot.
 
 Collectors refresh and the definitions are read inside one transaction, with one `now` and one reading of the
-WebSockets, while traffic goes on: whatever differs then is a fault of the windows, not of the moment. What is looked for less often than
-it may change (users, plans, projects, late rows) is looked for on the occasion.
+WebSockets, while traffic goes on: whatever differs then is a fault of the windows, not of the moment. What is looked
+for less often than it may change (users, plans, projects, late rows) is looked for on the occasion.
 """
 
 from __future__ import annotations
