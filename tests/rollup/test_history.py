@@ -94,7 +94,6 @@ def oracle(database: str, moments: Iterable[datetime]) -> dict[datetime, dict[st
     async def read() -> dict[datetime, dict[str, float]]:
         found: dict[datetime, dict[str, float]] = {}
         source = Postgres(database)
-        await source.open()
         try:
             for moment in moments:
                 source.fixed_now = moment

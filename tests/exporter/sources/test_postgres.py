@@ -31,7 +31,6 @@ T = TypeVar("T")
 @asynccontextmanager
 async def opened(url: str, now: datetime | None = None) -> AsyncIterator[Postgres]:
     postgres = Postgres(url, now=now)
-    await postgres.open()
     try:
         yield postgres
     finally:
