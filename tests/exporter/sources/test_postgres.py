@@ -549,7 +549,7 @@ def test_an_error_in_which_no_server_works_for_us_is_the_sources(error: Exceptio
 def test_connections_that_were_cut_are_replaced_unnoticed(
     database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "CONNECT_SECONDS", 1.5)  # psycopg_pool's own check waits longer between two dead ones
+    monkeypatch.setattr(source, "CONNECT_SECONDS", 1.5)  # no time for more than one attempt at each
 
     async def attempt() -> list[bool | None]:
         up = []
