@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from demo.database import tables
 from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
+from tests.pooling import PgBouncer
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -70,12 +71,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "prometheus": PrometheusServer.is_installed() and shutil.which("promtool"),
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
         "chromium": shutil.which("chromium"),
+        "pgbouncer": PgBouncer.binary(),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
     }
     packages = {
         "prometheus": "prometheus",
         "alertmanager": "prometheus-alertmanager",
         "chromium": "chromium",
+        "pgbouncer": "pgbouncer",
         "victoriametrics": "victoria-metrics",
     }
     for marker, package in packages.items():

@@ -18,20 +18,23 @@ from exporter.sources.postgres import Postgres, failure
 from tests.exporter.sources.test_postgres import names_of, opened, read, why_unavailable
 from tests.running import until
 
-WAITERS = 20
+WAITERS, ROUNDS = 20, 8
 
 
-async def crowd(postgres: Postgres, query: str = "SELECT pg_sleep(0.05)::text") -> list[str]:
-    """How each of twenty tasks that ask at once ends: with a kind, or with an answer."""
+async def crowd(postgres: Postgres, query: str = "SELECT pg_sleep(0.05)::text", step: int = 0) -> list[str]:
+    """How each of twenty tasks that ask at once ends: with a kind, or with an answer. Each begins `step` turns of the
+    event loop after the one before it, so that some begin while others are being refused."""
 
-    async def one() -> str:
+    async def one(number: int) -> str:
+        for _ in range(number * step):
+            await asyncio.sleep(0)
         try:
             await read(postgres, query)
         except SourceUnavailable as error:
             return error.kind
         return "answered"
 
-    return await asyncio.gather(*(one() for _ in range(WAITERS)))
+    return await asyncio.gather(*(one(number) for number in range(WAITERS)))
 
 
 @pytest.fixture
@@ -60,9 +63,9 @@ def test_twenty_that_wait_for_a_server_that_refuses_all_hear_why(
 ) -> None:
     async def attempts() -> list[str]:
         async with opened(url.format(server=f"127.0.0.1:{postgres_server.port}")) as postgres:
-            return [outcome for _ in range(5) for outcome in await crowd(postgres)]
+            return [outcome for step in range(ROUNDS) for outcome in await crowd(postgres, step=step)]
 
-    assert asyncio.run(attempts()) == [kind] * 5 * WAITERS
+    assert asyncio.run(attempts()) == [kind] * ROUNDS * WAITERS
 
 
 def test_twenty_that_wait_for_a_server_that_refuses_some_hear_why_or_get_an_answer(
@@ -72,10 +75,10 @@ def test_twenty_that_wait_for_a_server_that_refuses_some_hear_why_or_get_an_answ
 
     async def attempts() -> list[str]:
         async with opened(url) as postgres:
-            return [outcome for _ in range(5) for outcome in await crowd(postgres)]
+            return [outcome for step in range(ROUNDS) for outcome in await crowd(postgres, step=step)]
 
     outcomes = asyncio.run(attempts())
-    assert len(outcomes) == 5 * WAITERS
+    assert len(outcomes) == ROUNDS * WAITERS
     assert set(outcomes) == {"answered", "too_many_connections"}
 
 
