@@ -29,4 +29,4 @@ def reading_role(connection: psycopg.Connection) -> Iterator[str]:
 def run(connection: psycopg.Connection, statements: str, **names: str) -> None:
     """Statements with `{name}` for identifiers."""
     identifiers = {name: sql.Identifier(value) for name, value in names.items()}
-    connection.execute(sql.SQL(statements).format(**identifiers))  # type: ignore[arg-type]  # SQL of a test's own
+    connection.execute(sql.SQL(statements).format(**identifiers))

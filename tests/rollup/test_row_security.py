@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -16,7 +16,7 @@ from tests.running import until
 
 ENABLE = "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"
 READ = ("sessions", "ai_usage_events", "preview_jobs", "usage_analytics_daily")
-COMMANDS = ([], ["--dry-run"], ["--from", "2026-01-01"], ["--every", "5m"], ["--history", "-"])
+COMMANDS: Sequence[list[str]] = ([], ["--dry-run"], ["--from", "2026-01-01"], ["--every", "5m"], ["--history", "-"])
 
 
 @pytest.fixture

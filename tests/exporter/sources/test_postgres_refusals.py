@@ -14,7 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 from demo.servers import PostgresServer
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import connections
-from exporter.sources.postgres import Postgres, failure
+from exporter.sources.postgres import Postgres
+from exporter.sources.refusals import failure
 from tests.exporter.sources.test_postgres import names_of, opened, read, why_unavailable
 from tests.running import until
 
@@ -155,7 +156,7 @@ def test_connections_that_no_task_uses_any_more_are_closed(
         rows = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        return (rows.fetchone() or (0,))[0]
+        return int((rows.fetchone() or (0,))[0])
 
     async def attempt() -> None:
         async with opened(database) as postgres:
