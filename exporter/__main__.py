@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socket) -> None:
     """Everything at once, until SIGTERM or SIGINT."""
+    events.watch_loop()
     _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
     memory.share_one_heap()
@@ -170,6 +171,7 @@ async def _first_to_end(tasks: Sequence[asyncio.Task[object]], stop: asyncio.Eve
 async def _verify(settings: Settings) -> int:
     """The windows of the exporter that runs on this state directory or, when none does, windows built for the
     purpose."""
+    events.watch_loop()
     comparisons = await control.ask_to_verify(settings.state_dir)
     if comparisons is not None:
         print("The windows of the exporter that is running:\n")
@@ -181,6 +183,7 @@ async def _verify(settings: Settings) -> int:
 
 
 async def _login_link(settings: Settings) -> int:
+    events.watch_loop()
     link = await control.ask_for_login_link(settings.state_dir)
     if link is None:
         print(f"hivesync-analytics: no exporter is running on {settings.state_dir}", file=sys.stderr)

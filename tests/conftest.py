@@ -16,6 +16,7 @@ from demo.database import tables
 from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 from exporter.sources import postgres as source_postgres
 from exporter.sources import redis as source_redis
+from tests.pooling import PgBouncer
 from tests.waiting import patience
 
 settings.register_profile(
@@ -86,6 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "prometheus": PrometheusServer.is_installed() and shutil.which("promtool"),
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
         "chromium": shutil.which("chromium"),
+        "pgbouncer": PgBouncer.binary(),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
         "redis": shutil.which("redis-server"),
     }
@@ -93,6 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "prometheus": "prometheus",
         "alertmanager": "prometheus-alertmanager",
         "chromium": "chromium",
+        "pgbouncer": "pgbouncer",
         "victoriametrics": "victoria-metrics",
         "redis": "redis-server",
     }

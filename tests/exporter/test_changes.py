@@ -25,7 +25,6 @@ def changes(url: str, *tables: str) -> Changes | None:
 
     async def ask() -> Changes | None:
         postgres = Postgres(url)
-        await postgres.open()
         try:
             async with postgres.transaction() as transaction:
                 answer = await read_changes(transaction, tables)

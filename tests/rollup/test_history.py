@@ -99,7 +99,6 @@ def defined(database: str, moments: Iterable[datetime]) -> dict[datetime, dict[s
     async def read() -> dict[datetime, dict[str, float]]:
         found: dict[datetime, dict[str, float]] = {}
         source = Postgres(database)
-        await source.open()
         try:
             for moment in moments:
                 source.fixed_now = moment
