@@ -85,7 +85,7 @@ def unix_time(ts: Any) -> float:
     Raises ValueError, TypeError or OverflowError on anything else.
     """
     at = datetime.fromisoformat(ts)
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return (at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _cleaned(value: object) -> str | None:
