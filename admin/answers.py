@@ -94,9 +94,7 @@ def ai_usage(reading: Reading) -> Ai:
         errors=AiErrors(
             **{kind: known(reading.value(ai.ERRORS, window="24h", kind=kind), int) for kind in AiErrors.model_fields}
         ),
-        log_events={
-            event: known(reading.value(logs.AI_EVENTS, event=event), int) for event in logs.AI.known_events
-        },
+        log_events={event: known(reading.value(logs.AI_EVENTS, event=event), int) for event in logs.AI.known_events},
         log_errors={
             kind: known(reading.value(logs.AI_ERRORS, kind=kind), int) for kind in (*logs.AI.known_kinds, OTHER)
         },

@@ -116,9 +116,9 @@ class Settings(BaseSettings):
     # No key without a wildcard: that would declare a queue which the operator may not have, and show it empty.
     ai_queue_keys: KeyPatterns = Field(
         ("ai_queue:*",),
-        description="Keys and key patterns of AI queues (lists). A key without a wildcard declares a queue: it is 0 while"
-        " the list does not exist, as an empty one does not in Redis. Of a pattern that matches no key there is no"
-        " depth. Name the queues there are: `ai_queue:default,ai_queue:*`.",
+        description="Keys and key patterns of AI queues (lists). A key without a wildcard declares a queue: it is 0"
+        " while the list does not exist, as an empty one does not in Redis. Of a pattern that matches no key there is"
+        " no depth. Name the queues that there are, as in `ai_queue:default,ai_queue:*`.",
     )
     preview_queue_keys: KeyPatterns = Field(
         ("preview_queue:*",),

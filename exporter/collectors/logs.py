@@ -86,9 +86,9 @@ LINES = MetricSpec(
 LATE = MetricSpec(
     "hivesync_log_late_lines_total",
     "counter",
-    "Lines counted late, among all those counted: read after a start or an outage, and written over two minutes (or two "
-    "refresh periods) before, by the time in the first of each 64 KiB, or without a time. While it increases, the rates "
-    "of the log's other counters are not those of now.",
+    "Lines counted late, among all those counted: read after a start or an outage, and written over two minutes (or "
+    "two refresh periods) before, by the time in the first of each 64 KiB, or without a time. While it increases, the "
+    "rates of the log's other counters are not those of now.",
     "the log files",
     ("log",),
 )
