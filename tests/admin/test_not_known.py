@@ -37,7 +37,9 @@ def test_a_logs_counters_are_as_before_the_first_refresh_until_its_end_is_reache
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logs, "SAVE_SECONDS", 0.0)  # a refresh reads one slice
-        patch.setitem(logs.LogCollector.__init__.__kwdefaults__, "budget", 0.0)
+        defaults = logs.LogCollector.__init__.__kwdefaults__
+        assert defaults is not None
+        patch.setitem(defaults, "budget", 0.0)
         with World(database, valkey_server.url, tmp_path) as world:
             line = (
                 b'{"event": "ai.error", "ts": "2026-03-17T11:00:00Z", "job_id": "1", "text": "' + b"x" * 1000 + b'"}\n'
