@@ -8,6 +8,7 @@ from __future__ import annotations
 from admin.cards import (
     ACTIVE,
     BOTH,
+    NO_QUEUE,
     PLAN_CLASSES,
     POSTGRES,
     REDIS,
@@ -40,14 +41,14 @@ HEADER: tuple[Card, ...] = (
         "ai-queue",
         "AI queue",
         Meaning("AI jobs waiting for a worker, in all AI queues.", "now", REDIS),
-        (Number("AI queue", "summary/ai_queue_depth"),),
+        (Number("AI queue", "summary/ai_queue_depth", empty=NO_QUEUE),),
         "ai_queue_depth",
     ),
     Card(
         "preview-queue",
         "Preview queue",
         Meaning("Preview builds waiting for a worker, in all preview queues.", "now", REDIS),
-        (Number("Preview queue", "summary/preview_queue_depth"),),
+        (Number("Preview queue", "summary/preview_queue_depth", empty=NO_QUEUE),),
         "preview_queue_depth",
     ),
     Card(

@@ -96,7 +96,7 @@ SECTIONS: tuple[Section, ...] = (
                 "AI events in the log",
                 Meaning(
                     "Lines of the AI events log, by event.",
-                    "since counting began; kept over restarts",
+                    "since counting began; kept over restarts; at a first start known once the log's end was reached",
                     AI_LOG,
                 ),
                 (
@@ -163,7 +163,7 @@ SECTIONS: tuple[Section, ...] = (
                     Column("name", "Queue", is_code=True),
                     Column("depth", "Waiting", "number"),
                 ),
-                "No job is waiting in any queue",
+                "No queue is known: no key matches the settings AI_QUEUE_KEYS and PREVIEW_QUEUE_KEYS",
             ),
         ),
     ),

@@ -129,12 +129,15 @@ class Settings(BaseSettings):
         description="TOML file with prices of tokens and GPU instances. Without it there are no cost metrics.",
     )
     ws_session_keys: KeyPatterns = Field(("ws_sessions:*",), description="Key patterns of WebSocket sessions (hashes).")
+    # No key without a wildcard: that would declare a queue which the operator may not have, and show it empty.
     ai_queue_keys: KeyPatterns = Field(
-        ("ai_queue:default", "ai_queue:*"),
-        description="Keys and key patterns of AI queues (lists). One without a wildcard is 0 while it does not exist.",
+        ("ai_queue:*",),
+        description="Keys and key patterns of AI queues (lists). A key without a wildcard declares a queue: it is 0"
+        " while the list does not exist, as an empty one does not in Redis. Of a pattern that matches no key there is"
+        " no depth. Name the queues that there are, as in `ai_queue:default,ai_queue:*`.",
     )
     preview_queue_keys: KeyPatterns = Field(
-        ("preview_queue:default", "preview_queue:*"),
+        ("preview_queue:*",),
         description="Keys and key patterns of preview queues (lists), as `AI_QUEUE_KEYS`.",
     )
     free_plans: Words = Field(

@@ -13,8 +13,8 @@ import pytest
 
 from demo.exporting import PROJECT
 from tests.rows import NO_DATABASE, NOWHERE
-from tests.running import RunningExporter, until
-from tests.waiting import patience
+from tests.running import RunningExporter
+from tests.waiting import patience, until
 
 SAY_SOMETHING = """
 import structlog

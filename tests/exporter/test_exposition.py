@@ -117,6 +117,7 @@ CONTRACT = {
 """The table of contract §3, "/metrics", in its order."""
 
 BEYOND = {
+    "hivesync_log_late_lines_total": counter(log=LOGS),
     "hivesync_skipped_values": gauge(collector=None, reason=None),
     "hivesync_resyncs_total": counter(collector=None, result=None),
     "hivesync_resync_corrections_total": counter(collector=None),

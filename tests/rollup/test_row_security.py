@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from tests.roles import GRANT_WRITING_DAYS, reading_role, run
 from tests.rollup.rolling import Command, Ran, end, stored
 from tests.rows import insert, users
-from tests.running import until
+from tests.waiting import until
 
 ENABLE = "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"
 READ = ("sessions", "ai_usage_events", "preview_jobs", "usage_analytics_daily")

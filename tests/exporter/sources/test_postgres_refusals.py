@@ -17,7 +17,7 @@ from exporter.sources import connections
 from exporter.sources.postgres import Postgres
 from exporter.sources.refusals import failure
 from tests.exporter.sources.test_postgres import names_of, opened, read, why_unavailable
-from tests.running import until
+from tests.waiting import until
 
 WAITERS, ROUNDS = 20, 8
 
