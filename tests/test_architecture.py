@@ -43,7 +43,7 @@ LAYERS = [
         "exporter.sources.prometheus",
         "exporter.sources.jsonl",
     },
-    {"exporter.changes"},
+    {"exporter.changes", "exporter.recount"},
     {"exporter.versions"},
     {"exporter.resync"},
     {"exporter.sliding", "exporter.presence", "exporter.collector"},

@@ -4,8 +4,8 @@
     hivesync_users{plan="trial_expired"} 31.0
     hivesync_projects 870.0
 
-`users`, `subscriptions` and `projects` do not say which of their rows are new, so they are read whole: when they have
-changed, and not so often that it costs much (`changes.py`).
+`users`, `subscriptions` and `projects` do not say which of their rows are new, so they are read whole: at every refresh
+up to 100,000 users, beyond after a pause in proportion to the rows (`recount.py`).
 
 `Plans` is also what splits active users by plan (`activity.py`): it holds who is not simply free, with the times at
 which that changes, so that a trial ends on the instant, between two readings too.
@@ -13,26 +13,25 @@ which that changes, so that a trial ends on the instant, between two readings to
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.changes import Changes, Recount, read_changes
 from exporter.collector import Sources
+from exporter.recount import Recount, longest_pause
 from exporter.sliding import MICROSECONDS, USER
 from exporter.sources.postgres import Transaction
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import MINUTE, Integers, contained
+from exporter.windows import MINUTE, SECOND, Integers, contained
 
 PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
 """In the order in which the first that holds is a user's."""
 
 _PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
 
-_AS_OF = "Counted whole, when the tables changed: may be up to ten minutes old."
+_AS_OF = "Up to 100,000 users a change shows within five refresh periods (75 s by default), beyond within ten minutes."
 
 USERS = MetricSpec(
     "hivesync_users",
@@ -73,8 +72,6 @@ PLANS_AGE = 2 * MINUTE
 """How long ago somebody may have seen to the plans when active users are split; mostly the `users` collector has done
 so more recently."""
 
-_TABLES = ("users", "subscriptions", "projects")
-
 
 @dataclass(frozen=True, slots=True)
 class Classed:
@@ -113,6 +110,8 @@ class Plans:
         self._trial_ends_at = np.empty(0, dtype=np.int64)
         self._total = 0
         self._seen_to_at: int | None = None
+        self.read_at = 0
+        """When they were read, by the database's clock (microseconds)."""
 
     async def read(self, transaction: Transaction) -> None:
         """Read them anew."""
@@ -128,7 +127,18 @@ class Plans:
         self._first = np.flatnonzero(np.diff(user, prepend=user[:1] - 1))
         self._users = user[self._first]
         self._total = int(total[0, 0])
+        self.read_at = transaction.now_us
         self.seen_to(transaction)
+
+    @property
+    def users(self) -> int:
+        """All users there were at the last reading."""
+        return self._total
+
+    @property
+    def rows(self) -> int:
+        """Rows of the last reading: users, paid plans and trials."""
+        return self._total + len(self._is_trial)
 
     def seen_to(self, transaction: Transaction) -> None:
         """Note that somebody sees to it that they are read as often as need be, and did just now."""
@@ -171,30 +181,26 @@ class Users:
         self._plans = plans
         self._projects = 0
         self._recount = Recount()
+        self.behind = 0.0
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """One sample a plan class, and the projects."""
         async with sources.postgres.transaction() as transaction:
             now = transaction.now_us
-            if self._recount.is_due(now, _counters(await read_changes(transaction, _TABLES))):
-                started = time.perf_counter_ns()
+            if self._recount.is_due(now):
                 await self._plans.read(transaction)
                 projects = await transaction.integers("SELECT count(*) FROM projects", 1)
                 self._projects = int(projects[0, 0])
-                self._recount.read(now, (time.perf_counter_ns() - started) // 1000)
+                self._recount.read(now, self._plans.users, self._plans.rows + self._projects)
             self._plans.seen_to(transaction)
+        self.behind = (now - self._plans.read_at) / SECOND
         by_plan = self._plans.count(now)
         return [USERS.sample(by_plan[plan], plan=plan) for plan in PLAN_CLASSES] + [PROJECTS.sample(self._projects)]
 
     def read_afresh(self) -> None:
-        """Count at the next refresh, changed or not."""
+        """Count at the next refresh, whatever the pause."""
         self._recount.forget()
 
-
-def _counters(changes: Changes | None) -> object:
-    """What moves when a plan changes, or users or projects come or go. (Every login is an update of `users`, and
-    changes no count.)"""
-    if changes is None:
-        return None
-    come_or_gone = [(changes[table].file, changes[table].inserted, changes[table].deleted) for table in _TABLES]
-    return come_or_gone, changes["subscriptions"].updated
+    def promised_age(self, interval: float) -> float:
+        """One refresh period more than its interval, and the pause."""
+        return interval * (self.periods + 1) / self.periods + longest_pause(self._plans.users) / SECOND
