@@ -143,7 +143,7 @@ async def _ask(state_dir: Path, question: str) -> dict[str, Any] | None:
         raise StateError(f"{path}: the exporter that runs there does not answer: restart it") from None
     except (orjson.JSONDecodeError, ConnectionError):
         raise StateError(
-            f"{path}: no whole answer: the exporter that runs there stopped, or its log says why"
+            f"{path}: no whole answer: the exporter that runs there stopped, or failed: look at its log, and ask again"
         ) from None
     finally:
         writer.close()

@@ -246,7 +246,7 @@ def _verdict(comparisons: Sequence[Comparison]) -> str:
     compared = [c for c in comparisons if c.error is None]
     wrong, late = sum(not c.same for c in compared), sum(c.same and c.late for c in compared)
     within = sum(not c.serves_the_same and not c.late for c in compared)
-    parts = [f"{len(compared)} samples, difference: nil"]
+    parts = [f"{len(compared)} samples, difference: nil" if compared else "nothing was compared"]
     if wrong or late:
         parts = [f"{wrong + late} of {len(compared)} samples differ"]
     if late:
