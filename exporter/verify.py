@@ -250,7 +250,7 @@ def _verdict(comparisons: Sequence[Comparison]) -> str:
     if wrong or late:
         parts = [f"{wrong + late} of {len(compared)} samples differ"]
     if late:
-        parts.append(f"{late} served too late")
+        parts.append(f"{late} not served in time")
     if within:
         parts.append(f"{within} served differ within their age")
     if unread := len(comparisons) - len(compared):

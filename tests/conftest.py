@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -70,12 +71,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "prometheus": PrometheusServer.is_installed() and shutil.which("promtool"),
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
         "chromium": shutil.which("chromium"),
+        "postgresql": list(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
     }
     packages = {
         "prometheus": "prometheus",
         "alertmanager": "prometheus-alertmanager",
         "chromium": "chromium",
+        "postgresql": "postgresql",
         "victoriametrics": "victoria-metrics",
     }
     for marker, package in packages.items():

@@ -71,7 +71,7 @@ def test_a_served_value_older_than_promised_is_a_difference(compared: Comparing)
     assert [comparison.metric for comparison in found if not comparison.nil] == [PAID]
     assert line(found, PAID).split()[1:7] == ["1", "76", "s", "2", "2", "-1"]
     assert line(found, PAID).endswith("<-- served is older than 75 s")
-    assert "1 of 5 samples differ; 1 served too late\n" in render(found)
+    assert "1 of 5 samples differ; 1 not served in time\n" in render(found)
 
 
 def test_a_served_value_within_its_promised_age_may_differ(compared: Comparing) -> None:
@@ -94,7 +94,7 @@ def test_what_should_be_served_and_is_not_is_a_difference(samples: Sequence[Samp
 def test_a_collector_that_fails_has_no_time_left(compared: Comparing) -> None:
     found = compared((), 0.1, fails=True)
     assert not any(comparison.nil for comparison in found)
-    assert "5 of 5 samples differ; 5 served too late\n" in render(found)
+    assert "5 of 5 samples differ; 5 not served in time\n" in render(found)
 
 
 def test_what_is_served_and_is_not_there_any_more_is_a_difference(compared: Comparing) -> None:
