@@ -18,7 +18,7 @@ import pytest
 
 from demo.database import tables
 from demo.servers import PostgresServer, ValkeyServer
-from tests.rows import insert, user, users
+from tests.rows import counted, insert, user, users
 from tests.running import RunningExporter
 
 REFRESH_SECONDS = 2.0
@@ -67,6 +67,7 @@ def test_what_changes_shows_in_time_beside_busy_loops(
         for session in (idle, in_transaction, at_work):
             stack.callback(session.close)
         buyer, *_ = users(idle, 60)
+        counted(idle)
         stack.enter_context(exporter)
         before = exporter.refreshed(times=1)
         assert (before["hivesync_projects"], before['hivesync_users{plan="free"}']) == (0, 60)
@@ -76,13 +77,16 @@ def test_what_changes_shows_in_time_beside_busy_loops(
             lambda samples: samples['hivesync_ai_requests_in_window{window="1h"}'] == 1, within=FAST_SECONDS
         )
 
-        for session in (idle, in_transaction, at_work):  # has its counters sent, so that the next ones are kept a while
-            session.execute("UPDATE users SET last_login_at = now() WHERE id = %s", [buyer])
-        user(idle, "newcomer")
-        insert(at_work, "projects", name="new")
-        at_work.pgconn.send_query(b"SELECT pg_sleep(600)")
+        # A login before each has the session's counters sent, so that those of the next statement are kept for a while.
+        login = "UPDATE users SET last_login_at = now()"
+        in_transaction.execute(login)
         insert(in_transaction, "subscriptions", user_id=buyer, plan="pro")
         in_transaction.execute("BEGIN")
+        at_work.execute(login)
+        insert(at_work, "projects", name="new")
+        at_work.pgconn.send_query(b"SELECT pg_sleep(600)")
+        idle.execute(login)
+        user(idle, "newcomer")
         exporter.wait_for(
             lambda samples: (
                 samples['hivesync_users{plan="paid"}'] == 1
