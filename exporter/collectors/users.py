@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.collector import Sources
-from exporter.recount import Recount, longest_pause
+from exporter.recount import READ_ALWAYS, Recount, longest_pause
 from exporter.sliding import MICROSECONDS, USER
 from exporter.sources.postgres import Transaction
 from exporter.spec import MetricSpec, Sample
@@ -31,16 +31,18 @@ PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
 
 _PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
 
-_AS_OF = "Up to 100,000 users a change shows within five refresh periods (75 s by default), beyond within ten minutes."
+FRESHNESS = (
+    "Up to 100,000 users a change shows within five refresh periods (75 s by default), beyond within ten minutes."
+)
 
 USERS = MetricSpec(
     "hivesync_users",
     "gauge",
-    f"Users by plan class, now. {_AS_OF}",
+    f"Users by plan class, now. {FRESHNESS}",
     "PostgreSQL (users, subscriptions)",
     ("plan",),
 )
-PROJECTS = MetricSpec("hivesync_projects", "gauge", f"Projects, now. {_AS_OF}", "PostgreSQL (projects)")
+PROJECTS = MetricSpec("hivesync_projects", "gauge", f"Projects, now. {FRESHNESS}", "PostgreSQL (projects)")
 
 # A time that is not set is never, as infinity is. (A trial without an end says nothing, and is not read.)
 _TIME = MICROSECONDS.format("least(greatest(coalesce(subscriptions.{0}, 'infinity'), 'epoch'), '9999-12-31')")

@@ -134,7 +134,7 @@ def test_an_exporter_that_stops_while_it_is_asked_is_not_taken_for_none(tmp_path
         stopping = asyncio.Event()
         asyncio.run(until_asked())
 
-    async def asked() -> object:
+    async def asked() -> None:
         stopped = asyncio.create_task(asyncio.to_thread(exporter_that_stops))
         await asyncio.to_thread(listening.wait)
         async with asyncio.timeout(5):
@@ -150,7 +150,7 @@ def test_an_exporter_that_fails_at_it_for_a_reason_of_its_own_keeps_nobody_waiti
     async def verify() -> Sequence[Comparison]:
         raise ZeroDivisionError
 
-    async def asked() -> object:
+    async def asked() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
         async with exporter(tmp_path, verify), asyncio.timeout(5):
             with pytest.raises(StateError, match="look at its log"):
