@@ -35,6 +35,9 @@ to serve: one that takes longer than this share of its interval refreshes less o
 takes a third longer than the one before it does not take more than a quarter. Where windows are kept instead, how long
 a refresh took says little of the next: it may have filled them, or waited while others did."""
 
+LEAST_PROMISE_SECONDS = 5.0
+"""The age that every collector's values may have, however short its interval: a refresh takes time of its own."""
+
 DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 _SELF = "the exporter itself"
@@ -339,7 +342,8 @@ class _Entry:
         self.promised_age = self._promised_age(max(self.interval, next_due - began))
 
     def _promised_age(self, interval: float) -> float:
-        return self.collector.promised_age(interval) if isinstance(self.collector, Dated) else 2 * interval
+        promised = self.collector.promised_age(interval) if isinstance(self.collector, Dated) else 2 * interval
+        return max(promised, LEAST_PROMISE_SECONDS)
 
     def shown(self, down: Set[str]) -> tuple[Sample, ...]:
         """Its gauges. Those that a source which is down feeds are not shown, though its own clock may not have come

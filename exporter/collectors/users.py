@@ -32,7 +32,8 @@ PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
 _PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
 
 FRESHNESS = (
-    "Up to 100,000 users a change shows within five refresh periods (75 s by default), beyond within ten minutes."
+    f"Up to {READ_ALWAYS:,} users a change shows within five refresh periods (75 s by default),"
+    " beyond within ten minutes."
 )
 
 USERS = MetricSpec(

@@ -144,7 +144,7 @@ async def finds_postgres_up(fake: Fake) -> None:
     fake.asked.postgres.reachability.worked()
 
 
-def build(*fakes: Collector, **options: Any) -> Snapshot:
+def build(*fakes: Collector, seconds: float = REFRESH_SECONDS, **options: Any) -> Snapshot:
     """A snapshot of these collectors; its sources are only there to say whether they are up."""
     sources = Sources(
         postgres=Postgres("postgresql://nobody@127.0.0.1:1/none"),
@@ -152,7 +152,7 @@ def build(*fakes: Collector, **options: Any) -> Snapshot:
         ai_events_log=JsonlLog("ai_events_log", Path("/nonexistent")),
         preview_log=JsonlLog("preview_log", Path("/nonexistent")),
     )
-    return Snapshot(fakes, sources, REFRESH_SECONDS, **options)
+    return Snapshot(fakes, sources, seconds, **options)
 
 
 def values(snapshot: Snapshot, spec: MetricSpec) -> dict[str, Any]:
@@ -556,6 +556,13 @@ def test_what_serves_nothing_counts_from_the_start_or_the_last_reading() -> None
     assert (waiting.age, waiting.fails, waiting.samples) == (40.0, False, ())
     assert (never.age, never.fails, never.samples) == (40.0, True, ())
     assert (once.age, once.fails, once.samples) == (40.0 - 2 * ORDER_SECONDS, True, ())
+
+
+def test_no_collector_promises_more_than_a_refresh_takes() -> None:
+    async def promised() -> list[float]:
+        return [served.promised_age for served in build(Fake("quick"), seconds=0.2).served("postgres")]
+
+    assert run(promised()) == [5.0]
 
 
 def test_what_a_source_that_is_down_feeds_is_not_served() -> None:
