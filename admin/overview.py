@@ -20,6 +20,7 @@ from admin.cards import (
     Number,
     Table,
 )
+from exporter.collectors.users import FRESHNESS
 from grafana.panels import Analytics
 
 HEADER: tuple[Card, ...] = (
@@ -96,7 +97,7 @@ CHARTS: tuple[Chart, ...] = (
     Chart(
         "plans",
         "Users by plan",
-        Meaning(f"Every user once. {PLAN_CLASSES}", "now", POSTGRES),
+        Meaning(f"Every user once. {PLAN_CLASSES}", f"now. {FRESHNESS}", POSTGRES),
         Analytics.USERS_BY_PLAN.pixels,
         {"": Analytics.USERS_BY_PLAN},
     ),

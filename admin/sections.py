@@ -21,6 +21,7 @@ from admin.cards import (
     Table,
     each,
 )
+from exporter.collectors.users import FRESHNESS
 from grafana.style import DEVICES, ERROR_KINDS, LOG_EVENTS, PLANS, STATISTICS, WINDOWS
 
 NO_JOBS = "no jobs"
@@ -213,7 +214,7 @@ SECTIONS: tuple[Section, ...] = (
             Card(
                 "users-by-plan",
                 "Users and projects",
-                Meaning(f"Every user once, and every project once. {PLAN_CLASSES}", "now", POSTGRES),
+                Meaning(f"Every user once, and every project once. {PLAN_CLASSES}", f"now. {FRESHNESS}", POSTGRES),
                 (
                     Number("All users", "monetization/users"),
                     *each("monetization/users_by_plan", PLANS),

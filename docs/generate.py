@@ -33,6 +33,8 @@ def metrics() -> str:
         "The definition of a PostgreSQL metric is plain SQL over whole tables, by which `python -m exporter verify`",
         "checks the numbers. Its parameters: `now`; `free_plans`, `models` and prices from the settings;",
         "`connections`, `users`, `sessions` and `devices`, the open WebSockets.",
+        "",
+        "A change shows within two refreshes of its collector, unless the metric says something else.",
     ]
     with tempfile.TemporaryDirectory() as scratch:
         collectors = build_collectors(settings, lambda name: StateFile(Path(scratch), name))

@@ -66,6 +66,17 @@ class Remembering(Protocol):
         """Read at the next refresh, whether its time has come or not."""
 
 
+@runtime_checkable
+class Dated(Protocol):
+    """A collector whose values may be of an earlier reading than its last refresh."""
+
+    behind: float
+    """Seconds from that reading to the last refresh that worked."""
+
+    def promised_age(self, interval: float) -> float:
+        """How old (seconds) its values may be at most, with a refresh every `interval` seconds."""
+
+
 SKIPPED = MetricSpec(
     "hivesync_skipped_values",
     "gauge",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -88,6 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
         "chromium": shutil.which("chromium"),
         "pgbouncer": PgBouncer.binary(),
+        "postgresql": list(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
         "redis": shutil.which("redis-server"),
     }
@@ -96,6 +98,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "alertmanager": "prometheus-alertmanager",
         "chromium": "chromium",
         "pgbouncer": "pgbouncer",
+        "postgresql": "postgresql",
         "victoriametrics": "victoria-metrics",
         "redis": "redis-server",
     }

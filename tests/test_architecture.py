@@ -50,7 +50,7 @@ LAYERS = [
         "exporter.sources.prometheus",
         "exporter.sources.jsonl",
     },
-    {"exporter.changes", "exporter.definitions"},
+    {"exporter.changes", "exporter.definitions", "exporter.recount"},
     {"exporter.versions"},
     {"exporter.resync"},
     {"exporter.sliding", "exporter.presence", "exporter.collector"},

@@ -17,6 +17,7 @@ from exporter.collector import Sources
 from exporter.collectors.users import Classed, Plans
 from exporter.columns import USER
 from exporter.definitions import PLAN_CLASS
+from exporter.recount import longest_pause
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Again, Resync
 from exporter.sliding import MICROSECONDS
@@ -24,7 +25,7 @@ from exporter.sources.postgres import Transaction, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.versions import Rows, Versions
 from exporter.vocabulary import PLAN_CLASSES
-from exporter.windows import DAY, Integers, LatestActivity, ReadCursor, latest_of
+from exporter.windows import DAY, SECOND, Integers, LatestActivity, ReadCursor, latest_of
 
 WINDOWS = {"24h": DAY, "30d": 30 * DAY}
 HORIZON = max(WINDOWS.values())
@@ -85,6 +86,7 @@ class Activity:
         self._resync = Resync(self.name, HORIZON, {**dict.fromkeys(_TABLES, True), "users": False})
         self._versions = Versions([Rows(table, f"{table}.created_at") for table in _TABLES])
         self._classed: Classed | None = None
+        self.behind = 0.0
         self.filled = asyncio.Event()
         """Set once the windows hold what they should: then `last_seen` means something."""
 
@@ -119,6 +121,7 @@ class Activity:
         self._resync.done(again)
         self._cursor.filling = self._resync.wants_fill(now)
         await self._classify(now)
+        self.behind = (now - self._plans.read_at) / SECOND
         self.filled.set()
         return self._samples(now)
 
@@ -134,6 +137,10 @@ class Activity:
         """Split by plans as they are, not as they were last read; look for late rows."""
         self._cursor.look_back()
         self._plans.neglect()
+
+    def promised_age(self, interval: float) -> float:
+        """As everything, and the pause between two readings of the plans."""
+        return 2 * interval + longest_pause(self._plans.users) / SECOND
 
     async def _rows(self, transaction: Transaction, since: int, until: int) -> Integers:
         return await transaction.integers(_LATEST, 2, {"since": moment(since), "until": moment(until)})
