@@ -1,0 +1,80 @@
+"""What is in the folders where a log's files may lie: listed again only when something has changed there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_TRUSTED_AFTER = 2_000_000_000
+"""A folder changed less than 2 s ago may change again without a new time stamp: clocks of file systems tick that
+slowly at worst."""
+
+Signature = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a folder, and the inode it stands for, as the folder has it: a hint."""
+
+    folder: Path
+    name: str
+    inode: int
+
+    @property
+    def path(self) -> Path:
+        """The whole path."""
+        return self.folder / self.name
+
+
+class Folders:
+    """The folder a log is in, that of the file it is a link to, and the archives."""
+
+    def __init__(self, path: Path, archives: Sequence[Path]) -> None:
+        self._path = path
+        self._archives = archives
+        self._listed: dict[Path, tuple[Signature, bool, list[Entry]]] = {}
+
+    def paths(self) -> list[Path]:
+        """The folders, each once. A relative archive is beside the log, or beside the file it is a link to."""
+        real = Path(os.path.realpath(self._path)).parent
+        named = [self._path.parent, real]
+        named += [folder / archive for archive in self._archives for folder in (self._path.parent, real)]
+        return list({identity: folder for folder in reversed(named) if (identity := _identity(folder))}.values())[::-1]
+
+    def entries(self) -> list[Entry]:
+        """Everything there. Raises OSError where a folder cannot be read, or where the log's own is missing."""
+        os.stat(self._path.parent)  # noqa: PTH116  # raises
+        return [entry for folder in self.paths() for entry in self._entries(folder)]
+
+    def forget(self) -> None:
+        """Have the next look list everything again."""
+        self._listed.clear()
+
+    def _entries(self, folder: Path) -> list[Entry]:
+        info = folder.stat()
+        signature = (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_ctime_ns)
+        known = self._listed.get(folder)
+        if known is not None and known[0] == signature and known[1]:
+            return known[2]
+        trusted = time.time_ns() - max(info.st_mtime_ns, info.st_ctime_ns) > _TRUSTED_AFTER
+        entries = list(_list(folder))
+        self._listed[folder] = (signature, trusted, entries)
+        return entries
+
+
+def _list(folder: Path) -> Iterator[Entry]:
+    with os.scandir(folder) as found:
+        for entry in found:
+            if not entry.is_dir(follow_symlinks=False):
+                yield Entry(folder, entry.name, entry.inode())
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        info = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (info.st_dev, info.st_ino)
