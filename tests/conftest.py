@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 from demo.database import tables
 from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 
+LOGROTATE = {"logrotate": "logrotate", "faketime": "faketime", "bzip2": "bzip2", "xz": "xz-utils", "zstd": "zstd"}
+"""The programs with which logs are rotated, and their packages."""
+
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -71,18 +74,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
         "chromium": shutil.which("chromium"),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
+        "logrotate": all(map(_is_installed, LOGROTATE)),
     }
     packages = {
         "prometheus": "prometheus",
         "alertmanager": "prometheus-alertmanager",
         "chromium": "chromium",
         "victoriametrics": "victoria-metrics",
+        "logrotate": " ".join(LOGROTATE.values()),
     }
     for marker, package in packages.items():
         reason = f"{marker.capitalize()} is not installed (on Debian: apt-get install {package})"
         for item in items:
             if item.get_closest_marker(marker) and not installed[marker]:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _is_installed(program: str) -> bool:
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is not None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -10,13 +10,17 @@ import gzip
 import lzma
 import os
 import re
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from backports import zstd
-
 from exporter.sources.jsonl.position import MARK_BYTES
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 PIECE_BYTES = 1024 * 1024
 FIRST_PIECE_BYTES = 64 * 1024

@@ -60,9 +60,12 @@ class Names:
         return any(is_time(rest) for *_, rest in self._rests(name)) and not self._is_anothers(name, beside)
 
     def may_be_rotated(self, name: str, beside: Collection[str]) -> bool:
-        """Whether it begins as the log's, holds a digit after that, and is not the name of another's rotated file."""
-        rests = [rest for *_, rest in self._rests(name)]
-        return any(re.search(r"\d", rest) for rest in rests) and not self._is_anothers(name, beside)
+        """Whether it begins as the log's, holds a digit after that, and does not seem to be of another log: neither
+        begins it as a longer name that is there, nor does a longer one begin as it."""
+        if not any(re.search(r"\d", rest) for *_, rest in self._rests(name)):
+            return False
+        itself = Names((name,))
+        return not self._is_anothers(name, beside, any_rest=True) and not any(map(itself.begins_alike, beside))
 
     def begins_alike(self, name: str) -> bool:
         """Whether it is the log's name, or its stem, with something after it."""
@@ -92,12 +95,15 @@ class Names:
                 if not rest[0].isalpha() and (rest[0] in _SEPARATORS or is_time(rest)):
                     yield before, after, rest
 
-    def _is_anothers(self, name: str, beside: Collection[str]) -> bool:
+    def _is_anothers(self, name: str, beside: Collection[str], *, any_rest: bool = False) -> bool:
         """Whether a log is there whose name is longer than ours, and explains this one."""
         for before, after, rest in self._rests(name):
             for cut in range(len(rest)):
                 other = before + rest[:cut] + after
-                if other in beside and is_time(rest[cut:]) and not self._is_ours(other):
+                if other not in beside or self._is_ours(other):
+                    continue
+                within = rest[cut].isdigit() and other[-1].isdigit()
+                if is_time(rest[cut:]) or (any_rest and not within):
                     return True
         return False
 

@@ -35,9 +35,9 @@ NOTHING = Mark.of(b"")
 class Track:
     """How far one file has been read: `anchor` marks the last bytes before `offset`, `head` the first ones.
 
-    The head begins at `start`, after the NUL bytes that a truncation can leave before the first line. `name` is its last
-    one after its rotation, `modified` when it had been written last as it was looked at, `seen` when the newest of all
-    the log's files had been (nanoseconds, the file system's clock).
+    The head begins at `start`, after NUL bytes that a truncation can leave before the first line. `name` is the last
+    one after its rotation, `modified` the time of the last writing that was seen, and `seen` that of the newest of all
+    the log's files (nanoseconds, the file system's clock).
     """
 
     device: int

@@ -90,8 +90,6 @@ class Search:
         kept = {file.identity for file in files if file is not None}
         for identity in self._files.keys() - kept:
             self._files.pop(identity).close()
-        for file in self._files.values():
-            file.kept = True
 
     def close(self) -> None:
         """Close every file; the next look opens them again."""
@@ -158,7 +156,9 @@ class Search:
             if found.missing:
                 found.search_elsewhere(self._elsewhere(look, min(tracks[index].modified for index in found.missing)))
             links = found.links()
-            self._files |= {file.identity: file for _, file in links if file is not None}
+            for _, file in links:
+                if file is not None:
+                    file.kept, self._files[file.identity] = True, file
             taught = {
                 template(file.name.shown)
                 for track, file in links
@@ -197,9 +197,8 @@ class Search:
                 new = [file for file in new if file is not live and file not in copies]
                 waiting = True
         links = _without_oldest([*links, *((file.start(), file) for file in _each_once(new))])
-        return Chain(
-            _stamped(links, look, seen, now), waiting, {key: names for key, names in left_out.items() if names}
-        )
+        stamped = _stamped(links, look, seen, now, to_come=waiting)
+        return Chain(stamped, waiting, {reason: names for reason, names in left_out.items() if names})
 
     def _recognisable(self, tracks: Sequence[Track], live: File | None) -> Sequence[Track]:
         """The tracks without the newest ones of which nothing was read: their files are new, whichever those are now.
@@ -356,11 +355,18 @@ def _without_oldest(links: Links) -> Links:
     return kept[::-1]
 
 
-def _stamped(links: Links, look: Look, seen: int, now: float) -> Links:
-    """The links with names and times as they were looked at. A time that is still to come says nothing."""
+def _stamped(links: Links, look: Look, seen: int, now: float, *, to_come: bool = False) -> Links:
+    """The links with names and times as they were looked at. A time in the future says nothing.
+
+    `to_come`: there are files that will be new at the next look.
+    """
     latest = int(now * SECOND)
     times = [file.name.modified for file in look.files if file.name is not None and file.name.kind != "other"]
-    newest = max([seen, *(time for time in times if time <= latest)])
+    newest = max((time for time in times if time <= latest), default=0)
+    # A file without a line yet must be taken for new again as long as it has none.
+    begun = [file for track, file in links if file is not None and track.blank and track.state == "open"]
+    if not to_come:
+        seen = max(seen, min([newest, *(file.name.modified for file in begun if file.name is not None)]))
     stamped: Links = []
     for track, file in links:
         if file is not None and file.name is not None:
@@ -369,5 +375,5 @@ def _stamped(links: Links, look: Look, seen: int, now: float) -> Links:
         stamped.append((track, file))
     if stamped:
         track, file = stamped[-1]
-        stamped[-1] = (replace(track, seen=newest), file)
+        stamped[-1] = (replace(track, seen=seen), file)
     return stamped
