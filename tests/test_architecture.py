@@ -62,7 +62,7 @@ DRIVERS = {
     "psycopg": "exporter.sources.postgres",
     "redis": "exporter.sources.redis",
     "httpx2": "exporter.sources.prometheus",
-    "pygtail": "exporter.sources.jsonl.files",
+    "pygtail": "exporter.sources.jsonl.rotation",
 }
 
 

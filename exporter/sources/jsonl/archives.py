@@ -18,9 +18,9 @@ from typing import Protocol
 from exporter.sources.jsonl.position import MARK_BYTES
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 PIECE_BYTES = 1024 * 1024
 FIRST_PIECE_BYTES = 64 * 1024

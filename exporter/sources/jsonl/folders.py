@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,7 +48,8 @@ class Folders:
 
     def entries(self) -> list[Entry]:
         """Everything there. Raises OSError where a folder cannot be read, or where the log's own is missing."""
-        os.stat(self._path.parent)  # noqa: PTH116  # raises
+        if not stat.S_ISDIR(self._path.parent.stat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "no directory")
         return [entry for folder in self.paths() for entry in self._entries(folder)]
 
     def forget(self) -> None:
@@ -77,4 +80,4 @@ def _identity(folder: Path) -> tuple[int, int] | None:
         info = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return (info.st_dev, info.st_ino)
+    return (info.st_dev, info.st_ino) if stat.S_ISDIR(info.st_mode) else None

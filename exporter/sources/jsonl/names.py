@@ -65,7 +65,8 @@ class Names:
         if not any(re.search(r"\d", rest) for *_, rest in self._rests(name)):
             return False
         itself = Names((name,))
-        return not self._is_anothers(name, beside, any_rest=True) and not any(map(itself.begins_alike, beside))
+        has_rotated = any(after or before == name for other in beside for before, after, _ in itself._rests(other))
+        return not (has_rotated or self._is_anothers(name, beside, any_rest=True))
 
     def begins_alike(self, name: str) -> bool:
         """Whether it is the log's name, or its stem, with something after it."""
@@ -89,7 +90,8 @@ class Names:
         plain = without_packing(name)
         for base in self._bases:
             for before, after in _halves(base):
-                if len(plain) <= len(base) or not (plain.startswith(before) and plain.endswith(after)):
+                longer = len(plain) > len(before) + len(after) and plain != base
+                if not (longer and plain.startswith(before) and plain.endswith(after)):
                     continue
                 rest = plain[len(before) : len(plain) - len(after)]
                 if not rest[0].isalpha() and (rest[0] in _SEPARATORS or is_time(rest)):
@@ -103,7 +105,7 @@ class Names:
                 if other not in beside or self._is_ours(other):
                     continue
                 within = rest[cut].isdigit() and other[-1].isdigit()
-                if is_time(rest[cut:]) or (any_rest and not within):
+                if is_time(rest[cut:]) or (any_rest and cut and not within):
                     return True
         return False
 

@@ -163,6 +163,7 @@ class Search:
                 template(file.name.shown)
                 for track, file in links
                 if file is not None and file.name is not None and not (file.live or track.blank)
+                if look.names.begins_alike(file.name.path.name)
             }
             if taught <= learned:
                 return self._extended(links, found, look, position.seen, now)
@@ -188,10 +189,11 @@ class Search:
             if found.missing or not self._looked:
                 left_out["name"] += self._nearly(look, found, seen)
 
-        waiting = bool(found.missing) and any(self._is_being_made(file, now) for file in new if file is not live)
+        unread = [file for track, file in links if file is not None and track.blank and track.state == "open"]
+        begun = [file for file in (*unread, *new) if file is not live]
+        waiting = bool(found.missing) and any(self._is_being_made(file, now) for file in begun)
         if live is not None:
-            unread = [file for track, file in links if file is not None and track.blank and track.state == "open"]
-            copies = [file for file in (*unread, *new) if file is not live and self._may_be_copy(file, live, now)]
+            copies = [file for file in begun if self._may_be_copy(file, live, now)]
             if copies:  # what is read of the live file now will be read in its copy later, or the other way round
                 links = [(track, None if file in copies else file) for track, file in links]
                 new = [file for file in new if file is not live and file not in copies]
@@ -247,12 +249,9 @@ class Search:
         rotated = {
             entry
             for entry in entries
-            if names.begins_alike(entry.name)
-            and (
-                names.is_rotated(entry.name, beside)
-                or template(entry.name) in learned
-                or (entry.name == last and entry.folder == self._path.parent)
-            )
+            if names.is_rotated(entry.name, beside)
+            or (names.begins_alike(entry.name) and template(entry.name) in learned)
+            or (entry.name == last and entry.folder == self._path.parent)
         }
         plain = {entry.path for entry in rotated}
         chosen: dict[Entry, Kind] = {}
@@ -268,18 +267,18 @@ class Search:
 
     def _elsewhere(self, look: Look, since: int) -> Iterator[File]:
         """Every other file in the folders that was written since."""
-        seen = set(self._files)
+        seen = {file.identity for file in look.files}
         for entry in look.entries:
             name = name_at(entry.path, "other", look.names.place(entry.name))
             if name is not None and name.identity not in seen and name.size and name.latest >= since:
                 seen.add(name.identity)
-                file = File(name.identity)
+                file = self._files.get(name.identity) or File(name.identity)
                 file.name = name
                 yield file
 
     def _nearly(self, look: Look, found: Recognition, seen: int) -> list[str]:
         """The names of files that were written since, begin as the log's, and may be its rotated files or another's."""
-        chosen = {file.name.path for file in look.files if file.name is not None}
+        chosen = {file.name.path for file in look.files if file.name is not None and file.name.kind != "other"}
         nearly = []
         for entry in look.entries:
             if entry.path in chosen or not look.names.may_be_rotated(entry.name, look.beside):

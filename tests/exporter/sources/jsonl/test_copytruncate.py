@@ -144,3 +144,46 @@ def test_a_file_truncated_while_it_is_read_is_looked_at_again(
     assert found[-200:] == lines(101, 300)
     assert len(found) == len(set(found))
     assert lines(100, 100)[0] in found
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("length", [20, 3000])
+def test_a_writer_that_goes_on_where_it_was_leaves_nul_bytes_that_are_no_line(
+    path: Path, reader: Reader, restart: bool, compressed: bool, length: int
+) -> None:
+    """Without O_APPEND it writes at its old offset into the file that was emptied: a hole, as long as the old file."""
+    found, written = list[bytes](), 0
+    with path.open("wb", buffering=0) as writer:
+        for number in range(4):
+            for _ in range(3):
+                writer.write(text(written + 1, written + length))
+                written += length
+                if restart:
+                    reader.restart()
+                found += cleaned(reader.read(limit=5000))
+            writer.write(text(written + 1, written + length))
+            written += length
+            copy = path.with_name(f"ai-events.log-2025010{number}")
+            shutil.copyfile(path, copy)
+            os.truncate(path, 0)
+            if compressed:
+                compress(copy)
+    found += cleaned(reader.read())
+    found += cleaned(reader.read_after_grace())
+    assert sorted(found) == sorted(lines(1, written))
+    assert reader.oversized == 0
+
+
+def test_nul_bytes_are_passed_over_a_slice_at_a_time_and_only_before_a_line(path: Path, reader: Reader) -> None:
+    append(path, text(1, 2) + b"\0" * 50_000 + text(3, 4) + b"\0" * 50_000)
+    assert cleaned(reader.read(limit=1)) == lines(1, 4)
+    reader.restart()
+    append(path, b"\0" * 50_000 + text(5, 5) + b"x" + b"\0" * 50_000 + b"\n" + text(6, 6))
+    assert cleaned(reader.read(limit=1)) == lines(5, 6)
+    assert reader.oversized == 1
+
+
+def cleaned(found: list[bytes]) -> list[bytes]:
+    """The lines without the NUL bytes before them, which are left to the parser."""
+    return [line for line in (line.lstrip(b"\0") for line in found) if line]
