@@ -1,4 +1,9 @@
-"""What is in the folders where a log's files may lie: listed again only when something has changed there."""
+"""What is in the folders where a log's files may lie: listed again only when something has changed there.
+
+These are the folder of the log, that of the file it is a link to, and the archives that were named. A folder below
+becomes one when a file of the log was found in it by its identity or content: names alone would not do, as logs of
+other programs may have the same.
+"""
 
 from __future__ import annotations
 
@@ -36,21 +41,43 @@ class Folders:
 
     def __init__(self, path: Path, archives: Sequence[Path]) -> None:
         self._path = path
-        self._archives = archives
+        self._archives = list(archives)
         self._listed: dict[Path, tuple[Signature, bool, list[Entry]]] = {}
 
     def paths(self) -> list[Path]:
         """The folders, each once. A relative archive is beside the log, or beside the file it is a link to."""
-        real = Path(os.path.realpath(self._path)).parent
+        real = self._real.parent
         named = [self._path.parent, real]
         named += [folder / archive for archive in self._archives for folder in (self._path.parent, real)]
         return list({identity: folder for folder in reversed(named) if (identity := _identity(folder))}.values())[::-1]
+
+    @property
+    def _real(self) -> Path:
+        return Path(os.path.realpath(self._path))
 
     def entries(self) -> list[Entry]:
         """Everything there. Raises OSError where a folder cannot be read, or where the log's own is missing."""
         if not stat.S_ISDIR(self._path.parent.stat().st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "no directory")
         return [entry for folder in self.paths() for entry in self._entries(folder)]
+
+    def below(self) -> list[Path]:
+        """The folders in those of the log that are none of its own."""
+        own = {_identity(folder) for folder in self.paths()}
+        parents = {_identity(parent): parent for parent in (self._path.parent, self._real.parent)}
+        found = [folder for parent in parents.values() for folder in _folders_in(parent)]
+        return [folder for folder in found if _identity(folder) not in own]
+
+    def list_below(self, folder: Path) -> list[Entry]:
+        """What is in one of these; nothing where we may not look."""
+        try:
+            return list(_list(folder))
+        except OSError:
+            return []
+
+    def adopt(self, folder: Path) -> None:
+        """Take a folder for one of the log's from now on."""
+        self._archives.append(folder)
 
     def forget(self) -> None:
         """Have the next look list everything again."""
@@ -73,6 +100,14 @@ def _list(folder: Path) -> Iterator[Entry]:
         for entry in found:
             if not entry.is_dir(follow_symlinks=False):
                 yield Entry(folder, entry.name, entry.inode())
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as found:
+            return [Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

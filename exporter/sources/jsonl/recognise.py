@@ -56,6 +56,12 @@ class Recognition:
             if not self.missing:
                 return
 
+    def close_found_elsewhere(self) -> None:
+        """Let go of the files that were found by their content alone: there will be another search."""
+        for file in self._found.values():
+            if _is_other(file):
+                file.rest()
+
     @property
     def missing(self) -> list[int]:
         """The tracks that are read still, and have no file."""

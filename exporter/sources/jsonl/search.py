@@ -77,8 +77,8 @@ class Search:
 
     @property
     def folders(self) -> list[str]:
-        """Where files are looked for."""
-        return [str(folder) for folder in self._folders.paths()]
+        """Where files are looked for: below, by their identity and content alone."""
+        return [str(folder) for folder in (*self._folders.paths(), *self._folders.below())]
 
     @property
     def finds_live(self) -> bool:
@@ -100,7 +100,7 @@ class Search:
         """The chain as it stands now. Raises OSError where there is none, or where something moved meanwhile."""
         if position is None:
             chain = self._first(now)
-        elif links := self._unrotated(position):
+        elif links := self._unrotated(position, now):
             chain = Chain(links)
         else:
             chain = self._rotated(position, now)
@@ -113,14 +113,16 @@ class Search:
         live = look.live
         if live is None:
             raise FileNotFoundError(errno.ENOENT, "no such log")
-        before = newest_of_each(look.files[:-1], _REMEMBERED, lambda file: not self._may_be_copy(file, live, now))
+        before = newest_of_each(
+            look.files[:-1], _REMEMBERED, lambda file: _holds_something(file) and not self._may_be_copy(file, live, now)
+        )
         links: Links = []
         for file in before:
             links.append((file.marked_read(), file))
             file.rest()
         return Chain(_stamped(_without_oldest([*links, (live.start(), live)]), look, 0, now))
 
-    def _unrotated(self, position: Position) -> Links:
+    def _unrotated(self, position: Position, now: float) -> Links:
         """The chain when the live file is the one it was and no other is being read; else nothing.
 
         That is so at nearly every read, and needs no look at the folders: while a file is live, none is newer.
@@ -136,7 +138,8 @@ class Search:
         file = self._file(live)
         if not fits(newest, file):
             return []
-        newest = replace(newest, modified=live.modified, seen=max(newest.seen, live.modified))
+        modified = min(live.modified, int(now * SECOND))
+        newest = replace(newest, modified=modified, seen=max(newest.seen, modified))
         return [*((track, None) for track in older), (newest, file)]
 
     def _rotated(self, position: Position, now: float) -> Chain:
@@ -154,7 +157,10 @@ class Search:
                 self._folders.forget()
                 continue
             if found.missing:
-                found.search_elsewhere(self._elsewhere(look, min(tracks[index].modified for index in found.missing)))
+                since = min(tracks[index].modified for index in found.missing)
+                found.search_elsewhere(self._elsewhere(look, look.entries, since))
+            if found.missing and self._adopts(look, found, since):
+                continue
             links = found.links()
             for _, file in links:
                 if file is not None:
@@ -265,10 +271,21 @@ class Search:
                 chosen[entry] = "other"
         return chosen
 
-    def _elsewhere(self, look: Look, since: int) -> Iterator[File]:
-        """Every other file in the folders that was written since."""
+    def _adopts(self, look: Look, found: Recognition, since: int) -> bool:
+        """Whether a file that is missing was found in a folder below, which is the log's then."""
+        missing = len(found.missing)
+        for folder in self._folders.below():
+            found.search_elsewhere(self._elsewhere(look, self._folders.list_below(folder), since))
+            if len(found.missing) < missing:
+                found.close_found_elsewhere()
+                self._folders.adopt(folder)
+                return True
+        return False
+
+    def _elsewhere(self, look: Look, entries: Sequence[Entry], since: int) -> Iterator[File]:
+        """Every other file among these that was written since."""
         seen = {file.identity for file in look.files}
-        for entry in look.entries:
+        for entry in entries:
             name = name_at(entry.path, "other", look.names.place(entry.name))
             if name is not None and name.identity not in seen and name.size and name.latest >= since:
                 seen.add(name.identity)
@@ -321,6 +338,10 @@ class Search:
                 return False
             offset += len(piece)
         return offset > 0
+
+
+def _holds_something(file: File) -> bool:
+    return file.name is not None and file.name.size > 0
 
 
 def _each_once(files: Sequence[File]) -> list[File]:

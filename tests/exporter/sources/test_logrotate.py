@@ -213,8 +213,18 @@ def test_a_rotation_may_be_told_to_do_something_else_meanwhile(tmp_path: Path, r
     rotated.reader.log.close()
 
 
+@running
+@pytest.mark.parametrize("packing", ["none", "gzip later", "bzip2"])
+@pytest.mark.parametrize("way", ["create", "copytruncate"])
+def test_a_directory_below_the_logs_own_is_found_without_being_named(
+    tmp_path: Path, way: str, packing: str, running: bool
+) -> None:
+    options = ("olddir old", "createolddir 0755", WAYS[way], PACKINGS.get(packing, ""))
+    follow(Rotated(tmp_path, *options), running=running)
+
+
 def test_a_log_not_found_for_want_of_its_directory_is_named(tmp_path: Path) -> None:
-    rotated = Rotated(tmp_path, "olddir old", "createolddir 0755", "create")
+    rotated = Rotated(tmp_path, f"olddir {tmp_path}/away", "createolddir 0755", "create")
     rotated.reader.read()
     rotated.write()
     read = rotated.path.stat()

@@ -214,3 +214,21 @@ def test_a_position_of_the_first_version_is_read_on_from(path: Path, reader: Rea
     append(path, text(23, 24))
     assert reader.read() == lines(21, 24)
     assert lines_of(reader.log.read(None)) == lines(23, 24)
+
+
+def test_a_folder_below_is_the_logs_once_its_file_was_found_there(path: Path, reader: Reader) -> None:
+    for folder in ("another", "old"):
+        path.with_name(folder).mkdir()
+        append(path.with_name(folder) / "ai-events.log.3", text(5000, 5010))
+    append(path, text(1, 20))
+    assert reader.read() == lines(1, 20)
+    append(path, text(21, 22))
+    reader.restart()
+    path.rename(path.with_name("old") / "ai-events.log.2")
+    append(path.with_name("old") / "ai-events.log.1", text(23, 30))
+    append(path.with_name("another") / "ai-events.log.1", text(6000, 6010))
+    append(path, text(31, 32))
+    with capture_logs() as logged:
+        assert reader.read() == lines(21, 32)
+        assert reader.read_after_grace() == []
+    assert logged == []
