@@ -69,7 +69,7 @@ DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
     "redis": {"exporter.sources.redis"},
     "httpx2": {"exporter.sources.prometheus"},
-    "pygtail": {"exporter.sources.jsonl.files"},
+    "pygtail": {"exporter.sources.jsonl.rotation"},
 }
 
 
