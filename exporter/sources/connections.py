@@ -62,8 +62,8 @@ class Connections:
         self._closed = False
 
     async def take(self, check_seconds: float) -> Connection:
-        """A connection that works: an idle one, if any still does, otherwise a new one. After a restart of the server all
-        idle connections are dead.
+        """A connection that works: an idle one, if any still does, otherwise a new one. After a restart of the server
+        all idle connections are dead.
 
         `check_seconds` is the longest time that an idle connection may take to answer. Raises TimeoutError, OSError or
         psycopg.Error.
@@ -83,7 +83,7 @@ class Connections:
         return await self._open()
 
     async def give_back(self, connection: Connection) -> None:
-        """Keep it for the next task, unless it is broken, in the middle of a transaction, or old; close the long idle."""
+        """Keep it for the next task, unless it is broken, in a transaction, or old; close the long idle."""
         now = time.monotonic()
         is_usable = connection.pgconn.transaction_status == TransactionStatus.IDLE
         if is_usable and not self._closed and now - connection.opened_at < LIFETIME_SECONDS:

@@ -64,7 +64,7 @@ _OF_A_SERVER = (
     ("certificate", "tls"),
     ("ssl", "tls"),
 )
-"""Words in the errors of servers and poolers (lower case, names left out) and the kind of each; the first match counts."""
+"""Words in the errors of servers and poolers (lower case, without names) and their kinds; the first match counts."""
 
 _OF_LIBPQ = (
     ("refused", "refused"),
