@@ -156,9 +156,11 @@ def begins_after(time: float, content: bytes) -> bool:
 
     Only a few are asked: where these bear none, nothing is known, and it is not so.
     """
-    for line in content.split(b"\n", STAMPED_LINES)[:STAMPED_LINES]:
+    start = 0
+    for _ in range(STAMPED_LINES):
+        end = content.find(b"\n", start) + 1 or len(content)  # one by one: nearly always the first one tells
         try:
-            return unix_time(_stamp(line).ts) > time
+            return unix_time(_stamp(content[start:end]).ts) > time
         except (ValueError, TypeError, OverflowError, RecursionError):
-            continue
+            start = end
     return False
