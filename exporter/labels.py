@@ -1,9 +1,9 @@
 """Label values from outside, made harmless: whatever a source holds, no metric can grow without bound (contract §3,
 Rules).
 
-Closed labels take a value of a fixed set or a word for the rest. Open ones (`worker`, a queue's `name`,
-`instance_type`, `lifecycle`) keep 100 characters out of `A-Za-z0-9._:-`, and 200 values a metric; what is over goes
-to `other`.
+Closed labels take a word of a fixed set, compared without case and surrounding blanks, or a word for the rest. Open
+ones (`worker`, a queue's `name`, `instance_type`, `lifecycle`) keep 100 characters out of `A-Za-z0-9._:-`, and 200
+values a metric; what is over goes to `other`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,15 @@ MAX_VALUES = 200
 _REFUSED = re.compile(r"[^A-Za-z0-9._:-]+")
 
 
+def folded(value: str | None) -> str:
+    """A word as it is compared: in lower case, without surrounding blanks; empty for none."""
+    return (value or "").strip().lower()
+
+
 def closed(value: str | None, allowed: Collection[str], rest: str = OTHER) -> str:
-    """The value if it is one of `allowed`, else `rest`."""
-    return value if value is not None and value in allowed else rest
+    """The word of `allowed` (in lower case) that the value is, else `rest`."""
+    word = folded(value)
+    return word if word in allowed else rest
 
 
 def clean(value: str | None) -> str:

@@ -15,20 +15,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.labels import UNKNOWN
+from exporter.identities import IdType
+from exporter.labels import UNKNOWN, folded
 from exporter.sources.postgres import Row
 from exporter.sources.redis import as_text
+from exporter.vocabulary import DEVICE_TYPES
 from exporter.windows import Integers, contained
-
-DEVICE_TYPES = ("desktop", "ipad", "phone")
 
 # A device is 61 bits of a hash and, below them, what is said of its type: least what is to be believed first. What its
 # session row says comes before what a WebSocket says; of WebSockets that differ, the first in the order of the names.
 _RANK_BITS = 3
 _RANK = 2**_RANK_BITS - 1
 _SAID_BY_SESSION = {name: rank for rank, name in enumerate(DEVICE_TYPES)}
-_SAID_BY_WEB_SOCKET = {name.encode(): len(DEVICE_TYPES) + rank for rank, name in enumerate(DEVICE_TYPES)}
+_SAID_BY_WEB_SOCKET = {name: len(DEVICE_TYPES) + rank for rank, name in enumerate(DEVICE_TYPES)}
 _NOT_SAID = 2 * len(DEVICE_TYPES)
+
+MAX_REMEMBERED = 100
+"""Device types whose rank is looked up once: written in whatever way, there are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,17 @@ class Online:
     live_view_sessions: int
 
 
+@dataclass(frozen=True, slots=True)
+class IdTypes:
+    """The types of a session's id and of its user's."""
+
+    session: IdType
+    user: IdType
+
+
+_WORDS = IdTypes(IdType("text"), IdType("text"))
+
+
 class Presence:
     """Folds WebSockets and sessions into one: users by id, devices by session id, a WebSocket without a session being a
     device of its own. What is folded a second time changes nothing.
@@ -47,7 +61,11 @@ class Presence:
     A device's type is what its session row says; where that says nothing known, what its WebSocket says.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, types: IdTypes = _WORDS) -> None:
+        """Ids are told apart as PostgreSQL tells those of these types."""
+        self.types = types
+        self._ranks: dict[bytes | None, int] = {}
+        """Of the device types that WebSockets have named, written in whatever way."""
         self._users: list[Integers] = []
         self._web_sockets: list[tuple[Integers, bytes]] = []
         """Devices, and the ids of their sessions with NUL between them."""
@@ -59,11 +77,11 @@ class Presence:
         if not rows:
             return
         user_ids, session_ids, device_types = zip(*rows, strict=True)
-        sessions = _plain(session_ids)
+        sessions = self.types.session.written(_plain(session_ids))
         connections = [session or b"\0" + key for session, key in zip(sessions, _plain(keys), strict=True)]
-        ranks = [_SAID_BY_WEB_SOCKET.get(device_type, _NOT_SAID) for device_type in device_types]
+        ranks = [self._ranks.get(device_type) or self._rank(device_type) for device_type in device_types]
         self._web_sockets.append((_devices(connections, ranks), b"\0".join(sessions)))
-        self._users.append(_hashes(_plain(user_ids)))
+        self._users.append(_hashes(self.types.user.written(_plain(user_ids))))
 
     def fold_sessions(self, rows: Sequence[Row]) -> None:
         """Rows of (id, user id, device type, whether it is a Live View session)."""
@@ -71,24 +89,30 @@ class Presence:
             return
         ids, user_ids, device_types, live_view = zip(*rows, strict=True)
         ranks = [_SAID_BY_SESSION.get(device_type, _NOT_SAID) for device_type in device_types]
-        devices = _devices([session.encode() for session in ids], ranks)
+        devices = _devices(self.types.session.written([session.encode() for session in ids]), ranks)
         self._sessions.append(devices)
         self._live_views.append(devices[np.array(live_view)])
-        self._users.append(_hashes([(user_id or "").encode() for user_id in user_ids]))
+        self._users.append(_hashes(self.types.user.written([(user_id or "").encode() for user_id in user_ids])))
 
     def sessions(self) -> Integers:
         """The sessions folded so far, to tell those that are silent by: of a million it takes a moment."""
         return _distinct(_together(self._sessions) >> _RANK_BITS)
 
-    def silent(self, sessions: Integers) -> Iterator[list[str]]:
+    def silent(self, sessions: Integers) -> Iterator[list[bytes]]:
         """The ids of sessions that WebSockets name and that are not among `sessions`, some at a time, perhaps none."""
         for devices, ids in self._web_sockets:
             missing = ~contained(devices >> _RANK_BITS, sessions)
             if missing.any():
-                named = ids.decode().split("\0")
+                named = ids.split(b"\0")
                 yield [named[index] for index in np.flatnonzero(missing).tolist() if named[index]]
             else:
                 yield []
+
+    def _rank(self, device_type: bytes | None) -> int:
+        rank = _SAID_BY_WEB_SOCKET.get(folded(as_text(device_type)), _NOT_SAID)
+        if len(self._ranks) < MAX_REMEMBERED:
+            self._ranks[device_type] = rank
+        return rank
 
     def count(self) -> Online:
         """All that was folded: of a million it takes a moment."""

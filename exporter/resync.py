@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from exporter.changes import Changes, read_changes
 from exporter.sources.postgres import Transaction, moment
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Label, MetricSpec, Sample
 from exporter.versions import Look, Versions
 from exporter.windows import DAY, HOUR, MINUTE, RESYNC, Part, Wheel, minute
 
@@ -28,7 +28,7 @@ RESYNCS = MetricSpec(
     "How often the past was looked at again for what refreshes cannot see: a whole window read anew (`filled`, at start"
     " too), a part of it (`reread`), or none of a part as nothing in it had changed (`skipped`).",
     "the exporter itself",
-    ("collector", "result"),
+    (Label("collector"), Label("result", ("filled", "reread", "skipped"))),
 )
 CORRECTIONS = MetricSpec(
     "hivesync_resync_corrections_total",
@@ -36,7 +36,7 @@ CORRECTIONS = MetricSpec(
     "What looking at the past again has corrected, differences added up without their sign: requests and errors (ai),"
     " requests (previews), jobs (latency), tokens (cost), users with another time of last activity (activity).",
     "the exporter itself",
-    ("collector",),
+    (Label("collector"),),
 )
 SPECS = (RESYNCS, CORRECTIONS)
 

@@ -20,9 +20,6 @@ MICROSECONDS = "round(date_part('epoch', {0}) * 1000000)::bigint"
 """SQL for a timestamptz or interval as exact microseconds. (`date_part` is a double, several times cheaper than the
 numeric of `extract`; a double tells microseconds apart until the year 2255.)"""
 
-USER = "hashtextextended({0}::text, 0)"
-"""SQL for a user as 64 bits: works for ids of any type, and no identity leaves the database."""
-
 # A bin is closed at its start and open at its end; a microsecond later it is what a minute of ours is.
 _FIRST_INSTANT = "'2000-01-01 00:00:00.000001+00'"
 

@@ -125,6 +125,7 @@ _role, _file = _argument(_parse_role), _argument(_parse_file)
 
 async def _until_stopped(command: Coroutine[Any, Any, int], stopped: int) -> int:
     """The command's status, or `stopped` when SIGTERM or SIGINT ends it; what it was asking PostgreSQL is canceled."""
+    events.watch_loop()
     task, loop = asyncio.ensure_future(command), asyncio.get_running_loop()
 
     def stop() -> None:
@@ -148,7 +149,7 @@ async def _command(options: argparse.Namespace, settings: RollupSettings) -> int
     if options.migrate:
         return await _migrate(url, options.grant or [])
     if options.history:
-        return await _history(url, options.history, asked or Range(None, None))
+        return await _history(url, options.history, asked or Range(None, None), settings.free_plans)
     async with _queue_depths(settings) as depths:
         if options.dry_run:
             return await _dry_run(url, asked, depths)
@@ -230,12 +231,12 @@ async def _migrate(url: str, roles: Sequence[migrate.Role]) -> int:
     return 0
 
 
-async def _history(url: str, path: str, asked: Range) -> int:
+async def _history(url: str, path: str, asked: Range, free_plans: Sequence[str]) -> int:
     with openmetrics.whole_file(path) as write:
         async with connected(url) as connection:
             await rights.check(connection, rights.FOR_HISTORY)
             first, last = await _hours(connection, asked)
-            series = await read_history(connection, first, last)
+            series = await read_history(connection, first, last, free_plans)
         write(openmetrics.render(series))
     samples = sum(len(one.points) for one in series)
     _log.info("history written", series=len(series), samples=samples, first=first.isoformat(), last=last.isoformat())

@@ -12,7 +12,7 @@ canceled since is known, a `past_due` of that time is not.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,13 +20,14 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from exporter.collectors.activity import ACTIVE_USERS
-from exporter.collectors.ai import ERROR_KINDS, ERRORS
+from exporter.collectors.ai import ERRORS
 from exporter.collectors.ai import REQUESTS as AI_REQUESTS
 from exporter.collectors.latency import LATENCY, TABLES
 from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
-from exporter.collectors.users import PLAN_CLASSES
-from exporter.labels import OTHER
+from exporter.columns import WORD
+from exporter.labels import OTHER, folded
 from exporter.spec import MetricSpec
+from exporter.vocabulary import AI_ERROR_KINDS, FREE_PLANS, PLAN_CLASSES, TRIAL
 from rollup.connection import transaction
 
 HOUR = timedelta(hours=1)
@@ -48,15 +49,18 @@ class Series:
     points: Points
 
 
-_CLASS_THEN = """
+_PLAN = f"coalesce({WORD.format('s.plan')}, '')"
+
+_CLASS_THEN = f"""
 CASE
-  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND s.plan NOT IN ('free', 'trial')
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} <> ALL(%(free_plans)s)
+               AND {_PLAN} <> '{TRIAL}'
                AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
-               AND (s.status IN ('active', 'past_due') OR s.ended_at <= now())) THEN 'paid'
-  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND s.plan = 'trial'
+               AND ({WORD.format("s.status")} IN ('active', 'past_due') OR s.ended_at <= now())) THEN 'paid'
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} = '{TRIAL}'
                AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
                AND s.trial_ends_at > marks.at) THEN 'trial'
-  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND s.plan = 'trial'
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} = '{TRIAL}'
                AND s.started_at <= marks.at AND s.trial_ends_at <= marks.at) THEN 'trial_expired'
   ELSE 'free'
 END
@@ -77,10 +81,10 @@ WITH hits AS (
          least(hour + %(length)s, lead(hour) OVER (PARTITION BY user_id ORDER BY hour)) AS until
   FROM hits
 ), marks AS (
-  SELECT DISTINCT subscriptions.user_id, times.at
-  FROM subscriptions JOIN users ON users.id = subscriptions.user_id,
-    LATERAL (VALUES (subscriptions.started_at), (subscriptions.ended_at), (subscriptions.trial_ends_at)) AS times(at)
-  WHERE subscriptions.plan <> 'free' AND times.at IS NOT NULL
+  SELECT DISTINCT s.user_id, times.at
+  FROM subscriptions s JOIN users ON users.id = s.user_id,
+    LATERAL (VALUES (s.started_at), (s.ended_at), (s.trial_ends_at)) AS times(at)
+  WHERE {_PLAN} <> ALL(%(free_plans)s) AND times.at IS NOT NULL
 ), classes AS (
   SELECT user_id, {_CLASS_THEN} AS plan, at AS since,
          coalesce(lead(at) OVER (PARTITION BY user_id ORDER BY at), 'infinity') AS until
@@ -105,17 +109,18 @@ SELECT {_HOUR.format("created_at")} AS hour, count(*),
 FROM {{table}} WHERE created_at > %(lead)s AND created_at <= %(last)s GROUP BY 1
 """
 
+_KIND = WORD.format("error_kind")
 _ERRORS = f"""
 SELECT {_HOUR.format("completed_at")} AS hour,
-       CASE WHEN error_kind = ANY(%(kinds)s) THEN error_kind ELSE '{OTHER}' END, count(*)
+       CASE WHEN {_KIND} = ANY(%(kinds)s) THEN {_KIND} ELSE '{OTHER}' END, count(*)
 FROM ai_usage_events
-WHERE status = 'failed' AND completed_at > %(lead)s AND completed_at <= %(last)s GROUP BY 1, 2
+WHERE {WORD.format("status")} = 'failed' AND completed_at > %(lead)s AND completed_at <= %(last)s GROUP BY 1, 2
 """
 
 _LATENCY = f"""
 SELECT hour, windows.name, (extract(epoch FROM sum(latency)) / count(*))::float8
 FROM (SELECT {_HOUR.format("completed_at")} AS hour, completed_at, completed_at - created_at AS latency FROM {{table}}
-      WHERE status = 'succeeded' AND completed_at > %(lead)s AND completed_at <= %(last)s
+      WHERE {WORD.format("status")} = 'succeeded' AND completed_at > %(lead)s AND completed_at <= %(last)s
         AND completed_at >= created_at AND isfinite(created_at)) AS jobs
 JOIN (VALUES ('1m', interval '1 minute'), ('15m', interval '15 minutes'), ('1h', interval '1 hour'))
   AS windows(name, length) ON completed_at > hour - windows.length
@@ -123,11 +128,13 @@ GROUP BY 1, 2
 """
 
 
-async def read_history(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[Series]:
+async def read_history(
+    connection: AsyncConnection[Any], first: datetime, last: datetime, free_plans: Sequence[str] = FREE_PLANS
+) -> list[Series]:
     """All series from `first` to `last`, both full hours; in one snapshot. Memory goes with hours, not with rows."""
     async with transaction(connection, read_only=True):
         return [
-            *await _active_users(connection, first, last),
+            *await _active_users(connection, first, last, [*map(folded, free_plans), ""]),
             *await _requests(connection, AI_REQUESTS, "ai_usage_events", first, last),
             *await _errors(connection, first, last),
             *await _requests(connection, PREVIEW_REQUESTS, "preview_jobs", first, last),
@@ -135,12 +142,14 @@ async def read_history(connection: AsyncConnection[Any], first: datetime, last: 
         ]
 
 
-async def _active_users(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[Series]:
+async def _active_users(
+    connection: AsyncConnection[Any], first: datetime, last: datetime, free_plans: Sequence[str]
+) -> list[Series]:
     found = []
     for window, hours in ACTIVE_WINDOWS.items():
         changes: dict[str, dict[datetime, float]] = defaultdict(dict)
         for plan, hour, change in await _rows(
-            connection, _ACTIVE, lead=first - hours * HOUR, last=last, length=hours * HOUR
+            connection, _ACTIVE, lead=first - hours * HOUR, last=last, length=hours * HOUR, free_plans=free_plans
         ):
             changes[plan][hour] = change
         lead = first - (hours - 1) * HOUR
@@ -169,11 +178,11 @@ async def _requests(
 async def _errors(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[Series]:
     hourly: dict[str, dict[datetime, int]] = defaultdict(dict)
     for hour, kind, count in await _rows(
-        connection, _ERRORS, lead=first - 24 * HOUR, last=last, kinds=list(ERROR_KINDS)
+        connection, _ERRORS, lead=first - 24 * HOUR, last=last, kinds=list(AI_ERROR_KINDS)
     ):
         hourly[kind][hour] = count
     hours = list(_hours(first, last))
-    return [Series(ERRORS, ("24h", kind), _over_a_day(hourly[kind], hours)) for kind in (*ERROR_KINDS, OTHER)]
+    return [Series(ERRORS, ("24h", kind), _over_a_day(hourly[kind], hours)) for kind in (*AI_ERROR_KINDS, OTHER)]
 
 
 async def _latencies(connection: AsyncConnection[Any], queue: str, first: datetime, last: datetime) -> Iterable[Series]:

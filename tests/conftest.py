@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -16,6 +17,7 @@ from demo.database import tables
 from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 from exporter.sources import postgres as source_postgres
 from exporter.sources import redis as source_redis
+from tests.pooling import PgBouncer
 from tests.waiting import patience
 
 settings.register_profile(
@@ -86,13 +88,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "prometheus": PrometheusServer.is_installed() and shutil.which("promtool"),
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
         "chromium": shutil.which("chromium"),
+        "pgbouncer": PgBouncer.binary(),
+        "postgresql": list(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
+        "redis": shutil.which("redis-server"),
     }
     packages = {
         "prometheus": "prometheus",
         "alertmanager": "prometheus-alertmanager",
         "chromium": "chromium",
+        "pgbouncer": "pgbouncer",
+        "postgresql": "postgresql",
         "victoriametrics": "victoria-metrics",
+        "redis": "redis-server",
     }
     for marker, package in packages.items():
         reason = f"{marker.capitalize()} is not installed (on Debian: apt-get install {package})"

@@ -38,7 +38,7 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
 
     Raises SettingsError where COLLECTORS names one that there is not, or leaves out one that another needs.
     """
-    plans, prices = Plans(), settings.prices()
+    plans, prices = Plans(settings.free_plans), settings.prices()
     ai, activity = Ai(), Activity(plans)
     every: tuple[Collector, ...] = (
         Users(plans),
@@ -56,8 +56,8 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
             forgotten_seconds=settings.worker_forgotten_seconds,
         ),
         TokenCost(prices),
-        ai_log(state("ai-events")),
-        preview_log(state("preview")),
+        ai_log(state("ai-events"), settings.refresh_seconds),
+        preview_log(state("preview"), settings.refresh_seconds),
         Rollup(),
         Charts(),
         Incidents(),

@@ -14,14 +14,18 @@ import asyncio
 from collections.abc import Sequence
 
 from exporter.collector import Sources
-from exporter.collectors.users import PLAN_CLASSES, Classed, Plans
+from exporter.collectors.users import Classed, Plans
+from exporter.columns import USER
+from exporter.definitions import PLAN_CLASS
+from exporter.recount import longest_pause
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Again, Resync
-from exporter.sliding import MICROSECONDS, USER
+from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import Transaction, moment
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.versions import Rows, Versions
-from exporter.windows import DAY, Integers, LatestActivity, ReadCursor, latest_of
+from exporter.vocabulary import PLAN_CLASSES
+from exporter.windows import DAY, SECOND, Integers, LatestActivity, ReadCursor, latest_of
 
 WINDOWS = {"24h": DAY, "30d": 30 * DAY}
 HORIZON = max(WINDOWS.values())
@@ -32,7 +36,26 @@ ACTIVE_USERS = MetricSpec(
     "Distinct users with a login, Live View join, AI request or preview request in the window that ends now,"
     " by plan class as of now.",
     "PostgreSQL (sessions, ai_usage_events, preview_jobs, subscriptions)",
-    ("window", "plan"),
+    (Label("window", tuple(WINDOWS)), Label("plan", PLAN_CLASSES)),
+    Definition(f"""
+WITH activity AS (
+  SELECT user_id, created_at FROM sessions
+  UNION ALL SELECT user_id, created_at FROM ai_usage_events
+  UNION ALL SELECT user_id, created_at FROM preview_jobs
+), active AS (
+  SELECT DISTINCT windows.name, activity.user_id
+  FROM (VALUES ('24h', interval '24 hours'), ('30d', interval '720 hours')) AS windows(name, length)
+  JOIN activity ON activity.created_at > %(now)s - windows.length AND activity.created_at <= %(now)s
+  WHERE activity.user_id IS NOT NULL
+), classed AS MATERIALIZED (
+  SELECT name, CASE WHEN users.id IS NULL THEN 'free' ELSE {PLAN_CLASS} END AS plan
+  FROM active LEFT JOIN users ON users.id = active.user_id
+)
+SELECT windows.name, classes.plan,
+       (SELECT count(*) FROM classed WHERE (classed.name, classed.plan) = (windows.name, classes.plan))
+FROM (VALUES ('24h'), ('30d')) AS windows(name),
+     (VALUES ('paid'), ('trial'), ('trial_expired'), ('free')) AS classes(plan)
+"""),
 )
 
 _TABLES = ("sessions", "ai_usage_events", "preview_jobs")
@@ -63,6 +86,7 @@ class Activity:
         self._resync = Resync(self.name, HORIZON, {**dict.fromkeys(_TABLES, True), "users": False})
         self._versions = Versions([Rows(table, f"{table}.created_at") for table in _TABLES])
         self._classed: Classed | None = None
+        self.behind = 0.0
         self.filled = asyncio.Event()
         """Set once the windows hold what they should: then `last_seen` means something."""
 
@@ -97,6 +121,7 @@ class Activity:
         self._resync.done(again)
         self._cursor.filling = self._resync.wants_fill(now)
         await self._classify(now)
+        self.behind = (now - self._plans.read_at) / SECOND
         self.filled.set()
         return self._samples(now)
 
@@ -112,6 +137,10 @@ class Activity:
         """Split by plans as they are, not as they were last read; look for late rows."""
         self._cursor.look_back()
         self._plans.neglect()
+
+    def promised_age(self, interval: float) -> float:
+        """As everything, and the pause between two readings of the plans."""
+        return 2 * interval + longest_pause(self._plans.users) / SECOND
 
     async def _rows(self, transaction: Transaction, since: int, until: int) -> Integers:
         return await transaction.integers(_LATEST, 2, {"since": moment(since), "until": moment(until)})

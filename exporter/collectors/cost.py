@@ -15,14 +15,15 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from exporter.collector import SKIPPED, Sources, skipped
+from exporter.columns import EXCESSIVE_TOKENS, NEGATIVE_TOKENS, TEXT, TOKEN_SUM
 from exporter.gpu_usage import GpuUsage, share_of_month
-from exporter.labels import OTHER, closed
+from exporter.labels import OTHER
 from exporter.prices import Prices
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Resync
 from exporter.sliding import HOUR_BIN, HOUR_OF
 from exporter.sources.postgres import Row, Transaction, moment
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.versions import Rows, Versions
 from exporter.windows import DAY, HOUR, LATE, Part, ReadCursor
 
@@ -31,48 +32,87 @@ MAX_NAMED_MODELS = 100
 HORIZON = 31 * DAY
 """No month is longer."""
 
+COMPONENTS = ("tokens", "gpu")
+
+_DOLLARS = """
+WITH prices AS (
+  SELECT * FROM unnest(%(models)s::text[], %(prompt_prices)s::float8[], %(completion_prices)s::float8[])
+    AS prices(model, prompt, completion)
+), spent AS (
+  SELECT coalesce(sum(CASE WHEN prompt_tokens BETWEEN 0 AND 2147483647 THEN prompt_tokens * prompt ELSE 0 END
+                    + CASE WHEN completion_tokens BETWEEN 0 AND 2147483647 THEN completion_tokens * completion
+                           ELSE 0 END), 0) / 1000000 AS dollars
+  FROM ai_usage_events JOIN prices ON prices.model = ai_usage_events.model::text
+  WHERE completed_at >= date_trunc('month', %(now)s::timestamptz, 'UTC') AND completed_at <= %(now)s
+), month AS (
+  SELECT extract(epoch FROM %(now)s::timestamptz - start)
+         / extract(epoch FROM start + interval '1 month' - start) AS share
+  FROM (SELECT date_trunc('month', %(now)s::timestamptz, 'UTC') AS start) AS month
+)
+"""
+"""For the definitions: what has been spent so far, and the share of the month that has passed."""
+
 TOKENS = MetricSpec(
     "hivesync_ai_tokens_month_to_date",
     "gauge",
     "Tokens of AI requests completed in this calendar month (UTC) so far; a model without a price is `other`.",
     "PostgreSQL (ai_usage_events.prompt_tokens, completion_tokens)",
-    ("model", "direction"),
+    (Label("model"), Label("direction", DIRECTIONS)),
+    Definition("""
+WITH labels(model) AS (SELECT unnest(%(models)s::text[] || ARRAY['other'])), tokens AS (
+  SELECT CASE WHEN model::text = ANY(%(models)s::text[]) THEN model::text ELSE 'other' END AS model,
+         CASE WHEN prompt_tokens BETWEEN 0 AND 2147483647 THEN prompt_tokens ELSE 0 END AS prompt,
+         CASE WHEN completion_tokens BETWEEN 0 AND 2147483647 THEN completion_tokens ELSE 0 END AS completion
+  FROM ai_usage_events
+  WHERE completed_at >= date_trunc('month', %(now)s::timestamptz, 'UTC') AND completed_at <= %(now)s
+)
+SELECT labels.model, directions.direction,
+       coalesce(sum(CASE directions.direction WHEN 'prompt' THEN prompt ELSE completion END), 0)::bigint
+FROM labels CROSS JOIN (VALUES ('prompt'), ('completion')) AS directions(direction)
+LEFT JOIN tokens ON tokens.model = labels.model GROUP BY 1, 2
+"""),
 )
 MONTH_TO_DATE = MetricSpec(
     "hivesync_ai_cost_month_to_date_dollars",
     "gauge",
     "Estimate: AI cost of this calendar month (UTC) so far, at the price file's prices.",
     "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
-    ("component",),
+    (Label("component", COMPONENTS),),
+    Definition(f"{_DOLLARS} SELECT 'tokens', dollars FROM spent WHERE %(has_prices)s"),
 )
 PROJECTED = MetricSpec(
     "hivesync_ai_cost_month_projected_dollars",
     "gauge",
     "Estimate: AI cost of this calendar month (UTC) at its end, if it goes on as so far.",
     "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
-    ("component",),
+    (Label("component", COMPONENTS),),
+    Definition(
+        f"{_DOLLARS} SELECT 'tokens', dollars / share::float8 FROM spent, month WHERE %(has_prices)s AND share > 0"
+    ),
 )
 
 _log = structlog.get_logger()
 
+_MODEL = TEXT.format("ai_usage_events.model")
 _COMPLETED_AT = "ai_usage_events.completed_at"
+_COUNTS = ("ai_usage_events.prompt_tokens", "ai_usage_events.completion_tokens")
 
 # `settled`: old enough that a later refresh need not look at it again.
 _TOKENS = f"""
-SELECT ai_usage_events.model, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF.format(_COMPLETED_AT)},
-       coalesce(sum(greatest(ai_usage_events.prompt_tokens, 0)), 0)::bigint,
-       coalesce(sum(greatest(ai_usage_events.completion_tokens, 0)), 0)::bigint,
-       count(*) FILTER (WHERE ai_usage_events.prompt_tokens < 0)
-       + count(*) FILTER (WHERE ai_usage_events.completion_tokens < 0), count(*)
+SELECT {_MODEL}, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF.format(_COMPLETED_AT)},
+       {", ".join(map(TOKEN_SUM.format, _COUNTS))},
+       {" + ".join(map(NEGATIVE_TOKENS.format, _COUNTS))}, {" + ".join(map(EXCESSIVE_TOKENS.format, _COUNTS))},
+       count(*)
 FROM ai_usage_events
 WHERE ai_usage_events.completed_at > %(since)s AND ai_usage_events.completed_at <= %(until)s
 GROUP BY 1, 2, {HOUR_BIN.format(_COMPLETED_AT)}
 """
 
-Tokens = tuple[int, int, int, int]
-"""Prompt tokens, completion tokens, how many values were negative and left out, and how many requests that is of."""
+Tokens = tuple[int, ...]
+"""Prompt tokens, completion tokens, how many values were left out as negative and as excessive, and how many requests
+that is of."""
 
-NONE: Tokens = (0, 0, 0, 0)
+NONE: Tokens = (0, 0, 0, 0, 0)
 
 Hours = dict[int, dict[str, Tokens]]
 """Tokens by hour and label of the model."""
@@ -162,7 +202,7 @@ class TokenCost:
 
     def _rows_in(self, part: Part) -> int:
         """How many requests are in the tokens of a part."""
-        return sum(tokens[3] for tokens in self._settled.get(part[1] // HOUR, {}).values())
+        return sum(tokens[-1] for tokens in self._settled.get(part[1] // HOUR, {}).values())
 
     async def _rows(self, transaction: Transaction, since: int, until: int, settles: int) -> list[Row]:
         period = {"since": moment(since), "until": moment(until), "settles": moment(settles)}
@@ -195,12 +235,13 @@ class TokenCost:
             cost += self._prices.of_tokens(model, prompt, completion) if self._prices else 0.0
         if self._prices is not None:
             samples += dollars("tokens", cost, now)
-        return samples + skipped(self.name, {"negative_tokens": sum(tokens[2] for tokens in month_to_date.values())})
+        _, _, negative, excessive, _ = map(sum, zip(NONE, *month_to_date.values(), strict=True))
+        return samples + skipped(self.name, {"negative_tokens": negative, "excessive_tokens": excessive})
 
     def _label(self, model: str | None, tokens: Sequence[int]) -> str:
         if self._prices is None:
             return OTHER
-        label = closed(model, self._prices.models)
+        label = model if model is not None and model in self._prices.models else OTHER
         if (
             label == OTHER
             and any(tokens[:2])
@@ -227,8 +268,8 @@ def _difference(left: Mapping[str, Tokens], right: Mapping[str, Tokens]) -> int:
 
 
 def _negative(tokens: Tokens) -> Tokens:
-    return -tokens[0], -tokens[1], -tokens[2], -tokens[3]
+    return tuple(-number for number in tokens)
 
 
 def _add(left: Tokens, right: Sequence[int]) -> Tokens:
-    return left[0] + right[0], left[1] + right[1], left[2] + right[2], left[3] + right[3]
+    return tuple(map(sum, zip(left, right, strict=True)))

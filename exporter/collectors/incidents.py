@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.collector import Sources
+from exporter.columns import TEXT, WORD
 from exporter.incident import KEPT, Incident, newest
 from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import moment
@@ -18,13 +19,14 @@ from exporter.windows import DAY, ReadCursor
 HORIZON = 7 * DAY
 
 _TABLES = (
-    ("ai_error", "ai_usage_events", "ai_usage_events.provider, ai_usage_events.model"),
-    ("preview_failure", "preview_jobs", "NULL::text, NULL::text"),
+    ("ai_error", "ai_usage_events", ("ai_usage_events.provider", "ai_usage_events.model")),
+    ("preview_failure", "preview_jobs", ("NULL", "NULL")),
 )
 
 _LATEST = " UNION ALL ".join(
-    f"(SELECT {MICROSECONDS.format(f'{table}.completed_at')}, '{kind}', {table}.id::text, {of_ai}, {table}.error_kind"
-    f" FROM {table} WHERE {table}.status = 'failed' AND {table}.completed_at > %(since)s"
+    f"(SELECT {MICROSECONDS.format(f'{table}.completed_at')}, '{kind}',"
+    f" {', '.join(map(TEXT.format, (f'{table}.id', *of_ai, f'{table}.error_kind')))} FROM {table}"
+    f" WHERE {WORD.format(f'{table}.status')} = 'failed' AND {table}.completed_at > %(since)s"
     f" AND {table}.completed_at <= %(now)s ORDER BY {table}.completed_at DESC LIMIT {KEPT})"
     for kind, table, of_ai in _TABLES
 )

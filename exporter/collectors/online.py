@@ -12,39 +12,57 @@ are read some at a time and folded (`presence.py`) as they come; nothing of them
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain, islice
 from typing import TypeVar
 
 from exporter.collector import SKIPPED, Sources, skipped
-from exporter.presence import Presence
+from exporter.columns import TEXT, WORD
+from exporter.definitions import ONLINE, WebSocket
+from exporter.identities import TYPE_OF, Ids, IdType
+from exporter.labels import UNKNOWN
+from exporter.presence import IdTypes, Presence
 from exporter.sources.postgres import Row, Transaction
 from exporter.sources.redis import Redis, WrongType, as_text
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Definition, Label, MetricSpec, Sample
+from exporter.vocabulary import DEVICE_TYPES
 
 ONLINE_USERS = MetricSpec(
     "hivesync_online_users",
     "gauge",
     "Distinct users with an open WebSocket or a session heartbeat in the last 2 minutes.",
     "Redis (ws_sessions) and PostgreSQL (sessions)",
+    definition=Definition(f"""{ONLINE}
+SELECT count(*) FROM (SELECT user_id FROM ws UNION SELECT user_id FROM online) AS users WHERE user_id IS NOT NULL
+"""),
 )
 ONLINE_DEVICES = MetricSpec(
     "hivesync_online_devices",
     "gauge",
     "Sessions with an open WebSocket or a heartbeat in the last 2 minutes, by type of device.",
     "Redis (ws_sessions) and PostgreSQL (sessions)",
-    ("device_type",),
+    (Label("device_type", (*DEVICE_TYPES, UNKNOWN)),),
+    Definition(f"""{ONLINE}, known(device_type) AS (VALUES ('desktop'), ('ipad'), ('phone')), devices AS (
+  SELECT coalesce('s' || session_id, 'c' || connection) AS device, device_type, 2 AS rank FROM ws
+  UNION ALL SELECT 's' || id, device_type, 1 FROM online
+), typed AS (
+  SELECT device, coalesce((array_agg(known.device_type ORDER BY rank, known.device_type)
+                           FILTER (WHERE known.device_type IS NOT NULL))[1], 'unknown') AS device_type
+  FROM devices LEFT JOIN known USING (device_type) GROUP BY device
+)
+SELECT types.name, (SELECT count(*) FROM typed WHERE typed.device_type = types.name)
+FROM (VALUES ('desktop'), ('ipad'), ('phone'), ('unknown')) AS types(name)
+"""),
 )
 LIVE_VIEW_SESSIONS = MetricSpec(
     "hivesync_live_view_sessions",
     "gauge",
     "Live View sessions with an open WebSocket or a heartbeat in the last 2 minutes.",
     "Redis (ws_sessions) and PostgreSQL (sessions)",
+    definition=Definition(f"{ONLINE} SELECT count(*) FROM online WHERE kind = 'live_view'"),
 )
 
 T = TypeVar("T")
@@ -60,7 +78,10 @@ _NO_FIELD = [None, None, None]
 _OTHER_FIELDS = ("connected_at", "last_seen_at")
 """Asked for only where there is none of the others, to tell a WebSocket without them from a key that is gone."""
 
-_COLUMNS = "sessions.id::text, sessions.user_id::text, sessions.device_type, sessions.kind = 'live_view'"
+_COLUMNS = (
+    f"{TEXT.format('sessions.id')}, {TEXT.format('sessions.user_id')}, {WORD.format('sessions.device_type')},"
+    f" coalesce({WORD.format('sessions.kind')} = 'live_view', false)"
+)
 
 # A heartbeat somewhat ahead of this transaction's `now` is one that arrived while it began, or an application
 # server's clock.
@@ -69,44 +90,7 @@ SELECT {_COLUMNS}, sessions.last_heartbeat_at > %(now)s + interval '5 minutes' F
 WHERE sessions.last_heartbeat_at > %(now)s - interval '2 minutes' AND sessions.ended_at IS NULL
 """
 
-_ID_TYPE = "SELECT pg_typeof((SELECT sessions.id FROM sessions LIMIT 0))::text"
-
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_UUID_SHAPE = "00000000-0000-0000-0000-000000000000"
-_DIGITS_TO_0 = str.maketrans("123456789abcdef", "0" * 15)
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
-
-
-def _uuids(ids: Sequence[str]) -> Sequence[str]:
-    if "\0".join(ids).translate(_DIGITS_TO_0) == "\0".join([_UUID_SHAPE] * len(ids)):
-        return ids  # as almost always: told at a tenth of the price
-    return list(filter(_UUID.fullmatch, ids))
-
-
-def _integers(ids: Sequence[str], bits: int) -> Sequence[str]:
-    limit = 2 ** (bits - 1)
-    return [text for text in ids if _INTEGER.fullmatch(text) and -limit <= int(text) < limit]
-
-
-_POSSIBLE: Mapping[str, Callable[[Sequence[str]], Sequence[str]]] = {
-    "uuid": _uuids,
-    "bigint": partial(_integers, bits=64),
-    "integer": partial(_integers, bits=32),
-    "text": lambda ids: ids,
-    "character varying": lambda ids: ids,
-}
-"""By the type of `sessions.id`: which of the session ids that Redis has can be one, written as PostgreSQL writes it.
-Those are compared in that type, so that the index is used; the others are no session's."""
-
-
-@dataclass(frozen=True, slots=True)
-class WebSocket:
-    """A `ws_sessions:*` hash: an open connection."""
-
-    connection: str
-    user_id: str | None
-    session_id: str | None
-    device_type: str | None
+_ID_TYPES = f"SELECT {TYPE_OF.format('sessions.id', 'sessions')}, {TYPE_OF.format('sessions.user_id', 'sessions')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +152,11 @@ async def _open_web_sockets(redis: Redis, patterns: Iterable[str], left_out: Lef
     yield found, [_NO_FIELD] * len(found)
 
 
+async def _id_types(transaction: Transaction) -> IdTypes:
+    ((session, user),) = await transaction.rows(_ID_TYPES)
+    return IdTypes(IdType(session), IdType(user))
+
+
 async def _fold_sessions(transaction: Transaction, presence: Presence) -> int:
     """The sessions that beat, and those that are silent but named by a WebSocket; returns how many heartbeats were too
     far ahead to be true."""
@@ -177,11 +166,9 @@ async def _fold_sessions(transaction: Transaction, presence: Presence) -> int:
             beating = [row[:4] for row in rows if not row[4]]
             ahead += len(rows) - len(beating)
             presence.fold_sessions(beating)
-    id_type = None
     async with aclosing(_one_ahead(_silent(presence))) as some:
         async for ids in some:
-            id_type = id_type or (await transaction.rows(_ID_TYPE))[0][0]
-            presence.fold_sessions(await _sessions_by_id(transaction, id_type, ids))
+            presence.fold_sessions(await _sessions_by_id(transaction, presence.types.session, ids))
     return ahead
 
 
@@ -199,13 +186,13 @@ async def _one_ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
             await asyncio.gather(coming, return_exceptions=True)
 
 
-async def _silent(presence: Presence) -> AsyncGenerator[list[str], None]:
+async def _silent(presence: Presence) -> AsyncGenerator[list[bytes], None]:
     """The ids of the sessions that are named and do not beat, at most LOOKUP_IDS at a time.
 
     Those that begin alike come together: then a statement looks at one part of the index and not all over it, which
     takes PostgreSQL half the time or less.
     """
-    alike: defaultdict[str, list[str]] = defaultdict(list)
+    alike: defaultdict[bytes, list[bytes]] = defaultdict(list)
     number = 0
     for ids in presence.silent(await asyncio.to_thread(presence.sessions)):
         for session in ids:
@@ -221,23 +208,22 @@ async def _silent(presence: Presence) -> AsyncGenerator[list[str], None]:
         yield some
 
 
-def _in_order(alike: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+def _in_order(alike: Mapping[bytes, Sequence[bytes]]) -> Iterator[list[bytes]]:
     ids = chain.from_iterable(alike[beginning] for beginning in sorted(alike))
     while some := list(islice(ids, LOOKUP_IDS)):
         yield some
 
 
-async def _sessions_by_id(transaction: Transaction, id_type: str, ids: Sequence[str]) -> list[Row]:
-    if id_type in _POSSIBLE:
-        ids, condition = _POSSIBLE[id_type](ids), f"sessions.id = ANY(%(ids)s::{id_type}[])"
-    else:  # a type we do not know: right, but without its index
-        condition = "sessions.id::text = ANY(%(ids)s::text[])"
-    return await transaction.rows(f"SELECT {_COLUMNS} FROM sessions WHERE {condition}", {"ids": _array(ids)})
+async def _sessions_by_id(transaction: Transaction, id_type: IdType, ids: Ids) -> list[Row]:
+    # An array without a type takes on that of `id`, so that its index is used.
+    condition = "sessions.id = ANY(%(ids)s)" if id_type.known else "sessions.id::text = ANY(%(ids)s::text[])"
+    query = f"SELECT {_COLUMNS} FROM sessions WHERE {condition}"
+    return await transaction.rows(query, {"ids": _array(id_type.possible(ids))})
 
 
-def _array(ids: Sequence[str]) -> str:
+def _array(ids: Ids) -> str:
     """Ids, which have no NUL, as PostgreSQL writes an array: the driver takes three times as long for a thousand."""
-    escaped = "\0".join(ids).replace("\\", "\\\\").replace('"', '\\"')
+    escaped = b"\0".join(ids).decode().replace("\\", "\\\\").replace('"', '\\"')
     return '{"' + escaped.replace("\0", '","') + '"}' if escaped else "{}"
 
 
@@ -251,13 +237,22 @@ class OnlineNow:
 
     def __init__(self, ws_session_keys: Sequence[str]) -> None:
         self.ws_session_keys = ws_session_keys
+        self._types: IdTypes | None = None
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Users, devices by type, Live View sessions."""
-        presence, left_out = Presence(), LeftOut()
+        if self._types is None:
+            async with sources.postgres.transaction() as transaction:
+                self._types = await _id_types(transaction)
+        presence, left_out = Presence(self._types), LeftOut()
         await fold_web_sockets(sources.redis, self.ws_session_keys, presence, left_out)
         async with sources.postgres.transaction() as transaction:
-            ahead = await _fold_sessions(transaction, presence)
+            types = await _id_types(transaction)
+            if types == self._types:
+                ahead = await _fold_sessions(transaction, presence)
+        if types != self._types:  # the columns were altered, and the WebSockets folded as their types had been
+            self._types = types
+            return await self.refresh(sources)
         online = await asyncio.to_thread(presence.count)
         return [
             ONLINE_USERS.sample(online.users),

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 
 from exporter.collector import Sources
 from exporter.collectors.ai import REQUEST_WINDOWS
+from exporter.definitions import requests_in_windows
 from exporter.resync import SPECS as RESYNC_SPECS
 from exporter.resync import Resync
 from exporter.sliding import SlidingSums, Sums
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Definition, Label, MetricSpec, Sample
 
 REQUESTS = MetricSpec(
     "hivesync_preview_requests_in_window",
     "gauge",
     "Preview builds requested in the window that ends now.",
     "PostgreSQL (preview_jobs.created_at)",
-    ("window",),
+    (Label("window", tuple(REQUEST_WINDOWS)),),
+    Definition(requests_in_windows("preview_jobs")),
 )
 
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from exporter.collector import Sources
 from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
-from exporter.collectors.users import PLAN_CLASSES, Plans
+from exporter.collectors.users import Plans
+from exporter.columns import TEXT, USER
 from exporter.errors import CollectionFailed
-from exporter.sliding import USER
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
+from exporter.vocabulary import PLAN_CLASSES
 from exporter.windows import DAY, MINUTE, Integers, UserTotals, minute
 
 SIZE = 20
@@ -42,10 +43,13 @@ _BY_USER = (
     " AND ai_usage_events.user_id IS NOT NULL GROUP BY ai_usage_events.user_id) AS counted"
 )
 
-_IDS = f"SELECT {USER.format('users.id')}, users.id::text FROM users WHERE {USER.format('users.id')} = ANY(%(hashes)s)"
+_ID, _USER = TEXT.format("users.id"), USER.format("users.id")
+
+_IDS = f"SELECT {_USER}, {_ID} FROM users WHERE {_USER} = ANY(%(hashes)s)"
 
 _NAMES = (
-    "SELECT users.id::text, coalesce(nullif(users.username, ''), users.email) FROM users WHERE users.id = ANY(%(ids)s)"
+    f"SELECT {_ID}, coalesce(nullif(btrim({TEXT.format('users.username')}), ''), {TEXT.format('users.email')})"
+    " FROM users WHERE users.id = ANY(%(ids)s)"
 )
 
 

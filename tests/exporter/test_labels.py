@@ -15,7 +15,9 @@ from exporter.labels import bounded, clean, closed
     ("value", "rest", "expected"),
     [
         ("timeout", "other", "timeout"),
-        ("Timeout", "other", "other"),
+        ("Timeout", "other", "timeout"),
+        (" PROVIDER_ERROR\t", "other", "provider_error"),
+        ("time out", "other", "other"),
         ("", "other", "other"),
         (None, "unknown", "unknown"),
         ("gremlins", "unknown", "unknown"),

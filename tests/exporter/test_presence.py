@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.presence import DEVICE_TYPES, Online, Presence
+from exporter.presence import Online, Presence
+from exporter.vocabulary import DEVICE_TYPES
 
 Socket = tuple[bytes, tuple[bytes | None, bytes | None, bytes | None]]
 Session = tuple[str, str | None, str | None, bool]
@@ -87,7 +88,7 @@ def test_silent_are_the_sessions_that_are_named_and_were_not_folded(
     presence.fold_sessions([(session, *row) for session, row in beating.items()])
     named = {text(session) for _, session, _ in web_sockets.values()} - {None}
     found = list(presence.silent(presence.sessions()))
-    assert {session for some in found for session in some} == named - set(beating)
+    assert {session.decode() for some in found for session in some} == named - set(beating)
     assert max((len(some) for some in found), default=0) <= size
 
 

@@ -193,6 +193,7 @@ def test_the_reader_writes_nothing_and_cannot_keep_the_server_busy(reader: psyco
         "default_transaction_read_only": "on",
         "statement_timeout": "5s",
         "idle_in_transaction_session_timeout": "10s",
+        "row_security": "off",
     }
     for setting, value in limits.items():
         assert reader.execute(f"SHOW {setting}".encode()).fetchone() == (value,), setting

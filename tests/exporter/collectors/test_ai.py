@@ -140,7 +140,7 @@ def test_requests_a_user_leave_with_their_window(database: str, connection: psyc
 
 
 def test_errors_are_counted_by_kind_and_what_is_no_kind_is_other(database: str, connection: psycopg.Connection) -> None:
-    for kind in ["provider_error"] * 3 + ["timeout"] * 2 + ["safety_rejection", None, "", "Timeout", "gremlins"]:
+    for kind in ["provider_error"] * 3 + ["timeout"] * 2 + ["safety_rejection", None, "", "time out", "gremlins"]:
         fail(connection, error_kind=kind)
     assert errors(collect(Ai(), database, now=NOON)) == {
         "24h,provider_error": 3,

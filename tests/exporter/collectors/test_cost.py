@@ -166,6 +166,45 @@ def test_negative_tokens_are_left_out_and_counted(database: str, connection: psy
     assert left_out(values) == 4
 
 
+@pytest.mark.parametrize(
+    ("to", "absurd"),
+    [
+        ("bigint", "9223372036854775807"),
+        ("bigint", "2147483648"),
+        ("numeric", "1e30"),
+        ("numeric", "'NaN'"),
+        ("numeric", "'Infinity'"),
+        ("double precision", "1e300"),
+        ("double precision", "'NaN'"),
+    ],
+)
+def test_absurd_tokens_are_left_out_and_counted(
+    to: str, absurd: str, database: str, connection: psycopg.Connection
+) -> None:
+    """Three of them are more than 64 bits hold: the month's other tokens are counted all the same."""
+    connection.execute(f"ALTER TABLE ai_usage_events ALTER prompt_tokens TYPE {to}".encode())
+    for at in (NOON - HOUR, NOON - SECOND, NOON):
+        ended = complete(connection, at, 0, 5)
+        connection.execute(f"UPDATE ai_usage_events SET prompt_tokens = {absurd} WHERE id = %s".encode(), [ended])
+    complete(connection, NOON, 3, 4)
+    collector = TokenCost(PRICES)
+    for _ in range(2):
+        values = collect(collector, database, now=NOON)
+        assert tokens(values) == NOTHING | {"gpt-4.1,prompt": 3, "gpt-4.1,completion": 19}
+        assert values["hivesync_skipped_values{cost,excessive_tokens}"] == 3
+        assert left_out(values) == 0
+
+
+def test_tokens_may_be_smallint(database: str, connection: psycopg.Connection) -> None:
+    for column in ("prompt_tokens", "completion_tokens"):
+        connection.execute(f"ALTER TABLE ai_usage_events ALTER {column} TYPE smallint".encode())
+    for _ in range(3):
+        complete(connection, NOON, 32_767, -1)
+    values = collect(TokenCost(PRICES), database, now=NOON)
+    assert tokens(values) == NOTHING | {"gpt-4.1,prompt": 3 * 32_767}
+    assert left_out(values) == 3
+
+
 def test_sums_are_larger_than_an_integer_column(database: str, connection: psycopg.Connection) -> None:
     for _ in range(3):
         complete(connection, NOON, 2**31 - 1, 2**31 - 1)

@@ -161,7 +161,7 @@ def test_a_gpu_worker_is_in_exactly_one_state(fleet: Fleet) -> None:
     }
 
 
-@pytest.mark.parametrize("state", [None, "", "Active", "draining"])
+@pytest.mark.parametrize("state", [None, "", "act ive", "draining"])
 def test_a_state_we_do_not_know_is_none_of_the_three(state: str | None, fleet: Fleet) -> None:
     fleet.gpu("gpu-1", state=state)
     assert fleet.states() == {"gpu-1": None}
@@ -169,7 +169,7 @@ def test_a_state_we_do_not_know_is_none_of_the_three(state: str | None, fleet: F
     assert fleet.states(NOON + HOUR) == {"gpu-1": "offline"}
 
 
-@pytest.mark.parametrize("kind", [None, "", "tpu", "GPU"])
+@pytest.mark.parametrize("kind", [None, "", "tpu", "g pu"])
 def test_a_kind_we_do_not_know_is_unknown_and_no_gpu(kind: str | None, fleet: Fleet) -> None:
     fleet.valkey.hset("worker:heartbeat:w", mapping={"last_heartbeat": NOON.timestamp(), "state": "idle"})
     if kind is not None:
@@ -177,6 +177,13 @@ def test_a_kind_we_do_not_know_is_unknown_and_no_gpu(kind: str | None, fleet: Fl
     assert fleet.healthy() == {"w,unknown": 1}
     assert fleet.states() == {}
     assert fleet.seconds() == {}
+
+
+def test_words_of_a_heartbeat_are_told_without_case_and_blanks(fleet: Fleet) -> None:
+    fleet.beat("gpu-1", kind=" GPU", state="Active ", instance_type="g5.xlarge", lifecycle="On-Demand")
+    assert fleet.healthy() == {"gpu-1,gpu": 1}
+    assert fleet.states() == {"gpu-1": "active"}
+    assert only(fleet.read(), "hivesync_gpu_worker_info") == {"gpu-1,g5.xlarge,on-demand": 1}
 
 
 def test_a_gpu_worker_shows_the_instance_it_runs_on(fleet: Fleet) -> None:

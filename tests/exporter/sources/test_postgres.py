@@ -21,7 +21,8 @@ from psycopg.conninfo import conninfo_to_dict
 from demo.servers import PostgresServer
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import postgres as source
-from exporter.sources.postgres import Postgres, Row, Transaction, failure, microseconds, moment
+from exporter.sources.postgres import Postgres, Row, Transaction, microseconds, moment
+from exporter.sources.refusals import failure
 from tests.rows import NOON, insert, user, users
 from tests.waiting import bounded, patience, until
 
@@ -31,7 +32,6 @@ T = TypeVar("T")
 @asynccontextmanager
 async def opened(url: str, now: datetime | None = None) -> AsyncIterator[Postgres]:
     postgres = Postgres(url, now=now)
-    await postgres.open()
     try:
         yield postgres
     finally:

@@ -1,0 +1,61 @@
+"""A role that only reads, and the collectors of PostgreSQL and Redis as the exporter makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from demo.servers import PostgresServer
+from exporter.collector import Collector
+from exporter.collectors import build_collectors
+from exporter.settings import Settings
+from exporter.state import StateFile
+from tests.exporter.deployments import PRICES, Build, Url
+
+
+@pytest.fixture
+def reader(postgres_server: PostgresServer, database: str, connection: psycopg.Connection) -> Iterator[str]:
+    """The name of a role that may connect to the test's database and nothing else."""
+    name = f"reader_{uuid4().hex}"
+    connection.execute(f"CREATE ROLE {name} LOGIN".encode())
+    yield name
+    connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+@pytest.fixture
+def url_for_reader(postgres_server: PostgresServer, database: str, reader: str, connection: psycopg.Connection) -> Url:
+    """The exporter's URL for tables in a schema, on which its role gets SELECT and nothing else."""
+
+    def url(schema: str) -> str:
+        connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {reader}".encode())
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader}".encode())
+        plain = postgres_server.url_of(str(conninfo_to_dict(database)["dbname"]), reader)
+        return plain if schema == "public" else f"{plain}?options=-csearch_path%3D{schema}"
+
+    return url
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Makes every collector but those of logs, as the exporter does; by name."""
+    (tmp_path / "prices.toml").write_text(PRICES)
+    settings = Settings.model_construct(prices_file=tmp_path / "prices.toml")
+
+    def collectors() -> dict[str, Collector]:
+        every = build_collectors(settings, lambda name: StateFile(tmp_path, name))
+        chosen = {collector.name: collector for collector in every if set(collector.sources) <= {"postgres", "redis"}}
+        assert len(chosen) == 13
+        return chosen
+
+    return collectors
+
+
+@pytest.fixture
+def collectors(build: Build) -> dict[str, Collector]:
+    """One of each."""
+    return build()
