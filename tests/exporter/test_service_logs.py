@@ -196,7 +196,7 @@ def test_killed_again_and_again_in_a_burst_of_lines_it_counts_each_exactly_once(
 LOGROTATE = {
     "extension": "extension .log",
     "seconds": "dateext\ndateformat -%s",
-    "directory": "olddir old\ncreateolddir 0755",
+    "directory": "olddir {folder}/away\ncreateolddir 0755",
     "times": "dateext\ndateformat -%Y%m%dT%H%M%S\ncompress\ncompresscmd /usr/bin/zstd\ncompressext .zst\n"
     "compressoptions -q --rm",
 }
@@ -206,7 +206,11 @@ LOGROTATE = {
 @pytest.mark.parametrize("options", LOGROTATE.values(), ids=LOGROTATE)
 def test_lines_written_while_it_was_down_are_counted_wherever_logrotate_put_them(tmp_path: Path, options: str) -> None:
     exporter = RunningExporter(
-        tmp_path, database_url=NO_DATABASE, redis_url=NOWHERE, refresh_seconds=0.2, log_archive_dirs="old"
+        tmp_path,
+        database_url=NO_DATABASE,
+        redis_url=NOWHERE,
+        refresh_seconds=0.2,
+        log_archive_dirs=f"{tmp_path}/away",
     )
     names = {exporter.ai_log: ("ai.requested", "ai-events"), exporter.preview_log: ("live_view.left", "preview")}
 
@@ -222,7 +226,7 @@ def test_lines_written_while_it_was_down_are_counted_wherever_logrotate_put_them
             )
         )
 
-    configuration = tmp_path / "logrotate.conf"
+    configuration, options = tmp_path / "logrotate.conf", options.format(folder=tmp_path)
     configuration.write_text(f"{exporter.ai_log}\n{exporter.preview_log} {{\nrotate 50\ncreate\n{options}\n}}\n")
     configuration.chmod(0o600)
     written = 0

@@ -194,9 +194,9 @@ def _after_nul(content: bytes, begin: int) -> int:
 
 def _headed(track: Track, base: int, content: bytes) -> Track:
     """The track with the head that its file has, as far as that is in `content`, which was read from `base` on."""
-    if track.blank:
-        start = base + _after_nul(content, 0)
-        track = replace(track, start=min(start, base + len(content)))
+    if track.head.length == 0:
+        line = _after_nul(content, max(track.start - base, 0))
+        track = replace(track, start=base + line)
     if not base <= track.start:
         return track
     first = track.start - base

@@ -184,6 +184,21 @@ def test_nul_bytes_are_passed_over_a_slice_at_a_time_and_only_before_a_line(path
     assert reader.oversized == 1
 
 
+def test_files_that_begin_with_nul_bytes_are_told_apart_by_their_first_lines(path: Path, reader: Reader) -> None:
+    nul = b"\0" * 20_000
+    append(path, nul + text(1, 20))
+    assert cleaned(reader.read(limit=1)) == lines(1, 20)
+    for number in range(1, 5):
+        if number % 2:
+            reader.restart()
+        append(path, text(100 * number, 100 * number + 20))
+        rotate_by_rename(path, f"-2025010{number}")
+        append(path, nul + text(100 * number + 50, 100 * number + 60))
+        expected = [*lines(100 * number, 100 * number + 20), *lines(100 * number + 50, 100 * number + 60)]
+        assert cleaned(reader.read(limit=1)) == expected
+    assert reader.read_after_grace() == []
+
+
 def cleaned(found: list[bytes]) -> list[bytes]:
     """The lines without the NUL bytes before them, which are left to the parser."""
     return [line for line in (line.lstrip(b"\0") for line in found) if line]

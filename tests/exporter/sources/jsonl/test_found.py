@@ -65,6 +65,16 @@ def test_the_file_is_found_by_its_identity(path: Path, name: str) -> None:
     reader.log.close()
 
 
+def test_a_file_too_short_to_be_known_by_its_content_is_found_by_its_identity(path: Path, reader: Reader) -> None:
+    append(path, b"{}\n")
+    assert reader.read() == [b"{}"]
+    append(path, text(1, 20))
+    reader.restart()
+    path.rename(path.with_name("moved"))
+    append(path, text(21, 22))
+    assert reader.read() == lines(1, 22)
+
+
 def test_files_of_a_name_under_which_one_was_found_are_read_too(path: Path, reader: Reader) -> None:
     append(path, text(1, 20))
     assert reader.read() == lines(1, 20)

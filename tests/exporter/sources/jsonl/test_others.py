@@ -133,6 +133,22 @@ def test_a_file_compressed_in_an_unknown_way_is_named_and_not_read(path: Path, r
     assert (left_out["reason"], left_out["files"]) == ("compression", ["ai-events.log.1.br", "ai-events.log.2.lz4"])
 
 
+def test_old_files_that_are_put_beside_the_log_are_not_read(path: Path, reader: Reader) -> None:
+    append(path, text(1, 20))
+    assert reader.read() == lines(1, 20)
+    reader.restart()
+    for name in ("ai-events-20240101.log", "ai-events.log.2024-01-01T10.gz", "ai-events.log.7"):
+        old = path.with_name(name)
+        append(old, text(5000, 5020))
+        os.utime(old, (1e9, 1e9))
+    rotate_by_rename(path)
+    append(path, text(21, 22))
+    with capture_logs() as logged:
+        assert reader.read() == lines(21, 22)
+        assert reader.read_after_grace() == []
+    assert logged == []
+
+
 def test_old_files_that_were_copied_without_their_times_are_named_and_not_read(path: Path, reader: Reader) -> None:
     for number in range(30, 0, -1):
         append(path.with_name(f"{path.name}.{number}"), text(1000 * number, 1000 * number + 9))

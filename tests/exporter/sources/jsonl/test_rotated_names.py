@@ -91,6 +91,14 @@ def test_a_log_without_an_extension_has_rotated_files_too() -> None:
     assert not names.is_rotated("events.log.1", {"events", "events.log"})
 
 
+def test_a_name_that_two_logs_explain_is_the_longer_ones_or_that_of_the_very_stem() -> None:
+    assert NAMES.is_rotated("ai-events.1", {"ai-events.log"})
+    assert not NAMES.is_rotated("ai-events.1", {"ai-events.log", "ai-events"})
+    assert NAMES.is_rotated("ai-events-2024-12-31-20250101.log", {"ai-events.log"})
+    both = {"ai-events.log", "ai-events-2024.log", "ai-events-2024-20250101.log"}
+    assert not NAMES.is_rotated("ai-events-2024-20250101.log", both)
+
+
 def test_the_files_before_the_one_that_a_link_leads_to_are_rotated_ones() -> None:
     names = Names(["ai-events.log", "app-20250104.log"], linked_to="app-20250104.log")
     assert names.is_rotated("app-20250103.log", {"app-20250104.log"})
