@@ -125,7 +125,7 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "grafana_url": "https://grafana.example/sub",
         "prices_file": str(tmp_path / "prices.toml"),
         "ws_session_keys": "ws:*,gateway:*",
-        "free_plans": "Free, community",
+        "free_plans": "Free,community",
         "ai_queue_keys": "ai_tasks",
         "preview_queue_keys": "preview_tasks",
         "worker_keys": "hb:*",
