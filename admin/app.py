@@ -27,10 +27,9 @@ from admin.models import GrafanaState
 from admin.page import Page
 from admin.problem import problem
 from admin.proxy import GrafanaProxy
-from admin.readings import Reading, Tables
+from admin.readings import Reading
 from admin.security_headers import SecurityHeaders
 from exporter.addresses import reachable
-from exporter.collector import Collector
 from exporter.errors import StateError
 from exporter.settings import Settings
 from exporter.snapshot import View
@@ -50,15 +49,13 @@ class AnalyticsSection:
         settings: Settings,
         state_directory: Path,
         view: Callable[[], View],
-        collectors: Sequence[Collector],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Raises SettingsError where a key of the admin's cannot be used."""
-        tables = Tables.of(collectors)
         self.access = build_access(settings, state_directory)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
-        self._answers = Answers(lambda: Reading(view(), tables, clock()), self._grafana_state, clock)
+        self._answers = Answers(lambda: Reading(view(), clock()), self._grafana_state, clock)
         page = Page(self._grafana_up)
         self.api = build_api(self._answers, self.access, page, self._grafana)
         self.app = behind_door(self.api, self.access, page, settings.admin_frame_ancestors)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from admin.models import Chart, Series
 from admin.readings import Reading, Value, combined, iso
 from exporter.collectors import users
-from exporter.collectors.charts import Hours
+from exporter.collectors.charts import Charts, Hours
+from exporter.collectors.rollup import Rollup
 
 DAY_SECONDS = 86_400
 
@@ -37,7 +38,7 @@ def _hourly(
     unit: str,
     points: Callable[[Hours, int, int], list[int] | list[float | None]],
 ) -> Chart:
-    hours = reading.tables.charts.hours if reading.tables.charts else None
+    hours = reading.content(Charts)
     step, number = HOURS[span]
     return _chart(
         title,
@@ -51,7 +52,7 @@ def _hourly(
 
 
 def _dau(reading: Reading, span: str) -> Chart:
-    days = reading.tables.rollup.days if reading.tables.rollup else None
+    days = reading.content(Rollup)
     counted = dict(days or ())
     today = int(datetime.fromtimestamp(reading.now, UTC).timestamp()) // DAY_SECONDS * DAY_SECONDS
     times = [today - back * DAY_SECONDS for back in reversed(range(DAYS[span]))]

@@ -47,7 +47,7 @@ class MountedAnalytics:
             collectors = build_collectors(settings, state.file)
             async with open_sources(settings) as sources:
                 snapshot = Snapshot(collectors, sources, settings.refresh_seconds, changed=lambda: section.changed())
-                section = AnalyticsSection(settings, settings.state_dir, snapshot.view, collectors)
+                section = AnalyticsSection(settings, settings.state_dir, snapshot.view)
                 tasks = [asyncio.create_task(snapshot.run()), asyncio.create_task(section.run())]
                 self._app = section.app
                 try:

@@ -9,18 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from exporter.collector import Collector
-from exporter.collectors.charts import Charts
-from exporter.collectors.incidents import Incidents
-from exporter.collectors.logs import LogCollector
-from exporter.collectors.rollup import Rollup
-from exporter.collectors.top_users import TopUsers
+from exporter.collector import Presenting
 from exporter.snapshot import CollectorView, View
 from exporter.spec import MetricSpec, Sample, Summary
 
-Kind = TypeVar("Kind", bound=Collector)
+Content = TypeVar("Content")
 
 Scalar = float | int | str | bool | None
 
@@ -64,37 +59,11 @@ def ratio(numbers: Sequence[float]) -> float | None:
     return above / below if below else None
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """The collectors that know more than metrics say; None for one that does not run here."""
-
-    charts: Charts | None
-    incidents: Incidents | None
-    rollup: Rollup | None
-    top_users: TopUsers | None
-    logs: tuple[LogCollector, ...]
-
-    @classmethod
-    def of(cls, collectors: Sequence[Collector]) -> Tables:
-        """Those among the collectors that run."""
-        return cls(
-            _one(collectors, Charts),
-            _one(collectors, Incidents),
-            _one(collectors, Rollup),
-            _one(collectors, TopUsers),
-            tuple(collector for collector in collectors if isinstance(collector, LogCollector)),
-        )
-
-
-def _one(collectors: Sequence[Collector], kind: type[Kind]) -> Kind | None:
-    return next((collector for collector in collectors if isinstance(collector, kind)), None)
-
-
 class Reading:
     """One view of the snapshot, to look values up in."""
 
-    def __init__(self, view: View, tables: Tables, now: float) -> None:
-        self.view, self.tables, self.now = view, tables, now
+    def __init__(self, view: View, now: float) -> None:
+        self.view, self.now = view, now
         self._down = {source.name for source in view.sources if source.up is False}
         self._collectors = {collector.name: collector for collector in view.collectors}
         self._samples: dict[MetricSpec, list[tuple[CollectorView, Sample]]] = {}
@@ -145,6 +114,12 @@ class Reading:
     def of_collector(self, name: str) -> Value:
         """Null, known as well as what that collector says; never known where it does not run."""
         return self.nothing(*(view for view in (self._collectors.get(name),) if view))
+
+    def content(self, kind: type[Presenting[Content]], name: str = "") -> Content | None:
+        """The content of the collector of that class and name (by default the class's own); None before its first
+        success, and where it does not run."""
+        view = self._collectors.get(name or kind.name)
+        return cast("Content", view.last_content) if view else None
 
     def nothing(self, *collectors: CollectorView) -> Value:
         """Null, known as well as what these collectors say."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from admin.models import Column, Incident, Incidents, TopUser, TopUsers
 from admin.readings import Reading, iso
+from exporter.collectors import incidents as failures
+from exporter.collectors import logs
+from exporter.collectors import top_users as most_active
 from exporter.incident import newest
 
 TOP_USERS = (
@@ -23,10 +26,13 @@ INCIDENTS = (
 )
 
 
+LOGS = (logs.AI, logs.PREVIEW)
+
+
 def top_users(reading: Reading) -> TopUsers:
     """`/tables/top-users`: as last read, empty before that."""
     source = reading.of_collector("top_users")
-    rows = reading.tables.top_users.rows if reading.tables.top_users else None
+    rows = reading.content(most_active.TopUsers)
     return TopUsers(
         title="Top 20 by AI usage",
         status="ok" if source.ok else "degraded",
@@ -51,15 +57,15 @@ def incidents(reading: Reading) -> Incidents:
 
     A failure is in both: what the log collectors came by before PostgreSQL's last answer is left out."""
     source = reading.of_collector("incidents")
-    known = (reading.tables.incidents.rows if reading.tables.incidents else None) or ()
-    told = [] if source.ok else [incident for log in reading.tables.logs for incident in log.incidents]
+    known = reading.content(failures.Incidents) or ()
+    told = [] if source.ok else [i for log in LOGS for i in reading.content(logs.LogCollector, log.collector) or ()]
     ids = {(incident.kind, incident.job_id) for incident in known}
     added = [incident for incident in told if (incident.kind, incident.job_id) not in ids]
-    logs = tuple(log.sources[0] for log in reading.tables.logs) if added else ()
+    of_logs = [source for log in LOGS for source in reading.of_collector(log.collector).sources] if added else []
     return Incidents(
         title="Recent incidents",
         status="ok" if source.ok else "degraded",
-        sources=[*source.sources, *logs],
+        sources=[*source.sources, *of_logs],
         as_of=iso(source.as_of),
         origin="logs" if added else "postgres",
         columns=list(INCIDENTS),

@@ -164,7 +164,7 @@ class LogCollector:
         self._clock = clock
         self._tally = _load(state, subject)
         self._step: asyncio.Future[Slice] | None = None
-        self.incidents: tuple[Incident, ...] = ()
+        self.content: tuple[Incident, ...] = ()
         """The latest failures that were read since the start, newest first."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
@@ -222,7 +222,7 @@ class LogCollector:
         """Of a backlog only the last few are looked at, after it: each takes as long as counting twenty lines."""
         lines = islice(chain.from_iterable(counted.failures() for counted in failures), KEPT)
         told = (from_line(line, self._subject.incident) for line in lines)
-        self.incidents = newest([incident for incident in told if incident] + [*self.incidents])
+        self.content = newest([incident for incident in told if incident] + [*self.content])
 
     async def _save(self, tally: Tally) -> None:
         if tally == self._tally:

@@ -12,8 +12,6 @@ from structlog.testing import capture_logs
 import admin.access
 from admin.app import AnalyticsSection
 from admin.attempts import Attempts
-from exporter.collectors import build_collectors
-from exporter.state import StateFile
 from tests.admin.asking import ask
 from tests.admin.credentials import API_KEY, SECRET, public_pem, rsa_key, token
 from tests.admin.doors import bad_credentials
@@ -44,8 +42,7 @@ def section(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnalyticsSecti
     )
     with pytest.MonkeyPatch.context() as patch, capture_logs():
         patch.setattr(admin.access, "Attempts", lambda clock: Attempts(clock, failures=10**6))
-        collectors = build_collectors(settings, lambda name: StateFile(folder, name))
-        yield AnalyticsSection(settings, folder, _asked, collectors)
+        yield AnalyticsSection(settings, folder, _asked)
 
 
 @pytest.fixture(scope="module")

@@ -46,9 +46,7 @@ class World:
         sources = self._runner.run(self._open.enter_async_context(sources_at_noon(self.settings)))
         collectors = build_collectors(self.settings, lambda name: StateFile(self._folder, name))
         self.snapshot = Snapshot(collectors, sources, 15, changed=lambda: self.section.changed(), clock=NOON.timestamp)
-        self.section = AnalyticsSection(
-            self.settings, self._folder, self.snapshot.view, collectors, clock=NOON.timestamp
-        )
+        self.section = AnalyticsSection(self.settings, self._folder, self.snapshot.view, clock=NOON.timestamp)
         return self
 
     def __exit__(
