@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from admin.models import (
+from admin.documents.models import (
     Ai,
     AiErrors,
     ByPlan,
@@ -29,7 +29,7 @@ from admin.models import (
     Worker,
     Workers,
 )
-from admin.readings import Reading, Value, combined, iso, ratio
+from admin.documents.values import Reading, Value, combined, iso, ratio
 from exporter.collectors import activity, ai, cost, logs, online, previews, queues, users, workers
 from exporter.collectors import latency as jobs
 from exporter.version import VERSION

@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from admin import answers, csv_files, models, tables
-from admin.charts import CHARTS
+from admin import answers
+from admin.documents import csv_files, models, tables
+from admin.documents.charts import CHARTS
+from admin.documents.trends import Trends
+from admin.documents.values import Reading
 from admin.problem import VARY
-from admin.readings import Reading
-from admin.trends import Trends
 
 JSON_TYPE = "application/json"
 CSV_TYPE = "text/csv; charset=utf-8"

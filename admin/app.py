@@ -19,16 +19,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from admin.access import Access, build_access
+from admin.access.authentication import Access, build_access
+from admin.access.login import login_routes
+from admin.access.middleware import GRAFANA, LOGIN, Door
+from admin.access.security_headers import SecurityHeaders
 from admin.api import Answers, build_router
-from admin.door import GRAFANA, LOGIN, Door
-from admin.login import login_routes
-from admin.models import GrafanaState
+from admin.documents.models import GrafanaState
+from admin.documents.values import Reading
+from admin.grafana.proxy import GrafanaProxy
 from admin.page import Page
 from admin.problem import problem
-from admin.proxy import GrafanaProxy
-from admin.readings import Reading
-from admin.security_headers import SecurityHeaders
 from exporter.addresses import reachable
 from exporter.errors import StateError
 from exporter.settings import Settings

@@ -5,7 +5,7 @@ cards.py says what a card, a chart and a table are; `sections.py` has what stand
 
 from __future__ import annotations
 
-from admin.cards import (
+from admin.documents.cards import (
     ACTIVE,
     BOTH,
     PLAN_CLASSES,

@@ -5,7 +5,7 @@ cards.py says what a card and a table are; `overview.py` has what stands above.
 
 from __future__ import annotations
 
-from admin.cards import (
+from admin.documents.cards import (
     ACTIVE,
     AI_LOG,
     BOTH,

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from admin.cards import WORDS, Chart
+from admin.documents.cards import WORDS, Chart
 from admin.overview import CHARTS, HEADER, TABLES
 from admin.sections import SECTIONS
 from exporter.version import VERSION

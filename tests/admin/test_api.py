@@ -12,8 +12,8 @@ import psycopg
 import pytest
 import redis
 
-from admin.readings import Value
-from admin.trends import POINTS, Trends
+from admin.documents.trends import POINTS, Trends
+from admin.documents.values import Value
 from demo.servers import ValkeyServer
 from exporter.exposition import render
 from tests.admin.world import CHARTS, DATA, DOCUMENTS, TABLES, World

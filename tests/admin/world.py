@@ -18,7 +18,7 @@ from admin.app import AnalyticsSection
 from exporter.collectors import build_collectors
 from exporter.snapshot import Snapshot
 from exporter.state import StateFile
-from tests.admin.asking import Answer, ask
+from tests.admin.client import Answer, ask
 from tests.rows import NOON
 from tests.scenario import settings_for, sources_at_noon
 

@@ -21,8 +21,8 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp
 
+from admin.access.security_headers import SecurityHeaders
 from admin.page import UPLOT, Page
-from admin.security_headers import SecurityHeaders
 from demo.ports import LOOPBACK, free_port
 from tests.admin.page.samples import Document, documents
 from tests.running import until

@@ -18,13 +18,13 @@ from starlette.requests import Request
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from admin import models
 from admin.api import DaysRange, HoursRange
-from admin.cards import Card, Chart, Table
+from admin.documents import models
+from admin.documents.cards import Card, Chart, Table
+from admin.documents.tables import INCIDENTS, TOP_USERS
 from admin.overview import CHARTS, HEADER, TABLES
 from admin.page import HERE, UPLOT, Page
 from admin.sections import SECTIONS
-from admin.tables import INCIDENTS, TOP_USERS
 from tests.admin.page.samples import documents
 from tests.admin.page.stage import BASE
 

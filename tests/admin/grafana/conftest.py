@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.admin.standing_in import (
+from tests.admin.grafana.standing_in import (
     Section,
     StandIn,
     analytics,

@@ -19,10 +19,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from admin.access import Access, TooMany, cookie_path, denied
-from admin.attempts import client_address
-from admin.auth import Admin, Reason, Refusal
-from admin.door import LOGIN, LOGOUT, RenderLogin, login_page
+from admin.access.authentication import Access, TooMany, cookie_path, denied
+from admin.access.middleware import LOGIN, LOGOUT, RenderLogin, login_page
+from admin.access.rate_limit import client_address
+from admin.access.tokens import Admin, Reason, Refusal
 from admin.problem import problem
 
 _log = structlog.get_logger()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin.grafana_paths import Decision, below, decide
+from admin.grafana.paths import Decision, below, decide
 from grafana.panels import ANALYTICS, GRAFANA_PATH, OPERATIONS, Analytics
-from tests.admin.asking import scope_of
+from tests.admin.client import scope_of
 
 MOUNT = "/admin/analytics/grafana"
 

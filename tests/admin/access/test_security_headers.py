@@ -8,10 +8,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from admin.security_headers import SecurityHeaders
-from tests.admin.asking import ask
-from tests.admin.credentials import API_KEY
-from tests.admin.doors import access_of, section_of
+from admin.access.security_headers import SecurityHeaders
+from tests.admin.access.credentials import API_KEY
+from tests.admin.access.guarded import access_of, section_of
+from tests.admin.client import ask
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"

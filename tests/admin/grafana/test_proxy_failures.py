@@ -9,7 +9,7 @@ import socket
 import pytest
 from structlog.testing import capture_logs
 
-from tests.admin.standing_in import (
+from tests.admin.grafana.standing_in import (
     PANEL,
     QUERY,
     QUICK,

@@ -10,11 +10,10 @@ import pytest
 from starlette.types import ASGIApp, Message
 from structlog.testing import capture_logs
 
-from admin.auth import AdminCredentials
-from admin.session import COOKIE
-from tests.admin.asking import ROOT, Answer, ask, scope_of
-from tests.admin.credentials import API_KEY, token
-from tests.admin.doors import (
+from admin.access.sessions import COOKIE
+from admin.access.tokens import AdminCredentials
+from tests.admin.access.credentials import API_KEY, token
+from tests.admin.access.guarded import (
     DATA,
     LOGIN_PAGE,
     SECTION_ORIGIN,
@@ -26,6 +25,7 @@ from tests.admin.doors import (
     on_its_own,
     section_of,
 )
+from tests.admin.client import ROOT, Answer, ask, scope_of
 
 MANY = 10**6
 """Failures that are not limited, where a test is about something else."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-import admin.attempts
-from admin.attempts import FAILURES, LINES_A_MINUTE, WINDOW_SECONDS, Attempts, client_address
+import admin.access.rate_limit
+from admin.access.rate_limit import FAILURES, LINES_A_MINUTE, WINDOW_SECONDS, Attempts, client_address
 
 
 class Clock:
@@ -45,7 +45,7 @@ def test_the_first_may_be_tried_again_once_it_is_five_minutes_old() -> None:
 
 
 def test_so_many_addresses_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin.attempts, "ADDRESSES_AT_MOST", 3)
+    monkeypatch.setattr(admin.access.rate_limit, "ADDRESSES_AT_MOST", 3)
     attempts = Attempts(Clock(), failures=1)
     for address in "abcad":
         attempts.failed(address)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from admin.models import Points
-from admin.readings import Value
+from admin.documents.models import Points
+from admin.documents.values import Value
 
 POINTS = 60
 STEP_SECONDS = 60

@@ -9,11 +9,11 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from admin.proxy import GrafanaProxy, Limits
-from admin.session import COOKIE
-from tests.admin.asking import ROOT, scope_of
-from tests.admin.credentials import token
-from tests.admin.standing_in import (
+from admin.access.sessions import COOKIE
+from admin.grafana.proxy import GrafanaProxy, Limits
+from tests.admin.access.credentials import token
+from tests.admin.client import ROOT, scope_of
+from tests.admin.grafana.standing_in import (
     PANEL,
     PATIENCE_SECONDS,
     QUERY,

@@ -20,10 +20,10 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from admin import grafana_paths
-from admin.forwarding import from_grafana, to_grafana
-from admin.grafana_paths import Decision
-from admin.grafana_probe import PERIOD_SECONDS, GrafanaProbe
+from admin.grafana import paths as grafana_paths
+from admin.grafana.headers import from_grafana, to_grafana
+from admin.grafana.paths import Decision
+from admin.grafana.probe import PERIOD_SECONDS, GrafanaProbe
 from admin.problem import problem
 
 _log = structlog.get_logger()

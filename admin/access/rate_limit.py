@@ -14,7 +14,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 import structlog
 
-from admin.auth import Reason
+from admin.access.tokens import Reason
 
 _log = structlog.get_logger()
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from starlette._utils import get_route_path  # as in door.py
+from starlette._utils import get_route_path  # as in middleware.py
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from admin.door import GRAFANA
+from admin.access.middleware import GRAFANA
 
 HSTS_SECONDS = 365 * 86_400
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from admin.models import Chart, Series
-from admin.readings import Reading, Value, combined, iso
+from admin.documents.models import Chart, Series
+from admin.documents.values import Reading, Value, combined, iso
 from exporter.collectors import users
 from exporter.collectors.charts import Charts, Hours
 from exporter.collectors.rollup import Rollup

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from admin.auth import LEEWAY_SECONDS, Admin, AdminCredentials, Authenticator, Reason, Refusal
+from admin.access.tokens import LEEWAY_SECONDS, Admin, AdminCredentials, Authenticator, Reason, Refusal
 from exporter.errors import SettingsError
-from tests.admin.credentials import (
+from tests.admin.access.credentials import (
     API_KEY,
     SECRET,
     bad_tokens,

@@ -11,18 +11,18 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from admin.access import Access
-from admin.attempts import Attempts
-from admin.auth import AdminCredentials, Authenticator
-from admin.door import Door
-from admin.login import login_routes
-from admin.login_codes import LoginCodes
-from admin.origins import Origins
-from admin.security_headers import SecurityHeaders
-from admin.session import COOKIE, REVOKED_FILE, Sessions
+from admin.access.authentication import Access
+from admin.access.login import login_routes
+from admin.access.login_codes import LoginCodes
+from admin.access.middleware import Door
+from admin.access.origins import Origins
+from admin.access.rate_limit import Attempts
+from admin.access.security_headers import SecurityHeaders
+from admin.access.sessions import COOKIE, REVOKED_FILE, Sessions
+from admin.access.tokens import AdminCredentials, Authenticator
 from exporter.state import StateFile
-from tests.admin.asking import ROOT
-from tests.admin.credentials import API_KEY, SECRET, bad_tokens, public_pem, rsa_key, token
+from tests.admin.access.credentials import API_KEY, SECRET, bad_tokens, public_pem, rsa_key, token
+from tests.admin.client import ROOT
 
 DATA = "what only admins see"
 LOGIN_PAGE = "<h1>Log in</h1>"

@@ -12,12 +12,12 @@ from pathlib import Path
 from starlette.responses import Response
 from starlette.types import Scope
 
-from admin.attempts import Attempts, client_address
-from admin.auth import Admin, AdminCredentials, Authenticator, Refusal
-from admin.login_codes import LoginCodes
-from admin.origins import Origins
+from admin.access.login_codes import LoginCodes
+from admin.access.origins import Origins
+from admin.access.rate_limit import Attempts, client_address
+from admin.access.sessions import COOKIE_PATH, REVOKED_FILE, Sessions, signing_key, stored_key
+from admin.access.tokens import Admin, AdminCredentials, Authenticator, Refusal
 from admin.problem import problem
-from admin.session import COOKIE_PATH, REVOKED_FILE, Sessions, signing_key, stored_key
 from exporter.errors import SettingsError
 from exporter.settings import Settings
 from exporter.state import StateFile

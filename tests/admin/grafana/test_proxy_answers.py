@@ -12,8 +12,8 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from admin.session import COOKIE
-from tests.admin.standing_in import (
+from admin.access.sessions import COOKIE
+from tests.admin.grafana.standing_in import (
     PANEL,
     PATIENCE_SECONDS,
     QUERY,

@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from admin import grafana_paths
-from admin.access import Access, TooMany, denied
-from admin.auth import Admin, Reason, Refusal
-from admin.grafana_paths import Decision
+from admin.access.authentication import Access, TooMany, denied
+from admin.access.tokens import Admin, Reason, Refusal
+from admin.grafana import paths as grafana_paths
+from admin.grafana.paths import Decision
 from admin.problem import VARY, problem
 
 READING = ("GET", "HEAD")

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from admin.models import Chart, Incidents, TopUsers
+from admin.documents.models import Chart, Incidents, TopUsers
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """How a cell begins that a spreadsheet would compute."""

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-import admin.session
-from admin.auth import AdminCredentials
-from admin.session import COOKIE, KEY_FILE, REVOKED_FILE, Session, Sessions, cookies, signing_key, stored_key
+import admin.access.sessions
+from admin.access.sessions import COOKIE, KEY_FILE, REVOKED_FILE, Session, Sessions, cookies, signing_key, stored_key
+from admin.access.tokens import AdminCredentials
 from exporter.state import StateFile
 
 KEY = b"k" * 32
@@ -120,7 +120,7 @@ def test_what_has_ended_by_itself_is_forgotten(tmp_path: Path, clock: Clock) -> 
 def test_more_logouts_than_are_remembered_end_every_session(
     sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin.session, "REVOKED_AT_MOST", 3)
+    monkeypatch.setattr(admin.access.sessions, "REVOKED_AT_MOST", 3)
     values = [sessions.open() for _ in range(5)]
     for value in values[:4]:
         sessions.revoke(opened(sessions, value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from admin.login_codes import CODES_AT_MOST, LIFETIME_SECONDS, LoginCodes
+from admin.access.login_codes import CODES_AT_MOST, LIFETIME_SECONDS, LoginCodes
 
 
 def test_a_code_works_once() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from admin.origins import Origins
-from tests.admin.asking import scope_of
+from admin.access.origins import Origins
+from tests.admin.client import scope_of
 
 
 @pytest.mark.parametrize(

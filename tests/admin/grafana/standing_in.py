@@ -24,12 +24,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from admin.proxy import GrafanaProxy, Limits
+from admin.grafana.proxy import GrafanaProxy, Limits
 from admin.server import serve
 from demo.ports import LOOPBACK
-from tests.admin.asking import ROOT
-from tests.admin.credentials import API_KEY
-from tests.admin.doors import access_of, on_its_own, section_of
+from tests.admin.access.credentials import API_KEY
+from tests.admin.access.guarded import access_of, on_its_own, section_of
+from tests.admin.client import ROOT
 
 PATIENCE_SECONDS = 10.0
 

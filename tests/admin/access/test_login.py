@@ -11,12 +11,12 @@ import pytest
 from starlette.types import ASGIApp, Message
 from structlog.testing import capture_logs
 
-import admin.login
-from admin.access import Access
-from admin.session import COOKIE
-from tests.admin.asking import ROOT, Answer, ask, scope_of
-from tests.admin.credentials import API_KEY, bad_tokens, token
-from tests.admin.doors import FAILED_PAGE, LOGIN_PAGE, SECTION_ORIGIN, Clock, access_of, section_of
+import admin.access.login
+from admin.access.authentication import Access
+from admin.access.sessions import COOKIE
+from tests.admin.access.credentials import API_KEY, bad_tokens, token
+from tests.admin.access.guarded import FAILED_PAGE, LOGIN_PAGE, SECTION_ORIGIN, Clock, access_of, section_of
+from tests.admin.client import ROOT, Answer, ask, scope_of
 
 OURS = {"Origin": SECTION_ORIGIN}
 JSON = OURS | {"Content-Type": "application/json"}
@@ -224,7 +224,7 @@ def test_attempts_at_the_same_time_are_counted_all() -> None:
 
 
 def test_a_body_that_does_not_end_is_not_waited_for(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin.login, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(admin.access.login, "BODY_SECONDS", 0.01)
     sent: list[Message] = []
 
     async def receive() -> Message:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from admin.models import Column, Incident, Incidents, TopUser, TopUsers
-from admin.readings import Reading, iso
+from admin.documents.models import Column, Incident, Incidents, TopUser, TopUsers
+from admin.documents.values import Reading, iso
 from exporter.collectors import incidents as failures
 from exporter.collectors import logs
 from exporter.collectors import top_users as most_active

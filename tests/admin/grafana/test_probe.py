@@ -10,10 +10,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 from structlog.testing import capture_logs
 
-import admin.grafana_probe
-from admin.grafana_probe import GrafanaProbe
-from admin.proxy import GrafanaProxy
-from tests.admin.standing_in import StandIn, raw_server, standing_in
+import admin.grafana.probe
+from admin.grafana.probe import GrafanaProbe
+from admin.grafana.proxy import GrafanaProxy
+from tests.admin.grafana.standing_in import StandIn, raw_server, standing_in
 from tests.running import POLL_SECONDS, WITHIN_SECONDS
 
 
@@ -70,7 +70,7 @@ def test_one_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyPatch) -> No
     async def script(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(admin.grafana_probe, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(admin.grafana.probe, "ANSWER_SECONDS", 0.1)
     with raw_server(script) as url, capture_logs() as events:
         assert asyncio.run(asked(url)).up is False
     assert events[0]["reason"] == "TimeoutError"
