@@ -23,9 +23,9 @@ from admin.access.authentication import Access, build_access
 from admin.access.login import login_routes
 from admin.access.middleware import GRAFANA, LOGIN, Door
 from admin.access.security_headers import SecurityHeaders
-from admin.api import Answers, build_router
-from admin.documents.models import GrafanaState
-from admin.documents.values import Reading
+from admin.api import DocumentCache, build_router
+from admin.documents.status import GrafanaState
+from admin.documents.values import Values
 from admin.grafana.proxy import GrafanaProxy
 from admin.page import Page
 from admin.problem import problem
@@ -55,9 +55,9 @@ class AnalyticsSection:
         """Raises SettingsError where a key of the admin's cannot be used."""
         self.access = build_access(settings, state_directory)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
-        self._answers = Answers(lambda: Reading(view(), clock()), self._grafana_state, clock)
+        self._documents = DocumentCache(lambda: Values(view(), clock()), self._grafana_state, clock)
         page = Page(self._grafana_up)
-        self.api = build_api(self._answers, self.access, page, self._grafana)
+        self.api = build_api(self._documents, self.access, page, self._grafana)
         self.app = behind_door(self.api, self.access, page, settings.admin_frame_ancestors)
         if not self.access.authenticator.configured:
             _log.warning(
@@ -67,7 +67,7 @@ class AnalyticsSection:
 
     def changed(self) -> None:
         """The snapshot has something new."""
-        self._answers.changed()
+        self._documents.changed()
 
     def login_link(self, settings: Settings) -> str:
         """A link with a new one-time code in its fragment, which no server is sent. Raises StateError where nobody can
@@ -92,7 +92,7 @@ class AnalyticsSection:
         return GrafanaState(configured=self._grafana is not None, up=self._grafana_up())
 
 
-def build_api(answers: Answers, access: Access, page: Page, grafana: ASGIApp | None) -> FastAPI:
+def build_api(documents: DocumentCache, access: Access, page: Page, grafana: ASGIApp | None) -> FastAPI:
     """Everything there is behind the door, and the login."""
     api = FastAPI(
         title="HiveSync Analytics",
@@ -103,7 +103,7 @@ def build_api(answers: Answers, access: Access, page: Page, grafana: ASGIApp | N
         openapi_url="/openapi.json",
         redirect_slashes=False,
     )
-    api.include_router(build_router(answers))
+    api.include_router(build_router(documents))
     api.router.routes += login_routes(access, page.render_login)
     if grafana is not None:
         api.mount(GRAFANA.rstrip("/"), grafana)

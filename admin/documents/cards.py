@@ -1,19 +1,18 @@
-"""What a card, a chart and a table of the Analytics page are: a title, a meaning, and where in the API the values are.
+"""The parts of the page: cards with numbers, tables with columns, and the words for the values in them.
 
-    values.py, charts.py, tables.py -> JSON -> the page's modules write it into what is described here
-    cards.py (this) -> overview.py, sections.py (what there is) -> page/ (templates render it), tests (against the API)
+    grafana/style.py (words and colours) -> cards (this) -> one module per document -> page/ (templates, modules)
 
-A number is explained where it is shown: what it counts, over which window, from which source. The words are the
-contract's definitions. A new card is an entry in one of the two and nothing else.
+A card says which numbers of the API it shows, and what each number counts, over which window, from which source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-from grafana.panels import Panel
+from admin.documents.models import Model
+from admin.documents.values import Values
 from grafana.style import (
     BLUE,
     DEVICES,
@@ -33,17 +32,20 @@ from grafana.style import (
 )
 
 Format = Literal["count", "ratio", "seconds", "dollars"]
-"""How a number is written; the page's formats.js knows each."""
+"""The format of a number; page/modules/formats.js has each."""
 
 ColumnType = Literal["text", "number", "time"]
 
 POSTGRES, REDIS, AI_LOG = (SOURCES[name].title for name in ("postgres", "redis", "ai_events_log"))
 BOTH = f"{POSTGRES} and {REDIS}"
 
+SLIDING = "sliding; see each line"
+"""The window of a card whose lines have one each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a card's popover says; `source` in words, the API names those of each value."""
+    """The text of a card's popover; `source` in words, as the API names the sources of each value."""
 
     counts: str
     window: str
@@ -52,64 +54,60 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One value of the API. `path`: the document and the keys in it, as in "users/online_devices/desktop"."""
+    """One value of the API. `path`: the document and the keys in it, as in "users/online_devices/desktop"; `label` is
+    empty for a number that the card's title names."""
 
     label: str
     path: str
     format: Format = "count"
     empty: str = ""
-    """What a null says that is not an error; a dash if nothing."""
-
-    @property
-    def document(self) -> str:
-        """The path of the API below /admin/analytics/."""
-        return self.path.partition("/")[0]
+    """The text for a null that is no failure; by default a dash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One or more numbers under one title. On the header's cards the first is large and the others stand below it."""
+    """One or more numbers under one title. A card of the summary shows the first number large and the others below."""
 
     id: str
     title: str
     meaning: Meaning
     numbers: tuple[Number, ...]
     trend: str = ""
-    """Which of the summary's trends is drawn."""
+    """The name of the summary's trend to draw."""
     is_estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table; `things` are the words for the values that the API gives."""
+class TableColumn:
+    """One column of a table; `words` names the entry of `WORDS` for the values of the API."""
 
     name: str
     label: str
     type: ColumnType = "text"
-    things: str = ""
-    """One of `WORDS`."""
+    words: str = ""
     is_code: bool = False
-    """An identifier: in letters of one width."""
+    """An identifier, in a fixed-width font."""
     has_dot: bool = False
-    """The word has its colour before it."""
+    """A dot in the word's colour before it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of the API. `path` leads to a list of them; a cell is a value, or an object with `value`."""
+class TableCard:
+    """Rows of the API. `path` leads to a list of them; a cell is a value, or an object with `value`. `shown` names the
+    columns on the page in their order there; by default all columns."""
 
     id: str
     title: str
     meaning: Meaning
     path: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     empty: str
+    shown: tuple[str, ...] = ()
     has_csv: bool = False
-    is_estimate: bool = False
 
     @property
     def document(self) -> str:
-        """The path of the API below /admin/analytics/."""
+        """The path of the document below /admin/analytics/."""
         return self.path.rpartition("/")[0]
 
     @property
@@ -117,39 +115,23 @@ class Table:
         """The key of the list in the document."""
         return self.path.rpartition("/")[2]
 
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart: Grafana's panel where there is one for the range, otherwise drawn from the API."""
-
-    id: str
-    title: str
-    meaning: Meaning
-    height: int
-    frames: Mapping[str, Panel]
-    """The panel by range. Some panels keep to a span of their own whatever the URL says, so other ranges need another
-    panel, or are drawn from the API."""
-    ranges: tuple[str, ...] = ()
-    range: str = ""
-    """The one shown at first."""
-    unit: Format = "count"
-    has_days: bool = False
-    """Its times are UTC days, and are written as such; others are in the viewer's zone."""
-
     @property
-    def document(self) -> str:
-        """The path of the API below /admin/analytics/."""
-        return f"charts/{self.id}"
+    def columns_on_page(self) -> tuple[TableColumn, ...]:
+        """The columns that the page shows."""
+        columns = {column.name: column for column in self.columns}
+        return tuple(columns[name] for name in self.shown or columns)
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """A heading, cards and tables."""
+class Document:
+    """A document of the API, `path` below /admin/analytics/, and its section of the page."""
 
-    id: str
+    path: str
     title: str
+    model: type[Model]
+    build: Callable[[Values], Model]
     cards: tuple[Card, ...]
-    tables: tuple[Table, ...] = field(default=())
+    tables: tuple[TableCard, ...] = ()
 
 
 WORDS: Mapping[str, Things] = {
@@ -164,20 +146,20 @@ WORDS: Mapping[str, Things] = {
     "queues": QUEUES,
     "directions": {"prompt": Thing("Prompt", LIGHT_BLUE), "completion": Thing("Completion", BLUE)},
 }
-"""What the values of labels are called, and their colours: one title and one colour for each, as in Grafana."""
+"""The words and colours for the values of labels: one title and one colour each, as in Grafana."""
 
 
-def each(path: str, things: Things, format: Format = "count", empty: str = "") -> tuple[Number, ...]:  # noqa: A002
-    """One number for each thing, at `path/<name>`."""
-    return tuple(Number(thing.title, f"{path}/{name}", format, empty) for name, thing in things.items())
+def each(path: str, words: Things, format: Format = "count", empty: str = "") -> tuple[Number, ...]:  # noqa: A002
+    """A number for each word, at `path/<name>`."""
+    return tuple(Number(word.title, f"{path}/{name}", format, empty) for name, word in words.items())
 
 
 WHO_IS_ONLINE = (
-    "Different users with an open WebSocket, or with a session whose heartbeat came in the last 2 minutes and that has "
-    "not ended."
+    "Distinct users with an open WebSocket, or with a session that has not ended and sent a heartbeat in the last "
+    "2 minutes."
 )
-ACTIVE = "Different users with a login, a Live View join, an AI request or a preview request"
+ACTIVE = "Distinct users with a login, a Live View join, an AI request or a preview request"
 PLAN_CLASSES = (
-    "Paid: a paid plan that is active or past due. Trial: a trial that still runs. Trial expired: one that ran out "
-    "without an upgrade. Free: everybody else."
+    "Paid: a paid plan that is active or past due. Trial: a trial that has not expired. Trial expired: a trial that "
+    "expired without an upgrade. Free: all other users."
 )

@@ -1,4 +1,4 @@
-"""Tables and charts as CSV, for a spreadsheet that must not take what users are called for a formula."""
+"""Tables and charts as CSV; no cell is a formula to a spreadsheet."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import io
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from admin.documents.models import Chart, Incidents, TopUsers
+from admin.documents.charts import Chart
+from admin.documents.tables import Incidents, TopUsers
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""How a cell begins that a spreadsheet would compute."""
+"""First characters of a cell that a spreadsheet would compute."""
 
 
 def of_table(table: TopUsers | Incidents) -> bytes:
-    """The columns' names, and the rows."""
+    """The names of the columns, and the rows."""
     names = [column.name for column in table.columns]
     return _written([names, *([getattr(row, name) for name in names] for row in table.rows)])
 
 
 def of_chart(chart: Chart) -> bytes:
-    """A row a time, in ISO 8601, or a category; a column a series."""
+    """A row per time (ISO 8601) or category, a column per series."""
     keys: Sequence[str]
     if chart.categories is None:
         head, keys = "time", [_iso(time) for time in chart.times or ()]
@@ -38,7 +39,7 @@ def _written(rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def _cell(value: object) -> object:
-    """A text that begins as a formula does is given an apostrophe, which spreadsheets take for "text"."""
+    """A text that begins like a formula gets an apostrophe, which spreadsheets read as "text"."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 

@@ -1,44 +1,129 @@
-"""The two tables of the specification's §4 (contract §3, `/tables/*`)."""
+"""The two tables: `/tables/*`, and the tables of the page.
+
+No document but the table of top users shows anything of a single user (docs/definitions.md#access).
+"""
 
 from __future__ import annotations
 
-from admin.documents.models import Column, Incident, Incidents, TopUser, TopUsers
-from admin.documents.values import Reading, iso
-from exporter.collectors import incidents as failures
-from exporter.collectors import logs
-from exporter.collectors import top_users as most_active
-from exporter.incident import newest
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
-TOP_USERS = (
-    Column(name="user_id", label="User id", type="text"),
-    Column(name="user", label="User", type="text"),
-    Column(name="plan", label="Plan", type="text"),
-    Column(name="last_seen", label="Last seen", type="time"),
-    Column(name="ai_requests_7d", label="AI requests, 7 days", type="number"),
-)
-INCIDENTS = (
-    Column(name="time", label="Time", type="time"),
-    Column(name="kind", label="Kind", type="text"),
-    Column(name="job_id", label="Job", type="text"),
-    Column(name="provider", label="Provider", type="text"),
-    Column(name="model", label="Model", type="text"),
-    Column(name="error_kind", label="Error", type="text"),
+from pydantic import Field
+
+from admin.documents.cards import POSTGRES, ColumnType, Meaning, TableCard, TableColumn
+from admin.documents.models import Model, Status, status_of
+from admin.documents.values import Values, iso
+from exporter import incident
+from exporter.collectors import incidents, logs, top_users
+
+TOP_USERS = TableCard(
+    "top-users",
+    "Top 20 AI users",
+    Meaning(
+        "The 20 users with the most AI requests. Last seen: the latest activity of any kind.",
+        "the last 7 days",
+        POSTGRES,
+    ),
+    "tables/top-users/rows",
+    (
+        TableColumn("user_id", "User id"),
+        TableColumn("user", "User"),
+        TableColumn("plan", "Plan", words="plans"),
+        TableColumn("last_seen", "Last seen", "time"),
+        TableColumn("ai_requests_7d", "Requests (7 d)", "number"),
+    ),
+    "No AI requests in the last 7 days",
+    ("user", "plan", "last_seen", "ai_requests_7d"),
+    has_csv=True,
 )
 
+INCIDENTS = TableCard(
+    "incidents",
+    "Recent incidents",
+    Meaning(
+        "Failed AI jobs and preview builds, newest first. While PostgreSQL is down, failures in the logs are added.",
+        "the last 7 days",
+        f"{POSTGRES}; the logs while it is down",
+    ),
+    "tables/incidents/rows",
+    (
+        TableColumn("time", "Time", "time"),
+        TableColumn("kind", "Kind", words="incidents"),
+        TableColumn("job_id", "Job", is_code=True),
+        TableColumn("provider", "Provider"),
+        TableColumn("model", "Model"),
+        TableColumn("error_kind", "Error", words="error_kinds"),
+    ),
+    "No incidents in the last 7 days",
+    ("time", "kind", "error_kind", "provider", "model", "job_id"),
+    has_csv=True,
+)
 
 LOGS = (logs.AI, logs.PREVIEW)
 
 
-def top_users(reading: Reading) -> TopUsers:
-    """`/tables/top-users`: as last read, empty before that."""
-    source = reading.of_collector("top_users")
-    rows = reading.content(most_active.TopUsers)
+class Column(Model):
+    """One column of a table."""
+
+    name: str
+    label: str
+    type: ColumnType
+
+
+class TopUser(Model):
+    """One of the users with the most AI requests."""
+
+    user_id: str
+    user: str = Field(description="User name, or the e-mail address of a user without one.")
+    plan: str
+    last_seen: str | None
+    ai_requests_7d: int
+
+
+class TopUsers(Model):
+    """The table of top users."""
+
+    title: str
+    status: Status
+    sources: list[str]
+    as_of: str | None
+    columns: list[Column]
+    rows: list[TopUser]
+
+
+class Incident(Model):
+    """One failure."""
+
+    time: str
+    kind: Literal["ai_error", "preview_failure"]
+    job_id: str
+    provider: str | None
+    model: str | None
+    error_kind: str
+
+
+class Incidents(Model):
+    """The table of incidents; `origin`: logs, while PostgreSQL is down and the logs have further ones."""
+
+    title: str
+    status: Status
+    sources: list[str]
+    as_of: str | None
+    origin: Literal["postgres", "logs"]
+    columns: list[Column]
+    rows: list[Incident]
+
+
+def build_top_users(values: Values) -> TopUsers:
+    """The document; without rows before the first reading."""
+    source = values.of_collector(top_users.TopUsers.name)
     return TopUsers(
-        title="Top 20 by AI usage",
-        status="ok" if source.ok else "degraded",
+        title=TOP_USERS.title,
+        status=status_of(source),
         sources=list(source.sources),
         as_of=iso(source.as_of),
-        columns=list(TOP_USERS),
+        columns=_columns(TOP_USERS),
         rows=[
             TopUser(
                 user_id=row.user_id,
@@ -47,41 +132,68 @@ def top_users(reading: Reading) -> TopUsers:
                 last_seen=iso(_seconds(row.last_seen)),
                 ai_requests_7d=row.ai_requests,
             )
-            for row in rows or ()
+            for row in values.content(top_users.TopUsers) or ()
         ],
     )
 
 
-def incidents(reading: Reading) -> Incidents:
-    """`/tables/incidents`: from PostgreSQL; while it cannot be asked, what it said last and what the logs told since.
+def build_incidents(values: Values) -> Incidents:
+    """The document: the incidents of PostgreSQL and, while it is down, those that only the logs have.
 
-    A failure is in both: what the log collectors came by before PostgreSQL's last answer is left out."""
-    source = reading.of_collector("incidents")
-    known = reading.content(failures.Incidents) or ()
-    told = [] if source.ok else [i for log in LOGS for i in reading.content(logs.LogCollector, log.collector) or ()]
-    ids = {(incident.kind, incident.job_id) for incident in known}
-    added = [incident for incident in told if (incident.kind, incident.job_id) not in ids]
-    of_logs = [source for log in LOGS for source in reading.of_collector(log.collector).sources] if added else []
+    A failure is in both PostgreSQL and a log, under the same job id.
+    """
+    source = values.of_collector(incidents.Incidents.name)
+    known = values.content(incidents.Incidents) or ()
+    added = [] if source.ok else _only_in_logs(values, known)
     return Incidents(
-        title="Recent incidents",
-        status="ok" if source.ok else "degraded",
-        sources=[*source.sources, *of_logs],
+        title=INCIDENTS.title,
+        status=status_of(source),
+        sources=[*source.sources, *(_sources_of_logs(values) if added else ())],
         as_of=iso(source.as_of),
         origin="logs" if added else "postgres",
-        columns=list(INCIDENTS),
+        columns=_columns(INCIDENTS),
         rows=[
             Incident(
-                time=iso(incident.time / 1e6) or "",
-                kind="ai_error" if incident.kind == "ai_error" else "preview_failure",
-                job_id=incident.job_id,
-                provider=incident.provider,
-                model=incident.model,
-                error_kind=incident.error_kind,
+                time=iso(found.time / 1e6) or "",
+                kind="ai_error" if found.kind == "ai_error" else "preview_failure",
+                job_id=found.job_id,
+                provider=found.provider,
+                model=found.model,
+                error_kind=found.error_kind,
             )
-            for incident in newest([*known, *added])
+            for found in incident.newest([*known, *added])
         ],
     )
+
+
+def _only_in_logs(values: Values, known: tuple[incident.Incident, ...]) -> list[incident.Incident]:
+    ids = {(found.kind, found.job_id) for found in known}
+    contents = [values.content(logs.LogCollector, log.collector) or () for log in LOGS]
+    return [found for content in contents for found in content if (found.kind, found.job_id) not in ids]
+
+
+def _sources_of_logs(values: Values) -> list[str]:
+    return [source for log in LOGS for source in values.of_collector(log.collector).sources]
+
+
+def _columns(table: TableCard) -> list[Column]:
+    return [Column(name=column.name, label=column.label, type=column.type) for column in table.columns]
 
 
 def _seconds(microseconds: int | None) -> float | None:
     return None if microseconds is None else microseconds / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class TableDocument:
+    """A table with its model and its builder."""
+
+    card: TableCard
+    model: type[TopUsers | Incidents]
+    build: Callable[[Values], TopUsers | Incidents]
+
+
+TABLES: tuple[TableDocument, ...] = (
+    TableDocument(TOP_USERS, TopUsers, build_top_users),
+    TableDocument(INCIDENTS, Incidents, build_incidents),
+)

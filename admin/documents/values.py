@@ -1,7 +1,9 @@
-"""The snapshot as the API shows it: every value with its status, its sources and the time it is of (contract §3).
+"""Values of the snapshot's view, each with its status, its sources and its time (docs/definitions.md#admin-values).
 
-A value whose collector or source fails is degraded: it is the last that was known, or null. A value that is null and
-ok is one that there is none of (no job succeeded, nobody asked).
+    exporter/snapshot.py -> values (this) -> one module per document -> api.py, page/
+
+A value whose collector or source fails is degraded: the last one known, or null. A value that is null and ok does not
+exist (no job succeeded in the window).
 """
 
 from __future__ import annotations
@@ -22,25 +24,25 @@ Scalar = float | int | str | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value and what is to be known of it; `as_of` in unix seconds, None where nothing was ever read."""
+    """A value with its status and sources; `as_of` in Unix seconds, None before the first successful refresh."""
 
     value: Scalar
     ok: bool
     sources: tuple[str, ...]
     as_of: float | None
 
-    def showing(self, value: Scalar) -> Value:
-        """Another value that is known as well as this one."""
+    def replaced(self, value: Scalar) -> Value:
+        """Another value with the same status, sources and time."""
         return Value(value, self.ok, self.sources, self.as_of)
 
     @property
     def number(self) -> float | None:
-        """It, where it is a number."""
+        """The value if it is a number, else None."""
         return self.value if isinstance(self.value, int | float) else None
 
 
 def combined(parts: Iterable[Value], fold: Callable[[Sequence[float]], float | None]) -> Value:
-    """A value of several: of all their sources, as old as the oldest, null where one of them is."""
+    """One value of several: all their sources, the oldest of their times, null where a part is null."""
     values = list(parts)
     numbers = [value.number for value in values]
     known = [number for number in numbers if number is not None]
@@ -54,15 +56,16 @@ def combined(parts: Iterable[Value], fold: Callable[[Sequence[float]], float | N
 
 
 def ratio(numbers: Sequence[float]) -> float | None:
-    """The first to the second; None to none."""
+    """The first of two numbers divided by the second; None for a division by 0."""
     above, below = numbers
     return above / below if below else None
 
 
-class Reading:
-    """One view of the snapshot, to look values up in."""
+class Values:
+    """The values of one view of the snapshot, looked up by metric and labels."""
 
     def __init__(self, view: View, now: float) -> None:
+        """`now` in Unix seconds."""
         self.view, self.now = view, now
         self._down = {source.name for source in view.sources if source.up is False}
         self._collectors = {collector.name: collector for collector in view.collectors}
@@ -80,12 +83,12 @@ class Reading:
         return bool(self._down) or any(collector.up is False for collector in self.view.collectors)
 
     def value(self, spec: MetricSpec, **labels: str) -> Value:
-        """The sample with these labels; null where there is none."""
+        """The sample with these labels; null if there is none."""
         wanted = tuple(labels[name] for name in spec.labels)
         for collector, sample in self._samples.get(spec, ()):
             if sample.labels == wanted:
                 return self._value(collector, sample)
-        return self.nothing(*self._feeding.get(spec, ()))
+        return self.missing(spec)
 
     def summary(self, spec: MetricSpec, **labels: str) -> tuple[Value, Value]:
         """The count and the sum of a summary."""
@@ -93,36 +96,38 @@ class Reading:
         for collector, sample in self._samples.get(spec, ()):
             if sample.labels == wanted and isinstance(sample.value, Summary):
                 count = self._value(collector, sample)
-                return count, count.showing(sample.value.total)
-        nothing = self.nothing(*self._feeding.get(spec, ()))
-        return nothing, nothing
+                return count, count.replaced(sample.value.total)
+        return self.missing(spec), self.missing(spec)
 
     def each(self, spec: MetricSpec) -> list[tuple[tuple[str, ...], Value]]:
         """Every sample of a metric, by the values of its labels."""
         return [(sample.labels, self._value(collector, sample)) for collector, sample in self._samples.get(spec, ())]
 
     def total(self, spec: MetricSpec, **labels: str) -> Value:
-        """The sum over the samples that have these labels, 0 where there are none."""
+        """The sum of the samples with these labels; 0 if there are none."""
         chosen = [
             value
             for values, value in self.each(spec)
             if labels.items() <= dict(zip(spec.labels, values, strict=True)).items()
         ]
-        nothing = self.nothing(*self._feeding.get(spec, ()))
-        return combined(chosen, sum) if chosen else nothing.showing(0 if nothing.as_of is not None else None)
+        missing = self.missing(spec)
+        return combined(chosen, sum) if chosen else missing.replaced(0 if missing.as_of is not None else None)
+
+    def missing(self, spec: MetricSpec) -> Value:
+        """Null, with the status, sources and time of the collectors of that metric."""
+        return self._null(self._feeding.get(spec, ()))
 
     def of_collector(self, name: str) -> Value:
-        """Null, known as well as what that collector says; never known where it does not run."""
-        return self.nothing(*(view for view in (self._collectors.get(name),) if view))
+        """Null, with the status, sources and time of that collector; degraded for a collector that does not run."""
+        return self._null([view for view in (self._collectors.get(name),) if view])
 
     def content(self, kind: type[Presenting[Content]], name: str = "") -> Content | None:
-        """The content of the collector of that class and name (by default the class's own); None before its first
-        success, and where it does not run."""
+        """The content of the collector of that class and name (default: the name of the class). None before its first
+        successful refresh, and for a collector that does not run."""
         view = self._collectors.get(name or kind.name)
         return cast("Content", view.last_content) if view else None
 
-    def nothing(self, *collectors: CollectorView) -> Value:
-        """Null, known as well as what these collectors say."""
+    def _null(self, collectors: Sequence[CollectorView]) -> Value:
         times = [collector.last_success for collector in collectors if collector.last_success is not None]
         return Value(
             None,
@@ -141,7 +146,7 @@ class Reading:
 
 
 def iso(time: float | None) -> str | None:
-    """A time as the API writes it: ISO 8601, UTC, to the millisecond."""
+    """A time in the API's format: ISO 8601, UTC, to the millisecond."""
     if time is None:
         return None
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

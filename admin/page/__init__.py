@@ -19,9 +19,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from admin.documents.cards import WORDS, Chart
-from admin.overview import CHARTS, HEADER, TABLES
-from admin.sections import SECTIONS
+from admin.documents import DOCUMENTS, status, summary
+from admin.documents.cards import WORDS
+from admin.documents.charts import CHARTS, ChartCard
+from admin.documents.tables import TABLES
 from exporter.version import VERSION
 from grafana.panels import ANALYTICS_PATH
 from grafana.style import SOURCES
@@ -77,14 +78,14 @@ class Page:
         base = _base(request)
         return self._templates.get_template("page.html").render(
             base=base,
-            header=HEADER,
+            summary=summary,
             charts=CHARTS,
-            tables=TABLES,
-            sections=SECTIONS,
+            tables=tuple(table.card for table in TABLES),
+            sections=DOCUMENTS,
             sources=SOURCES,
             version=VERSION,
             modules=MODULES,
-            documents=("summary", "users", "ai", "queues", "workers", "monetization", "status"),
+            documents=(summary.PATH, *(document.path for document in DOCUMENTS), status.PATH),
             data=self._data(base),
             has_uplot=self._uplot is not None,
         )
@@ -115,7 +116,7 @@ def _base(request: Request) -> str:
     return f"{request.scope.get('root_path', '').rstrip('/')}/"
 
 
-def _frames(chart: Chart, base: str) -> dict[str, str]:
+def _frames(chart: ChartCard, base: str) -> dict[str, str]:
     """The URL of Grafana's panel by range, in the light theme; the modules put in the one that is chosen."""
     return {
         span: base + panel.url(theme="light", **({"since": f"now-{span}"} if span else {})).removeprefix(ANALYTICS_PATH)

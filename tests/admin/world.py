@@ -8,8 +8,8 @@ with World(database, valkey_server.url, folder) as world:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,6 +54,15 @@ class World:
     ) -> None:
         self._runner.run(self._open.aclose())
         self._runner.close()
+
+    @contextmanager
+    def restarted(self) -> Iterator[World]:
+        """Another process on the same servers and files, refreshed once."""
+        with World(
+            self.settings.database_url.get_secret_value(), self.settings.redis_url.get_secret_value(), self._folder
+        ) as world:
+            world.refresh()
+            yield world
 
     def refresh(self, source: str | None = None) -> None:
         """Every collector once, or those that ask the source."""

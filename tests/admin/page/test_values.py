@@ -105,8 +105,8 @@ def test_tables_without_rows_say_so(open_page: Open, stage: Stage) -> None:
     for table, words in (
         ("top-users", "No AI requests in the last 7 days"),
         ("incidents", "No incidents in the last 7 days"),
-        ("queue-depths", "No job is waiting in any queue"),
-        ("workers", "No workers known"),
+        ("queue-depths", "No waiting jobs in any queue"),
+        ("workers", "No known workers"),
     ):
         expect(page.locator(f"#table-{table} tbody")).to_have_text(words)
 

@@ -14,7 +14,7 @@ import pytest
 
 from demo.database import DATABASE, EXPORTER_ROLE, create_database
 from demo.servers import PostgresServer, ValkeyServer
-from tests.admin.test_api import values_in
+from tests.admin.documents.values import values_in
 from tests.admin.world import CHARTS, DATA, DOCUMENTS, TABLES
 from tests.rows import insert
 from tests.running import RunningExporter, get, seed_database, seed_valkey, until
