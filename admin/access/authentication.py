@@ -1,6 +1,8 @@
-"""What is needed to say who may come in, in one place: the door asks it about requests, the login about credentials.
+"""Authentication of requests: credentials, sessions and the rate limit put together.
 
-settings, state directory -> access (this) -> door, login
+    settings, state directory -> authentication (this) -> middleware (requests), login (credentials)
+
+See docs/definitions.md#access.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from starlette.types import Scope
 
 from admin.access.login_codes import LoginCodes
 from admin.access.origins import Origins
-from admin.access.rate_limit import Attempts, client_address
+from admin.access.rate_limit import RateLimit, client_address
 from admin.access.sessions import COOKIE_PATH, REVOKED_FILE, Sessions, signing_key, stored_key
 from admin.access.tokens import Admin, AdminCredentials, Authenticator, Refusal
 from admin.problem import problem
@@ -26,48 +28,48 @@ _CREDENTIAL_HEADERS = (b"authorization", b"x-api-key")
 
 
 @dataclass(frozen=True, slots=True)
-class TooMany:
-    """So many wrong credentials came from that address that it has to wait."""
+class RateLimited:
+    """Too many invalid credentials from that address: it has to wait."""
 
     seconds: int
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Credentials, sessions, codes, and how often somebody may be wrong."""
+    """Credentials, sessions, login codes, the rate limit and the allowed origins."""
 
     authenticator: Authenticator
     sessions: Sessions
-    attempts: Attempts
+    rate_limit: RateLimit
     codes: LoginCodes
     origins: Origins
 
-    def admit(self, scope: Scope) -> Admin | Refusal | TooMany:
-        """Who sent an HTTP request. Authorization or X-API-Key decide where they are sent; only without both does the
-        session's cookie: a bad credential is not made good by a session. Whoever has a session does not have to wait.
+    def authenticate(self, scope: Scope) -> Admin | Refusal | RateLimited:
+        """The sender of an HTTP request. Authorization or X-API-Key decide if present, otherwise the session's cookie:
+        a session does not make up for an invalid credential. The rate limit does not apply to requests with a session.
         """
         headers = scope["headers"]
         session = self.sessions.of(headers)
         if not any(name in _CREDENTIAL_HEADERS for name, _ in headers):
             return Admin("session") if session else self.authenticator.check(())
         address = client_address(scope.get("client"))
-        if session is None and (seconds := self.attempts.seconds_to_wait(address)):
-            self.attempts.log("admin.access.refused", address, "too_many")
-            return TooMany(seconds)
+        if session is None and (seconds := self.rate_limit.retry_after(address)):
+            self.rate_limit.log("admin.access.refused", address, "too_many")
+            return RateLimited(seconds)
         outcome = self.authenticator.check(headers)
         if isinstance(outcome, Refusal):
             self.refused("admin.access.refused", address, outcome)
         return outcome
 
     def refused(self, event: str, address: str, refusal: Refusal) -> None:
-        """Count and log that a credential was not good."""
+        """Count and log an invalid credential."""
         if refusal.is_a_guess:
-            self.attempts.failed(address)
-        self.attempts.log(event, address, refusal.reason)
+            self.rate_limit.failed(address)
+        self.rate_limit.log(event, address, refusal.reason)
 
 
 def build_access(settings: Settings, state_directory: Path) -> Access:
-    """Everything as it is configured. Raises SettingsError where a key cannot be used."""
+    """Access as configured. Raises SettingsError for a key that cannot be used."""
     key_file = settings.admin_jwt_public_key_file
     try:
         public_key = key_file.read_bytes() if key_file else None
@@ -89,20 +91,20 @@ def build_access(settings: Settings, state_directory: Path) -> Access:
             time.time,
             StateFile(state_directory, REVOKED_FILE),
         ),
-        Attempts(time.monotonic),
+        RateLimit(time.monotonic),
         LoginCodes(time.monotonic),
         Origins(settings.admin_origins),
     )
 
 
-def denied(outcome: Refusal | TooMany) -> Response:
-    """The answer for a program: what to do about it, and nothing of how close it was."""
-    if isinstance(outcome, TooMany):
-        return problem(429, detail="Too many wrong credentials.", headers={"Retry-After": str(outcome.seconds)})
-    detail = "This is not an admin's token." if outcome.status == 403 else "An admin's credential is needed."
+def denied(outcome: Refusal | RateLimited) -> Response:
+    """The response to a program: the remedy, and nothing about the reason."""
+    if isinstance(outcome, RateLimited):
+        return problem(429, detail="Too many invalid credentials.", headers={"Retry-After": str(outcome.seconds)})
+    detail = "The token is not an admin token." if outcome.status == 403 else "An admin credential is required."
     return problem(outcome.status, detail=detail, headers={"WWW-Authenticate": outcome.challenge})
 
 
 def cookie_path(scope: Scope) -> str:
-    """Where the cookie is sent: to the Analytics section, wherever that is mounted."""
+    """The path of the cookie: that of the Analytics section, wherever it is mounted."""
     return scope.get("root_path", "").rstrip("/") or COOKIE_PATH

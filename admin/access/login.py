@@ -1,10 +1,10 @@
-"""Logging in and out: a credential or a one-time code for a session's cookie (contract, /admin/analytics).
+"""Login and logout: the session's cookie for a credential or a one-time code. See docs/definitions.md#access.
 
-    door -> login (this) -> session
+    middleware -> login (this) -> sessions
 
-`POST login` takes `{"token": ...}`, `{"api_key": ...}` or `{"code": ...}`: from the page's script as JSON, answered in
-JSON; from a form, so that it works without script, answered with pages. What is sent is held for as long as it is
-checked, and is in no answer and no log.
+`POST login` takes `{"token": ...}`, `{"api_key": ...}` or `{"code": ...}`: as JSON from the page's script, with a
+response in JSON; from a form, so that it works without script, with pages. The credential is kept only while it is
+checked, and is in no response and no log line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from admin.access.authentication import Access, TooMany, cookie_path, denied
+from admin.access.authentication import Access, RateLimited, cookie_path, denied
 from admin.access.middleware import LOGIN, LOGOUT, RenderLogin, login_page
 from admin.access.rate_limit import client_address
 from admin.access.tokens import Admin, Reason, Refusal
@@ -28,20 +28,20 @@ from admin.problem import problem
 _log = structlog.get_logger()
 
 BODY_BYTES = 16 * 1024
-"""Twice what the longest credential has."""
+"""Twice the longest credential."""
 
 BODY_SECONDS = 10.0
-"""For the whole of it, however slowly it comes."""
+"""For the whole body."""
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 FIELDS = ("token", "api_key", "code")
 
 TO_PAGE, TO_LOGIN = "./", "login"
-"""Seen from the login: right under whatever path the section is mounted."""
+"""Relative to the login, so that they hold wherever the section is mounted."""
 
 
 def login_routes(access: Access, render_login: RenderLogin) -> list[BaseRoute]:
-    """The routes that the door lets everybody reach."""
+    """The routes that need no credential."""
     login = _Login(access, render_login)
     return [
         Route(LOGIN, login.show, methods=["GET"], name="login"),
@@ -51,7 +51,7 @@ def login_routes(access: Access, render_login: RenderLogin) -> list[BaseRoute]:
 
 
 class _Rejected(Exception):
-    """A request that holds no credential at all; `status` says why."""
+    """A request without a credential; `status` is that of the response."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -68,12 +68,12 @@ class _Login:
 
     async def log_in(self, request: Request) -> Response:
         if not self._access.origins.is_own(request.scope):
-            return problem(403, detail="This request comes from another page.")
+            return problem(403, detail="The request comes from another origin.")
         try:
             field, credential = await _credential(request)
         except _Rejected as rejected:
             return problem(rejected.status)
-        # Nothing is waited for from here on: no other attempt comes between the look at the count and the counting.
+        # No await from here on: no other attempt comes between the check of the count and the counting.
         outcome = self._check(request, field, credential)
         if isinstance(outcome, Admin):
             _log.info("admin.login.accepted", via=outcome.via)
@@ -84,18 +84,18 @@ class _Login:
 
     async def log_out(self, request: Request) -> Response:
         if not self._access.origins.is_own(request.scope):
-            return problem(403, detail="This request comes from another page.")
+            return problem(403, detail="The request comes from another origin.")
         while session := self._access.sessions.of(request.scope["headers"]):
             self._access.sessions.revoke(session)
             _log.info("admin.logout")
         return self._with_cookie(request, _done(request, TO_LOGIN), None)
 
-    def _check(self, request: Request, field: str, credential: str) -> Admin | Refusal | TooMany:
+    def _check(self, request: Request, field: str, credential: str) -> Admin | Refusal | RateLimited:
         address = client_address(request.scope.get("client"))
-        waiting = self._access.attempts.seconds_to_wait(address)
+        waiting = self._access.rate_limit.retry_after(address)
         if waiting and not self._access.sessions.of(request.scope["headers"]):
-            self._access.attempts.log("admin.login.refused", address, "too_many")
-            return TooMany(waiting)
+            self._access.rate_limit.log("admin.login.refused", address, "too_many")
+            return RateLimited(waiting)
         outcome: Admin | Refusal
         if field == "code":
             outcome = Admin("code") if self._access.codes.redeem(credential) else Refusal(Reason.CODE)
@@ -114,7 +114,7 @@ class _Login:
 
 
 def _done(request: Request, goal: str) -> Response:
-    """A form is led on; a script knows where to go."""
+    """A redirect for a form; a script goes on by itself."""
     return RedirectResponse(goal, 303) if _is_form(request) else Response(status_code=204)
 
 
@@ -131,7 +131,7 @@ def _encoded(credential: str) -> bytes:
 
 
 async def _credential(request: Request) -> tuple[str, str]:
-    """Which of `FIELDS` was sent, and what it holds. Raises _Rejected."""
+    """The one of `FIELDS` that was sent, and its value. Raises _Rejected."""
     content_type = _content_type(request)
     if content_type not in (FORM, JSON):
         raise _Rejected(415)

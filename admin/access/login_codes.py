@@ -1,8 +1,8 @@
-"""One-time codes: a login for whoever can run a command on this machine, without handing a credential to a browser.
+"""One-time login codes, for a login from the command line without a credential in the browser.
 
-    control socket -> codes (this) -> a link with the code in its fragment -> login
+    control socket -> login codes (this) -> a link with the code in its fragment -> login
 
-A code is random, works once, and for ten minutes. Only its hash is kept, in memory.
+A code is random, and valid once within ten minutes. Only its hash is kept, in memory.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Callable
 
 LIFETIME_SECONDS = 600.0
 CODES_AT_MOST = 100
-"""Open at once; beyond that the oldest is forgotten."""
+"""The most valid codes; the oldest is dropped first."""
 
 _CODE_BYTES = 32
 
 
 class LoginCodes:
-    """Codes that were given out and not used yet; `clock` never goes back (seconds)."""
+    """Codes that were issued and not used yet; `clock` is monotonic (seconds)."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._ends_at: OrderedDict[bytes, float] = OrderedDict()
 
     def issue(self) -> str:
-        """A new code, safe in a URL."""
+        """Issue a code, safe in a URL."""
         self._forget_old()
         while len(self._ends_at) >= CODES_AT_MOST:
             self._ends_at.popitem(last=False)
@@ -36,7 +36,7 @@ class LoginCodes:
         return code
 
     def redeem(self, code: str) -> bool:
-        """Whether the code is good; it is not from now on."""
+        """Whether the code is valid; it is invalid from now on."""
         self._forget_old()
         return self._ends_at.pop(_hashed(code), None) is not None
 

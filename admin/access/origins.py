@@ -1,8 +1,8 @@
-"""Whether a browser sends a request on behalf of one of our own pages.
+"""The check of a request's origin, against cross-site request forgery.
 
-What changes something (a login, a logout, and questions to Grafana sent with a session's cookie) must not be sent by a
-page of somebody else. A cookie with SameSite=Strict still goes with requests of neighbours under the same site, so
-that the header Origin is looked at as well.
+Requests with an effect (login, logout, and queries to Grafana with a session's cookie) must come from the section's own
+pages. Browsers send a SameSite=Strict cookie with requests from other hosts of the same site, so that the Origin header
+is checked as well.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Origins:
-    """Our own origin is the one a request is for; `allowed` are further ones, for where a proxy changes the Host."""
+    """The origin of the request's Host and, for proxies that change the Host, the `allowed` ones."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._allowed = frozenset(origin.lower() for origin in allowed)
 
     def is_own(self, scope: Scope) -> bool:
-        """Browsers send Origin with every POST; what does not has to say that it is of the same origin in the other
-        header that no page can set."""
+        """Whether the request comes from the section's own pages. Browsers send Origin with every POST; a request
+        without it needs Sec-Fetch-Site: same-origin, which no page can set."""
         origins = _values(scope, b"origin")
         if not origins:
             return _values(scope, b"sec-fetch-site") == ["same-origin"]

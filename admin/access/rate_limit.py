@@ -1,8 +1,8 @@
-"""How often an address may be wrong, and how much of that is logged.
+"""The rate limit of invalid credentials per address, and of their log lines.
 
-    door, login -> attempts (this) -> 429, before anything is verified
+    authentication, login -> rate limit (this) -> 429, before a credential is checked
 
-Both are bounded whatever is sent: so many addresses are remembered, so many lines written a minute.
+Memory and log are bounded for any traffic: by a number of addresses, and of lines per minute.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _log = structlog.get_logger()
 
 FAILURES = 10
 WINDOW_SECONDS = 300.0
-"""So many wrong credentials in so long; then an address has to wait."""
+"""An address has to wait after FAILURES invalid credentials in so many seconds."""
 
 ADDRESSES_AT_MOST = 4096
-"""Remembered; beyond that the one that was wrong longest ago is forgotten."""
+"""The most addresses kept; the address with the oldest latest failure is dropped first."""
 
 LINES_A_MINUTE = 30
 
 _IPV6_PREFIX = 64
-"""What one subscriber has at the least: whoever has one of its addresses has all."""
+"""The smallest network of one subscriber, who has all of its addresses."""
 
 Clock = Callable[[], float]
 
 
 def client_address(client: tuple[str, int] | list[object] | None) -> str:
-    """Who counts as one: an IPv4 address, or an IPv6 network of 64 bits. `client` as ASGI has it."""
+    """The unit of counting: an IPv4 address, or an IPv6 network of 64 bits. `client` as in ASGI."""
     host = str(client[0]) if client else "unknown"
     try:
         address = ip_address(host.partition("%")[0])
@@ -47,8 +47,8 @@ def client_address(client: tuple[str, int] | list[object] | None) -> str:
     return str(address)
 
 
-class Attempts:
-    """Who was wrong how often; `clock` never goes back (seconds)."""
+class RateLimit:
+    """Failures by address; `clock` is monotonic (seconds)."""
 
     def __init__(self, clock: Clock, failures: int = FAILURES, window_seconds: float = WINDOW_SECONDS) -> None:
         self._clock = clock
@@ -57,15 +57,15 @@ class Attempts:
         self._of: OrderedDict[str, deque[float]] = OrderedDict()
         self._log = _RefusalLog(clock)
 
-    def seconds_to_wait(self, address: str) -> int:
-        """0 while it may try; else whole seconds, at least 1."""
+    def retry_after(self, address: str) -> int:
+        """Whole seconds until the address may try again; 0 if it may now."""
         times = self._of.get(address)
         if times is None or len(times) < self._failures:
             return 0
         return max(0, math.ceil(times[0] + self._window_seconds - self._clock()))
 
     def failed(self, address: str) -> None:
-        """It was wrong once more."""
+        """Count an invalid credential."""
         times = self._of.pop(address, None) or deque(maxlen=self._failures)
         times.append(self._clock())
         self._of[address] = times
@@ -73,12 +73,12 @@ class Attempts:
             self._of.popitem(last=False)
 
     def log(self, event: str, address: str, reason: Reason | str) -> None:
-        """One line that somebody was not let in, and why; never with what."""
+        """Log a refusal with its reason, never with the credential."""
         self._log.write(event, address, str(reason))
 
 
 class _RefusalLog:
-    """The first lines of a minute; how many were left out is said in the next."""
+    """Writes the first lines of a minute; the next line has the number of those left out."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

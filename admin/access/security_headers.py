@@ -1,9 +1,9 @@
-"""Security headers on every answer of the Analytics section, the door's own included.
+"""Security headers on every response of the Analytics section, refusals included.
 
-    server -> security headers (this) -> door -> routes
+    server -> security headers (this) -> middleware -> routes
 
-Grafana's pages need inline script and more: they get only what does not break them, of which the most important is who
-may show them in a frame. What an answer has set itself stays.
+Grafana's pages need inline script: they get only the headers that do not break them, above all frame-ancestors. Headers
+that a response has set itself stay.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _OURS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware; `frame_ancestors` are origins that may show our pages in a frame, beside their own."""
+    """ASGI middleware; `frame_ancestors`: further origins that may show the pages in a frame."""
 
     def __init__(self, app: ASGIApp, frame_ancestors: Iterable[str] = ()) -> None:
         self._app = app
@@ -53,7 +53,7 @@ class SecurityHeaders:
         self._ancestors = ancestors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on, and add the headers to its answer."""
+        """Pass the request on, and add the headers to the response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -64,7 +64,7 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in (_EVERYWHERE if is_grafana else self._ours).items():
                     headers.setdefault(name, value)
-                if is_grafana:  # beside a policy of Grafana's: both hold
+                if is_grafana:  # besides a policy of Grafana's: both apply
                     headers.append("Content-Security-Policy", self._ancestors)
                 if scope.get("scheme") == "https":
                     headers.setdefault("Strict-Transport-Security", f"max-age={HSTS_SECONDS}")

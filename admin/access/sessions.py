@@ -1,10 +1,10 @@
-"""Logins of browsers: a signed cookie that needs no table, and the list of those that were ended early.
+"""Sessions of browsers: a signed cookie, and a list of the sessions that were ended early.
 
-    login -> sessions (this) -> the cookie -> door
+    login -> sessions (this) -> the cookie -> authentication
 
-The key that signs is made of a random one in the state directory and of every credential that is configured: changing
-any of these ends all sessions. A session's life is a setting, and the same whatever it was opened with: a token that
-expires earlier does not end it.
+The signing key is derived from a random key in the state directory and from all configured credentials: a change of
+any of these ends all sessions. The lifetime is a setting, and does not depend on the credential: a token that expires
+earlier does not end the session.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ import structlog
 
 from exporter.errors import StateError
 from exporter.state import StateFile
+from grafana.panels import ANALYTICS_PATH
 
 _log = structlog.get_logger()
 
 COOKIE = "hivesync_analytics"
-COOKIE_PATH = "/admin/analytics"
+COOKIE_PATH = ANALYTICS_PATH.rstrip("/")
 
 KEY_FILE = "session.key"
 KEY_BYTES = 32
 REVOKED_FILE = "sessions.json"
-"""What was logged out stays so over a restart."""
+"""The ended sessions, kept across restarts."""
 
 REVOKED_AT_MOST = 10_000
-"""Each takes a login first, so that it is not soon reached; then every session so far is ended."""
+"""The most ended sessions kept; beyond that all sessions so far are ended. Each needs a login first."""
 
 COOKIES_AT_MOST = 4
-"""Of this name that are looked at: a browser may hold one for a longer path besides ours."""
+"""The most cookies of this name that are checked: a browser may hold another for a longer path."""
 
 _ID_BYTES, _TIME_BYTES, _MAC_BYTES = 16, 8, 32
 _LONGEST = 4 * (_ID_BYTES + _TIME_BYTES + _MAC_BYTES)
@@ -49,17 +50,17 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One login: its random id (hexadecimal) and when it ends (unix seconds)."""
+    """One login: its random id (hexadecimal) and its end (Unix seconds)."""
 
     id: str
     ends_at: float
 
 
 class Sessions:
-    """Opens, checks and ends sessions; `clock` gives unix seconds."""
+    """Opens, checks and ends sessions; `clock` gives Unix seconds."""
 
     def __init__(self, key: bytes, lifetime_seconds: float, clock: Clock, revoked: StateFile | None = None) -> None:
-        """`revoked` remembers over restarts which were ended; without it that is forgotten with the process."""
+        """`revoked`: the file of the ended sessions; without it they are forgotten with the process."""
         self.lifetime_seconds = lifetime_seconds
         self._key = key
         self._clock = clock
@@ -69,12 +70,12 @@ class Sessions:
         self._load()
 
     def open(self) -> str:
-        """The cookie's value of a new session."""
+        """Open a session; the value of its cookie."""
         content = secrets.token_bytes(_ID_BYTES) + int(self._clock() * 1000).to_bytes(_TIME_BYTES, "big")
         return base64.urlsafe_b64encode(content + self._mac(content)).rstrip(b"=").decode()
 
     def check(self, value: str) -> Session | None:
-        """The session of a cookie's value, if it is one of ours that has not ended."""
+        """The session of a cookie's value, if its signature is valid and it has not ended."""
         if len(value) > _LONGEST:
             return None
         try:
@@ -87,16 +88,16 @@ class Sessions:
         session_id, opened_at = content[:_ID_BYTES].hex(), int.from_bytes(content[_ID_BYTES:], "big") / 1000
         session = Session(session_id, opened_at + self.lifetime_seconds)
         now = self._clock()
-        # A clock that was set back does not make a session live longer than its life.
+        # A clock that is set back does not extend a session.
         alive = opened_at - 60 <= now < session.ends_at and opened_at > self._valid_since
         return session if alive and session_id not in self._revoked else None
 
     def of(self, headers: Iterable[tuple[bytes, bytes]]) -> Session | None:
-        """The session that a request's cookies name."""
+        """The session of a request's cookies."""
         return next((session for value in cookies(headers) if (session := self.check(value))), None)
 
     def revoke(self, session: Session) -> None:
-        """End a session now."""
+        """End a session."""
         now = self._clock()
         self._revoked = {one: ends_at for one, ends_at in self._revoked.items() if ends_at > now}
         self._revoked[session.id] = session.ends_at
@@ -109,7 +110,7 @@ class Sessions:
                 _log.warning("logout not remembered over a restart", reason=str(error))
 
     def cookie(self, path: str, value: str | None = None) -> str:
-        """The Set-Cookie header that gives a browser this session, or without one takes its session away."""
+        """The Set-Cookie header that sets the session of a browser, or removes it without a value."""
         life = int(self.lifetime_seconds) if value else 0
         return f"{COOKIE}={value or ''}; Path={path}; Max-Age={life}; HttpOnly; Secure; SameSite=Strict"
 
@@ -124,13 +125,13 @@ class Sessions:
             self._revoked = {str(one): float(ends_at) for one, ends_at in saved.get("revoked", {}).items()}
             self._valid_since = float(saved.get("valid_since", 0.0))
         except (StateError, AttributeError, TypeError, ValueError) as error:
-            # Nobody knows any more which were ended: so all were.
+            # The ended sessions are unknown, so that all are ended.
             self._revoked, self._valid_since = {}, self._clock()
             _log.warning("sessions not understood: all are ended", reason=str(error))
 
 
 def cookies(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    """The values of our cookie, at most `COOKIES_AT_MOST`."""
+    """The values of the session's cookie, at most `COOKIES_AT_MOST`."""
     found = []
     for name, value in headers:
         if name == b"cookie":
@@ -147,8 +148,8 @@ def signing_key(stored: bytes, credentials: bytes) -> bytes:
 
 
 def stored_key(directory: Path) -> bytes:
-    """The random key of this state directory, made where there is none. One that others could read is replaced; where
-    none can be kept there is one for this process alone."""
+    """The random key of this state directory, created if missing. A key that other users could read is replaced. A key
+    that cannot be stored is for this process alone."""
     path = directory / KEY_FILE
     try:
         status = path.stat()
@@ -170,7 +171,7 @@ def stored_key(directory: Path) -> bytes:
 
 
 def _write(path: Path, key: bytes) -> None:
-    """As a whole or not at all, and never readable by others, not for a moment."""
+    """Write the key atomically, and never readable by other users."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,10 +1,9 @@
-"""Who is an admin: a token that HiveSync signed, or the admin API key (contract, /admin/analytics).
+"""Admin tokens (JWT signed by HiveSync) and the admin API key. See docs/definitions.md#access.
 
-    door, login -> authenticator (this) -> Admin or Refusal
+    authentication, login -> tokens (this) -> Admin or Refusal
 
-Nothing here does I/O or keeps anything. Which algorithm a token may be signed with follows from the keys that are
-configured, each of which has exactly one; what the token says of itself is never asked. So no token can have the
-public key taken for an HMAC secret.
+Checks do no I/O and keep no state. The algorithm of a token follows from the configured keys, one algorithm each, and
+never from the token's header. So no token can pass a public key off as an HMAC secret.
 """
 
 from __future__ import annotations
@@ -30,34 +29,34 @@ from exporter.errors import SettingsError
 _log = structlog.get_logger()
 
 LEEWAY_SECONDS = 30
-"""How far HiveSync's clock and ours may be apart."""
+"""The largest accepted difference between HiveSync's clock and this one."""
 
 CREDENTIAL_BYTES = 8 * 1024
-"""Of a token or key. HiveSync's tokens have a few hundred; nothing longer is looked at."""
+"""The largest token or key that is checked. HiveSync's tokens have a few hundred bytes."""
 
 SECRET_BYTES = 32
-"""What RFC 7518 (§3.2) asks of a secret for HS256."""
+"""The least length of a secret for HS256 (RFC 7518, section 3.2)."""
 
 RSA_BITS = 2048
-"""What RFC 7518 (§3.3) asks of a key for RS256."""
+"""The least size of a key for RS256 (RFC 7518, section 3.3)."""
 
 REALM = "HiveSync Analytics"
 
 Headers = Iterable[tuple[bytes, bytes]]
-"""As ASGI has them: names in lower case."""
+"""ASGI's headers: names in lower case."""
 
 Via = Literal["token", "api_key", "code", "session"]
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """Somebody who may see everything here, and how that is known. Who it is nobody needs to know."""
+    """An admin, by the kind of credential; the identity is not needed."""
 
     via: Via
 
 
 class Reason(StrEnum):
-    """Why somebody is not let in: for the log, never for the answer."""
+    """The reason of a refusal: for the log, never for the response."""
 
     MISSING = "missing"
     MALFORMED = "malformed"
@@ -78,25 +77,25 @@ _SIGNED = frozenset({Reason.EXPIRED, Reason.NOT_YET_VALID, Reason.CLAIMS, Reason
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not, and whether it was a bearer token (the answer then says so, as RFC 6750 asks)."""
+    """A refusal; `bearer`: of a bearer token, which the response then names (RFC 6750)."""
 
     reason: Reason
     bearer: bool = False
 
     @property
     def status(self) -> int:
-        """403 for a token that is good but not an admin's, else 401."""
+        """403 for a valid token without the admin claim, else 401."""
         return 403 if self.reason is Reason.NOT_ADMIN else 401
 
     @property
     def is_a_guess(self) -> bool:
-        """Whether it may be an attempt at finding a credential. Whoever holds one that HiveSync signed need not guess:
-        a program with a token that has just expired is not locked out."""
+        """Whether the credential may be a guess. A token that HiveSync signed is none: a program whose token has just
+        expired is not locked out."""
         return self.reason is not Reason.MISSING and self.reason not in _SIGNED
 
     @property
     def challenge(self) -> str:
-        """The WWW-Authenticate header. It says the same of every bad token, however bad."""
+        """The WWW-Authenticate header, the same for every invalid token."""
         challenge = f'Bearer realm="{REALM}"'
         if self.status == 403:
             return f'{challenge}, error="insufficient_scope"'
@@ -105,7 +104,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class AdminCredentials:
-    """What is configured; `claim` as in `scope=admin`. An empty secret or key is none."""
+    """The configured credentials; `claim` as in `scope=admin`. An empty secret or key counts as none."""
 
     jwt_secret: str | None = field(default=None, repr=False)
     jwt_public_key: bytes | None = None
@@ -116,11 +115,11 @@ class AdminCredentials:
 
     @property
     def any(self) -> bool:
-        """Whether anybody can be let in."""
+        """Whether there is any credential."""
         return bool(self.jwt_secret or self.jwt_public_key or self.api_key)
 
     def fingerprint(self) -> bytes:
-        """Changes with any of them, and tells nobody what they are."""
+        """A hash of all of them, which changes with each."""
         digest = hashlib.sha256()
         for part in (self.jwt_secret, self.jwt_public_key, self.claim, self.audience, self.issuer, self.api_key):
             content = part.encode() if isinstance(part, str) else part
@@ -129,10 +128,10 @@ class AdminCredentials:
 
 
 class Authenticator:
-    """Checks what a request's headers say of who sent it."""
+    """Checks the credentials in a request's headers."""
 
     def __init__(self, credentials: AdminCredentials) -> None:
-        """Raises SettingsError where a key cannot be used; a weak one is logged."""
+        """Raises SettingsError for a key that cannot be used; a weak key is logged."""
         self.configured = credentials.any
         self._keys: dict[str, Any] = {}
         self._weak = False
@@ -146,8 +145,8 @@ class Authenticator:
         self._audience, self._issuer = credentials.audience, credentials.issuer
 
     def check(self, headers: Headers) -> Admin | Refusal:
-        """Authorization decides where there is one, else X-API-Key; a bad one of either is never made good by another
-        credential. `Reason.MISSING`: there is neither. One that is sent twice is bad."""
+        """Check Authorization if present, else X-API-Key; another credential does not make up for an invalid one.
+        `Reason.MISSING`: neither is present. A header that is sent twice is invalid."""
         authorization: list[bytes] = []
         api_keys: list[bytes] = []
         for name, value in headers:
@@ -167,14 +166,14 @@ class Authenticator:
         return Refusal(Reason.MISSING)
 
     def check_api_key(self, given: bytes) -> Admin | Refusal:
-        """In a time that tells nothing of the key, not even its length."""
+        """Compare in constant time, whatever the length of the key."""
         if len(given) > CREDENTIAL_BYTES:
             return Refusal(Reason.TOO_LARGE)
         same = hmac.compare_digest(hashlib.sha256(given).digest(), self._api_key or b"")
         return Admin("api_key") if same else Refusal(Reason.API_KEY)
 
     def check_token(self, token: bytes) -> Admin | Refusal:
-        """A JWT in its compact form, unexpired, signed with a key that is configured, with the claim of an admin."""
+        """Check a JWT in compact form: unexpired, signed with a configured key, with the admin claim."""
         if len(token) > CREDENTIAL_BYTES:
             return Refusal(Reason.TOO_LARGE, bearer=True)
         if not _COMPACT.fullmatch(token):
@@ -192,7 +191,7 @@ class Authenticator:
     def _verified(self, token: bytes, algorithm: str, key: Any) -> Mapping[str, Any] | Reason:
         try:
             with warnings.catch_warnings():
-                if self._weak:  # said once, when the key was read
+                if self._weak:  # logged once, with the key
                     warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
                 return jwt.decode(
                     token,
@@ -204,7 +203,7 @@ class Authenticator:
                     options={
                         "require": ["exp"],
                         "verify_aud": self._audience is not None,
-                        "verify_sub": False,  # ids are opaque: one that is a number is as good
+                        "verify_sub": False,  # ids are opaque, and may be numbers
                         "verify_jti": False,
                     },
                 )
@@ -231,7 +230,7 @@ class Authenticator:
             key = HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
         except jwt.InvalidKeyError:
             raise SettingsError(
-                "HIVESYNC_ADMIN_JWT_SECRET: is a key pair's key: its file goes into HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE"
+                "HIVESYNC_ADMIN_JWT_SECRET: holds a key pair's key; set HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE to its file"
             ) from None
         if len(key) < SECRET_BYTES:
             self._weak = True
@@ -250,14 +249,14 @@ class Authenticator:
             return "RS256", key
         if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
             return "ES256", key
-        raise _unusable_key("should be an RSA key (RS256), or one on the curve P-256 (ES256)")
+        raise _unusable_key("should be an RSA key (RS256) or a key on the curve P-256 (ES256)")
 
 
 _COMPACT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 
 
 def _holds(claim: object, value: str) -> bool:
-    """Whether a claim is that value, or a list or a string of words that holds it. JSON's true is written `true`."""
+    """Whether a claim is that value, or a list or a string of words with it. JSON's true is written `true`."""
     if isinstance(claim, bool):
         return claim and value == "true"
     if isinstance(claim, str):

@@ -1,10 +1,9 @@
-"""Which headers go to Grafana, and which come back: everything but what could say who somebody is, and what belongs to
-one connection only.
+"""The headers that pass to Grafana and back: all but credentials, identities and those of a single connection.
 
     proxy -> headers (this) -> Grafana, and back
 
-Who asks is said by us alone, and is always the same: a viewer's name that is nobody's. Grafana never sees a credential
-or a cookie, ours or another application's on the same host, and sets none.
+The user name is always the same, that of a viewer without a person behind it. Grafana sees no credential and no cookie,
+neither the section's nor another application's on the same host, and sets none.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from starlette.types import Scope
 
 VIEWER = "hivesync-analytics-viewer"
-"""Never `admin`: that name is Grafana's server administrator."""
+"""Not `admin`, which is the name of Grafana's server administrator."""
 
 ROLE = "Viewer"
 
@@ -39,10 +38,10 @@ _NOT_TO_GRAFANA = frozenset(
     {
         b"authorization",
         b"cookie",
-        b"expect",  # the server in front of us has answered it
+        b"expect",  # handled by the server in front
         b"forwarded",
         b"x-api-key",
-        b"x-ds-authorization",  # Grafana would hand it to a data source
+        b"x-ds-authorization",  # Grafana would pass it to a data source
         b"x-http-method",
         b"x-http-method-override",
         b"x-jwt-assertion",
@@ -56,21 +55,21 @@ _NOT_TO_GRAFANA_BEGIN = (b"x-webauth-", b"x-forwarded-")
 
 _NOT_FROM_GRAFANA = frozenset(
     {
-        b"clear-site-data",  # would end the session here
-        b"date",  # the server in front of us sets its own
+        b"clear-site-data",  # would end the session
+        b"date",  # set by the server in front
         b"service-worker-allowed",
         b"set-cookie",
-        b"www-authenticate",  # would have the browser ask for a password
-        b"x-frame-options",  # who may frame is in the content security policy
+        b"www-authenticate",  # would open the browser's password dialog
+        b"x-frame-options",  # frame-ancestors is in the content security policy
     }
 )
 
 _FRAMING = frozenset({b"host", b"content-length"})
-"""Not removed by being named in Connection: nobody can make a request end elsewhere."""
+"""Kept even if named in Connection, so that a request ends at the same byte for all."""
 
 
 def to_grafana(scope: Scope, *, with_body: bool) -> Headers | None:
-    """The headers of the request that goes on; None where the one that came has not exactly one Host."""
+    """The headers of the request to Grafana; None for a request without exactly one Host."""
     incoming: Headers = list(scope["headers"])
     hosts = [value for name, value in incoming if name == b"host"]
     if len(hosts) != 1:
@@ -81,7 +80,7 @@ def to_grafana(scope: Scope, *, with_body: bool) -> Headers | None:
     kept = [
         (name, value)
         for name, value in incoming
-        # Some read an underscore as a hyphen; it is one here as well.
+        # Some servers read an underscore as a hyphen, so that both count as the same.
         if (spelt := name.replace(b"_", b"-")) not in dropped and not spelt.startswith(_NOT_TO_GRAFANA_BEGIN)
     ]
     if with_body and not any(name == b"content-length" for name, _ in kept):
@@ -98,13 +97,13 @@ def to_grafana(scope: Scope, *, with_body: bool) -> Headers | None:
 
 
 def from_grafana(headers: Headers, status: int, origin: str) -> Headers:
-    """The headers of the answer that goes back; `origin` is Grafana's own, as this process reaches it."""
+    """The headers of the response to the client; `origin`: Grafana's, as this process reaches it."""
     lower = [(name.lower(), value) for name, value in headers]
     dropped = _HOP_BY_HOP | _NOT_FROM_GRAFANA | (_named_by_connection(lower) - _FRAMING)
     if status in (204, 304) or any(name == b"transfer-encoding" for name, _ in lower):
-        dropped |= {b"content-length"}  # what would have been sent, or what is not true
+        dropped |= {b"content-length"}  # not that of this body
     return [
-        (name, _seen_from_outside(value, origin) if name == b"location" else value)
+        (name, _public_location(value, origin) if name == b"location" else value)
         for name, value in lower
         if name not in dropped and not name.startswith(b"access-control-")
     ]
@@ -116,13 +115,13 @@ def _named_by_connection(headers: Headers) -> frozenset[bytes]:
     )
 
 
-def _seen_from_outside(location: bytes, origin: str) -> bytes:
-    """A redirect to the address that only we know becomes one to the same path here."""
+def _public_location(location: bytes, origin: str) -> bytes:
+    """A redirect to Grafana's private address becomes a redirect to the same path here."""
     try:
         parts = urlsplit(location.decode("latin-1"))
     except ValueError:
         return location
     if f"{parts.scheme}://{parts.netloc}".lower() != origin:
         return location
-    path = "/" + parts.path.lstrip("/")  # two slashes would begin a host
+    path = "/" + parts.path.lstrip("/")  # two slashes would start a host name
     return urlunsplit(("", "", path, parts.query, parts.fragment)).encode("latin-1")

@@ -1,6 +1,6 @@
-"""Whether Grafana answers: asked in the background, so that the page knows at once what to draw its charts with.
+"""A probe of Grafana in the background, so that the page knows at once how to draw its charts.
 
-probe (this) -> page, /admin/analytics/status
+probe (this) -> proxy -> page, /admin/analytics/status
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ ANSWER_SECONDS = 2.0
 
 
 class GrafanaProbe:
-    """Asks `/api/health` under the path at which people reach Grafana: that it answers there as well shows that it is
-    set up for it. `up` is None until it has been asked once."""
+    """Requests `/api/health` under Grafana's public path: a response there shows that Grafana is configured for that
+    path. `up` is None before the first response."""
 
     def __init__(self, url: str, period_seconds: float = PERIOD_SECONDS) -> None:
         self.up: bool | None = None
         self._url = url
-        self._transport = httpx2.AsyncHTTPTransport()  # its own: it never waits for a connection
+        self._transport = httpx2.AsyncHTTPTransport()  # its own, so that it never waits for a connection
         self._period_seconds = period_seconds
 
     async def run(self) -> None:
-        """Ask again and again, until cancelled."""
+        """Probe periodically until cancelled."""
         while True:
             await self.ask()
             await asyncio.sleep(self._period_seconds)
@@ -37,7 +37,7 @@ class GrafanaProbe:
         await self._transport.aclose()
 
     async def ask(self) -> None:
-        """Ask once."""
+        """Probe once."""
         request = httpx2.Request("GET", self._url, headers={"user-agent": "hivesync-analytics"})
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -49,7 +49,7 @@ class GrafanaProbe:
             self.note(response.status_code == 200, f"http_{response.status_code}")
 
     def note(self, up: bool, reason: str) -> None:
-        """What was seen of Grafana, here or on the way of a request; a change is logged, once."""
+        """Note whether Grafana responds, to a probe or to the proxy; log a change once."""
         if up and not self.up:
             _log.info("admin.grafana.up")
         elif not up and self.up is not False:

@@ -1,10 +1,9 @@
-"""Grafana behind the door: a reverse proxy that streams, and lets through what panels need and no more.
+"""A streaming reverse proxy to Grafana, limited to the requests of panels.
 
-    door -> proxy (this) -> paths (what), headers (as whom) -> Grafana
+    middleware -> proxy (this) -> paths (which requests), headers (under which name) -> Grafana
 
-Grafana itself is not published. Whoever reaches its port can name himself anybody, so that this is its only client: it
-answers to one name, a viewer's, that is set here. Bodies go through as they come, compressed or not; nothing is
-decoded, cached or followed.
+Grafana's port is not published, as each of its clients could claim any user name. The proxy is its only client and
+always claims the same viewer's name. Bodies are passed on unchanged; nothing is decoded, cached or followed.
 """
 
 from __future__ import annotations
@@ -20,50 +19,49 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from admin.grafana import paths as grafana_paths
+from admin.grafana import paths
 from admin.grafana.headers import from_grafana, to_grafana
-from admin.grafana.paths import Decision
+from admin.grafana.paths import READ_METHODS, Decision
 from admin.grafana.probe import PERIOD_SECONDS, GrafanaProbe
 from admin.problem import problem
+from grafana.panels import GRAFANA_PATH
 
 _log = structlog.get_logger()
 
-PUBLIC_PATH = "/admin/analytics/grafana"
-"""Where Grafana believes to be (`root_url` in grafana/grafana.env)."""
+PUBLIC_PATH = GRAFANA_PATH.rstrip("/")
+"""Grafana's path in its own configuration (`root_url` in grafana/grafana.env)."""
 
 CONNECTIONS = 64
-"""At once: what a few admins' pages ask for; more wait for their turn."""
-
-READING = ("GET", "HEAD")
+"""At once, enough for the pages of a few admins; further requests wait."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How long (seconds) and how much is waited for."""
+class ProxyLimits:
+    """Time-outs and sizes."""
 
     connect_seconds: float = 3.0
     idle_seconds: float = 60.0
-    """Without a byte from Grafana: its own limit for a data source is 30 s."""
+    """Without a byte from Grafana, whose own limit for a data source is 30 s."""
     client_seconds: float = 20.0
-    """Without a byte of a body that is being sent to us."""
+    """Without a byte of the client's body."""
     body_bytes: int = 2**20
-    """Of a request. Queries have a few thousand."""
+    """Of a request. Queries have a few thousand bytes."""
 
 
 class GrafanaProxy:
-    """An ASGI application to be mounted at `/grafana`, behind the door; `url` is Grafana's address for this process, of
-    which scheme, host and port are used: paths go on as they come."""
+    """An ASGI application to be mounted at `/grafana`, behind the middleware. Of `url`, Grafana's address for this
+    process, scheme, host and port are used; paths are passed on unchanged."""
 
     def __init__(
         self,
         url: str,
-        limits: Limits | None = None,
+        limits: ProxyLimits | None = None,
         *,
         public_path: str = PUBLIC_PATH,
         period_seconds: float = PERIOD_SECONDS,
     ) -> None:
         parts = httpx2.URL(url)
-        self._limits = limits or Limits()
+        self._limits = limits or ProxyLimits()
         self._origin = httpx2.URL(scheme=parts.scheme, host=parts.host, port=parts.port)
         self._own = f"{parts.scheme}://{parts.netloc.decode()}".lower()
         # A bare transport: no cookies, no redirects, no credentials from files, no proxy from the environment.
@@ -74,7 +72,7 @@ class GrafanaProxy:
 
     @property
     def up(self) -> bool | None:
-        """Whether Grafana answers; None while that is not known yet."""
+        """Whether Grafana responds; None before the first probe."""
         return self._probe.up
 
     async def run(self) -> None:
@@ -87,28 +85,28 @@ class GrafanaProxy:
         await self._probe.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "websocket":  # Grafana Live, which panels do without
+        """Handle one request."""
+        if scope["type"] == "websocket":  # Grafana Live, which panels do not need
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
-        path = grafana_paths.below(scope, scope.get("root_path", ""))
-        decision = Decision.REFUSE if path is None else grafana_paths.decide(scope["method"], path)
+        path = paths.below(scope, scope.get("root_path", ""))
+        decision = Decision.REFUSE if path is None else paths.decide(scope["method"], path)
         if path is not None and decision is Decision.PASS:
-            target = f"{quote(scope.get('root_path', ''))}/{path}".encode()  # byte for byte what came
+            target = f"{quote(scope.get('root_path', ''))}/{path}".encode()  # the request's own bytes
             await self._pass_on(_Exchange(scope, receive, send, self._limits, target))
             return
         if decision is Decision.EMPTY:
             answer = Response(status_code=204)
         elif decision is Decision.METHOD:
-            answer = problem(405, headers={"Allow": ", ".join(READING)})
+            answer = problem(405, headers={"Allow": ", ".join(READ_METHODS)})
         else:
-            # 403, not 404: of a folder that it may not read Grafana's page shows the dashboard all the same.
-            answer = problem(403, detail="This part of Grafana is not reached from here.")
+            # 403, not 404: Grafana's page shows a dashboard without its folder only if the folder is forbidden.
+            answer = problem(403, detail="This part of Grafana is not available here.")
         await answer(scope, receive, send)
 
     async def _pass_on(self, exchange: _Exchange) -> None:
-        """Answer with what Grafana answers, for as long as somebody waits for it."""
+        """Pass on Grafana's response until the client leaves."""
         answering = asyncio.ensure_future(self._exchange(exchange))
         leaving = asyncio.ensure_future(exchange.client_left())
         try:
@@ -129,19 +127,19 @@ class GrafanaProxy:
             return
         except httpx2.TimeoutException as error:
             self._missed(exchange, error)
-            refused = problem(504, detail="Grafana does not answer in time.")
+            refused = problem(504, detail="Grafana did not respond in time.")
         except httpx2.LocalProtocolError:
-            refused = problem(400)  # what came cannot be said in HTTP
+            refused = problem(400)  # the request is no valid HTTP
         except (httpx2.TransportError, OSError) as error:
             self._missed(exchange, error)
-            refused = problem(502, detail="Grafana does not answer.")
+            refused = problem(502, detail="Grafana does not respond.")
         if refused is not None and not exchange.started:
             await refused(exchange.scope, exchange.receive, exchange.send)
 
     async def _try(self, exchange: _Exchange) -> Response | None:
-        """None, or what to answer because nothing could be passed on."""
+        """Pass on Grafana's response; the refusal if there is none to pass on."""
         scope, limits = exchange.scope, self._limits
-        with_body = scope["method"] not in READING
+        with_body = scope["method"] not in READ_METHODS
         headers = to_grafana(scope, with_body=with_body)
         if headers is None:
             return problem(400)
@@ -170,7 +168,7 @@ class GrafanaProxy:
         async with aclosing(response):
             status = response.status_code
             if not 200 <= status < 600:
-                return problem(502, detail="Grafana's answer makes no sense.")
+                return problem(502, detail="The response of Grafana is invalid.")
             headers = from_grafana(response.headers.raw, status, self._own)
             await exchange.start(status, headers)
             async for part in response.aiter_raw():
@@ -183,20 +181,20 @@ class GrafanaProxy:
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
             self._probe.note(False, kind)
         elif exchange.started:
-            # The answer is cut off where it is: whoever gets it sees that it is not whole.
+            # The response ends without its end, so that the client sees that it is incomplete.
             _log.warning("admin.grafana.interrupted", kind=kind)
         else:
             _log.warning("admin.grafana.unanswered", kind=kind)
 
 
 def _announced(headers: list[tuple[bytes, bytes]]) -> float:
-    """How long the body is said to be; 0 where that is not said, or not in a number."""
+    """The Content-Length; 0 if it is missing or no number."""
     length = next((value for name, value in headers if name == b"content-length"), b"0")
     return float(length) if length.isdigit() else 0
 
 
 class _BodyRefused(Exception):
-    """Too much of it, or too slowly; `status` says which."""
+    """A body that is too long or too slow; `status` is that of the response."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -204,13 +202,13 @@ class _BodyRefused(Exception):
 
 
 class _ClientLeft(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has closed the connection."""
 
 
 class _Exchange(httpx2.AsyncByteStream):
-    """One request of a client: its body as it arrives, the answer as it goes, and whether the client is still there."""
+    """One request of a client: its body as it arrives, and the response as it leaves."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits, target: bytes) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: ProxyLimits, target: bytes) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
@@ -220,16 +218,16 @@ class _Exchange(httpx2.AsyncByteStream):
         self._body_read = asyncio.Event()
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Begin to answer."""
+        """Start the response."""
         self.started = True
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     def body_is_read(self) -> None:
-        """From now on, only the client's leaving is waited for."""
+        """Note the end of the body: the next message is the client's disconnection."""
         self._body_read.set()
 
     async def client_left(self) -> None:
-        """Back when it has."""
+        """Return once the client has left."""
         await self._body_read.wait()
         while (await self.receive())["type"] != "http.disconnect":
             pass

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from admin.access.authentication import Access
 from admin.access.login import login_routes
 from admin.access.login_codes import LoginCodes
-from admin.access.middleware import Door
+from admin.access.middleware import AccessMiddleware
 from admin.access.origins import Origins
-from admin.access.rate_limit import Attempts
+from admin.access.rate_limit import RateLimit
 from admin.access.security_headers import SecurityHeaders
 from admin.access.sessions import COOKIE, REVOKED_FILE, Sessions
 from admin.access.tokens import AdminCredentials, Authenticator
@@ -58,7 +58,7 @@ def access_of(
     return Access(
         Authenticator(configured or credentials()),
         Sessions(b"k" * 32, 8 * 3600, clock, StateFile(state, REVOKED_FILE) if state else None),
-        Attempts(clock, failures),
+        RateLimit(clock, failures),
         LoginCodes(clock),
         Origins(origins),
     )
@@ -84,7 +84,7 @@ class Behind:
 def section_of(access: Access, behind: ASGIApp | None = None, frame_ancestors: tuple[str, ...] = ()) -> ASGIApp:
     """The section, its routes in the order in which they stand: headers, door, login, everything else."""
     routes = Starlette(routes=[*login_routes(access, render_login), Mount("/", behind or Behind())])
-    return SecurityHeaders(Door(routes, access, render_login), frame_ancestors)
+    return SecurityHeaders(AccessMiddleware(routes, access, render_login), frame_ancestors)
 
 
 async def _own_of_hivesync(_: Request) -> Response:

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import admin.access.authentication
-from admin.access.rate_limit import Attempts
+from admin.access.rate_limit import RateLimit
 from admin.app import AnalyticsSection
 from tests.admin.access.credentials import API_KEY, SECRET, public_pem, rsa_key, token
 from tests.admin.access.guarded import bad_credentials
@@ -41,7 +41,7 @@ def section(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnalyticsSecti
         grafana_url="http://127.0.0.1:9",
     )
     with pytest.MonkeyPatch.context() as patch, capture_logs():
-        patch.setattr(admin.access.authentication, "Attempts", lambda clock: Attempts(clock, failures=10**6))
+        patch.setattr(admin.access.authentication, "RateLimit", lambda clock: RateLimit(clock, failures=10**6))
         yield AnalyticsSection(settings, folder, _asked)
 
 

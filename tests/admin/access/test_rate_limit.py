@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import admin.access.rate_limit
-from admin.access.rate_limit import FAILURES, LINES_A_MINUTE, WINDOW_SECONDS, Attempts, client_address
+from admin.access.rate_limit import FAILURES, LINES_A_MINUTE, WINDOW_SECONDS, RateLimit, client_address
 
 
 class Clock:
@@ -21,35 +21,35 @@ class Clock:
 
 def test_ten_wrong_ones_in_five_minutes_are_enough() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = RateLimit(clock)
     for second in range(FAILURES):
-        assert attempts.seconds_to_wait("a") == 0
+        assert attempts.retry_after("a") == 0
         clock.now = float(second)
         attempts.failed("a")
-    assert attempts.seconds_to_wait("a") == WINDOW_SECONDS - FAILURES + 1
-    assert attempts.seconds_to_wait("b") == 0
+    assert attempts.retry_after("a") == WINDOW_SECONDS - FAILURES + 1
+    assert attempts.retry_after("b") == 0
 
 
 def test_the_first_may_be_tried_again_once_it_is_five_minutes_old() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = RateLimit(clock)
     for second in range(FAILURES):
         clock.now = float(second * 10)
         attempts.failed("a")
     clock.now = WINDOW_SECONDS - 0.5
-    assert attempts.seconds_to_wait("a") == 1
+    assert attempts.retry_after("a") == 1
     clock.now = WINDOW_SECONDS
-    assert attempts.seconds_to_wait("a") == 0
+    assert attempts.retry_after("a") == 0
     attempts.failed("a")
-    assert attempts.seconds_to_wait("a") == 10
+    assert attempts.retry_after("a") == 10
 
 
 def test_so_many_addresses_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin.access.rate_limit, "ADDRESSES_AT_MOST", 3)
-    attempts = Attempts(Clock(), failures=1)
+    attempts = RateLimit(Clock(), failures=1)
     for address in "abcad":
         attempts.failed(address)
-    assert [bool(attempts.seconds_to_wait(address)) for address in "abcd"] == [True, False, True, True]
+    assert [bool(attempts.retry_after(address)) for address in "abcd"] == [True, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_unix_socket_has_no_address() -> None:
 
 def test_so_many_lines_are_logged_a_minute_and_the_rest_is_counted() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = RateLimit(clock)
     with capture_logs() as events:
         for _ in range(LINES_A_MINUTE + 7):
             attempts.log("admin.access.refused", "192.0.2.1", "signature")

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from admin.grafana.proxy import GrafanaProxy, Limits
+from admin.grafana.proxy import GrafanaProxy, ProxyLimits
 from admin.server import serve
 from demo.ports import LOOPBACK
 from tests.admin.access.credentials import API_KEY
@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 10.0
 PANEL = "/grafana/d-solo/hivesync-analytics/panel"
 QUERY = "/grafana/api/ds/query"
 
-QUICK = Limits(connect_seconds=1.0, idle_seconds=0.3, client_seconds=0.3)
+QUICK = ProxyLimits(connect_seconds=1.0, idle_seconds=0.3, client_seconds=0.3)
 """For tests that wait for the end of patience; those that do not wait have the limits that are used."""
 
 Answering = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -239,7 +239,7 @@ def answered(response: http.client.HTTPResponse) -> Answered:
 
 
 @contextmanager
-def analytics(grafana_url: str, limits: Limits | None = None) -> Iterator[Section]:
+def analytics(grafana_url: str, limits: ProxyLimits | None = None) -> Iterator[Section]:
     """The section, its door before a proxy for that Grafana."""
     proxy = GrafanaProxy(grafana_url, limits)
     behind = Starlette(routes=[Mount("/grafana", proxy)])

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from admin.access.sessions import COOKIE
-from admin.grafana.proxy import GrafanaProxy, Limits
+from admin.grafana.proxy import GrafanaProxy, ProxyLimits
 from tests.admin.access.credentials import token
 from tests.admin.client import ROOT, scope_of
 from tests.admin.grafana.standing_in import (
@@ -24,7 +24,7 @@ from tests.admin.grafana.standing_in import (
     answered,
 )
 
-LIMIT = Limits().body_bytes
+LIMIT = ProxyLimits().body_bytes
 
 
 def test_a_request_arrives_as_it_was_sent_in_a_viewers_name(grafana: StandIn, section: Section) -> None:
