@@ -1,4 +1,4 @@
-"""Requests to an ASGI application without a server: byte for byte what a server hands over, from any address.
+"""Requests to an ASGI application without a server: the same scopes as a server's, from any address.
 
 answer = ask(app, "/summary", headers={"X-API-Key": "k"})
 assert answer.status == 401
@@ -23,25 +23,25 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; names of headers in lower case."""
+    """A whole response; names of headers in lower case."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The header, None where there is none; fails where it is there twice."""
+        """The header, or None; fails for a repeated header."""
         found = self.all(name)
         assert len(found) <= 1, f"{name} is there {len(found)} times"
         return found[0] if found else None
 
     def all(self, name: str) -> list[str]:
-        """Every header of that name."""
+        """All headers of that name."""
         return [value for key, value in self.headers if key == name.lower()]
 
     @property
     def json(self) -> Any:
-        """The body, read as JSON."""
+        """The body as JSON."""
         return orjson.loads(self.body)
 
 
@@ -54,7 +54,7 @@ def scope_of(
     client: tuple[str, int] | None = CLIENT,
     scheme: str = "http",
 ) -> dict[str, Any]:
-    """The scope of a request for `root_path` + `path`, as uvicorn makes it for what is mounted there."""
+    """The scope of a request for `root_path` + `path`, as uvicorn makes it for a mounted application."""
     pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
     if not any(name.lower() == "host" for name, _ in pairs):
         pairs.insert(0, ("Host", "admin.example"))
@@ -77,19 +77,19 @@ def scope_of(
 
 
 def ask(app: ASGIApp, path: str, method: str = "GET", headers: Headers = (), body: bytes = b"", **scope: Any) -> Answer:
-    """Send a request and read the whole answer."""
+    """Send a request and read the whole response."""
     return asyncio.run(exchange(app, scope_of(path, method, headers, **scope), body))
 
 
 async def exchange(app: ASGIApp, scope: Scope, body: bytes = b"") -> Answer:
-    """The answer to a request with that scope."""
+    """The response to a request with that scope."""
     incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     outgoing: list[Message] = []
 
     async def receive() -> Message:
         if incoming:
             return incoming.pop(0)
-        await asyncio.Event().wait()  # the client stays, and says no more
+        await asyncio.Event().wait()  # the client stays connected
         raise AssertionError
 
     async def send(message: Message) -> None:

@@ -16,7 +16,7 @@ from tests.rows import NO_DATABASE, NOON, NOWHERE, insert
 
 
 @pytest.mark.parametrize("path", [*DATA, "/tables/incidents?format=csv"])
-def test_an_answer_is_the_same_until_something_changes_and_then_304(path: str, world: World) -> None:
+def test_an_unchanged_document_is_304(path: str, world: World) -> None:
     first = world.get(path)
     etag = first.header("etag") or ""
     assert etag.startswith('"')
@@ -28,7 +28,7 @@ def test_an_answer_is_the_same_until_something_changes_and_then_304(path: str, w
     assert world.get(path, {"If-None-Match": '"other"'}).status == 200
 
 
-def test_after_a_change_the_answer_is_new(connection: psycopg.Connection, world: World) -> None:
+def test_a_changed_document_has_another_etag(connection: psycopg.Connection, world: World) -> None:
     before = world.get("/ai").header("etag") or ""
     insert(connection, "ai_usage_events", created_at=NOON)
     world.refresh()
@@ -38,7 +38,7 @@ def test_after_a_change_the_answer_is_new(connection: psycopg.Connection, world:
 
 
 def test_no_request_causes_a_query(connection: psycopg.Connection, valkey: redis.Redis, world: World) -> None:
-    """Nothing could be asked any more, and every path answers as before."""
+    """Every path responds as before after the data is gone."""
     before = {path: world.get(path).body for path in DATA}
     connection.execute("DROP SCHEMA public CASCADE")
     valkey.flushall()
@@ -78,7 +78,7 @@ def test_no_prompt_or_code_of_a_log_or_row_is_in_any_answer(
         assert secret.encode() not in world.get(path).body, path
 
 
-def test_before_the_first_reading_everything_is_unknown_and_degraded(
+def test_before_the_first_refresh_all_values_are_null_and_degraded(
     database: str, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
     with World(database, valkey_server.url, tmp_path) as world:

@@ -1,4 +1,4 @@
-"""The Analytics section on real sources, in this process: what is asked is what the admin port would be asked.
+"""The Analytics section on real sources, in this process, with requests as on the admin port.
 
 with World(database, valkey_server.url, folder) as world:
     world.refresh()
@@ -32,7 +32,7 @@ DATA = (*DOCUMENTS, *CHARTS, *TABLES)
 
 
 class World:
-    """Everything of one exporter but its ports; its clocks stand at NOON."""
+    """An exporter without its ports; its clocks stand at NOON."""
 
     def __init__(self, database: str, redis_url: str, folder: Path, **settings: Any) -> None:
         self.settings = settings_for(
@@ -57,7 +57,7 @@ class World:
 
     @contextmanager
     def restarted(self) -> Iterator[World]:
-        """Another process on the same servers and files, refreshed once."""
+        """The section after a restart, refreshed once."""
         with World(
             self.settings.database_url.get_secret_value(), self.settings.redis_url.get_secret_value(), self._folder
         ) as world:
@@ -65,13 +65,13 @@ class World:
             yield world
 
     def refresh(self, source: str | None = None) -> None:
-        """Every collector once, or those that ask the source."""
+        """Refresh every collector once, or those of the source."""
         self._runner.run(self.snapshot.refresh_all(source))
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
-        """As an admin."""
+        """A request of an admin."""
         return ask(self.section.app, path, method, {"X-API-Key": API_KEY, **(headers or {})})
 
-    def as_nobody(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
-        """Without credentials."""
+    def without_credentials(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+        """A request without credentials."""
         return ask(self.section.app, path, method, headers or {})

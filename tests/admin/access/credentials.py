@@ -1,4 +1,4 @@
-"""Keys, tokens made with them, and everything that is not quite a token."""
+"""Keys, tokens signed with them, and invalid tokens."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ def ec_key() -> ec.EllipticCurvePrivateKey:
 
 
 def public_pem(key: Any) -> bytes:
-    """What stands in HiveSync's public key file."""
+    """The content of HiveSync's public key file."""
     pem: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return pem
 
 
 def private_pem(key: Any) -> bytes:
-    """What must never stand there."""
+    """The private key, in the same format."""
     pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return pem
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """An admin's, valid for another hour; None leaves one out."""
+    """The claims of an admin, valid for another hour; None removes a claim."""
     now = int(time.time())
     content = {"sub": "admin-1", "scope": "admin", "iat": now, "exp": now + 3600} | changes
     return {name: value for name, value in content.items() if value is not None}
 
 
 def token(key: Any = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
-    """A token that HiveSync could have signed."""
+    """A token as HiveSync signs it."""
     return jwt.encode(claims(**changes), key, algorithm)
 
 
 def encoded(content: object) -> str:
-    """A part of a token: JSON, or the bytes as they are, in base64url."""
+    """A part of a token: JSON or bytes, in base64url."""
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -69,7 +69,7 @@ def forged(header: object, payload: object, key: bytes | None = None) -> str:
 
 @cache
 def bad_tokens() -> dict[str, str]:
-    """None of these is good where `SECRET` and the public key of `rsa_key` are configured: by what is wrong."""
+    """Invalid tokens by their defect, if `SECRET` and the public key of `rsa_key` are configured."""
     good = token()
     head, payload, signature = good.split(".")
     other = rsa.generate_private_key(65_537, 2048)
@@ -115,7 +115,7 @@ def bad_tokens() -> dict[str, str]:
 
 
 def _same_bytes_other_text(signature: str) -> str:
-    """Of the 43 characters for 32 bytes, the last has two bits that mean nothing."""
+    """The same bytes in another text: of the 43 characters for 32 bytes, the last has two unused bits."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     last = alphabet[alphabet.index(signature[-1]) | 1]
     assert last != signature[-1]

@@ -1,4 +1,4 @@
-"""A door, with everything it asks set up for tests, and something behind it that must not be seen."""
+"""The middleware configured for tests, and an application behind it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECTION_ORIGIN = "https://admin.example"
 
 
 class Clock:
-    """Seconds, as a test sets them."""
+    """Seconds, set by a test."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
@@ -53,7 +53,7 @@ def access_of(
     state: Path | None = None,
     origins: tuple[str, ...] = (),
 ) -> Access:
-    """Access for these credentials (all three where none are given)."""
+    """Access for these credentials (default: all three)."""
     clock = clock or Clock()
     return Access(
         Authenticator(configured or credentials()),
@@ -65,24 +65,24 @@ def access_of(
 
 
 def render_login(_: Request, failed: bool) -> str:
-    """In the place of the page's template."""
+    """A stand-in for the page's template."""
     return FAILED_PAGE if failed else LOGIN_PAGE
 
 
 class Behind:
-    """Answers everything that the door lets through, and keeps the last scope."""
+    """Responds to every admitted request, and keeps the last scope."""
 
     def __init__(self) -> None:
         self.scope: Scope | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One answer to all."""
+        """Respond."""
         self.scope = scope
         await PlainTextResponse(DATA)(scope, receive, send)
 
 
 def section_of(access: Access, behind: ASGIApp | None = None, frame_ancestors: tuple[str, ...] = ()) -> ASGIApp:
-    """The section, its routes in the order in which they stand: headers, door, login, everything else."""
+    """The section with its layers in order: headers, middleware, login, all else."""
     routes = Starlette(routes=[*login_routes(access, render_login), Mount("/", behind or Behind())])
     return SecurityHeaders(AccessMiddleware(routes, access, render_login), frame_ancestors)
 
@@ -92,19 +92,19 @@ async def _own_of_hivesync(_: Request) -> Response:
 
 
 def on_its_own(section: ASGIApp) -> ASGIApp:
-    """As on the admin port."""
+    """The section as on the admin port."""
     return Starlette(routes=[Mount(ROOT, section)])
 
 
 def in_hivesync(section: ASGIApp) -> ASGIApp:
-    """As in an application of HiveSync's."""
+    """The section as in an application of HiveSync's."""
     app = FastAPI(routes=[Route("/", _own_of_hivesync)])
     app.mount(ROOT, section)
     return app
 
 
 def bad_credentials(session: str) -> dict[str, list[tuple[str, str]]]:
-    """Headers that let nobody in, by what is wrong with them; `session` is one that is good by itself."""
+    """Invalid credentials by their defect, as headers; `session`: a valid session."""
     good = token()
     bad = {name: [("Authorization", f"Bearer {value}")] for name, value in bad_tokens().items()}
     return bad | {

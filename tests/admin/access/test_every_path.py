@@ -1,4 +1,4 @@
-"""Every path that the section really has, with every credential that is none: nothing behind the door is even asked."""
+"""Every path of the section with every invalid credential: no route is reached."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ BAD = sorted(bad_credentials(""))
 
 
 def _asked() -> NoReturn:
-    pytest.fail("the snapshot was looked at for somebody who is no admin")
+    pytest.fail("a request without a valid credential has reached the snapshot")
 
 
 @pytest.fixture(scope="module")
 def section(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnalyticsSection]:
-    """The section with a Grafana that is not there, and without a limit to attempts."""
+    """The section with an unreachable Grafana and without a rate limit."""
     folder: Path = tmp_path_factory.mktemp("section")
     (folder / "public.pem").write_bytes(public_pem(rsa_key()))
     settings = settings_for(
@@ -47,7 +47,7 @@ def section(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnalyticsSecti
 
 @pytest.fixture(scope="module")
 def paths(section: AnalyticsSection) -> list[str]:
-    """What the API says it has, and what is not part of it."""
+    """The paths of the OpenAPI document, and others."""
     found = [path.replace("{name}", "x").replace("{chart}", "x") for path in section.api.openapi()["paths"]]
     assert len(found) >= 13
     return [
@@ -72,14 +72,14 @@ def test_no_path_is_open(name: str, section: AnalyticsSection, paths: list[str])
             assert (answer.status, answer.header("content-type")) == (401, "application/problem+json"), (method, path)
 
 
-def test_a_good_token_without_the_scope_is_forbidden_every_path(section: AnalyticsSection, paths: list[str]) -> None:
+def test_a_valid_token_without_the_scope_is_forbidden(section: AnalyticsSection, paths: list[str]) -> None:
     for path in paths:
         for method in ("GET", "HEAD", "POST", "DELETE"):
             answer = ask(section.app, path, method, {"Authorization": f"Bearer {token(scope='user')}"})
             assert (answer.status, answer.header("content-type")) == (403, "application/problem+json"), (method, path)
 
 
-def test_what_is_open_is_the_login_and_its_files(section: AnalyticsSection) -> None:
+def test_only_the_login_and_its_files_are_open(section: AnalyticsSection) -> None:
     assert ask(section.app, "/login").status == 200
     assert ask(section.app, "/static/styles/tokens.css").status == 200
     assert ask(section.app, "/static/../summary").status == 404

@@ -1,4 +1,4 @@
-"""Logging in and out, with and without script."""
+"""Login and logout, with and without script."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def post(app: ASGIApp, content: object, headers: dict[str, str] = JSON, path: st
 
 
 def session_of(answer: Answer) -> str:
-    """The cookie's value that a browser would send from now on."""
+    """The value of the session's cookie."""
     cookie = answer.header("set-cookie")
     assert cookie is not None
     assert cookie.endswith(f"; Path={ROOT}; Max-Age=28800; HttpOnly; Secure; SameSite=Strict")
@@ -63,7 +63,7 @@ def test_a_key_a_token_or_a_code_is_exchanged_for_a_session(app: ASGIApp, access
         assert [event["event"] for event in events] == ["admin.login.accepted"]
 
 
-def test_a_form_is_led_to_the_page(app: ASGIApp) -> None:
+def test_a_form_is_redirected_to_the_page(app: ASGIApp) -> None:
     answer = post(app, b"token=&api_key=an+API+key+of+the+tests", FORM)
     assert answer.status == 303
     assert answer.header("location") == "./"  # seen from /admin/analytics/login: the page
@@ -90,7 +90,7 @@ def test_a_token_without_the_scope_is_403(app: ASGIApp) -> None:
     assert answer.body == FAILED_PAGE.encode()
 
 
-def test_a_form_that_was_not_accepted_gets_the_page_again(app: ASGIApp) -> None:
+def test_a_refused_form_gets_the_login_page_again(app: ASGIApp) -> None:
     answer = post(app, b"api_key=wrong", FORM)
     assert answer.status == 401
     assert answer.body == FAILED_PAGE.encode()
@@ -129,7 +129,7 @@ def test_a_code_is_used_up(app: ASGIApp, access: Access) -> None:
         (b'{"api_key": "' + b"x" * 16_384 + b'"}', JSON, 413),
     ],
 )
-def test_what_holds_no_credential_is_no_attempt(
+def test_a_request_without_a_credential_does_not_count(
     app: ASGIApp, body: bytes, headers: dict[str, str], status: int
 ) -> None:
     for _ in range(11):
@@ -139,7 +139,7 @@ def test_what_holds_no_credential_is_no_attempt(
     assert post(app, {"api_key": API_KEY}).status == 204
 
 
-def test_odd_text_is_refused_as_any_other(app: ASGIApp) -> None:
+def test_unusual_text_is_refused_like_any_other(app: ASGIApp) -> None:
     for content in (b'{"api_key": "\\u0000\xc3\xa9"}', b'{"token": "\xf0\x9f\x90\x9d"}', b'{"code": "\\n"}'):
         with capture_logs():
             assert post(app, content).status == 401
@@ -157,7 +157,7 @@ def test_odd_text_is_refused_as_any_other(app: ASGIApp) -> None:
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_another_page_logs_nobody_in_or_out(app: ASGIApp, access: Access, path: str, headers: dict[str, str]) -> None:
+def test_another_origin_cannot_log_in_or_out(app: ASGIApp, access: Access, path: str, headers: dict[str, str]) -> None:
     session = access.sessions.open()
     given = {"Content-Type": "application/json", "Cookie": f"{COOKIE}={session}"} | headers
     answer = post(app, {"api_key": API_KEY}, given, path)
@@ -166,12 +166,12 @@ def test_another_page_logs_nobody_in_or_out(app: ASGIApp, access: Access, path: 
     assert is_in(app, session)
 
 
-def test_a_script_of_ours_needs_no_origin(app: ASGIApp) -> None:
+def test_a_same_origin_request_needs_no_origin_header(app: ASGIApp) -> None:
     headers = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
     assert post(app, {"api_key": API_KEY}, headers).status == 204
 
 
-def test_ten_wrong_logins_have_an_address_wait_whatever_it_sends_then() -> None:
+def test_after_ten_failed_logins_an_address_has_to_wait() -> None:
     clock = Clock()
     access = access_of(clock=clock)
     app = section_of(access)
@@ -193,8 +193,8 @@ def test_ten_wrong_logins_have_an_address_wait_whatever_it_sends_then() -> None:
     assert post(app, {"api_key": API_KEY}).status == 204
 
 
-def test_attempts_at_the_same_time_are_counted_all() -> None:
-    """A hundred bodies arrive before the first is looked at."""
+def test_concurrent_attempts_are_all_counted() -> None:
+    """A hundred bodies arrive before the first is checked."""
     app = section_of(access_of())
     everything = asyncio.Event()
     waiting = 0
@@ -223,7 +223,7 @@ def test_attempts_at_the_same_time_are_counted_all() -> None:
     assert sorted(statuses) == [401] * 10 + [429] * 90
 
 
-def test_a_body_that_does_not_end_is_not_waited_for(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_body_times_out(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin.access.login, "BODY_SECONDS", 0.01)
     sent: list[Message] = []
 
@@ -242,7 +242,7 @@ def test_a_body_that_does_not_end_is_not_waited_for(app: ASGIApp, monkeypatch: p
     assert sent[0]["status"] == 408
 
 
-def test_a_client_that_leaves_in_the_middle_breaks_nothing(app: ASGIApp) -> None:
+def test_a_client_that_disconnects_breaks_nothing(app: ASGIApp) -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -255,7 +255,7 @@ def test_a_client_that_leaves_in_the_middle_breaks_nothing(app: ASGIApp) -> None
     assert sent[0]["status"] == 400
 
 
-def test_a_logout_ends_the_session_here_and_in_the_browser(tmp_path: Path) -> None:
+def test_a_logout_ends_the_session_on_both_sides(tmp_path: Path) -> None:
     access = access_of(state=tmp_path)
     app = section_of(access)
     session, other = session_of(post(app, {"api_key": API_KEY})), access.sessions.open()
@@ -275,11 +275,11 @@ def test_a_logout_by_form_leads_to_the_login(app: ASGIApp, access: Access) -> No
     assert not is_in(app, session)
 
 
-def test_a_logout_without_a_session_is_as_good(app: ASGIApp) -> None:
+def test_a_logout_without_a_session_works_too(app: ASGIApp) -> None:
     assert post(app, {}, JSON, "/logout").status == 204
 
 
-def test_the_login_page_is_there_for_everybody(app: ASGIApp, access: Access) -> None:
+def test_the_login_page_needs_no_credential(app: ASGIApp, access: Access) -> None:
     for headers in ({}, {"Cookie": f"{COOKIE}={access.sessions.open()}"}, {"Authorization": "Bearer x"}):
         answer = ask(app, "/login", "GET", headers)
         assert answer.status == 200

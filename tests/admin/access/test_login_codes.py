@@ -1,4 +1,4 @@
-"""One-time codes: once, for ten minutes, and not too many."""
+"""One-time login codes: valid once, for ten minutes, and bounded in number."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def test_no_other_code_works() -> None:
     assert codes.redeem(code)
 
 
-def test_codes_are_long_and_never_the_same() -> None:
+def test_codes_are_long_and_differ() -> None:
     codes = LoginCodes(lambda: 0.0)
     issued = {codes.issue() for _ in range(50)}
     assert len(issued) == 50
     assert all(len(code) >= 43 for code in issued)
 
 
-def test_the_oldest_of_too_many_is_forgotten() -> None:
+def test_the_oldest_of_too_many_codes_is_dropped() -> None:
     codes = LoginCodes(lambda: 0.0)
     oldest, *others = [codes.issue() for _ in range(CODES_AT_MOST + 1)]
     assert not codes.redeem(oldest)
     assert all(codes.redeem(code) for code in others)
 
 
-def test_what_is_kept_is_not_the_code() -> None:
+def test_only_a_hash_of_the_code_is_kept() -> None:
     codes = LoginCodes(lambda: 0.0)
     code = codes.issue()
     assert code not in repr(vars(codes))

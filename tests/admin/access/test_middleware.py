@@ -1,4 +1,4 @@
-"""The door: who is let in, who is told to log in, and that nothing is seen of what is behind it."""
+"""The middleware: admitted requests, refusals, and the login page."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def place(request: pytest.FixtureRequest) -> Callable[[ASGIApp], ASGIApp]:
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Refusals are logged; tests that are about that look for themselves."""
+    """Keep the log of refusals out of the output."""
     with capture_logs():
         yield
 
 
 def refused(answer: Answer, status: int = 401) -> None:
-    """It says no, in the contract's form, and nothing else."""
+    """Assert a refusal in the form of a problem, without data."""
     assert answer.status == status
     assert answer.header("content-type") == "application/problem+json"
     assert answer.header("cache-control") == "no-store"
@@ -90,14 +90,12 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", 
 
 
 def within(app: ASGIApp, path: str, *arguments: Any, **scope: Any) -> Answer:
-    """A request to the section where it is mounted."""
+    """A request to the mounted section."""
     return ask(app, ROOT + path, *arguments, root_path="", **scope)
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_nobody_sees_anything_on_any_path_without_a_good_credential(
-    name: str, place: Callable[[ASGIApp], ASGIApp]
-) -> None:
+def test_no_path_is_open_without_a_valid_credential(name: str, place: Callable[[ASGIApp], ASGIApp]) -> None:
     behind = Behind()
     app = place(section_of(access_of(failures=MANY), behind))
     assert len(PATHS) > 20
@@ -108,7 +106,7 @@ def test_nobody_sees_anything_on_any_path_without_a_good_credential(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_good_token_without_the_scope_is_forbidden_everything(path: str, place: Callable[[ASGIApp], ASGIApp]) -> None:
+def test_a_valid_token_without_the_scope_is_forbidden(path: str, place: Callable[[ASGIApp], ASGIApp]) -> None:
     app = place(section_of(access_of()))
     for claim in ("user", "administrator", ["user"], None):
         for method in METHODS:
@@ -131,7 +129,7 @@ def test_the_bare_mount_point_is_closed_too() -> None:
     ],
     ids=["token", "API key", "session", "token beside a bad session", "API key beside a bad session"],
 )
-def test_an_admin_sees_everything(headers: dict[str, str], place: Callable[[ASGIApp], ASGIApp]) -> None:
+def test_an_admin_may_access_every_path(headers: dict[str, str], place: Callable[[ASGIApp], ASGIApp]) -> None:
     behind = Behind()
     app = place(section_of(access_of(), behind))
     for path in PATHS:
@@ -141,7 +139,7 @@ def test_an_admin_sees_everything(headers: dict[str, str], place: Callable[[ASGI
     assert behind.scope["state"]["admin"].via in ("token", "api_key", "session")
 
 
-def test_every_bad_credential_gets_the_same_answer() -> None:
+def test_every_invalid_credential_gets_the_same_response() -> None:
     app = section_of(access_of(failures=MANY))
     answers = {
         (answer.body, answer.header("www-authenticate")) for answer in (ask(app, "/ai", "GET", BAD[n]) for n in BAD)
@@ -153,7 +151,7 @@ def test_every_bad_credential_gets_the_same_answer() -> None:
     }
 
 
-def test_the_section_is_read_and_not_written() -> None:
+def test_the_section_supports_get_and_head_alone() -> None:
     app = section_of(access_of())
     for method in METHODS[2:]:
         for path in ("/summary", "/", "/openapi.json", "/grafana/d-solo/x/y", "/grafana/api/ds/queries", "/grafana/"):
@@ -163,7 +161,7 @@ def test_the_section_is_read_and_not_written() -> None:
 
 
 @pytest.mark.parametrize("path", ["/grafana/api/ds/query?ds_type=prometheus", "/grafana/api/frontend-metrics"])
-def test_grafana_is_asked_with_posts_too(path: str) -> None:
+def test_queries_to_grafana_may_be_posts(path: str) -> None:
     answer = ask(section_of(access_of()), path, "POST", {"X-API-Key": API_KEY})
     assert answer.body == DATA.encode()
 
@@ -172,11 +170,11 @@ def test_grafana_is_asked_with_posts_too(path: str) -> None:
     "path",
     ["/grafana/api/ds%2fquery", "/grafana/api/%64s/query", "/grafana/./api/ds/query", "/x/../grafana/api/ds/query"],
 )
-def test_a_query_under_another_spelling_is_no_query(path: str) -> None:
+def test_a_query_with_another_spelling_is_refused(path: str) -> None:
     refused(ask(section_of(access_of()), path, "POST", {"X-API-Key": API_KEY}), 405)
 
 
-def test_a_session_asks_grafana_from_our_own_pages_only() -> None:
+def test_a_session_may_query_grafana_from_its_own_origin_only() -> None:
     access = access_of()
     cookie = {"Cookie": f"{COOKIE}={access.sessions.open()}"}
     app = section_of(access)
@@ -188,7 +186,7 @@ def test_a_session_asks_grafana_from_our_own_pages_only() -> None:
     assert ask(app, "/grafana/d-solo/x/y", "GET", cookie | {"Origin": "https://neighbour.example"}).status == 200
 
 
-def test_what_the_login_needs_is_open_and_read_only(place: Callable[[ASGIApp], ASGIApp]) -> None:
+def test_the_files_of_the_login_are_open_and_read_only(place: Callable[[ASGIApp], ASGIApp]) -> None:
     app = place(section_of(access_of()))
     assert within(app, "/login").body == LOGIN_PAGE.encode()
     assert within(app, "/static/styles/tokens.css").status == 200
@@ -203,7 +201,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 @pytest.mark.parametrize("path", ["", "/", "/?range=7d"])
-def test_whoever_opens_the_page_gets_the_login_page(path: str) -> None:
+def test_a_browser_that_opens_the_page_gets_the_login_page(path: str) -> None:
     for headers in ({}, {"Cookie": f"{COOKIE}=expired"}):
         answer = ask(section_of(access_of()), path, "GET", {"Accept": BROWSER, **headers})
         assert answer.status == 401
@@ -222,7 +220,7 @@ def test_programs_and_other_paths_get_no_login_page() -> None:
     refused(ask(app, "/", "POST", {"Accept": BROWSER}))
 
 
-def test_without_any_credential_configured_nothing_is_served_and_it_says_what_to_set() -> None:
+def test_without_a_configured_credential_every_request_is_503() -> None:
     behind = Behind()
     access = access_of(AdminCredentials())
     app = section_of(access, behind)
@@ -235,7 +233,7 @@ def test_without_any_credential_configured_nothing_is_served_and_it_says_what_to
     assert behind.scope is None
 
 
-def test_ten_wrong_credentials_have_an_address_wait_whatever_it_sends_then() -> None:
+def test_after_ten_invalid_credentials_an_address_has_to_wait() -> None:
     clock = Clock()
     app = section_of(access_of(clock=clock))
     for _ in range(10):
@@ -249,7 +247,7 @@ def test_ten_wrong_credentials_have_an_address_wait_whatever_it_sends_then() -> 
     assert ask(app, "/summary", "GET", {"X-API-Key": API_KEY}).status == 200
 
 
-def test_whoever_has_a_session_does_not_wait() -> None:
+def test_a_session_is_not_rate_limited() -> None:
     access = access_of()
     app = section_of(access)
     cookie = f"{COOKIE}={access.sessions.open()}"
@@ -260,7 +258,7 @@ def test_whoever_has_a_session_does_not_wait() -> None:
 
 
 @pytest.mark.parametrize("name", ["none", "expired", "an empty session", "a tampered session", "not yet valid"])
-def test_a_page_left_open_and_a_token_that_ran_out_do_not_count(name: str) -> None:
+def test_ended_sessions_and_expired_tokens_do_not_count(name: str) -> None:
     app = section_of(access_of())
     for _ in range(30):
         refused(ask(app, "/summary", "GET", BAD[name]))

@@ -1,4 +1,4 @@
-"""Whether a request comes from one of our own pages."""
+"""The check of a request's origin."""
 
 from __future__ import annotations
 

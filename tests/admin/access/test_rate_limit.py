@@ -1,4 +1,4 @@
-"""How often an address may be wrong, in bounded memory and with bounded words."""
+"""The rate limit of invalid credentials, with bounded memory and log."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ from structlog.testing import capture_logs
 
 import admin.access.rate_limit
 from admin.access.rate_limit import FAILURES, LINES_A_MINUTE, WINDOW_SECONDS, RateLimit, client_address
+from tests.admin.access.guarded import Clock
 
 
-class Clock:
-    """Seconds, as a test sets them."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_ten_wrong_ones_in_five_minutes_are_enough() -> None:
-    clock = Clock()
+def test_an_address_waits_after_ten_failures_in_five_minutes() -> None:
+    clock = Clock(0.0)
     attempts = RateLimit(clock)
     for second in range(FAILURES):
         assert attempts.retry_after("a") == 0
@@ -30,8 +21,8 @@ def test_ten_wrong_ones_in_five_minutes_are_enough() -> None:
     assert attempts.retry_after("b") == 0
 
 
-def test_the_first_may_be_tried_again_once_it_is_five_minutes_old() -> None:
-    clock = Clock()
+def test_the_oldest_failure_counts_for_five_minutes() -> None:
+    clock = Clock(0.0)
     attempts = RateLimit(clock)
     for second in range(FAILURES):
         clock.now = float(second * 10)
@@ -44,9 +35,9 @@ def test_the_first_may_be_tried_again_once_it_is_five_minutes_old() -> None:
     assert attempts.retry_after("a") == 10
 
 
-def test_so_many_addresses_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin.access.rate_limit, "ADDRESSES_AT_MOST", 3)
-    attempts = RateLimit(Clock(), failures=1)
+    attempts = RateLimit(Clock(0.0), failures=1)
     for address in "abcad":
         attempts.failed(address)
     assert [bool(attempts.retry_after(address)) for address in "abcd"] == [True, False, True, True]
@@ -73,8 +64,8 @@ def test_a_unix_socket_has_no_address() -> None:
     assert client_address(None) == "unknown"
 
 
-def test_so_many_lines_are_logged_a_minute_and_the_rest_is_counted() -> None:
-    clock = Clock()
+def test_log_lines_per_minute_are_bounded_and_the_rest_counted() -> None:
+    clock = Clock(0.0)
     attempts = RateLimit(clock)
     with capture_logs() as events:
         for _ in range(LINES_A_MINUTE + 7):

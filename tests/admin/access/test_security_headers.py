@@ -1,4 +1,4 @@
-"""Security headers: strict on our own answers, and such on Grafana's that it still works."""
+"""Security headers: strict on the section's responses, compatible on Grafana's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLICY = (
     [("/", {"X-API-Key": API_KEY}), ("/", {}), ("/", {"Accept": "text/html"}), ("/login", {}), ("/static/x.js", {})],
     ids=["data", "a refusal", "the login in its place", "the login", "a file"],
 )
-def test_every_answer_of_ours_has_them(path: str, headers: dict[str, str]) -> None:
+def test_every_response_of_the_section_has_them(path: str, headers: dict[str, str]) -> None:
     answer = ask(section_of(access_of()), path, "GET", headers)
     assert answer.header("content-security-policy") == POLICY
     assert answer.header("x-content-type-options") == "nosniff"
@@ -35,12 +35,12 @@ def test_every_answer_of_ours_has_them(path: str, headers: dict[str, str]) -> No
     assert answer.header("strict-transport-security") is None
 
 
-def test_a_browser_is_held_to_https_where_it_came_by_it() -> None:
+def test_hsts_is_set_on_https() -> None:
     answer = ask(section_of(access_of()), "/login", scheme="https")
     assert answer.header("strict-transport-security") == "max-age=31536000"
 
 
-def test_further_pages_may_show_ours_when_they_are_configured() -> None:
+def test_configured_origins_may_frame_the_pages() -> None:
     section = section_of(access_of(), frame_ancestors=("https://hivesync.example",))
     ancestors = "frame-ancestors 'self' https://hivesync.example"
     assert str(ask(section, "/login").header("content-security-policy")).endswith(f"; {ancestors}")
@@ -53,7 +53,7 @@ async def _grafana(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("panel", headers=headers)(scope, receive, send)
 
 
-def test_grafana_keeps_its_policy_and_may_be_framed_by_us_only() -> None:
+def test_grafana_keeps_its_policy_and_may_be_framed_by_the_section_only() -> None:
     answer = ask(section_of(access_of(), _grafana), "/grafana/d-solo/x/y", "GET", {"X-API-Key": API_KEY})
     assert answer.all("content-security-policy") == ["script-src 'self' 'unsafe-eval'", "frame-ancestors 'self'"]
     assert answer.header("referrer-policy") == "no-referrer"
@@ -62,7 +62,7 @@ def test_grafana_keeps_its_policy_and_may_be_framed_by_us_only() -> None:
     assert answer.header("permissions-policy") is None
 
 
-def test_what_is_no_request_passes_as_it_is() -> None:
+def test_other_scopes_pass_unchanged() -> None:
     seen: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Sessions: signed, of limited life, ended by a logout and by every change of a credential."""
+"""Sessions: signed, of limited lifetime, ended by a logout and by every change of a credential."""
 
 from __future__ import annotations
 
@@ -14,24 +14,18 @@ import admin.access.sessions
 from admin.access.sessions import COOKIE, KEY_FILE, REVOKED_FILE, Session, Sessions, cookies, signing_key, stored_key
 from admin.access.tokens import AdminCredentials
 from exporter.state import StateFile
+from tests.admin.access.guarded import Clock
 
 KEY = b"k" * 32
 HOURS_8 = 8 * 3600.0
 
-
-class Clock:
-    """Unix seconds, as a test sets them."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.25
-
-    def __call__(self) -> float:
-        return self.now
+START = 1_800_000_000.25
+"""A time between two whole seconds."""
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture
@@ -45,7 +39,7 @@ def opened(sessions: Sessions, value: str) -> Session:
     return session
 
 
-def test_a_session_lives_as_long_as_it_is_set_to(sessions: Sessions, clock: Clock) -> None:
+def test_a_session_lives_as_long_as_configured(sessions: Sessions, clock: Clock) -> None:
     value = sessions.open()
     assert opened(sessions, value).ends_at == pytest.approx(clock.now + HOURS_8)
     clock.now += HOURS_8 - 1
@@ -64,11 +58,11 @@ def test_no_two_sessions_are_the_same(sessions: Sessions) -> None:
     assert len({sessions.open() for _ in range(50)}) == 50
 
 
-def test_only_what_was_signed_with_the_key_is_a_session(sessions: Sessions, clock: Clock) -> None:
+def test_only_values_signed_with_the_key_are_sessions(sessions: Sessions, clock: Clock) -> None:
     assert Sessions(b"another key", HOURS_8, clock).check(sessions.open()) is None
 
 
-def test_every_changed_bit_breaks_it(sessions: Sessions) -> None:
+def test_every_changed_bit_invalidates_a_session(sessions: Sessions) -> None:
     value = sessions.open()
     signed = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
     for bit in range(len(signed) * 8):
@@ -78,11 +72,11 @@ def test_every_changed_bit_breaks_it(sessions: Sessions) -> None:
 
 
 @given(st.text(max_size=300) | st.binary(max_size=120).map(lambda data: base64.urlsafe_b64encode(data).decode()))
-def test_no_text_makes_it_fail(text: str) -> None:
-    assert Sessions(KEY, HOURS_8, Clock()).check(text) is None
+def test_any_text_is_handled(text: str) -> None:
+    assert Sessions(KEY, HOURS_8, Clock(START)).check(text) is None
 
 
-def test_a_truncated_or_lengthened_one_is_none(sessions: Sessions) -> None:
+def test_a_truncated_or_extended_value_is_no_session(sessions: Sessions) -> None:
     value = sessions.open()
     for changed in (value[:-1], value[1:], value + "A", value + value, "", "=" * 4, f"{value}\n", f" {value}"):
         assert sessions.check(changed) is None
@@ -95,7 +89,7 @@ def test_a_logout_ends_this_session_and_no_other(sessions: Sessions) -> None:
     assert sessions.check(other)
 
 
-def test_a_logout_holds_over_a_restart(tmp_path: Path, clock: Clock) -> None:
+def test_a_logout_holds_across_a_restart(tmp_path: Path, clock: Clock) -> None:
     file = StateFile(tmp_path, REVOKED_FILE)
     before = Sessions(KEY, HOURS_8, clock, file)
     one, other = before.open(), before.open()
@@ -105,7 +99,7 @@ def test_a_logout_holds_over_a_restart(tmp_path: Path, clock: Clock) -> None:
     assert after.check(other)
 
 
-def test_what_has_ended_by_itself_is_forgotten(tmp_path: Path, clock: Clock) -> None:
+def test_expired_sessions_are_dropped_from_the_list(tmp_path: Path, clock: Clock) -> None:
     file = StateFile(tmp_path, REVOKED_FILE)
     sessions = Sessions(KEY, HOURS_8, clock, file)
     for _ in range(5):
@@ -117,9 +111,7 @@ def test_what_has_ended_by_itself_is_forgotten(tmp_path: Path, clock: Clock) -> 
     assert len(saved["revoked"]) == 1
 
 
-def test_more_logouts_than_are_remembered_end_every_session(
-    sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_logouts_end_all_sessions(sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin.access.sessions, "REVOKED_AT_MOST", 3)
     values = [sessions.open() for _ in range(5)]
     for value in values[:4]:
@@ -129,7 +121,7 @@ def test_more_logouts_than_are_remembered_end_every_session(
     assert sessions.check(sessions.open())
 
 
-def test_a_list_of_logouts_that_makes_no_sense_ends_every_session(tmp_path: Path, clock: Clock) -> None:
+def test_an_unreadable_list_of_logouts_ends_all_sessions(tmp_path: Path, clock: Clock) -> None:
     file = StateFile(tmp_path, REVOKED_FILE)
     before = Sessions(KEY, HOURS_8, clock, file).open()
     file.save({"revoked": ["nonsense"]})
@@ -141,7 +133,7 @@ def test_a_list_of_logouts_that_makes_no_sense_ends_every_session(tmp_path: Path
     assert sessions.check(sessions.open())
 
 
-def test_a_logout_that_cannot_be_written_holds_all_the_same(tmp_path: Path, clock: Clock) -> None:
+def test_a_logout_that_cannot_be_stored_holds_for_the_process(tmp_path: Path, clock: Clock) -> None:
     sessions = Sessions(KEY, HOURS_8, clock, StateFile(tmp_path / "missing", REVOKED_FILE))
     value = sessions.open()
     with capture_logs() as events:
@@ -160,7 +152,7 @@ def test_the_cookie_is_for_the_section_alone_and_for_no_script(sessions: Session
     )
 
 
-def test_our_cookie_is_found_among_others(sessions: Sessions) -> None:
+def test_the_cookie_is_found_among_others(sessions: Sessions) -> None:
     value = sessions.open()
     sent = [(b"cookie", f"a=b; {COOKIE}=old; x; {COOKIE}2=no;{COOKIE}={value}".encode()), (b"cookie", b"c=\xff")]
     assert cookies(sent) == ["old", value]
@@ -186,7 +178,7 @@ def test_changing_any_credential_ends_all_sessions(clock: Clock) -> None:
     assert Sessions(signing_key(b"t" * 32, before.fingerprint()), HOURS_8, clock).check(value) is None
 
 
-def test_the_stored_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+def test_the_stored_key_is_created_once_and_private(tmp_path: Path) -> None:
     key = stored_key(tmp_path)
     assert len(key) == 32
     assert stored_key(tmp_path) == key
@@ -204,7 +196,7 @@ def test_a_key_that_others_could_read_or_write_is_replaced(tmp_path: Path, mode:
     assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_key_file_that_was_cut_off_is_replaced(tmp_path: Path) -> None:
+def test_a_truncated_key_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).write_bytes(b"short")
     (tmp_path / KEY_FILE).chmod(0o600)
     with capture_logs():
@@ -213,7 +205,7 @@ def test_a_key_file_that_was_cut_off_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / KEY_FILE).read_bytes() == key
 
 
-def test_where_no_key_can_be_kept_there_is_one_for_this_process(tmp_path: Path) -> None:
+def test_a_key_that_cannot_be_stored_is_for_this_process(tmp_path: Path) -> None:
     with capture_logs() as events:
         keys = {stored_key(tmp_path / "missing") for _ in range(2)}
         (tmp_path / KEY_FILE).mkdir()

@@ -1,4 +1,4 @@
-"""Who is an admin: every kind of token and key, good and bad."""
+"""Tokens and keys of every kind, valid and invalid."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def reason(outcome: Admin | Refusal) -> Reason:
         (rsa_key(), "RS256", BOTH),
     ],
 )
-def test_a_token_that_hivesync_signed_is_an_admins(key: Any, algorithm: str, credentials: AdminCredentials) -> None:
+def test_a_token_signed_by_hivesync_is_accepted(key: Any, algorithm: str, credentials: AdminCredentials) -> None:
     assert check(token(key, algorithm), credentials) == Admin("token")
 
 
@@ -100,14 +100,14 @@ def test_each_key_has_one_algorithm() -> None:
         ({"iat": LEEWAY_SECONDS + 10}, Reason.NOT_YET_VALID),
     ],
 )
-def test_clocks_may_be_half_a_minute_apart(changes: dict[str, int], expected: Reason | None) -> None:
+def test_clocks_may_differ_by_half_a_minute(changes: dict[str, int], expected: Reason | None) -> None:
     now = int(time.time())
     times: dict[str, Any] = {name: now + seconds for name, seconds in changes.items()}
     outcome = check(token(**times))
     assert outcome == Admin("token") if expected is None else reason(outcome) is expected
 
 
-def test_audience_and_issuer_are_asked_for_only_when_configured() -> None:
+def test_audience_and_issuer_are_checked_if_configured() -> None:
     asking = AdminCredentials(jwt_secret=SECRET, audience="analytics", issuer="hivesync")
     assert check(token(aud="anything", iss="anybody")) == Admin("token")
     assert check(token(aud=["analytics", "other"], iss="hivesync"), asking) == Admin("token")
@@ -141,7 +141,7 @@ def test_audience_and_issuer_are_asked_for_only_when_configured() -> None:
         ("sub=7", {"sub": 7}, False),
     ],
 )
-def test_the_claim_of_the_settings_makes_an_admin(setting: str, changes: dict[str, Any], is_admin: bool) -> None:
+def test_the_configured_claim_makes_an_admin(setting: str, changes: dict[str, Any], is_admin: bool) -> None:
     outcome = check(token(**changes), AdminCredentials(jwt_secret=SECRET, claim=setting))
     if is_admin:
         assert outcome == Admin("token")
@@ -149,7 +149,7 @@ def test_the_claim_of_the_settings_makes_an_admin(setting: str, changes: dict[st
         assert outcome == Refusal(Reason.NOT_ADMIN, bearer=True)
 
 
-def test_a_good_token_without_the_scope_is_403_and_an_expired_one_401() -> None:
+def test_a_valid_token_without_the_scope_is_403_an_expired_token_401() -> None:
     outcome = check(token(scope="user"))
     assert isinstance(outcome, Refusal)
     assert outcome.status == 403
@@ -157,11 +157,11 @@ def test_a_good_token_without_the_scope_is_403_and_an_expired_one_401() -> None:
     assert reason(check(token(scope="user", exp=1))) is Reason.EXPIRED
 
 
-def test_a_subject_that_is_a_number_is_as_good() -> None:
+def test_a_numeric_subject_is_accepted() -> None:
     assert check(token(sub=7)) == Admin("token")
 
 
-def test_who_holds_what_hivesync_signed_does_not_guess() -> None:
+def test_a_token_signed_by_hivesync_is_no_guess() -> None:
     now = int(time.time())
     for held in (token(exp=now - 60), token(nbf=now + 60), token(scope="user"), token(exp=None)):
         outcome = check(held)
@@ -174,7 +174,7 @@ def test_who_holds_what_hivesync_signed_does_not_guess() -> None:
 
 
 @given(st.binary(max_size=200) | st.from_regex(rb"\A[A-Za-z0-9_-]{1,60}\.[A-Za-z0-9_-]{1,60}\.[A-Za-z0-9_-]{0,60}\Z"))
-def test_no_bytes_make_it_fail(content: bytes) -> None:
+def test_any_bytes_are_handled(content: bytes) -> None:
     authenticator = Authenticator(BOTH)
     assert isinstance(authenticator.check_token(content), Refusal)
     assert isinstance(authenticator.check_api_key(content), Refusal)
@@ -193,7 +193,7 @@ JSON = st.recursive(
     payload=st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "iss", "sub", "jti", "scope"]), JSON),
     signed=st.booleans(),
 )
-def test_no_content_makes_it_fail_not_even_signed(header: Any, payload: Any, signed: bool) -> None:
+def test_any_signed_content_is_handled(header: Any, payload: Any, signed: bool) -> None:
     credentials = AdminCredentials(jwt_secret=SECRET, jwt_public_key=public_pem(ec_key()), audience="a", issuer="b")
     for head in (header, {"alg": "HS256"} | {name: header[name] for name in header if name != "alg"}):
         forgery = forged(head, payload, SECRET.encode() if signed else None)
@@ -201,7 +201,7 @@ def test_no_content_makes_it_fail_not_even_signed(header: Any, payload: Any, sig
         assert isinstance(check(forgery, AdminCredentials(jwt_secret=SECRET, claim="none=none")), Refusal)
 
 
-def test_the_api_key_is_good_and_nothing_else_is() -> None:
+def test_only_the_api_key_is_accepted() -> None:
     authenticator = Authenticator(BOTH)
     assert authenticator.check(headers(("X-API-Key", API_KEY))) == Admin("api_key")
     for wrong in ("", " ", API_KEY[:-1], f"{API_KEY}x", API_KEY.upper(), "\xe9", "x" * 9000):
@@ -213,20 +213,20 @@ def test_an_api_key_may_have_any_letters() -> None:
     assert authenticator.check([(b"x-api-key", "clé".encode())]) == Admin("api_key")
 
 
-def test_where_no_api_key_is_configured_none_is_good() -> None:
+def test_without_a_configured_api_key_none_is_accepted() -> None:
     for credentials in (AdminCredentials(jwt_secret=SECRET), AdminCredentials(api_key=""), AdminCredentials()):
         for key in ("", "None", API_KEY):
             assert isinstance(Authenticator(credentials).check(headers(("X-API-Key", key))), Refusal)
 
 
-def test_where_nothing_is_configured_nobody_is_let_in() -> None:
+def test_without_configured_credentials_none_is_accepted() -> None:
     for credentials in (AdminCredentials(), AdminCredentials(jwt_secret="", jwt_public_key=b"", api_key="")):
         authenticator = Authenticator(credentials)
         assert not authenticator.configured
         assert reason(authenticator.check_token(forged({"alg": "HS256"}, claims(), b"").encode())) is Reason.ALGORITHM
 
 
-def test_authorization_decides_where_there_is_one() -> None:
+def test_authorization_takes_precedence() -> None:
     authenticator = Authenticator(BOTH)
     good, bad = f"Bearer {token()}", f"Bearer {BAD_TOKENS['expired']}"
     assert authenticator.check(headers(("Authorization", good), ("X-API-Key", "wrong"))) == Admin("token")
@@ -236,7 +236,7 @@ def test_authorization_decides_where_there_is_one() -> None:
     )
 
 
-def test_a_header_that_is_sent_twice_is_bad() -> None:
+def test_a_repeated_header_is_refused() -> None:
     authenticator = Authenticator(BOTH)
     good = f"Bearer {token()}"
     for twice in (
@@ -267,7 +267,7 @@ def test_no_header_is_no_credential() -> None:
     assert Authenticator(BOTH).check(headers(("Cookie", "a=b"))) == Refusal(Reason.MISSING)
 
 
-def test_a_weak_secret_works_and_is_said_once() -> None:
+def test_a_weak_secret_works_and_is_logged_once() -> None:
     with capture_logs() as events:
         authenticator = Authenticator(AdminCredentials(jwt_secret="short"))
         signed = forged({"alg": "HS256"}, claims(), b"short").encode()
@@ -299,7 +299,7 @@ def test_a_weak_secret_works_and_is_said_once() -> None:
         ),
     ],
 )
-def test_a_key_that_cannot_be_used_is_said_with_its_variable(credentials: AdminCredentials, variable: str) -> None:
+def test_an_unusable_key_is_an_error_with_its_variable(credentials: AdminCredentials, variable: str) -> None:
     with pytest.raises(SettingsError, match=f"^{variable}: "):
         Authenticator(credentials)
 

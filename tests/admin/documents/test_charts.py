@@ -35,7 +35,7 @@ def test_a_chart_has_a_point_for_each_time(path: str, points: int, span: str, wo
     assert any(chart["series"][0]["values"])
 
 
-def test_the_chart_of_a_day_holds_every_request_of_it(connection: psycopg.Connection, world: World) -> None:
+def test_the_chart_of_a_day_has_all_its_requests(connection: psycopg.Connection, world: World) -> None:
     chart = world.get("/charts/ai-requests").json
     end = NOON.timestamp() - 60
     assert chart["times"][-1] == end
@@ -47,7 +47,7 @@ def test_the_chart_of_a_day_holds_every_request_of_it(connection: psycopg.Connec
     assert sum(chart["series"][0]["values"]) == row[0] > 0
 
 
-def test_days_that_were_not_rolled_up_are_gaps(world: World) -> None:
+def test_days_without_a_roll_up_are_gaps(world: World) -> None:
     chart = world.get("/charts/dau").json
     assert chart["times"][-1] == NOON.timestamp() - 12 * 3600
     assert chart["series"][0]["values"] == [None] * 12 + [4, None]
@@ -70,7 +70,7 @@ def test_the_plans_are_bars(world: World) -> None:
         "/tables/incidents?format=",
     ],
 )
-def test_a_range_or_format_that_there_is_not_is_422(path: str, world: World) -> None:
+def test_an_unknown_range_or_format_is_422(path: str, world: World) -> None:
     answer = world.get(path)
     assert (answer.status, answer.header("content-type")) == (422, "application/problem+json")
     assert answer.json["status"] == 422

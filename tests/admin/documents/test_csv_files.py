@@ -16,7 +16,7 @@ def read_csv(body: bytes) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("path", [*CHARTS, *TABLES])
-def test_charts_and_tables_come_as_csv_with_the_same_numbers(path: str, world: World) -> None:
+def test_csv_has_the_numbers_of_the_json(path: str, world: World) -> None:
     answer, content = world.get(f"{path}?format=csv"), world.get(path).json
     assert answer.header("content-type") == "text/csv; charset=utf-8"
     disposition = answer.header("content-disposition") or ""
@@ -34,9 +34,7 @@ def test_charts_and_tables_come_as_csv_with_the_same_numbers(path: str, world: W
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=cmd|"/c calc"!A1'])
-def test_a_name_that_a_spreadsheet_would_compute_is_made_text(
-    name: str, connection: psycopg.Connection, world: World
-) -> None:
+def test_a_name_like_a_formula_becomes_text(name: str, connection: psycopg.Connection, world: World) -> None:
     connection.execute("UPDATE users SET username = %s WHERE username = 'paid'", [name])
     world.refresh()
     rows = read_csv(world.get("/tables/top-users?format=csv").body)

@@ -1,5 +1,4 @@
-"""The Analytics section of the real exporter while its sources fail: partial data, marked, and never an error
-(specification §7)."""
+"""The Analytics section of the real exporter while sources fail: partial data, marked, and never an error."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ PREVIEW_FAILURE = (
 
 
 @dataclass
-class Stage:
+class Deployment:
     """The servers and the exporter on them."""
 
     postgres: PostgresServer
@@ -58,7 +57,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def stage(tmp_path: Path) -> Iterator[Deployment]:
     with PostgresServer(tmp_path / "postgres") as postgres, ValkeyServer(tmp_path / "valkey") as valkey:
         with psycopg.connect(create_database(postgres), autocommit=True) as connection:
             seed_database(connection)
@@ -73,7 +72,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         exporter.ai_log.write_bytes(AI_ERROR)
         exporter.preview_log.write_bytes(PREVIEW_FAILURE)
         with exporter:
-            stage = Stage(postgres, valkey, exporter)
+            stage = Deployment(postgres, valkey, exporter)
             until(stage.all_is_well, "everything read once")
             yield stage
 
@@ -91,7 +90,7 @@ SOURCES_OF = {
 }
 
 
-def fail(stage: Stage, source: str) -> None:
+def fail(stage: Deployment, source: str) -> None:
     if source == "postgres":
         stage.postgres.kill()
     elif source == "redis":
@@ -102,7 +101,7 @@ def fail(stage: Stage, source: str) -> None:
         log.mkdir()  # what cannot be read, by root neither
 
 
-def mend(stage: Stage, source: str) -> None:
+def mend(stage: Deployment, source: str) -> None:
     if source == "postgres":
         stage.postgres.start()
     elif source == "redis":
@@ -118,9 +117,7 @@ EVERY = ("postgres", "redis", "ai_events_log", "preview_log")
 
 
 @pytest.mark.parametrize("down", [*((source,) for source in EVERY), EVERY], ids=[*EVERY, "all at once"])
-def test_what_a_source_feeds_is_degraded_with_its_last_value_and_nothing_else_is(
-    down: tuple[str, ...], stage: Stage
-) -> None:
+def test_values_of_a_failed_source_are_degraded_with_their_last_value(down: tuple[str, ...], stage: Deployment) -> None:
     before = stage.values()
     assert {where: set(before[where]["sources"]) for where in SOURCES_OF} == SOURCES_OF
     for source in down:
@@ -152,7 +149,7 @@ def stage_value(values: dict[str, dict[str, Any]], where: str) -> Any:
     return values[where]["value"]
 
 
-def test_while_postgresql_is_down_incidents_come_from_the_logs_too(stage: Stage) -> None:
+def test_while_postgresql_is_down_incidents_of_the_logs_are_added(stage: Deployment) -> None:
     (known,) = stage.ask("/tables/incidents")["rows"]
     stage.postgres.kill()
     until(lambda: stage.ask("/tables/incidents")["status"] == "degraded", "PostgreSQL is seen to be down")
@@ -173,7 +170,7 @@ def test_while_postgresql_is_down_incidents_come_from_the_logs_too(stage: Stage)
     assert stage.ask("/tables/incidents")["rows"] == [known]
 
 
-def jobs(stage: Stage) -> list[str]:
+def jobs(stage: Deployment) -> list[str]:
     return [row["job_id"] for row in stage.ask("/tables/incidents")["rows"]]
 
 

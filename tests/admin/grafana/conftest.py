@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.admin.grafana.standing_in import (
-    Section,
+    ServedSection,
     StandIn,
     analytics,
     standing_in,
@@ -16,20 +16,20 @@ from tests.admin.grafana.standing_in import (
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StandIn]:
-    """Something in Grafana's place."""
+    """A stand-in for Grafana."""
     with standing_in() as stand_in:
         yield stand_in
 
 
 @pytest.fixture(scope="module")
-def section(server: StandIn) -> Iterator[Section]:
-    """The section before it."""
+def section(server: StandIn) -> Iterator[ServedSection]:
+    """The section in front of it."""
     with analytics(server.url) as section:
         yield section
 
 
 @pytest.fixture
 def grafana(server: StandIn) -> StandIn:
-    """It, as if nothing had arrived yet."""
-    server.begin_anew()
+    """The stand-in, reset."""
+    server.reset()
     return server

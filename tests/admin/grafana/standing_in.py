@@ -1,11 +1,11 @@
-"""A server in Grafana's place, and the section with its proxy in front of it, both real and on threads of their own.
+"""A stand-in for Grafana and the section with its proxy in front, as real servers on their own threads.
 
     with standing_in() as grafana, analytics(grafana.url) as section:
         answer = section.get("/grafana/api/annotations")
         assert grafana.arrived[0].header("x-webauth-user") == ...
 
-It stands for Grafana's HTTP only: what it is sent, byte for byte, and how it may answer, well or badly. That Grafana's
-pages work through the proxy it cannot show.
+It stands for Grafana's HTTP only: requests, byte for byte, and valid and invalid responses. It cannot show that the
+pages of Grafana work through the proxy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from admin.server import serve
 from demo.ports import LOOPBACK
 from tests.admin.access.credentials import API_KEY
 from tests.admin.access.guarded import access_of, on_its_own, section_of
-from tests.admin.client import ROOT
+from tests.admin.client import ROOT, Answer
 
 PATIENCE_SECONDS = 10.0
 
@@ -45,7 +45,7 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Arrived:
-    """One request as it came: names of headers in lower case, in their order."""
+    """One request: names of headers in lower case, in their order."""
 
     method: str
     target: str
@@ -53,7 +53,7 @@ class Arrived:
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The header, None where there is none; fails where it is there twice."""
+        """The header, or None; fails for a repeated header."""
         found = [value for key, value in self.headers if key == name]
         assert len(found) <= 1, f"{name} is there {len(found)} times"
         return found[0] if found else None
@@ -65,21 +65,20 @@ async def _fine(scope: Scope, receive: Receive, send: Send) -> None:
 
 @dataclass
 class StandIn:
-    """In Grafana's place: keeps what arrives, whole, and answers with `answering`; with `raw` set it reads nothing and
-    leaves everything to that."""
+    """A stand-in for Grafana: keeps whole requests and responds with `answering`; `raw` handles requests unread."""
 
     url: str
     arrived: list[Arrived] = field(default_factory=list)
     answering: Answering = _fine
     raw: Answering | None = None
 
-    def begin_anew(self) -> None:
-        """As it was at first."""
+    def reset(self) -> None:
+        """Forget all requests, and respond as at first."""
         self.arrived.clear()
         self.answering, self.raw = _fine, None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         if self.raw is not None:
             await self.raw(scope, receive, send)
             return
@@ -98,7 +97,7 @@ class StandIn:
 
 @contextmanager
 def _served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) -> Iterator[tuple[str, int]]:
-    """The admin port's own server with this application, and what is to be closed once it has ended."""
+    """The admin port's server with this application; `close` follows its end."""
     listener = socket.create_server((LOOPBACK, 0))
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
     started = threading.Event()
@@ -127,7 +126,7 @@ def _served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) ->
 
 @contextmanager
 def standing_in() -> Iterator[StandIn]:
-    """A server that answers everything, on a free port."""
+    """A server that responds to every request, on a free port."""
     stand_in = StandIn("")
     with _served(stand_in) as (host, port):
         stand_in.url = f"http://{host}:{port}"
@@ -136,7 +135,7 @@ def standing_in() -> Iterator[StandIn]:
 
 @contextmanager
 def raw_server(script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> Iterator[str]:
-    """The URL of a server that is no HTTP server: each connection is the script's."""
+    """The URL of a server that handles each connection with the script."""
     ready = threading.Event()
     found: list[Any] = []
 
@@ -170,34 +169,19 @@ def raw_server(script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
 
 
 @dataclass(frozen=True)
-class Answered:
-    """One answer, to its end; names of headers in lower case."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        """The header, None where there is none; fails where it is there twice."""
-        found = [value for key, value in self.headers if key == name]
-        assert len(found) <= 1, f"{name} is there {len(found)} times"
-        return found[0] if found else None
-
-
-@dataclass(frozen=True)
-class Section:
-    """The Analytics section on its own port, and requests to it as an admin."""
+class ServedSection:
+    """The Analytics section on its own port, and requests of an admin to it."""
 
     address: tuple[str, int]
     proxy: GrafanaProxy
 
     @property
     def host(self) -> str:
-        """As the Host header has it."""
+        """The value of the Host header."""
         return f"{self.address[0]}:{self.address[1]}"
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection; whatever is waited for comes within ten seconds, or fails the test."""
+        """A connection with a time-out, which fails the test."""
         return http.client.HTTPConnection(*self.address, timeout=PATIENCE_SECONDS)
 
     def send(
@@ -209,7 +193,7 @@ class Section:
         *,
         key: str | None = API_KEY,
     ) -> None:
-        """The head of a request with no headers but these, Host and the API key; a body is the caller's."""
+        """Send the head of a request with these headers, Host and the API key alone."""
         connection.putrequest(method, ROOT + path, skip_accept_encoding=True)
         if key is not None:
             connection.putheader("X-API-Key", key)
@@ -217,8 +201,8 @@ class Section:
             connection.putheader(name, value)
         connection.endheaders()
 
-    def ask(self, path: str, method: str = "GET", headers: Headers = (), body: bytes = b"", **options: Any) -> Answered:
-        """A request and its whole answer, on a connection of their own."""
+    def ask(self, path: str, method: str = "GET", headers: Headers = (), body: bytes = b"", **options: Any) -> Answer:
+        """Send a request on a new connection, and read the whole response."""
         connection = self.connect()
         try:
             pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
@@ -232,16 +216,16 @@ class Section:
             connection.close()
 
 
-def answered(response: http.client.HTTPResponse) -> Answered:
-    """The rest of an answer."""
+def answered(response: http.client.HTTPResponse) -> Answer:
+    """The whole response."""
     headers = [(name.lower(), value) for name, value in response.getheaders()]
-    return Answered(response.status, headers, response.read())
+    return Answer(response.status, headers, response.read())
 
 
 @contextmanager
-def analytics(grafana_url: str, limits: ProxyLimits | None = None) -> Iterator[Section]:
-    """The section, its door before a proxy for that Grafana."""
+def analytics(grafana_url: str, limits: ProxyLimits | None = None) -> Iterator[ServedSection]:
+    """The section with its middleware and a proxy to that Grafana."""
     proxy = GrafanaProxy(grafana_url, limits)
     behind = Starlette(routes=[Mount("/grafana", proxy)])
     with _served(on_its_own(section_of(access_of(), behind)), proxy.aclose) as address:
-        yield Section(address, proxy)
+        yield ServedSection(address, proxy)

@@ -1,4 +1,4 @@
-"""What of Grafana is reached, and that a path means the same to it as to us."""
+"""The requests that are passed to Grafana, and their paths in one reading."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ TWO_FACED = [
 
 
 @pytest.mark.parametrize(("method", "path"), [(method, path) for method, paths in PASSED.items() for path in paths])
-def test_what_panels_ask_for_is_passed_on(method: str, path: str) -> None:
+def test_requests_of_panels_are_passed_on(method: str, path: str) -> None:
     assert below(scope_of(f"/grafana/{path}"), MOUNT) == path
     assert decide(method, path) is Decision.PASS
 
@@ -156,12 +156,12 @@ def test_the_panels_of_the_page_are_passed_on() -> None:
 
 
 @pytest.mark.parametrize("path", REFUSED)
-def test_everything_else_is_not(path: str) -> None:
+def test_all_other_requests_are_refused(path: str) -> None:
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         assert decide(method, path) is Decision.REFUSE
 
 
-def test_what_is_read_is_not_written() -> None:
+def test_paths_for_reading_refuse_other_methods() -> None:
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "get"):
         for path in PASSED["GET"] + PASSED["POST"]:
             assert decide(method, path) is Decision.METHOD
@@ -171,23 +171,23 @@ def test_what_is_read_is_not_written() -> None:
         assert decide("GET", path) is Decision.METHOD
 
 
-def test_what_pages_report_of_themselves_is_answered_here() -> None:
+def test_telemetry_of_pages_is_answered_here() -> None:
     for path in ("api/frontend-metrics", "log-grafana-javascript-agent", "log-grafana-javascript-agent/faro"):
         assert decide("POST", path) is Decision.EMPTY
         assert decide("GET", path) is Decision.METHOD
 
 
 @pytest.mark.parametrize("path", TWO_FACED)
-def test_a_path_that_can_be_read_in_two_ways_is_none(path: str) -> None:
+def test_an_ambiguous_path_is_refused(path: str) -> None:
     assert below(scope_of(f"/grafana/{path}".replace("?", "")), MOUNT) is None
 
 
-def test_a_path_elsewhere_is_none() -> None:
+def test_a_path_outside_the_mount_is_refused() -> None:
     for path in ("/summary", "/grafanax/public/x", "/grafana", "/%67rafana/public/x", "/x/grafana/public/x"):
         assert below(scope_of(path), MOUNT) is None
 
 
-def test_a_server_that_keeps_no_raw_path_is_understood() -> None:
+def test_a_scope_without_a_raw_path_works() -> None:
     scope = scope_of("/grafana/d-solo/x/panel")
     scope["raw_path"] = None
     assert below(scope, MOUNT) == "d-solo/x/panel"
@@ -196,7 +196,7 @@ def test_a_server_that_keeps_no_raw_path_is_understood() -> None:
 
 
 @given(st.text(st.sampled_from("./%2eEfF5cC0a\\abdi-solo;?"), max_size=40))
-def test_whatever_passes_is_its_own_normal_form(text: str) -> None:
+def test_every_passed_path_is_in_normal_form(text: str) -> None:
     path = below(scope_of(f"/grafana/{text}"), MOUNT)
     if path is not None:
         parts = path.split("/")

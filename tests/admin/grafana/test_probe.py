@@ -1,4 +1,4 @@
-"""Whether Grafana answers, asked in the background."""
+"""The probe of Grafana in the background."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.running import POLL_SECONDS, WITHIN_SECONDS
 
 
 async def asked(url: str, times: int = 1) -> GrafanaProbe:
-    """A probe that has asked so often."""
+    """A probe after so many requests."""
     probe = GrafanaProbe(url)
     for _ in range(times):
         await probe.ask()
@@ -26,11 +26,11 @@ async def asked(url: str, times: int = 1) -> GrafanaProbe:
     return probe
 
 
-def test_nothing_is_known_before_it_has_been_asked() -> None:
+def test_the_state_is_unknown_before_the_first_probe() -> None:
     assert GrafanaProxy("http://127.0.0.1:9").up is None
 
 
-def test_it_is_asked_under_the_path_at_which_people_reach_it() -> None:
+def test_the_probe_uses_the_public_path() -> None:
     with standing_in() as grafana:
 
         async def run() -> bool | None:
@@ -52,21 +52,21 @@ def test_it_is_asked_under_the_path_at_which_people_reach_it() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 401, 404, 407, 500, 503])
-def test_whatever_is_not_fine_is_down(status: int) -> None:
+def test_any_status_but_200_is_down(status: int) -> None:
     with standing_in() as grafana, capture_logs() as events:
         grafana.answering = PlainTextResponse("", status)
         assert asyncio.run(asked(grafana.url)).up is False
     assert events == [{"event": "admin.grafana.down", "reason": f"http_{status}", "log_level": "warning"}]
 
 
-def test_nobody_there_is_down() -> None:
+def test_a_refused_connection_is_down() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with capture_logs():
         assert asyncio.run(asked(url)).up is False
 
 
-def test_one_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_out_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     async def script(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
@@ -91,7 +91,7 @@ async def _ups_and_downs(grafana: StandIn) -> None:
     await probe.aclose()
 
 
-def test_it_goes_on_asking() -> None:
+def test_the_probe_repeats() -> None:
     with standing_in() as grafana:
 
         async def run() -> None:

@@ -1,4 +1,4 @@
-"""The proxy, with real servers on both sides: what comes back from Grafana, while it is well."""
+"""The proxy between real servers: responses of a Grafana that works."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.admin.grafana.standing_in import (
     PANEL,
     PATIENCE_SECONDS,
     QUERY,
-    Section,
+    ServedSection,
     StandIn,
     analytics,
     answered,
@@ -26,7 +26,7 @@ from tests.admin.grafana.standing_in import (
 from tests.running import until
 
 
-def test_an_answer_comes_back_as_it_is(grafana: StandIn, section: Section) -> None:
+def test_a_response_is_passed_on_unchanged(grafana: StandIn, section: ServedSection) -> None:
     headers = {"Cache-Control": "private, max-age=31536000", "ETag": '"abc"', "Vary": "Accept", "X-Grafana": "1"}
     grafana.answering = PlainTextResponse("nothing here", 404, headers)
     answer = section.ask("/grafana/public/build/app.js")
@@ -37,7 +37,7 @@ def test_an_answer_comes_back_as_it_is(grafana: StandIn, section: Section) -> No
     assert answer.header("content-length") == "12"
 
 
-def test_it_brings_no_cookie_and_nothing_that_would_harm_us(grafana: StandIn, section: Section) -> None:
+def test_harmful_headers_and_cookies_are_removed(grafana: StandIn, section: ServedSection) -> None:
     response = PlainTextResponse("fine", headers={"X-Frame-Options": "deny", "Clear-Site-Data": '"*"', "X-Fine": "1"})
     response.set_cookie("grafana_session", "abc")
     response.set_cookie(COOKIE, "stolen", path="/")
@@ -69,7 +69,7 @@ def test_it_brings_no_cookie_and_nothing_that_would_harm_us(grafana: StandIn, se
     assert policies == ["object-src 'none'", "frame-ancestors 'self'"]
 
 
-def test_no_cookie_is_remembered_from_one_request_to_the_next(grafana: StandIn, section: Section) -> None:
+def test_no_cookie_is_remembered_from_one_request_to_the_next(grafana: StandIn, section: ServedSection) -> None:
     response = PlainTextResponse("fine")
     response.set_cookie("grafana_session", "abc", path="/")
     grafana.answering = response
@@ -78,7 +78,7 @@ def test_no_cookie_is_remembered_from_one_request_to_the_next(grafana: StandIn, 
     assert [arrived.header("cookie") for arrived in grafana.arrived] == [None, None]
 
 
-def test_compression_is_left_alone(grafana: StandIn, section: Section) -> None:
+def test_compression_is_left_alone(grafana: StandIn, section: ServedSection) -> None:
     body = gzip.compress(b"a panel" * 1000)
     grafana.answering = Response(body, headers={"Content-Encoding": "gzip"}, media_type="text/css")
     answer = section.ask("/grafana/public/build/app.css", headers={"Accept-Encoding": "gzip;q=0.9, br"})
@@ -89,7 +89,7 @@ def test_compression_is_left_alone(grafana: StandIn, section: Section) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_what_has_not_changed_is_not_sent_again(grafana: StandIn, section: Section, status: int) -> None:
+def test_unchanged_content_is_not_sent_again(grafana: StandIn, section: ServedSection, status: int) -> None:
     async def unchanged(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": status, "headers": [(b"etag", b'"abc"')]})
         await send({"type": "http.response.body"})
@@ -104,7 +104,7 @@ def test_what_has_not_changed_is_not_sent_again(grafana: StandIn, section: Secti
     assert grafana.arrived[0].header("if-none-match") == '"abc"'
 
 
-def test_not_modified_with_the_length_of_what_is_not_sent() -> None:
+def test_the_length_of_a_304_is_removed() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 1000\r\n\r\n")
@@ -122,7 +122,7 @@ def test_not_modified_with_the_length_of_what_is_not_sent() -> None:
         connection.close()
 
 
-def test_of_two_ends_the_true_one_counts() -> None:
+def test_chunked_takes_precedence_over_a_length() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(
@@ -135,7 +135,7 @@ def test_of_two_ends_the_true_one_counts() -> None:
     assert (answer.status, answer.body) == (200, b"whole")
 
 
-def test_a_head_has_no_body_and_says_how_long_it_would_be(grafana: StandIn, section: Section) -> None:
+def test_head_has_the_length_and_no_body(grafana: StandIn, section: ServedSection) -> None:
     grafana.answering = PlainTextResponse("twelve bytes")
     connection = section.connect()
     for _ in range(2):
@@ -157,8 +157,8 @@ def test_a_head_has_no_body_and_says_how_long_it_would_be(grafana: StandIn, sect
         ("{grafana}.elsewhere.example/x", "{grafana}.elsewhere.example/x"),
     ],
 )
-def test_a_redirect_does_not_lead_to_where_only_we_get(
-    grafana: StandIn, section: Section, location: str, expected: str
+def test_a_redirect_never_has_grafanas_private_address(
+    grafana: StandIn, section: ServedSection, location: str, expected: str
 ) -> None:
     grafana.answering = RedirectResponse(location.format(grafana=grafana.url), 302)
     answer = section.ask(PANEL)
@@ -167,7 +167,7 @@ def test_a_redirect_does_not_lead_to_where_only_we_get(
     assert len(grafana.arrived) == 1
 
 
-def test_the_first_bytes_arrive_before_the_last_are_sent(grafana: StandIn, section: Section) -> None:
+def test_the_first_bytes_arrive_before_the_last_are_sent(grafana: StandIn, section: ServedSection) -> None:
     seen = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -188,8 +188,8 @@ def test_the_first_bytes_arrive_before_the_last_are_sent(grafana: StandIn, secti
     connection.close()
 
 
-def test_a_large_answer_is_not_held(grafana: StandIn, section: Section) -> None:
-    """Grafana is held up by who reads slowly, not our memory: it cannot send 64 MiB to somebody who reads nothing."""
+def test_a_large_response_is_not_buffered(grafana: StandIn, section: ServedSection) -> None:
+    """A client that reads nothing stops Grafana, and fills no memory: Grafana cannot send 64 MiB."""
     sent = 0
 
     async def endless(_: Scope, __: Receive, send: Send) -> None:
@@ -223,7 +223,7 @@ def test_a_large_answer_is_not_held(grafana: StandIn, section: Section) -> None:
     connection.close()
 
 
-def test_many_requests_at_once_are_all_answered(grafana: StandIn, section: Section) -> None:
+def test_many_concurrent_requests_are_served(grafana: StandIn, section: ServedSection) -> None:
     async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         await JSONResponse(scope["query_string"].decode())(scope, receive, send)
 
@@ -233,7 +233,7 @@ def test_many_requests_at_once_are_all_answered(grafana: StandIn, section: Secti
     assert answers == [f'"{number}"'.encode() for number in range(200)]
 
 
-def test_a_client_that_leaves_ends_the_question(grafana: StandIn, section: Section) -> None:
+def test_a_disconnect_cancels_the_request(grafana: StandIn, section: ServedSection) -> None:
     left, asked = threading.Event(), threading.Event()
 
     async def wait(_: Scope, receive: Receive, __: Send) -> None:
@@ -253,7 +253,7 @@ def test_a_client_that_leaves_ends_the_question(grafana: StandIn, section: Secti
     assert left.wait(PATIENCE_SECONDS)
 
 
-def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_it(grafana: StandIn, section: Section) -> None:
+def test_a_disconnect_during_the_response_cancels_it(grafana: StandIn, section: ServedSection) -> None:
     left = threading.Event()
 
     async def endless(_: Scope, receive: Receive, send: Send) -> None:

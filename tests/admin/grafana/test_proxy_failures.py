@@ -1,4 +1,4 @@
-"""The proxy before a Grafana that is down, silent, broken, or makes no sense."""
+"""The proxy while Grafana is down, silent or invalid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_grafana_that_is_down_is_502() -> None:
     assert [event["event"] for event in events] == ["admin.grafana.down"]
 
 
-def test_grafana_that_never_answers_is_504() -> None:
+def test_grafana_without_a_response_is_504() -> None:
     async def script(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
@@ -55,7 +55,7 @@ def test_grafana_that_never_answers_is_504() -> None:
     ],
     ids=["nothing", "nonsense", "two lengths", "a bad header", "an upgrade", "a status that is none", "a huge head"],
 )
-def test_an_answer_that_makes_no_sense_is_502(answer: bytes) -> None:
+def test_an_invalid_response_is_502(answer: bytes) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -69,7 +69,7 @@ def test_an_answer_that_makes_no_sense_is_502(answer: bytes) -> None:
     "head", [b"Content-Length: 100\r\n\r\nfirst", b"Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"]
 )
 @pytest.mark.parametrize("end", ["closed", "reset", "silent"])
-def test_an_answer_that_breaks_off_is_seen_to_be_broken(head: bytes, end: str) -> None:
+def test_an_interrupted_response_stays_incomplete(head: bytes, end: str) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\n" + head)

@@ -1,4 +1,4 @@
-"""The proxy, with real servers on both sides: what arrives at Grafana, and what does not."""
+"""The proxy between real servers: the requests that arrive at Grafana."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.admin.grafana.standing_in import (
     PATIENCE_SECONDS,
     QUERY,
     QUICK,
-    Section,
+    ServedSection,
     StandIn,
     analytics,
     answered,
@@ -27,7 +27,7 @@ from tests.admin.grafana.standing_in import (
 LIMIT = ProxyLimits().body_bytes
 
 
-def test_a_request_arrives_as_it_was_sent_in_a_viewers_name(grafana: StandIn, section: Section) -> None:
+def test_a_request_arrives_unchanged_under_the_viewers_name(grafana: StandIn, section: ServedSection) -> None:
     target = f"{PANEL}?orgId=1&panelId=11&from=now-24h&q=a%20b%2Fc&x=..%2f..&empty=&%C3%A9"
     answer = section.ask(target, headers={"Accept": "text/html", "User-Agent": "a browser", "X-Grafana-Org-Id": "1"})
     assert answer.status == 200
@@ -46,7 +46,7 @@ def test_a_request_arrives_as_it_was_sent_in_a_viewers_name(grafana: StandIn, se
     ]
 
 
-def test_nobody_can_say_who_he_is(grafana: StandIn, section: Section) -> None:
+def test_clients_cannot_set_an_identity(grafana: StandIn, section: ServedSection) -> None:
     spoofed = [
         ("X-WEBAUTH-USER", "admin"),
         ("X-Webauth-User", "admin"),
@@ -86,7 +86,7 @@ def test_nobody_can_say_who_he_is(grafana: StandIn, section: Section) -> None:
     assert arrived.header("x-forwarded-host") == section.host
 
 
-def test_what_belongs_to_one_connection_stays_on_it(grafana: StandIn, section: Section) -> None:
+def test_hop_by_hop_headers_are_removed(grafana: StandIn, section: ServedSection) -> None:
     headers = [
         ("Connection", "keep-alive, X-Private, X-WEBAUTH-USER, Host, content-length"),
         ("Keep-Alive", "timeout=5"),
@@ -106,7 +106,7 @@ def test_what_belongs_to_one_connection_stays_on_it(grafana: StandIn, section: S
     assert arrived.body == b"{}"
 
 
-def test_a_question_arrives_with_its_body(grafana: StandIn, section: Section) -> None:
+def test_a_query_arrives_with_its_body(grafana: StandIn, section: ServedSection) -> None:
     body = b'{"queries": [{"refId": "A", "expr": "hivesync_online_users"}]}'
     section.ask(f"{QUERY}?ds_type=prometheus&requestId=Q1", "POST", {"Content-Type": "application/json"}, body)
     (arrived,) = grafana.arrived
@@ -116,7 +116,7 @@ def test_a_question_arrives_with_its_body(grafana: StandIn, section: Section) ->
     assert arrived.header("content-length") == str(len(body))
 
 
-def test_a_body_goes_on_while_it_is_still_being_sent(grafana: StandIn, section: Section) -> None:
+def test_a_body_is_streamed(grafana: StandIn, section: ServedSection) -> None:
     begun = threading.Event()
     parts: list[bytes] = []
 
@@ -141,7 +141,7 @@ def test_a_body_goes_on_while_it_is_still_being_sent(grafana: StandIn, section: 
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_body_that_means_nothing_does_not_go_on(grafana: StandIn, section: Section, method: str) -> None:
+def test_the_body_of_a_get_is_dropped(grafana: StandIn, section: ServedSection, method: str) -> None:
     section.ask(PANEL, method, body=b"x" * 100)
     (arrived,) = grafana.arrived
     assert arrived.body == b""
@@ -149,7 +149,7 @@ def test_a_body_that_means_nothing_does_not_go_on(grafana: StandIn, section: Sec
     assert arrived.header("transfer-encoding") is None
 
 
-def test_a_proxy_of_the_environment_is_not_for_grafana(grafana: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_from_the_environment_is_not_used(grafana: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -158,7 +158,7 @@ def test_a_proxy_of_the_environment_is_not_for_grafana(grafana: StandIn, monkeyp
         assert section.ask(PANEL).status == 200
 
 
-def test_a_url_with_a_path_and_a_user_is_an_address_only(grafana: StandIn) -> None:
+def test_path_and_user_of_grafanas_url_are_ignored(grafana: StandIn) -> None:
     url = grafana.url.replace("http://", "http://user:password@") + "/some/path/"
     with analytics(url) as section:
         section.ask(PANEL)
@@ -198,7 +198,9 @@ def test_the_client_of_an_untrusted_proxy_is_that_proxy(grafana: StandIn) -> Non
         ("/grafana/api/ds/query", "GET", 405),
     ],
 )
-def test_nothing_else_arrives(grafana: StandIn, section: Section, path: str, method: str, status: int) -> None:
+def test_refused_requests_do_not_arrive(
+    grafana: StandIn, section: ServedSection, path: str, method: str, status: int
+) -> None:
     answer = section.ask(path, method)
     assert answer.status == status
     assert answer.header("content-type") in ("application/problem+json", "text/plain; charset=utf-8")
@@ -206,20 +208,20 @@ def test_nothing_else_arrives(grafana: StandIn, section: Section, path: str, met
 
 
 @pytest.mark.parametrize("key", [None, "wrong"])
-def test_nothing_arrives_from_who_is_no_admin(grafana: StandIn, section: Section, key: str | None) -> None:
+def test_requests_without_a_credential_do_not_arrive(grafana: StandIn, section: ServedSection, key: str | None) -> None:
     for path, method in ((PANEL, "GET"), (QUERY, "POST"), ("/grafana/public/x.js", "GET"), ("/grafana/login", "GET")):
         assert section.ask(path, method, key=key).status == 401
     assert section.ask(PANEL, headers={"Authorization": f"Bearer {token(scope='user')}"}, key=None).status == 403
     assert grafana.arrived == []
 
 
-def test_telemetry_is_answered_here(grafana: StandIn, section: Section) -> None:
+def test_telemetry_is_answered_here(grafana: StandIn, section: ServedSection) -> None:
     answer = section.ask("/grafana/api/frontend-metrics", "POST", body=b'{"events": []}')
     assert (answer.status, answer.body) == (204, b"")
     assert grafana.arrived == []
 
 
-def test_a_websocket_is_refused(grafana: StandIn, section: Section) -> None:
+def test_a_websocket_is_refused(grafana: StandIn, section: ServedSection) -> None:
     handshake = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -246,7 +248,7 @@ def test_a_websocket_of_the_server_is_closed_before_it_is_open() -> None:
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
-def test_a_body_of_a_megabyte_is_enough(grafana: StandIn, section: Section) -> None:
+def test_a_body_of_a_megabyte_is_enough(grafana: StandIn, section: ServedSection) -> None:
     assert section.ask(QUERY, "POST", body=b"x" * LIMIT).status == 200
     assert len(grafana.arrived[0].body) == LIMIT
     answer = section.ask(QUERY, "POST", body=b"x" * (LIMIT + 1))
@@ -255,12 +257,12 @@ def test_a_body_of_a_megabyte_is_enough(grafana: StandIn, section: Section) -> N
     assert len(grafana.arrived) == 1
 
 
-def test_a_body_that_says_it_is_too_long_is_not_even_begun() -> None:
+def test_a_body_with_too_large_a_length_is_refused_at_once() -> None:
     with analytics("http://127.0.0.1:9") as section:  # nobody there: it would be 502
         assert section.ask(QUERY, "POST", body=b"x" * (LIMIT + 1)).status == 413
 
 
-def test_a_body_that_does_not_say_how_long_it_is_ends_at_a_megabyte(grafana: StandIn, section: Section) -> None:
+def test_a_chunked_body_is_cut_off_at_a_megabyte(grafana: StandIn, section: ServedSection) -> None:
     connection = section.connect()
     section.send(connection, QUERY, "POST", {"Transfer-Encoding": "chunked"})
     part = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
@@ -275,7 +277,7 @@ def test_a_body_that_does_not_say_how_long_it_is_ends_at_a_megabyte(grafana: Sta
     assert grafana.arrived == []
 
 
-def test_a_body_that_stops_coming_is_not_waited_for(grafana: StandIn) -> None:
+def test_a_stalled_body_times_out(grafana: StandIn) -> None:
     with analytics(grafana.url, QUICK) as section:
         connection = section.connect()
         section.send(connection, QUERY, "POST", {"Content-Length": "10"})
@@ -286,7 +288,7 @@ def test_a_body_that_stops_coming_is_not_waited_for(grafana: StandIn) -> None:
 
 
 @pytest.mark.parametrize("hosts", [[], ["a.example", "b.example"]])
-def test_a_request_is_for_one_host(grafana: StandIn, hosts: list[str]) -> None:
+def test_a_request_needs_exactly_one_host(grafana: StandIn, hosts: list[str]) -> None:
     scope = scope_of(PANEL)
     scope["headers"] = [(b"host", host.encode()) for host in hosts]
     scope["root_path"] += "/grafana"
@@ -294,7 +296,7 @@ def test_a_request_is_for_one_host(grafana: StandIn, hosts: list[str]) -> None:
     assert grafana.arrived == []
 
 
-def test_what_cannot_be_said_in_http_is_not_passed_on(grafana: StandIn) -> None:
+def test_invalid_http_is_not_passed_on(grafana: StandIn) -> None:
     for query in ("x=\xff", "x=a b", "x=\r\nHost: evil"):
         scope = scope_of(f"/d-solo/x/y?{query}", root_path=f"{ROOT}/grafana")
         assert asyncio.run(_status(GrafanaProxy(grafana.url), scope)) == 400

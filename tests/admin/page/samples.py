@@ -22,7 +22,7 @@ DAY = 86_400
 
 
 def iso(seconds: float) -> str:
-    """Unix seconds as the API writes them."""
+    """Unix seconds in the API's format."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -35,7 +35,7 @@ MODELS: dict[str, type[BaseModel]] = {
 
 
 def documents(now: float | None = None) -> dict[str, Document]:
-    """Every document of the API at this moment, all well, by its path with its query."""
+    """Every document of the API at this moment, without failures, by its path with its query."""
     now = time.time() if now is None else now
     found = _documents(now)
     numbers = count(70_001)
@@ -45,7 +45,7 @@ def documents(now: float | None = None) -> dict[str, Document]:
 
 
 def _complete(document: Document, model: type[BaseModel], numbers: Iterator[int], as_of: str) -> None:
-    """Add the values that the model has and the document has not, a different number each."""
+    """Add the model's values that the document lacks, with a different number each."""
     for name, field in model.model_fields.items():
         kind, key = field.annotation, field.alias or name
         if not isinstance(kind, type) or not issubclass(kind, BaseModel):
@@ -238,7 +238,7 @@ SPANS = (("6h", 900, 25), ("24h", 3600, 24), ("7d", 3600, 168))
 
 
 def wave(around: float, count: int) -> list[float | None]:
-    """Something that goes up and down twice, with one gap, and ends at `around`."""
+    """Values that rise and fall twice, with one gap, and end at `around`."""
     values: list[float | None] = []
     for index in range(count):
         swing = math.sin(4 * math.pi * index / count) * 0.3 + ((index * 7) % 5 - 2) * 0.02
@@ -249,7 +249,7 @@ def wave(around: float, count: int) -> list[float | None]:
 
 
 def ends(now: float, step: int, count: int) -> list[int]:
-    """The ends of the last so many steps."""
+    """The ends of the last `count` steps."""
     return [int(now) // step * step - step * back for back in reversed(range(count))]
 
 
@@ -308,7 +308,7 @@ def worker(
 
 
 def degraded(document: Any, source: str) -> Any:
-    """The same document while this source is down: what it feeds has the status, and its last value."""
+    """The same document while this source is down: its values are degraded, with their last value."""
     if isinstance(document, Mapping):
         changed = {key: degraded(inner, source) for key, inner in document.items()}
         if source in document.get("sources", ()) and "status" in document:

@@ -1,4 +1,4 @@
-"""The skeleton without a browser: it fits the API, explains itself, and leaves nothing to an inline script or style."""
+"""The HTML without a browser: it fits the API, has definitions, and no inline script or style."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def members(kind: Any) -> Iterator[tuple[str, Any]]:
 
 
 def at(kind: Any, keys: list[str]) -> Any:
-    """The type of what stands there in a document of this type."""
+    """The type at these keys of a document of this type."""
     if not keys:
         return kind
     if get_origin(kind) is dict:
@@ -88,7 +88,7 @@ def test_every_number_is_one_that_the_api_gives(number: Any) -> None:
     assert [name for name, _ in members(at(MODELS[document], keys))] == ["value", "status", "sources", "as_of"]
 
 
-def test_every_value_of_the_api_is_on_the_page_but_what_the_header_shows_already() -> None:
+def test_every_value_of_the_api_is_on_the_page() -> None:
     def paths(kind: Any, path: str) -> Iterator[str]:
         if get_origin(kind) in (Union, UnionType, list, dict) or not isinstance(kind, type):
             return
@@ -130,7 +130,7 @@ def test_the_samples_are_documents_of_the_api(name: str) -> None:
     MODELS[name].model_validate(documents()[name])
 
 
-def test_what_a_number_means_is_said_for_everything(html: str) -> None:
+def test_every_card_chart_and_table_has_a_definition(html: str) -> None:
     for thing in EVERYTHING:
         assert thing.meaning.counts
         assert thing.meaning.window
@@ -139,7 +139,7 @@ def test_what_a_number_means_is_said_for_everything(html: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["page", "login"])
-def test_there_is_no_inline_script_and_no_inline_style(html: str, login: str, name: str) -> None:
+def test_there_are_no_inline_scripts_or_styles(html: str, login: str, name: str) -> None:
     elements = Elements({"page": html, "login": login}[name])
     names = Counter(tag for tag, _ in elements.found)
     assert names["script"] > 1
@@ -149,7 +149,7 @@ def test_there_is_no_inline_script_and_no_inline_style(html: str, login: str, na
         assert not [name for name in attributes if name == "style" or name.startswith("on")]
 
 
-def test_ids_are_unique_and_what_refers_to_one_finds_it(html: str) -> None:
+def test_ids_are_unique_and_references_resolve(html: str) -> None:
     elements = Elements(html)
     ids = Counter(attributes["id"] for _, attributes in elements.found if "id" in attributes)
     assert len(ids) > 50
@@ -160,7 +160,7 @@ def test_ids_are_unique_and_what_refers_to_one_finds_it(html: str) -> None:
 
 
 @pytest.mark.parametrize("root", ["/admin/analytics/", "/elsewhere/admin/analytics/"])
-def test_everything_the_page_loads_and_links_is_below_where_it_is_mounted(root: str) -> None:
+def test_all_links_of_the_page_are_below_its_mount(root: str) -> None:
     client = page(root)
     elements = Elements(client.get(root).text)
     urls = [
@@ -178,7 +178,7 @@ def test_everything_the_page_loads_and_links_is_below_where_it_is_mounted(root: 
     assert json.loads(data)["base"] == root
 
 
-def test_frames_are_the_panels_of_the_catalogue_below_where_the_page_is_mounted(html: str) -> None:
+def test_frames_are_panels_of_the_catalogue(html: str) -> None:
     ((_, data),) = Elements(html).inside
     frames = json.loads(data)["frames"]
     assert frames["dau"]["14d"].startswith(
@@ -194,7 +194,7 @@ def test_frames_are_the_panels_of_the_catalogue_below_where_the_page_is_mounted(
     }
 
 
-def test_without_a_script_the_page_says_so_and_links_the_data(html: str) -> None:
+def test_the_noscript_part_links_all_data(html: str) -> None:
     noscript = html[html.index("<noscript>") : html.index("</noscript>")]
     assert "JavaScript" in noscript
     for path in ("summary", "users", "ai", "queues", "workers", "monetization", "status"):
@@ -203,7 +203,7 @@ def test_without_a_script_the_page_says_so_and_links_the_data(html: str) -> None
         assert f'href="{BASE}{document}?format=csv"' in noscript
 
 
-def test_files_are_asked_for_again_each_time_and_cost_nothing_when_they_are_the_same() -> None:
+def test_files_are_revalidated_at_each_use() -> None:
     client = page()
     first = client.get(f"{BASE}static/modules/main.js")
     assert first.status_code == 200
