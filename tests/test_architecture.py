@@ -137,7 +137,7 @@ def test_the_admin_section_asks_no_source_and_draws_no_dashboard() -> None:
     assert len(found) > 50
     assert {i for _, i in found if i.partition(".")[0] in OURS - {"admin", "exporter"}} <= {
         *("grafana.panels", "grafana.style"),
-        *(f"grafana.panels.{name}" for name in ("ANALYTICS_PATH", "Analytics", "Panel")),
+        *(f"grafana.panels.{name}" for name in ("ANALYTICS_PATH", "GRAFANA_PATH", "Analytics", "Panel")),
         *(i for _, i in found if i.startswith("grafana.style.")),
     }
     drivers = {"psycopg", "redis", "pygtail"}

@@ -42,17 +42,17 @@ class Incidents:
 
     def __init__(self) -> None:
         self._cursor = ReadCursor(HORIZON)
-        self.rows: tuple[Incident, ...] | None = None
+        self.content: tuple[Incident, ...] | None = None
         """Newest first; None before the first reading."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `rows` up to date; there are no samples."""
+        """Brings `content` up to date; there are no samples."""
         async with sources.postgres.transaction(fill=self._cursor.filling) as transaction:
             now = transaction.now_us
             since, fill = self._cursor.since(now)
             new = [Incident.of(*row) for row in await transaction.rows(_LATEST, {"since": moment(since)})]
         # What is read again is all there is of that time: a row that is gone from it is gone.
-        old = [] if fill or self.rows is None else [i for i in self.rows if now - HORIZON < i.time <= since]
+        old = [] if fill or self.content is None else [i for i in self.content if now - HORIZON < i.time <= since]
         self._cursor.advance(now, fill)
-        self.rows = newest([*new, *old])
+        self.content = newest([*new, *old])
         return []

@@ -188,7 +188,7 @@ class LogCollector:
         self._incidents: tuple[Incident, ...] = ()
 
     @property
-    def incidents(self) -> tuple[Incident, ...]:
+    def content(self) -> tuple[Incident, ...]:
         """The latest failures that were read since the start, newest first; none before the end is reached."""
         return self._incidents if self._tally.is_shown else ()
 

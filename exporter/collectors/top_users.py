@@ -79,11 +79,11 @@ class TopUsers:
         self._since = self._until = 0  # the minutes of the totals
         self._counted_at: int | None = None
         self._ids: dict[int, str | None] = {}  # of those who led lately, by their hash; None: no such user any more
-        self.rows: tuple[TopUser, ...] | None = None
+        self.content: tuple[TopUser, ...] | None = None
         """The first SIZE, most requests first; None before the first reading."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `rows` up to date; there are no samples."""
+        """Brings `content` up to date; there are no samples."""
         await self._windows_filled(sources)
         async with sources.postgres.transaction(fill=self._counted_at is None) as transaction:
             now, day = transaction.now_us, self._ai.day()
@@ -102,7 +102,7 @@ class TopUsers:
         self._totals, self._since, self._until, self._ids = totals, since, until, ids
         if anew:
             self._counted_at = now
-        self.rows = tuple(self._rows(leading, names, now))[:SIZE]
+        self.content = tuple(self._rows(leading, names, now))[:SIZE]
         return []
 
     async def _windows_filled(self, sources: Sources) -> None:

@@ -73,14 +73,14 @@ class Deployment:
         assert isinstance(charts, Charts)
         assert isinstance(incidents, Incidents)
         assert isinstance(top, TopUsers)
-        assert charts.hours is not None
+        assert charts.content is not None
         return {
             "metrics": shown,
             "definitions": from_scratch(collectors.values(), self.url, self.redis_url),
-            "incidents": incidents.rows,
-            "top users": top.rows,
-            "requests": charts.hours.requests_per_hour(60, 24),
-            "latencies": charts.hours.latency_seconds(60, 24),
+            "incidents": incidents.content,
+            "top users": top.content,
+            "requests": charts.content.requests_per_hour(60, 24),
+            "latencies": charts.content.latency_seconds(60, 24),
             **asyncio.run(self._rolled_up()),
         }
 

@@ -276,10 +276,10 @@ def test_incidents_of_the_past_are_not_listed_before_the_end_is_reached(world: W
     world.write(line(event="ai.error", job_id="new", age=1))
     world.start_slow()
     world.refresh()
-    assert not world.collector.incidents
+    assert not world.collector.content
     while world.refresh() > 0:
         pass
-    assert [incident.job_id for incident in world.collector.incidents] == ["new", "old"]
+    assert [incident.job_id for incident in world.collector.content] == ["new", "old"]
 
 
 # Lines that are late ---------------------------------------------------------------------------------------------

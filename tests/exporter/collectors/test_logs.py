@@ -770,4 +770,4 @@ def test_the_newest_failures_of_a_backlog_are_the_incidents(setup: Setup, every:
     collector = ai_log(setup.state())
     setup.refresh(collector)
     expected = [str(number) for number in reversed(numbers) if number % every == 0][:KEPT]
-    assert [incident.job_id for incident in collector.incidents] == expected
+    assert [incident.job_id for incident in collector.content] == expected
