@@ -16,13 +16,15 @@ from collections.abc import Sequence
 from exporter.collector import Sources
 from exporter.collectors.users import PLAN_CLASSES, Classed, Plans
 from exporter.columns import USER
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Again, Resync
-from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.versions import Rows, Versions
-from exporter.windows import DAY, Integers, LatestActivity, ReadCursor, latest_of
+from exporter.windows import DAY, Integers
+from exporter.windows.cursor import ReadCursor
+from exporter.windows.latest import LatestActivity, latest_of
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.resync import Again, Resync
+from exporter.windows.sql import MICROSECONDS
+from exporter.windows.versions import Rows, Versions
 
 WINDOWS = {"24h": DAY, "30d": 30 * DAY}
 HORIZON = max(WINDOWS.values())

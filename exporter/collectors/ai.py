@@ -16,13 +16,17 @@ from exporter.collector import Sources
 from exporter.columns import USER, WORD, words
 from exporter.incident import ERROR_KINDS as INCIDENT_KINDS
 from exporter.labels import OTHER
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Again, Resync
-from exporter.sliding import MINUTE_BIN, MINUTE_OF, SlidingSums, Sums
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.versions import Rows, Versions
-from exporter.windows import DAY, HOUR, MINUTE, Integers, MinuteSums, Part, ReadCursor, UserCounts, minute, percentile
+from exporter.windows import DAY, HOUR, MINUTE, Integers, Part, minute
+from exporter.windows.cursor import ReadCursor
+from exporter.windows.minutes import MinuteSums
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.resync import Again, Resync
+from exporter.windows.sql import MINUTE_BIN, MINUTE_OF
+from exporter.windows.sums import SlidingSums, Sums
+from exporter.windows.users import UserCounts, percentile
+from exporter.windows.versions import Rows, Versions
 
 REQUEST_WINDOWS = {"1m": MINUTE, "1h": HOUR, "24h": DAY}
 ERROR_KINDS = INCIDENT_KINDS["ai_error"]

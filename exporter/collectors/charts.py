@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from exporter.collector import Sources
 from exporter.collectors.latency import latency_sums
-from exporter.resync import Again
-from exporter.sliding import SlidingSums, Sums
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, HOUR, MINUTE, Integers, Wheel, minute
+from exporter.windows import DAY, HOUR, MINUTE, Integers, minute
+from exporter.windows.resync import Again
+from exporter.windows.sums import SlidingSums, Sums
+from exporter.windows.wheel import Wheel
 
 HORIZON = 7 * DAY + HOUR
 """A week of hours that end now, the first of which began an hour before."""

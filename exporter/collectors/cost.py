@@ -19,13 +19,14 @@ from exporter.columns import EXCESSIVE_TOKENS, NEGATIVE_TOKENS, TEXT, TOKEN_SUM
 from exporter.gpu_usage import GpuUsage, share_of_month
 from exporter.labels import OTHER
 from exporter.prices import Prices
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Resync
-from exporter.sliding import HOUR_BIN, HOUR_OF
 from exporter.sources.postgres import Row, Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.versions import Rows, Versions
-from exporter.windows import DAY, HOUR, LATE, Part, ReadCursor
+from exporter.windows import DAY, HOUR, Part
+from exporter.windows.cursor import LATE, ReadCursor
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.resync import Resync
+from exporter.windows.sql import HOUR_BIN, HOUR_OF
+from exporter.windows.versions import Rows, Versions
 
 DIRECTIONS = ("prompt", "completion")
 MAX_NAMED_MODELS = 100

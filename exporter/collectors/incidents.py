@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from exporter.collector import Sources
 from exporter.columns import TEXT, WORD
 from exporter.incident import KEPT, Incident, newest
-from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, ReadCursor
+from exporter.windows import DAY
+from exporter.windows.cursor import ReadCursor
+from exporter.windows.sql import MICROSECONDS
 
 HORIZON = 7 * DAY
 

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.columns import WORD
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Resync
-from exporter.sliding import MICROSECONDS, SlidingSums, Sums
 from exporter.spec import MetricSpec, Sample
 from exporter.windows import HOUR, MINUTE, SECOND
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.resync import Resync
+from exporter.windows.sql import MICROSECONDS
+from exporter.windows.sums import SlidingSums, Sums
 
 WINDOWS = {"1m": MINUTE, "15m": 15 * MINUTE, "1h": HOUR}
 TABLES = {"ai": "ai_usage_events", "preview": "preview_jobs"}

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from exporter.collector import Sources
 from exporter.collectors.ai import REQUEST_WINDOWS
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Resync
-from exporter.sliding import SlidingSums, Sums
 from exporter.spec import MetricSpec, Sample
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.resync import Resync
+from exporter.windows.sums import SlidingSums, Sums
 
 REQUESTS = MetricSpec(
     "hivesync_preview_requests_in_window",

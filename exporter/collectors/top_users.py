@@ -21,7 +21,8 @@ from exporter.columns import TEXT, USER
 from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, MINUTE, Integers, UserTotals, minute
+from exporter.windows import DAY, MINUTE, Integers, minute
+from exporter.windows.users import UserTotals
 
 SIZE = 20
 WINDOW = 7 * DAY

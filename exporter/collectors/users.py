@@ -25,11 +25,11 @@ from exporter.changes import Changes, Recount, read_changes
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.columns import USER, WORD
 from exporter.labels import clean, folded
-from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import Transaction
 from exporter.spec import MetricSpec, Sample
 from exporter.vocabulary import FREE_PLANS, PAID_PLANS, TRIAL
 from exporter.windows import MINUTE, Integers, contained
+from exporter.windows.sql import MICROSECONDS
 
 PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
 """In the order in which the first that holds is a user's."""

@@ -23,9 +23,9 @@ from exporter.collectors.previews import Previews
 from exporter.collectors.users import Plans
 from exporter.oracle import read_from_scratch
 from exporter.prices import Prices
-from exporter.resync import UNEXPLAINED_ROWS
 from exporter.sources.postgres import Transaction
 from exporter.verify import TOLERANCE
+from exporter.windows.resync import UNEXPLAINED_ROWS
 from tests.rows import NOON, by_name, counted, insert, sources, user, users
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -18,7 +18,7 @@ from datetime import datetime
 
 from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Transaction, moment
-from exporter.windows import Part
+from exporter.windows.units import Part
 
 _NEVER = 2**31 - 1
 """What PostgreSQL itself calls the age of what has always been there."""

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from exporter.sources.postgres import microseconds
-from exporter.versions import Rows, Versions
+from exporter.windows.versions import Rows, Versions
 from tests.rows import NOON, insert, sources, users
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

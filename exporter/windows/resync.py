@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from exporter.changes import Changes, read_changes
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.versions import Look, Versions
-from exporter.windows import DAY, HOUR, MINUTE, RESYNC, Part, Wheel, minute
+from exporter.windows.units import DAY, HOUR, MINUTE, RESYNC, Part, minute
+from exporter.windows.versions import Look, Versions
+from exporter.windows.wheel import Wheel
 
 RESYNCS = MetricSpec(
     "hivesync_resyncs_total",

@@ -1,6 +1,6 @@
 """Sums over sliding windows, read from one table: counts, errors by kind, latencies.
 
-`windows.py` keeps the minutes; this asks PostgreSQL for what is new and for the exact edges, in one statement, and
+`minutes.py` keeps the minutes; this asks PostgreSQL for what is new and for the exact edges, in one statement, and
 folds both. Its users are the collectors that say which table, which time and which sums.
 """
 
@@ -11,26 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.resync import Again
 from exporter.sources.postgres import Transaction, moment
-from exporter.versions import Rows, Versions
-from exporter.windows import MINUTE, Integers, MinuteSums, Part, ReadCursor, minute
-
-MICROSECONDS = "round(date_part('epoch', {0}) * 1000000)::bigint"
-"""SQL for a timestamptz or interval as exact microseconds. (`date_part` is a double, several times cheaper than the
-numeric of `extract`; a double tells microseconds apart until the year 2255.)"""
-
-# A bin is closed at its start and open at its end; a microsecond later it is what a minute of ours is.
-_FIRST_INSTANT = "'2000-01-01 00:00:00.000001+00'"
-
-MINUTE_BIN = f"date_bin('1 minute', {{0}}, {_FIRST_INSTANT})"
-HOUR_BIN = f"date_bin('1 hour', {{0}}, {_FIRST_INSTANT})"
-"""SQL for the minute and the hour that hold a timestamptz, to group rows by: integer arithmetic, where anything else
-takes a quarter of what reading a row does."""
-
-_NUMBER = "(floor(date_part('epoch', {0}) / {1}) + 1)::bigint"
-MINUTE_OF, HOUR_OF = _NUMBER.format(MINUTE_BIN, 60), _NUMBER.format(HOUR_BIN, 3600)
-"""SQL for their numbers, as `windows.minute` counts minutes: worked out once a group."""
+from exporter.windows.cursor import ReadCursor
+from exporter.windows.minutes import MinuteSums
+from exporter.windows.resync import Again
+from exporter.windows.sql import MINUTE_BIN, MINUTE_OF
+from exporter.windows.units import MINUTE, Integers, Part, minute
+from exporter.windows.versions import Rows, Versions
 
 
 @dataclass(frozen=True, slots=True)
