@@ -12,9 +12,11 @@ from exporter.windows.units import Integers
 
 
 class UserCounts:
-    """A count a user, over a sliding set of minutes: adding and taking away cost what is new, not what is there."""
+    """A count per user over a sliding set of minutes: adding and taking away cost the new rows, not all of them."""
 
     def __init__(self) -> None:
+        self.since = 0
+        """The minute up to which everything was forgotten."""
         self._users = np.empty(0, dtype=np.int64)  # sorted
         self._counts = np.empty(0, dtype=np.int64)  # parallel to _users; 0 for users to be dropped
         self._minutes: dict[int, tuple[Integers, Integers]] = {}
@@ -32,6 +34,7 @@ class UserCounts:
 
     def forget(self, until: int) -> None:
         """Drop the minutes `m <= until`: the window has left them."""
+        self.since = until
         for old in [m for m in self._minutes if m <= until]:
             self._take(old)
 

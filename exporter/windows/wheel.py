@@ -9,7 +9,7 @@ from exporter.windows.units import Part
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """Looks at the past again, a part at a time and each once in a `period`, so that it never costs much at once.
+    """Turns of the parts of the past, each once in a `period`, so that re-reading never costs much at once.
 
     The past is cut into parts of `length`, and the newest `parts` of them that are over take turns, at times that
     follow from the clock alone.
@@ -25,4 +25,4 @@ class Wheel:
         newest = now // self.length - 1
         turns = range(max(since // turn, now // turn - self.parts) + 1, now // turn + 1)
         ages = {(newest - number) % self.parts for number in turns}
-        return [((newest - age) * self.length, (newest - age + 1) * self.length) for age in sorted(ages)]
+        return [Part((newest - age) * self.length, (newest - age + 1) * self.length) for age in sorted(ages)]
