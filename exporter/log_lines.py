@@ -56,7 +56,7 @@ _NEWLINE, _OPEN, _CLOSE = b"\n{}"
 def count(content: bytes, failure_event: str) -> Iterator[Counted]:
     """Count whole lines, each with its newline; blank ones are none. All at once, or some at a time where they are many
     and not as they should be: none, now and then."""
-    records = _read_together(content)
+    records = read_together(content)
     if records is not None:
         yield _count(records, partial(content.split, b"\n"), failure_event)
         return
@@ -92,7 +92,7 @@ def _strings(values: Sequence[Any]) -> Counter[str]:
     return counts
 
 
-def _read_together(content: bytes) -> list[_Record] | None:
+def read_together(content: bytes) -> list[_Record] | None:
     """A record for each line, if all of them are JSON objects, and nothing is beside these."""
     if not (content.startswith(b"{") and content.endswith(b"}\n")):
         return None
