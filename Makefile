@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := exporter admin rollup grafana bench demo docs tests
 SIZE ?= 1000000
+PROCESSES ?= 2
 BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail prometheus-redis-exporter nginx-light wrk
 ARGS ?=
 
@@ -22,18 +23,21 @@ $(VENV)/installed: requirements/dev.lock pyproject.toml tools/setup.sh
 page: $(VENV)/installed
 	@tools/page.sh $(BIN)/python
 
-packages: ## install what the tests need from Debian (Prometheus, Alertmanager, VictoriaMetrics, Chromium), or say what to install
+packages: ## install what the tests need from Debian (Prometheus, VictoriaMetrics, Chromium, Redis, PgBouncer, ...), or say what to install
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null && \
 	  { command -v prometheus-alertmanager || command -v alertmanager; } >/dev/null && \
 	  command -v victoria-metrics >/dev/null && command -v vmagent >/dev/null || \
 	  tools/packages.sh prometheus prometheus-alertmanager victoria-metrics || true
 	@command -v chromium >/dev/null || tools/packages.sh chromium || true
+	@command -v redis-server >/dev/null || tools/packages.sh redis-server || true
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tools/packages.sh pgbouncer || true
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tools/packages.sh postgresql || true
 
 demo: $(VENV)/installed page ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)
 
-test: $(VENV)/installed page packages lint types ## every test, as CI runs them (ARGS="-k rotation")
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/installed page packages lint types ## every test, as CI runs them (ARGS="-k rotation"; PROCESSES=0 with "--pdb" or "-s")
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/installed ## what it costs, beside its peers, in under ten minutes (SIZE=10000000, ARGS="--only logs,redis")
 	@tools/packages.sh $(BENCH_PACKAGES) || true

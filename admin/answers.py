@@ -32,6 +32,7 @@ from admin.models import (
 from admin.readings import Reading, Value, combined, iso, ratio
 from exporter.collectors import activity, ai, cost, logs, online, previews, queues, users, workers
 from exporter.collectors import latency as jobs
+from exporter.labels import OTHER
 from exporter.version import VERSION
 
 TRENDS = ("online_users", "ai_requests_last_hour", "ai_queue_depth", "preview_queue_depth", "paid_free_ratio")
@@ -93,8 +94,10 @@ def ai_usage(reading: Reading) -> Ai:
         errors=AiErrors(
             **{kind: known(reading.value(ai.ERRORS, window="24h", kind=kind), int) for kind in AiErrors.model_fields}
         ),
-        log_events={event: known(value, int) for (event,), value in reading.each(logs.AI_EVENTS)},
-        log_errors={kind: known(value, int) for (kind,), value in reading.each(logs.AI_ERRORS)},
+        log_events={event: known(reading.value(logs.AI_EVENTS, event=event), int) for event in logs.AI.known_events},
+        log_errors={
+            kind: known(reading.value(logs.AI_ERRORS, kind=kind), int) for kind in (*logs.AI.known_kinds, OTHER)
+        },
     )
 
 

@@ -176,6 +176,9 @@ WHO_IS_ONLINE = (
     "Different users with an open WebSocket, or with a session whose heartbeat came in the last 2 minutes and that has "
     "not ended."
 )
+NO_QUEUE = "no queue"
+"""In place of a depth: no key matches the patterns, which may be the wrong ones, so that 0 would be a guess."""
+
 ACTIVE = "Different users with a login, a Live View join, an AI request or a preview request"
 PLAN_CLASSES = (
     "Paid: a paid plan that is active or past due. Trial: a trial that still runs. Trial expired: one that ran out "

@@ -44,8 +44,8 @@ class Summary(Model):
     degraded: bool
     online_users: Count
     ai_requests_last_hour: Count
-    ai_queue_depth: Count
-    preview_queue_depth: Count
+    ai_queue_depth: Count = Field(description="Null where no queue is known.")
+    preview_queue_depth: Count = Field(description="Null where no queue is known.")
     paid_free_ratio: Number = Field(description="Paid users to free ones.")
     paid_users: Count
     free_users: Count
@@ -107,8 +107,10 @@ class Ai(Model):
     requests_per_day: Count
     requests_per_user: PerUser
     errors: AiErrors
-    log_events: dict[str, Count] = Field(description="By event, since counting began.")
-    log_errors: dict[str, Count] = Field(description="By kind, since counting began.")
+    log_events: dict[str, Count] = Field(
+        description="By event, since counting began; never known before the log's end was reached once."
+    )
+    log_errors: dict[str, Count] = Field(description="By kind, as `log_events`.")
 
 
 class Queue(Model):
@@ -152,8 +154,8 @@ class Processing(Model):
 class Queues(Model):
     """Queues and jobs (spec §3.3)."""
 
-    ai_queue_depth: Count
-    preview_queue_depth: Count
+    ai_queue_depth: Count = Field(description="Null where no queue is known.")
+    preview_queue_depth: Count = Field(description="Null where no queue is known.")
     queues: list[Queue]
     latency_seconds: Latencies
     preview_requests: Requests

@@ -8,6 +8,7 @@ from __future__ import annotations
 from admin.cards import (
     ACTIVE,
     BOTH,
+    NO_QUEUE,
     PLAN_CLASSES,
     POSTGRES,
     REDIS,
@@ -19,6 +20,7 @@ from admin.cards import (
     Number,
     Table,
 )
+from exporter.collectors.users import FRESHNESS
 from grafana.panels import Analytics
 
 HEADER: tuple[Card, ...] = (
@@ -40,14 +42,14 @@ HEADER: tuple[Card, ...] = (
         "ai-queue",
         "AI queue",
         Meaning("AI jobs waiting for a worker, in all AI queues.", "now", REDIS),
-        (Number("AI queue", "summary/ai_queue_depth"),),
+        (Number("AI queue", "summary/ai_queue_depth", empty=NO_QUEUE),),
         "ai_queue_depth",
     ),
     Card(
         "preview-queue",
         "Preview queue",
         Meaning("Preview builds waiting for a worker, in all preview queues.", "now", REDIS),
-        (Number("Preview queue", "summary/preview_queue_depth"),),
+        (Number("Preview queue", "summary/preview_queue_depth", empty=NO_QUEUE),),
         "preview_queue_depth",
     ),
     Card(
@@ -95,7 +97,7 @@ CHARTS: tuple[Chart, ...] = (
     Chart(
         "plans",
         "Users by plan",
-        Meaning(f"Every user once. {PLAN_CLASSES}", "now", POSTGRES),
+        Meaning(f"Every user once. {PLAN_CLASSES}", f"now. {FRESHNESS}", POSTGRES),
         Analytics.USERS_BY_PLAN.pixels,
         {"": Analytics.USERS_BY_PLAN},
     ),

@@ -10,7 +10,7 @@ decoded, cached or followed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -165,7 +165,7 @@ class GrafanaProxy:
         )
         if not with_body:
             exchange.body_is_read()
-        response = await self._transport.handle_async_request(request)
+        response = await self._answer(request)
         exchange.body_is_read()
         async with aclosing(response):
             status = response.status_code
@@ -177,6 +177,22 @@ class GrafanaProxy:
                 await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
         await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
         return None
+
+    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        """The beginning of Grafana's answer.
+
+        A connection that was used before may be closed by Grafana at the very moment at which it is used again: reading
+        is tried again then, until it had a connection of its own. Whether a request with a body was heard, and what it
+        did, is not known.
+        """
+        while True:
+            connection = _Connection()
+            request.extensions["trace"] = connection.note
+            try:
+                return await self._transport.handle_async_request(request)
+            except (httpx2.ReadError, httpx2.RemoteProtocolError):
+                if connection.is_new or request.method not in READING:
+                    raise  # otherwise it is closed and in the pool no more, so that this has an end
 
     def _missed(self, exchange: _Exchange, error: Exception) -> None:
         kind = type(error).__name__
@@ -193,6 +209,17 @@ def _announced(headers: list[tuple[bytes, bytes]]) -> float:
     """How long the body is said to be; 0 where that is not said, or not in a number."""
     length = next((value for name, value in headers if name == b"content-length"), b"0")
     return float(length) if length.isdigit() else 0
+
+
+class _Connection:
+    """The connection of one request: made for it, or used before."""
+
+    def __init__(self) -> None:
+        self.is_new = False
+
+    async def note(self, event: str, _: Mapping[str, object]) -> None:
+        """What httpx tells of a request (its extension `trace`)."""
+        self.is_new |= event == "connection.connect_tcp.started"
 
 
 class _BodyRefused(Exception):

@@ -111,16 +111,19 @@ class Reading:
         return bool(self._down) or any(collector.up is False for collector in self.view.collectors)
 
     def value(self, spec: MetricSpec, **labels: str) -> Value:
-        """The sample with these labels; null where there is none."""
-        wanted = tuple(labels[name] for name in spec.labels)
+        """The sample with these labels; null where there is none.
+
+        A counter has one as soon as it is known: without one it is as before the first refresh, never known."""
+        wanted = tuple(labels[name] for name in spec.label_names)
         for collector, sample in self._samples.get(spec, ()):
             if sample.labels == wanted:
                 return self._value(collector, sample)
-        return self.nothing(*self._feeding.get(spec, ()))
+        nothing = self.nothing(*self._feeding.get(spec, ()))
+        return Value(None, False, nothing.sources, None) if spec.type == "counter" else nothing
 
     def summary(self, spec: MetricSpec, **labels: str) -> tuple[Value, Value]:
         """The count and the sum of a summary."""
-        wanted = tuple(labels[name] for name in spec.labels)
+        wanted = tuple(labels[name] for name in spec.label_names)
         for collector, sample in self._samples.get(spec, ()):
             if sample.labels == wanted and isinstance(sample.value, Summary):
                 count = self._value(collector, sample)
@@ -133,14 +136,13 @@ class Reading:
         return [(sample.labels, self._value(collector, sample)) for collector, sample in self._samples.get(spec, ())]
 
     def total(self, spec: MetricSpec, **labels: str) -> Value:
-        """The sum over the samples that have these labels, 0 where there are none."""
+        """The sum over the samples that have these labels, null where there are none."""
         chosen = [
             value
             for values, value in self.each(spec)
-            if labels.items() <= dict(zip(spec.labels, values, strict=True)).items()
+            if labels.items() <= dict(zip(spec.label_names, values, strict=True)).items()
         ]
-        nothing = self.nothing(*self._feeding.get(spec, ()))
-        return combined(chosen, sum) if chosen else nothing.showing(0 if nothing.as_of is not None else None)
+        return combined(chosen, sum) if chosen else self.nothing(*self._feeding.get(spec, ()))
 
     def of_collector(self, name: str) -> Value:
         """Null, known as well as what that collector says; never known where it does not run."""

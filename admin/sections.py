@@ -21,6 +21,7 @@ from admin.cards import (
     Table,
     each,
 )
+from exporter.collectors.users import FRESHNESS
 from grafana.style import DEVICES, ERROR_KINDS, LOG_EVENTS, PLANS, STATISTICS, WINDOWS
 
 NO_JOBS = "no jobs"
@@ -96,7 +97,7 @@ SECTIONS: tuple[Section, ...] = (
                 "AI events in the log",
                 Meaning(
                     "Lines of the AI events log, by event.",
-                    "since counting began; kept over restarts",
+                    "since counting began; kept over restarts; at a first start known once the log's end was reached",
                     AI_LOG,
                 ),
                 (
@@ -163,7 +164,7 @@ SECTIONS: tuple[Section, ...] = (
                     Column("name", "Queue", is_code=True),
                     Column("depth", "Waiting", "number"),
                 ),
-                "No job is waiting in any queue",
+                "No queue is known: no key matches the settings AI_QUEUE_KEYS and PREVIEW_QUEUE_KEYS",
             ),
         ),
     ),
@@ -213,7 +214,7 @@ SECTIONS: tuple[Section, ...] = (
             Card(
                 "users-by-plan",
                 "Users and projects",
-                Meaning(f"Every user once, and every project once. {PLAN_CLASSES}", "now", POSTGRES),
+                Meaning(f"Every user once, and every project once. {PLAN_CLASSES}", f"now. {FRESHNESS}", POSTGRES),
                 (
                     Number("All users", "monetization/users"),
                     *each("monetization/users_by_plan", PLANS),

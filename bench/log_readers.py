@@ -52,7 +52,7 @@ def product(log: Path, state: Path) -> Read:
         counts: Counts = {"events": {}, "kinds": {}, "results": {}}
         names = {AI_EVENTS.name: "events", AI_ERRORS.name: "kinds", LINES.name: "results"}
         for sample in collector.counters():
-            if isinstance(sample.value, int | float):
+            if sample.spec.name in names and isinstance(sample.value, int | float):
                 counts[names[sample.spec.name]][sample.labels[-1]] = int(sample.value)
         return counts
 

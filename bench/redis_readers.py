@@ -61,7 +61,6 @@ def product(url: str, database_url: str, *, redis_alone: bool) -> None:
             ai_events_log=JsonlLog("ai_events_log", none),
             preview_log=JsonlLog("preview_log", none),
         )
-        await sources.postgres.open()
         print("ready", flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
             started = time.perf_counter()

@@ -122,7 +122,6 @@ async def _opened(url: str, now: datetime) -> AsyncIterator[Sources]:
         ai_events_log=JsonlLog("ai_events_log", nowhere),
         preview_log=JsonlLog("preview_log", nowhere),
     )
-    await sources.postgres.open()
     try:
         yield sources
     finally:

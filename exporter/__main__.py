@@ -24,6 +24,7 @@ from exporter import control, events, health, memory, verify, web
 from exporter.addresses import Address
 from exporter.collector import Collector
 from exporter.collectors import build_collectors
+from exporter.definitions import Terms
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
 from exporter.http1 import Server
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"{VERSION} ({REVISION})")
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("serve", help="serve /metrics (what happens without a command)")
-    commands.add_parser("verify", help="recompute every PostgreSQL metric from scratch and show the difference")
+    commands.add_parser(
+        "verify", help="compare every PostgreSQL metric, as served and fresh, with a count from scratch"
+    )
     commands.add_parser("login-link", help="print a link that lets whoever opens it into the Analytics page, once")
     health_command = commands.add_parser(
         "health", help="ask the exporter that runs here how it is (exit status 0 or 1)"
@@ -91,10 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socket) -> None:
     """Everything at once, until SIGTERM or SIGINT."""
+    events.watch_loop()
     _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
     memory.share_one_heap()
-    prices = settings.prices()
+    terms = Terms(settings.prices(), settings.free_plans)
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)
         async with open_sources(settings) as sources:
@@ -109,7 +113,8 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
             site = web.build_site(lambda: renderer.current, lambda: snapshot.view().ready)
 
             async def verify_windows() -> Sequence[Comparison]:
-                return await verify.compare(snapshot.at_rest(Postgres.name), sources, prices, settings.free_plans)
+                served = snapshot.served(Postgres.name)  # before anything is refreshed
+                return await verify.compare(snapshot.at_rest(Postgres.name), sources, terms, served)
 
             async def login_link() -> str:
                 return (await asyncio.shield(section)).login_link(settings)
@@ -167,19 +172,24 @@ async def _first_to_end(tasks: Sequence[asyncio.Task[object]], stop: asyncio.Eve
 
 
 async def _verify(settings: Settings) -> int:
-    """The windows of the exporter that runs on this state directory or, when none does, windows built for the
-    purpose."""
+    """What the exporter that runs on this state directory serves, and its windows; when none does, windows built for
+    the purpose."""
+    events.watch_loop()
     comparisons = await control.ask_to_verify(settings.state_dir)
     if comparisons is not None:
-        print("The windows of the exporter that is running:\n")
+        print("The exporter that is running, served and refreshed:\n")
     else:
-        print(f"No exporter is running on {settings.state_dir}: windows filled now, and refreshed once:\n")
+        print(
+            f"No exporter is running on {settings.state_dir}, so nothing served is compared:"
+            " windows filled now, and refreshed once:\n"
+        )
         comparisons = await _verify_alone(settings)
     print(verify.render(comparisons))
-    return 0 if comparisons and all(comparison.same for comparison in comparisons) else STATUS_DIFFERS
+    return 0 if comparisons and all(comparison.nil for comparison in comparisons) else STATUS_DIFFERS
 
 
 async def _login_link(settings: Settings) -> int:
+    events.watch_loop()
     link = await control.ask_for_login_link(settings.state_dir)
     if link is None:
         print(f"hivesync-analytics: no exporter is running on {settings.state_dir}", file=sys.stderr)
@@ -197,7 +207,7 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
                 pass  # when it is down, that is said once and at once
             await snapshot.refresh_all(Postgres.name)
             at_rest = snapshot.at_rest(Postgres.name)
-            return await verify.compare(at_rest, sources, settings.prices(), settings.free_plans)
+            return await verify.compare(at_rest, sources, Terms(settings.prices(), settings.free_plans))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Addresses as people write them into settings: where to listen, URLs, origins, networks.
+"""Addresses as people write them into settings: where to listen, origins, networks. Connection URLs are in `urls.py`.
 
 What is wrong with one is said in its ValueError; `settings.py` puts the variable's name to it.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from typing import NamedTuple
-from urllib.parse import urlsplit
+
+from exporter.urls import read_web
 
 
 class Address(NamedTuple):
@@ -46,19 +47,6 @@ def parse_address(value: object) -> object:
     return Address(host, int(port))
 
 
-def check_web_url(value: str) -> str:
-    """The URL, if it is one of a server. Raises ValueError."""
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("should begin with http:// or https://")
-    try:
-        complete = bool(urlsplit(value).hostname) and urlsplit(value).port != 0
-    except ValueError:  # a port that is no number, a bracket left open
-        complete = False
-    if not complete:
-        raise ValueError("should name a host, and a port that can be, as in http://grafana:3000")
-    return value
-
-
 def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
     """The addresses and networks, if they are. Raises ValueError."""
     for value in values:
@@ -72,6 +60,6 @@ def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
 def check_origins(values: tuple[str, ...]) -> tuple[str, ...]:
     """The origins, if they are. Raises ValueError."""
     for value in values:
-        if check_web_url(value) and value != "{0.scheme}://{0.netloc}".format(urlsplit(value)):
-            raise ValueError(f"{value} should be an origin, as in https://admin.example, and no more")
+        if read_web(value).origin != value.lower():
+            raise ValueError("each should be an origin, as in https://admin.example, and no more")
     return values

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from exporter.sources.jsonl import JsonlLog
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Redis
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Label, MetricSpec, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,24 @@ class Dependent(Protocol):
         """The names of those collectors."""
 
 
+@runtime_checkable
+class Dated(Protocol):
+    """A collector whose values may be of an earlier reading than its last refresh."""
+
+    behind: float
+    """Seconds from that reading to the last refresh that worked."""
+
+    def promised_age(self, interval: float) -> float:
+        """How old (seconds) its values may be at most, with a refresh every `interval` seconds."""
+
+
 SKIPPED = MetricSpec(
     "hivesync_skipped_values",
     "gauge",
     "Values the collector read and left out of its metrics because they cannot be true or are not what they should be, "
     "by reason; of the same window as the metrics they were left out of.",
     source="every source",
-    labels=("collector", "reason"),
+    labels=(Label("collector"), Label("reason")),
 )
 
 

@@ -2,8 +2,8 @@
 
 ORMs make enums, domains, `varchar`, `char(n)` or `citext` of what the documentation calls text, and uuid, integers or
 text of ids. Each template takes a column (`sessions.device_type`) and gives an expression of one known type, the same
-for all of these. The collectors and the roll-up stand behind this. The definitions (`oracle.py`) do not: they say the
-same in words of their own, so that one can be checked against the other.
+for all of these. The collectors and the roll-up stand behind this. The definitions (`definitions.py`) do not: they say
+the same in words of their own, so that one can be checked against the other.
 
     what              accepted                                        compared
     text              what casts to text                              as it is, without the padding of char(n)

@@ -22,7 +22,11 @@ from exporter.verify import Comparison
 SOCKET = "control.sock"
 ANSWER_LIMIT = 16 * 1024 * 1024
 DEADLINE_SECONDS = 600.0
-"""Counting everything from scratch takes what it takes; it holds a connection, and nothing up."""
+"""Counting everything from scratch takes what it takes; it holds a connection, and nothing up. Waiting for another
+question's answer is part of it."""
+
+ANSWER_SECONDS = DEADLINE_SECONDS + 30.0
+"""After that long without an answer the exporter is taken to hang."""
 
 QUESTION_SECONDS = 5.0
 
@@ -85,7 +89,7 @@ async def _answer_while_there(
 
 async def _answer(answer: Answer, one_at_a_time: asyncio.Lock) -> bytes:
     try:
-        async with one_at_a_time, asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(DEADLINE_SECONDS), one_at_a_time:
             return orjson.dumps({"answer": await answer()})
     except AnalyticsError as error:
         return orjson.dumps({"error": str(error)})
@@ -94,22 +98,26 @@ async def _answer(answer: Answer, one_at_a_time: asyncio.Lock) -> bytes:
 
 
 async def ask_to_verify(state_dir: Path) -> list[Comparison] | None:
-    """What the exporter that runs on this state directory says of its windows; None when none runs there.
+    """What the exporter that runs on this state directory says of what it serves; None when none runs there.
 
-    Raises StateError when one may run there but is not ours to ask, CollectionFailed when it could not verify.
+    Raises StateError when one may run there but is not ours to ask, or does not answer, CollectionFailed when it could
+    not verify.
     """
     answer = await _ask(state_dir, VERIFY)
     if answer is None:
         return None
     if "error" in answer:
         raise CollectionFailed("postgres", "verify_failed", answer["error"])
-    return [Comparison(**comparison) for comparison in answer["answer"]]
+    try:
+        return [Comparison(**comparison) for comparison in answer["answer"]]
+    except TypeError:
+        raise StateError(f"{state_dir / SOCKET}: an exporter of another version runs there: restart it") from None
 
 
 async def ask_for_login_link(state_dir: Path) -> str | None:
     """A link that lets whoever opens it into the Analytics page, once; None when no exporter runs there.
 
-    Raises StateError when one may run there but is not ours to ask, or gives no links.
+    Raises StateError when one may run there but is not ours to ask, does not answer, or gives no links.
     """
     answer = await _ask(state_dir, LOGIN_LINK)
     if answer is None:
@@ -129,9 +137,14 @@ async def _ask(state_dir: Path, question: str) -> dict[str, Any] | None:
         return None
     try:
         writer.write(f"{question}\n".encode())
-        answer: dict[str, Any] = orjson.loads(await reader.read())
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer: dict[str, Any] = orjson.loads(await reader.read())
+    except TimeoutError:
+        raise StateError(f"{path}: the exporter that runs there does not answer: restart it") from None
     except (orjson.JSONDecodeError, ConnectionError):
-        return None  # it stopped while we asked
+        raise StateError(
+            f"{path}: no whole answer: the exporter that runs there stopped, or failed: look at its log, and ask again"
+        ) from None
     finally:
         writer.close()
     return answer

@@ -1,23 +1,39 @@
 """Where events go: standard error, one JSON object a line; for people at a terminal, the same in words.
 
 Events say what happened to the service. That they cannot be written (a full disk, a reader that went away) is no reason
-to stop.
+to stop. Errors and warnings that Python and libraries would print by themselves become events too:
+
+    {"event": "runtime.exception", "origin": "thread", "kind": "ValueError", "where": "/app/x.py:12", ...}
+    {"event": "runtime.warning", "kind": "RuntimeWarning", "where": "/app/x.py:12", ...}
+    {"event": "runtime.message", "logger": "asyncio", "where": "/app/x.py:12", ...}
+
+with a type and a place, and never their text, which may hold data or a connection string.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
+import threading
+import warnings
 from contextlib import suppress
+from types import TracebackType
+from typing import Any, TextIO
 
 import structlog
 
 STANDARD_ERROR = 2
 
+_PARTS_OF_A_LOOP = ("task", "future", "handle", "transport", "protocol", "asyncgen")
+"""What asyncio may tell of a fault without an exception, as in "Task was destroyed but it is pending"."""
+
+_log = structlog.get_logger()
+
 
 def configure() -> None:
-    """Set up structlog for the whole process, and silence what libraries would say on their own."""
+    """Set up structlog for the whole process, and make events of what Python and libraries would print."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -26,10 +42,22 @@ def configure() -> None:
         ],
         logger_factory=lambda *_: _Logger(STANDARD_ERROR),
     )
-    # Drivers' own messages may hold connection strings, and what they say is in our events already.
+    # What drivers say is in our events already.
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    messages = _Messages(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[messages])
+    logging.lastResort = messages  # of loggers that are cut off from the root
     logging.raiseExceptions = False
+    warnings.showwarning = _warned
+    threading.excepthook = _failed_thread
+    sys.unraisablehook = _unraisable
+    sys.excepthook = _failed
+
+
+def watch_loop() -> None:
+    """Make events of the faults of the running event loop: in callbacks, in transports that were closed, and in tasks
+    whose exception nothing retrieved."""
+    asyncio.get_running_loop().set_exception_handler(_failed_loop)
 
 
 class _Logger:
@@ -44,3 +72,69 @@ class _Logger:
             os.write(self._descriptor, f"{line}\n".encode(errors="replace"))
 
     debug = info = warning = error = critical = msg
+
+
+class _Messages(logging.Handler):
+    """Messages of libraries that use the standard library's logging."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        fields = {"where": f"{record.pathname}:{record.lineno}"} if error is None else _fault(error)
+        write = _log.error if record.levelno >= logging.ERROR else _log.warning
+        write("runtime.message", logger=record.name, **fields)
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _log.warning("runtime.warning", kind=category.__name__, where=f"{filename}:{lineno}")
+
+
+def _failed_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+        _log.error("runtime.exception", origin="thread", **_fault(args.exc_value))
+
+
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    # Without a traceback the name of the method (`__del__`, say) or of the type is all there is.
+    fields = {"kind": args.exc_type.__name__, "where": _name(args.object)}
+    if args.exc_value is not None:
+        fields |= _fault(args.exc_value.with_traceback(args.exc_traceback))
+    _log.error("runtime.exception", origin="unraisable", **fields)
+
+
+def _failed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _log.critical("runtime.exception", origin="main", **_fault(error))
+
+
+def _failed_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if error is not None:
+        fields = _fault(error)
+    else:
+        part = next((context[name] for name in _PARTS_OF_A_LOOP if context.get(name) is not None), None)
+        fields = {"kind": "unknown" if part is None else type(part).__name__}
+        if isinstance(part, asyncio.Task) and (code := getattr(part.get_coro(), "cr_code", None)) is not None:
+            fields["where"] = f"{code.co_filename}:{code.co_firstlineno}"
+    _log.error("runtime.exception", origin="event_loop", **fields)
+
+
+def _name(code: object) -> str:
+    """The name of a function, or that of an object's type."""
+    return str(getattr(code, "__qualname__", type(code).__name__))
+
+
+def _fault(error: BaseException) -> dict[str, str]:
+    """The type of an error, and the line that raised it; of a group the first error in it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    kind = {"kind": type(error).__name__}
+    return kind if trace is None else {**kind, "where": f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"}

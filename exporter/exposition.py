@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector as Registry
 
 from exporter import snapshot
 from exporter.snapshot import View
-from exporter.spec import MetricSpec, Sample, family
+from exporter.spec import Label, MetricSpec, Sample, family
 from exporter.version import REVISION, VERSION
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,7 +35,7 @@ BUILD_INFO = MetricSpec(
     "info",
     "The exporter that is running.",
     "the exporter itself",
-    ("version", "revision"),
+    (Label("version"), Label("revision")),
 )
 
 

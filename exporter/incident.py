@@ -15,14 +15,12 @@ from typing import Any
 import msgspec
 
 from exporter.labels import clean, closed
+from exporter.vocabulary import AI_ERROR_KINDS, PREVIEW_ERROR_KINDS
 
 KEPT = 50
 """How many are kept: what somebody may read."""
 
-ERROR_KINDS = {
-    "ai_error": ("provider_error", "timeout", "safety_rejection"),
-    "preview_failure": ("build_error", "timeout", "worker_lost"),
-}
+ERROR_KINDS = {"ai_error": AI_ERROR_KINDS, "preview_failure": PREVIEW_ERROR_KINDS}
 """What may be said of why, by the kind of incident; the rest is `other`."""
 
 
@@ -73,12 +71,19 @@ def from_line(line: bytes, kind: str) -> Incident | None:
     """The incident a log line tells of; None where it does not say when that was."""
     try:
         found = _parse(line)
-        at = datetime.fromisoformat(found.ts)
-        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-        time = round(at.timestamp() * 1_000_000)
+        time = round(unix_time(found.ts) * 1_000_000)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     return Incident.of(time, kind, found.job_id, found.provider, found.model, found.error_kind)
+
+
+def unix_time(ts: Any) -> float:
+    """A log line's `ts` in unix seconds: ISO 8601, UTC unless it says otherwise.
+
+    Raises ValueError, TypeError or OverflowError on anything else.
+    """
+    at = datetime.fromisoformat(ts)
+    return (at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _cleaned(value: object) -> str | None:

@@ -26,14 +26,24 @@ import msgspec
 import numpy as np
 import orjson
 
+from exporter.incident import unix_time
+
 
 class _Record(msgspec.Struct, gc=False):  # of any type: a field of the wrong one is looked at here, not by the parser
     event: Any = None
     error_kind: Any = None
 
 
+class _Stamped(msgspec.Struct, gc=False):
+    ts: Any = None
+
+
 BATCH_LINES = 500
 """How many lines are read one by one at a time: bad lines may be short ones, and many."""
+
+
+STAMPED_LINES = 8
+"""How many lines are asked for their time, should the first ones not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class Counted:
 
 
 _decoder = msgspec.json.Decoder(_Record)
+_stamp = msgspec.json.Decoder(_Stamped).decode
 _event = attrgetter("event")
 _MALFORMED = _Record()
 _NEWLINE, _OPEN, _CLOSE = b"\n{}"
@@ -127,3 +138,16 @@ def _read_deep(line: bytes) -> _Record:
     except orjson.JSONDecodeError:
         return _MALFORMED
     return _Record(found.get("event"), found.get("error_kind"))  # our parser goes into nothing but objects
+
+
+def begins_after(time: float, content: bytes) -> bool:
+    """Whether the first of the lines that bears a time (`ts`) was written after that time, in unix seconds.
+
+    Only a few are asked: where these bear none, nothing is known, and it is not so.
+    """
+    for line in content.split(b"\n", STAMPED_LINES)[:STAMPED_LINES]:
+        try:
+            return unix_time(_stamp(line).ts) > time
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            continue
+    return False

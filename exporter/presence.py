@@ -19,9 +19,8 @@ from exporter.identities import IdType
 from exporter.labels import UNKNOWN, folded
 from exporter.sources.postgres import Row
 from exporter.sources.redis import as_text
+from exporter.vocabulary import DEVICE_TYPES
 from exporter.windows import Integers, contained
-
-DEVICE_TYPES = ("desktop", "ipad", "phone")
 
 # A device is 61 bits of a hash and, below them, what is said of its type: least what is to be believed first. What its
 # session row says comes before what a WebSocket says; of WebSockets that differ, the first in the order of the names.

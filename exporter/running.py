@@ -22,7 +22,6 @@ async def open_sources(settings: Settings) -> AsyncIterator[Sources]:
         ai_events_log=JsonlLog("ai_events_log", settings.ai_events_log),
         preview_log=JsonlLog("preview_log", settings.preview_log),
     )
-    await sources.postgres.open()
     try:
         yield sources
     finally:

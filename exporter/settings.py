@@ -8,15 +8,21 @@ secrets are.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, overload
 
 from dotenv import dotenv_values
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -25,15 +31,23 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from redis.connection import parse_url
 
-from exporter.addresses import Address, check_networks, check_origins, check_web_url, parse_address
+from exporter.addresses import Address, check_networks, check_origins, parse_address
 from exporter.errors import SettingsError
 from exporter.prices import Prices, read_prices
+from exporter.urls import read_postgres, read_redis, read_web
 from exporter.vocabulary import FREE_PLANS
 
 PREFIX = "HIVESYNC_"
 SECRETS = ("database_url", "rollup_database_url", "redis_url", "admin_jwt_secret", "admin_api_key")
+URLS: Mapping[str, Callable[[str], object]] = {
+    "database_url": read_postgres,
+    "rollup_database_url": read_postgres,
+    "redis_url": read_redis,
+    "prometheus_url": read_web,
+    "grafana_url": read_web,
+}
+"""How each connection URL is read; the result as text is the form in which it is printed."""
 
 
 def _patterns(value: object) -> object:
@@ -49,7 +63,6 @@ def _words(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-WebUrl = Annotated[str, AfterValidator(check_web_url)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Origins = Annotated[Words, AfterValidator(check_origins)]
 Networks = Annotated[Words, AfterValidator(check_networks)]
@@ -67,7 +80,9 @@ class Settings(BaseSettings):
         None,
         description="Connection URL of a role that may also write `usage_analytics_daily`. Default: `DATABASE_URL`.",
     )
-    redis_url: SecretStr = Field(description="Redis or Valkey connection URL.")
+    redis_url: SecretStr = Field(
+        description="Redis or Valkey connection URL: `redis://`, `rediss://` (TLS) or `unix://`."
+    )
     ai_events_log: Path = Field(Path("/data/logs/ai-events.log"), description="The AI events log (JSON Lines).")
     preview_log: Path = Field(Path("/data/logs/preview.log"), description="The preview log (JSON Lines).")
     state_dir: Path = Field(
@@ -107,19 +122,22 @@ class Settings(BaseSettings):
     admin_frame_ancestors: Origins = Field(
         (), description="Origins, beside the page's own, whose pages may show the Analytics page in a frame."
     )
-    prometheus_url: WebUrl | None = Field(None, description="Prometheus' URL, for what needs history.")
-    grafana_url: WebUrl | None = Field(None, description="Grafana's URL as this process reaches it.")
+    prometheus_url: str | None = Field(None, repr=False, description="Prometheus' URL, for what needs history.")
+    grafana_url: str | None = Field(None, repr=False, description="Grafana's URL as this process reaches it.")
     prices_file: Path | None = Field(
         None,
         description="TOML file with prices of tokens and GPU instances. Without it there are no cost metrics.",
     )
     ws_session_keys: KeyPatterns = Field(("ws_sessions:*",), description="Key patterns of WebSocket sessions (hashes).")
+    # No key without a wildcard: that would declare a queue which the operator may not have, and show it empty.
     ai_queue_keys: KeyPatterns = Field(
-        ("ai_queue:default", "ai_queue:*"),
-        description="Keys and key patterns of AI queues (lists). One without a wildcard is 0 while it does not exist.",
+        ("ai_queue:*",),
+        description="Keys and key patterns of AI queues (lists). A key without a wildcard declares a queue: it is 0"
+        " while the list does not exist, as an empty one does not in Redis. Of a pattern that matches no key there is"
+        " no depth. Name the queues that there are, as in `ai_queue:default,ai_queue:*`.",
     )
     preview_queue_keys: KeyPatterns = Field(
-        ("preview_queue:default", "preview_queue:*"),
+        ("preview_queue:*",),
         description="Keys and key patterns of preview queues (lists), as `AI_QUEUE_KEYS`.",
     )
     free_plans: Words = Field(
@@ -150,26 +168,11 @@ class Settings(BaseSettings):
             raise value
         return value
 
-    @field_validator("database_url", "rollup_database_url")
+    @field_validator(*URLS)
     @classmethod
-    def _is_a_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            try:
-                host = str(conninfo_to_dict(value.get_secret_value()).get("host", ""))
-                if "@" in host[1:]:  # the first one may begin an abstract socket
-                    raise ValueError("an @ in its user or password is written %40")
-            except ProgrammingError:  # its message repeats the URL, password included
-                raise ValueError("should be a URL as in postgresql://user:password@host:5432/database") from None
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _is_a_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        try:
-            if value is not None:
-                parse_url(value.get_secret_value())  # type: ignore[no-untyped-call]
-        except ValueError:
-            raise ValueError("should be a Redis URL, as in redis://:password@host:6379/0") from None
+    def _is_understood(cls, value: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
+        if value is not None and info.field_name is not None:
+            URLS[info.field_name](_text(value))
         return value
 
     @field_validator("prices_file")
@@ -221,6 +224,9 @@ class RollupSettings(Settings):
         return url
 
 
+MASK = "********"
+"""In place of a secret."""
+
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -253,13 +259,17 @@ class _SecretFiles(PydanticBaseSettingsSource):
 def _read_secret(path: str, variable: str) -> str | ValueError:
     try:
         secret = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        return ValueError(f"cannot read {path} ({variable}): {_reason(error)}")
+    except (OSError, ValueError) as error:
+        # Where the secret itself was written in place of its file's path, it is not repeated.
+        file = path if path.startswith("/") and "@" not in path else "the file"
+        return ValueError(f"cannot read {file} ({variable}): {_reason(error)}")
     return secret or ValueError(f"{path} ({variable}) is empty")
 
 
-def _reason(error: OSError | UnicodeDecodeError) -> str | None:
-    return error.strerror if isinstance(error, OSError) else "not UTF-8"
+def _reason(error: OSError | ValueError) -> str | None:
+    if isinstance(error, OSError):
+        return error.strerror
+    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "its path cannot be"
 
 
 @overload
@@ -307,38 +317,32 @@ def _problem(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{variable}: is not set and has no default"
     message = _PLAINLY.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    if name in SECRETS or isinstance(problem["input"], Mapping):
+    if (
+        name in SECRETS
+        or name in URLS
+        or isinstance(problem["input"], Mapping)
+        or _may_hold_a_password(problem["input"])
+    ):
         return f"{variable}: {message}"
-    return f"{variable}: {message} (it is {_without_user(problem['input'])!r})"
+    return f"{variable}: {message} (it is {str(problem['input'])!r})"
 
 
 def shown(name: str, value: object) -> str:
     """How a setting is printed: as it would be written in the environment, a secret masked."""
     if value is None:
         return ""
-    if isinstance(value, SecretStr):
-        return _without_password(name, value.get_secret_value())
+    if name in URLS and isinstance(value, SecretStr | str):
+        return str(URLS[name](_text(value)))
     if isinstance(value, Address):
         return f"[{value.host}]:{value.port}" if ":" in value.host else f"{value.host}:{value.port}"
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return _without_user(value)
+    written = ",".join(value) if isinstance(value, tuple) else str(value)
+    return MASK if isinstance(value, SecretStr) or _may_hold_a_password(written) else written
 
 
-def _without_user(value: object) -> str:
-    """The user and password of a URL that is no secret otherwise are one."""
-    return re.sub(r"(?<=://).*@", "********@", str(value))
+def _text(value: SecretStr | str) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
-def _without_password(name: str, secret: str) -> str:
-    """What of a secret may be printed: of a URL who and where, of anything else nothing."""
-    if name.endswith("database_url"):
-        parts = conninfo_to_dict(secret)
-        return "postgresql://{user}@{host}:{port}/{dbname}".format(
-            **{key: parts.get(key) or "" for key in ("user", "host", "port", "dbname")}
-        )
-    if name == "redis_url":
-        options = parse_url(secret)  # type: ignore[no-untyped-call]
-        where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-        return f"redis://{where}/{options.get('db', 0)}"
-    return "********"
+def _may_hold_a_password(value: object) -> bool:
+    """Whether it looks like `user:password@host`, though its setting is for something else."""
+    return ":" in str(value) and "@" in str(value)

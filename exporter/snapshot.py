@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from exporter.collector import Collector, Counting, Sources
+from exporter import vocabulary
+from exporter.collector import Collector, Counting, Dated, Sources
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.sources.postgres import FILL_SECONDS
-from exporter.spec import Histogram, MetricSpec, Sample
+from exporter.spec import Histogram, Label, MetricSpec, Sample
 
 DEADLINE_SECONDS = FILL_SECONDS + 30
 """When a refresh is cancelled. Sources have far shorter limits of their own; this one keeps a fault in ours from
@@ -35,6 +36,9 @@ to serve: one that takes longer than this share of its interval refreshes less o
 takes a third longer than the one before it does not take more than a quarter. Where windows are kept instead, how long
 a refresh took says little of the next: it may have filled them, or waited while others did."""
 
+LEAST_PROMISE_SECONDS = 5.0
+"""The age that every collector's values may have, however short its interval: a refresh takes time of its own."""
+
 DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 _SELF = "the exporter itself"
@@ -43,35 +47,35 @@ SOURCE_UP = MetricSpec(
     "gauge",
     "1 if the last attempt to reach the source worked, else 0.",
     _SELF,
-    ("source",),
+    (Label("source", vocabulary.SOURCES),),
 )
 SOURCE_LAST_SUCCESS = MetricSpec(
     "hivesync_source_last_success_timestamp_seconds",
     "gauge",
     "Unix time at which the source was last reached.",
     _SELF,
-    ("source",),
+    (Label("source", vocabulary.SOURCES),),
 )
 COLLECTOR_UP = MetricSpec(
     "hivesync_collector_up",
     "gauge",
     "1 if the collector's last refresh worked, else 0.",
     _SELF,
-    ("collector",),
+    (Label("collector"),),
 )
 REFRESH_DURATION = MetricSpec(
     "hivesync_refresh_duration_seconds",
     "histogram",
     "Duration of the collector's refreshes.",
     _SELF,
-    ("collector",),
+    (Label("collector"),),
 )
 REFRESH_FAILURES = MetricSpec(
     "hivesync_refresh_failures_total",
     "counter",
     "Refreshes of the collector that failed.",
     _SELF,
-    ("collector",),
+    (Label("collector"),),
 )
 SPECS = (SOURCE_UP, SOURCE_LAST_SUCCESS, COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES)
 
@@ -102,6 +106,21 @@ class SourceView:
     up: bool | None
     error: str | None
     last_success: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One collector's gauges at a moment: none while it `fails`, or a source of its is down.
+
+    `age` is the time (seconds) since they were read or, where nothing was read yet, since the start. Beyond
+    `promised_age` the collector is late.
+    """
+
+    collector: str
+    fails: bool
+    samples: tuple[Sample, ...]
+    age: float
+    promised_age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +165,12 @@ class Snapshot:
         self._refresh_seconds = refresh_seconds
         self._changed = changed
         self._clock = clock
+        self._started = 0.0
 
     async def run(self) -> None:
         """Refresh each collector on its own clock until cancelled; the first refreshes start one shortly after the
         other."""
+        self._started = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as group:
             for index, entry in enumerate(self._entries):
                 group.create_task(self._keep(entry, index), name=f"refresh {entry.collector.name}")
@@ -171,9 +192,24 @@ class Snapshot:
 
     def view(self) -> View:
         """All samples as they stand now; built afresh, changed by nobody."""
-        down = {source for source, reachability in self._reachabilities.items() if reachability.up is False}
+        down = self._down()
         sources = tuple(SourceView(r.source, r.up, r.error, r.last_success) for r in self._reachabilities.values())
         return View(tuple(entry.view(down) for entry in self._entries), tuple(self._own()), sources)
+
+    def served(self, source: str) -> list[Served]:
+        """The collectors that ask `source`, as they stand now."""
+        now, down = asyncio.get_running_loop().time(), self._down()
+        return [
+            Served(
+                entry.collector.name,
+                entry.up is False or not down.isdisjoint(entry.collector.sources),
+                entry.shown(down),
+                now - (self._started if entry.read_at is None else entry.read_at),
+                entry.promised_age,
+            )
+            for entry in self._entries
+            if source in entry.collector.sources
+        ]
 
     async def _keep(self, entry: _Entry, index: int) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -201,11 +237,15 @@ class Snapshot:
                 self._note_failure(entry, error)
             else:
                 rest = entry.rest_after(loop.time() - began)
+                entry.note_age(began, loop.time() + rest)
                 self._note_success(entry, samples)
             entry.durations.observe(time.perf_counter() - started)
         self._log_changes_of_sources()
         self._changed()
         return rest
+
+    def _down(self) -> set[str]:
+        return {source for source, reachability in self._reachabilities.items() if reachability.up is False}
 
     def _note_success(self, entry: _Entry, samples: tuple[Sample, ...]) -> None:
         if entry.degraded:
@@ -286,6 +326,8 @@ class _Entry:
         self.degraded = False  # said so in the log, on its own account
         self.error: str | None = None
         self.last_success: float | None = None
+        self.read_at: float | None = None  # the reading of its gauges, by the loop's clock
+        self.promised_age = self._promised_age(self.interval)
         self.failures = 0
         self.durations = _Durations()
         self.gauges: tuple[Sample, ...] = ()
@@ -295,10 +337,24 @@ class _Entry:
         """How long a server is to be left alone after a refresh that took so long and worked."""
         return seconds * (1 / LARGEST_SHARE - 1) if "redis" in self.collector.sources else 0.0
 
+    def note_age(self, began: float, next_due: float) -> None:
+        """Note that a refresh worked, and when the next one is due at the earliest."""
+        self.read_at = began - (self.collector.behind if isinstance(self.collector, Dated) else 0.0)
+        self.promised_age = self._promised_age(max(self.interval, next_due - began))
+
+    def _promised_age(self, interval: float) -> float:
+        promised = self.collector.promised_age(interval) if isinstance(self.collector, Dated) else 2 * interval
+        return max(promised, LEAST_PROMISE_SECONDS)
+
+    def shown(self, down: Set[str]) -> tuple[Sample, ...]:
+        """Its gauges. Those that a source which is down feeds are not shown, though its own clock may not have come
+        round."""
+        return self.gauges if down.isdisjoint(self.collector.sources) else ()
+
     def view(self, down: Set[str]) -> CollectorView:
-        """As it stands. What a source that is down feeds is not shown, though its own clock may not have come round."""
+        """As it stands."""
         collector = self.collector
-        gauges = self.gauges if down.isdisjoint(collector.sources) else ()
+        gauges = self.shown(down)
         counters = tuple(collector.counters()) if isinstance(collector, Counting) else ()
         return CollectorView(
             name=collector.name,

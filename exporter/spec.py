@@ -42,25 +42,57 @@ Value = float | Summary | Histogram
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """A label: its closed set of values, or None for an open one, whose values `labels.py` bounds."""
+
+    name: str
+    values: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A metric's definition in plain SQL: rows of label values and, last, the value, as of the parameter `now`.
+
+    It shares no code with the collector that computes the metric; `definitions.py` has its parameters, and the SQL that
+    definitions share. `table` may be missing, and then there is no sample.
+    """
+
+    sql: str
+    table: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MetricSpec:
-    """A metric of contract §3. `help` says what it counts and over which window; `source` where it comes from."""
+    """A metric, declared once. `help` names what it counts and over which window, `source` where that comes from."""
 
     name: str
     type: MetricType
     help: str
     source: str
-    labels: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
+    definition: Definition | None = None
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """In the order of a sample's label values."""
+        return tuple(label.name for label in self.labels)
 
     def sample(self, value: Value, **labels: str) -> Sample:
-        """One sample of this metric; the keyword arguments must be exactly its labels."""
+        """One sample of this metric; the keyword arguments must be exactly its labels.
+
+        Raises TypeError for other labels, ValueError for a value that is not in a label's closed set.
+        """
         if len(labels) != len(self.labels):
-            raise TypeError(f"{self.name} takes the labels {self.labels}, not {tuple(labels)}")
-        return Sample(self, tuple(labels[name] for name in self.labels), value)
+            raise TypeError(f"{self.name} takes the labels {self.label_names}, not {tuple(labels)}")
+        for label in self.labels:
+            if label.values is not None and labels[label.name] not in label.values:
+                raise ValueError(f"{self.name}: {label.name} is never {labels[label.name]!r}")
+        return Sample(self, tuple(labels[label.name] for label in self.labels), value)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value of a metric; `labels` in the order of the spec's label names."""
+    """One value of a metric; the label values in the order of the spec's labels."""
 
     spec: MetricSpec
     labels: tuple[str, ...]
@@ -70,7 +102,7 @@ class Sample:
 def family(spec: MetricSpec, samples: Iterable[Sample], note: str = "") -> Metric:
     """prometheus_client's family for one spec; `note` is appended to the help (how often it is refreshed)."""
     help_text = f"{spec.help} {note}".rstrip()
-    names: Sequence[str] = spec.labels
+    names: Sequence[str] = spec.label_names
     match spec.type:
         case "gauge":
             gauge = GaugeMetricFamily(spec.name, help_text, labels=names)

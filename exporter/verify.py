@@ -1,8 +1,11 @@
-"""Holds the windows against the definitions: every PostgreSQL metric, incremental and from scratch, in one snapshot.
+"""Holds what `/metrics` shows, and the windows behind it, against the definitions.
 
-Collectors refresh and the oracle counts inside one transaction, with one `now` and one reading of the WebSockets, while
-traffic goes on: whatever differs then is a fault of the windows, not of the moment. What is looked for less often than
-it may change (users, plans, projects, late rows) is looked for on the occasion.
+Three ways to every PostgreSQL metric: `served`, as the running exporter showed it when it was asked; `fresh`, after one
+more refresh; and from scratch, counted by the oracle. The last two happen inside one transaction, with one `now` and
+one reading of the WebSockets, while traffic goes on: whatever differs between them is a fault of the windows, not of
+the moment. What is looked for less often than it may change (users, plans, projects, late rows) is looked for on the
+occasion. What was served is older; it may differ from what is fresh for as long as its collector promises to be no
+older than that, and no longer.
 """
 
 from __future__ import annotations
@@ -14,52 +17,88 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from exporter.collector import SKIPPED, Collector, Remembering, Sources
-from exporter.collectors.online import OnlineNow, WebSocket, read_web_sockets
+from exporter.collectors.online import OnlineNow, read_web_sockets
+from exporter.definitions import Terms, WebSocket, read_definitions
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
-from exporter.oracle import QUERIES, read_from_scratch
-from exporter.prices import Prices
+from exporter.snapshot import Served
 from exporter.sources.postgres import Postgres, Transaction
 from exporter.sources.redis import Hashes, Redis
 from exporter.spec import Sample
-from exporter.vocabulary import FREE_PLANS
 
 TOLERANCE = 1e-9
 """Relative: the two ways add floating-point numbers in a different order."""
 
 
+NOT_PROVED = """\
+Not proved: that the tables, or views in their place, are the right ones (all ways read the same); values of Redis alone
+(queues, workers), and which WebSockets it holds; the logs' counters; tables and charts of the Analytics page."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One sample both ways; None where one way has no such sample. `error` in place of both when it could not be
+    """One sample every way; None where one way has no such sample. `error` in place of all where it could not be
     read."""
 
     metric: str
-    incremental: float | None = None
+    fresh: float | None = None
     from_scratch: float | None = None
     error: str | None = None
+    served: float | None = None
+    age: float | None = None
+    """Of what was served, in seconds; None where nothing serves."""
+    promised_age: float = 0.0
+    """How old that may be; 0 where its collector fails."""
 
     @property
     def same(self) -> bool:
-        """Whether both ways agree."""
-        if self.error is not None or self.incremental is None or self.from_scratch is None:
-            return False
-        return math.isclose(self.incremental, self.from_scratch, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        """Whether what is fresh is right."""
+        return self.error is None and _alike(self.fresh, self.from_scratch)
+
+    @property
+    def serves_the_same(self) -> bool:
+        """Whether what was served is what is fresh, or nothing serves."""
+        return self.age is None or _alike(self.served, self.fresh)
+
+    @property
+    def late(self) -> bool:
+        """Whether what was served differs from what is fresh, and is older than promised."""
+        return not self.serves_the_same and self.age is not None and self.age > self.promised_age
+
+    @property
+    def nil(self) -> bool:
+        """Whether there is nothing wrong with it."""
+        return self.same and not self.late
 
     @property
     def difference(self) -> float | None:
-        """Incremental less from scratch; None where one is missing."""
-        if self.incremental is None or self.from_scratch is None:
-            return None
-        return 0.0 if self.same else self.incremental - self.from_scratch
+        """Fresh less from scratch or, where those are the same, served less fresh; None where one is missing."""
+        if self.same and self.age is not None:
+            return _difference(self.served, self.fresh)
+        return _difference(self.fresh, self.from_scratch)
+
+
+def _alike(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    if _alike(one, other):
+        return 0.0
+    return None if one is None or other is None else one - other
 
 
 AtRest = AbstractAsyncContextManager[Sequence[Collector]]
 """Collectors that nothing else refreshes while it is held (`Snapshot.at_rest`)."""
 
 
-async def compare(
-    at_rest: AtRest, sources: Sources, prices: Prices | None, free_plans: Sequence[str] = FREE_PLANS
-) -> list[Comparison]:
-    """Every sample of the collectors that ask PostgreSQL, both ways. They rest for their own refresh only."""
+async def compare(at_rest: AtRest, sources: Sources, terms: Terms, served: Sequence[Served] = ()) -> list[Comparison]:
+    """Every sample of the collectors that ask PostgreSQL, every way. They rest for their own refresh only.
+
+    `served` is what `/metrics` showed (`Snapshot.served`) before this; without it there is none to compare.
+    """
+    shown = {each.collector: each for each in served}
     async with AsyncExitStack() as resting:
         # They rest before the transaction begins: one that refreshed after that would take its `now` for the past.
         collectors = await resting.enter_async_context(at_rest)
@@ -69,21 +108,21 @@ async def compare(
                 postgres=cast("Postgres", _OneTransaction(transaction)),
                 redis=cast("Redis", _OneReading(sources.redis)),
             )
-            incremental: dict[str, _Outcome] = {}
+            fresh: dict[Collector, _Outcome] = {}
             web_sockets: list[WebSocket] = []
             for collector in collectors:
                 if isinstance(collector, Remembering):
                     collector.read_afresh()
             for collector in collectors:
-                if collector.name in QUERIES:
-                    incremental[collector.name] = await _outcome(collector.refresh(pinned))
+                if is_defined(collector):
+                    fresh[collector] = await _outcome(collector.refresh(pinned))
                 if isinstance(collector, OnlineNow) and sources.redis.reachability.up:
                     web_sockets, _ = await read_web_sockets(pinned.redis, collector.ws_session_keys)
             await resting.aclose()  # counting from scratch takes long, and needs the transaction only
             comparisons: list[Comparison] = []
-            for name, outcome in incremental.items():
-                from_scratch = await _outcome(_from_scratch(name, transaction, web_sockets, prices, free_plans))
-                comparisons += _paired(name, outcome, from_scratch)
+            for collector, outcome in fresh.items():
+                from_scratch = await _outcome(_from_scratch(collector, transaction, terms, web_sockets))
+                comparisons += _compared(collector.name, outcome, from_scratch, shown.get(collector.name))
     return comparisons
 
 
@@ -97,30 +136,46 @@ async def _outcome(reading: Awaitable[Sequence[Sample]]) -> _Outcome:
         return error
 
 
+def is_defined(collector: Collector) -> bool:
+    """Whether it asks PostgreSQL for metrics, so that definitions say what these must be."""
+    return Postgres.name in collector.sources and any(spec.definition for spec in collector.specs)
+
+
 async def _from_scratch(
-    collector: str,
-    transaction: Transaction,
-    web_sockets: Sequence[WebSocket],
-    prices: Prices | None,
-    free_plans: Sequence[str],
+    collector: Collector, transaction: Transaction, terms: Terms, web_sockets: Sequence[WebSocket]
 ) -> Sequence[Sample]:
     async with transaction.savepoint():
-        return await read_from_scratch(collector, transaction, web_sockets, prices, free_plans)
+        return await read_definitions(collector.specs, transaction, terms, web_sockets)
 
 
-def _paired(collector: str, incremental: _Outcome, from_scratch: _Outcome) -> list[Comparison]:
-    for outcome in (incremental, from_scratch):
+def _compared(collector: str, fresh: _Outcome, from_scratch: _Outcome, served: Served | None) -> list[Comparison]:
+    for outcome in (fresh, from_scratch):
         if isinstance(outcome, AnalyticsError):
             return [Comparison(f"collector {collector}", error=str(outcome))]
-    one, other = (
-        {_name(sample): cast("float", sample.value) for sample in outcome if sample.spec != SKIPPED}
-        for outcome in (cast("Sequence[Sample]", incremental), cast("Sequence[Sample]", from_scratch))
-    )
-    return [Comparison(name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))]
+    one, other = (_values(cast("Sequence[Sample]", outcome)) for outcome in (fresh, from_scratch))
+    if served is None:
+        return [Comparison(name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))]
+    shown = _values(served.samples)
+    promised_age = 0.0 if served.fails else served.promised_age
+    return [
+        Comparison(
+            name,
+            one.get(name),
+            other.get(name),
+            served=shown.get(name),
+            age=served.age,
+            promised_age=promised_age,
+        )
+        for name in dict.fromkeys((*one, *other, *shown))
+    ]
+
+
+def _values(samples: Sequence[Sample]) -> dict[str, float]:
+    return {_name(sample): cast("float", sample.value) for sample in samples if sample.spec != SKIPPED}
 
 
 def _name(sample: Sample) -> str:
-    labels = ",".join(f'{name}="{value}"' for name, value in zip(sample.spec.labels, sample.labels, strict=True))
+    labels = ",".join(f'{name}="{value}"' for name, value in zip(sample.spec.label_names, sample.labels, strict=True))
     return f"{sample.spec.name}{{{labels}}}" if labels else sample.spec.name
 
 
@@ -162,23 +217,51 @@ class _OneReading:
 
 
 def render(comparisons: Sequence[Comparison]) -> str:
-    """A table for people, a line a sample, and what it comes to in the last line."""
+    """A table for people, a line a sample; below it what it comes to, and what it does not prove."""
     width = max((len(c.metric) for c in comparisons), default=6)
-    lines = [f"{'metric':<{width}}  {'incremental':>18}  {'from scratch':>18}  {'difference':>12}"]
+    serving = any(c.age is not None for c in comparisons)
+    served = f"  {'served':>14}  {'age':>7}" if serving else ""
+    lines = [f"{'metric':<{width}}{served}  {'fresh':>14}  {'from scratch':>14}  {'difference':>12}"]
     for c in comparisons:
         if c.error is not None:
             lines.append(f"{c.metric:<{width}}  could not be read: {c.error}")
-        else:
-            shown = _number(c.difference) if c.difference is not None else "missing"
-            mark = "" if c.same else "  <-- differs"
-            lines.append(
-                f"{c.metric:<{width}}  {_number(c.incremental):>18}  {_number(c.from_scratch):>18}  {shown:>12}{mark}"
-            )
+            continue
+        served = f"  {_number(c.served):>14}  {_seconds(c.age):>7}" if serving else ""
+        shown = "missing" if c.difference is None else _number(c.difference)
+        lines.append(
+            f"{c.metric:<{width}}{served}  {_number(c.fresh):>14}  {_number(c.from_scratch):>14}  {shown:>12}{_mark(c)}"
+        )
+    return "\n".join([*lines, "", _verdict(comparisons), NOT_PROVED])
+
+
+def _mark(c: Comparison) -> str:
+    if not c.same:
+        return "  <-- differs"
+    if not c.late:
+        return "" if c.serves_the_same else "  within its age"
+    if c.served is None:
+        return "  <-- not served"
+    return f"  <-- served is older than {_seconds(c.promised_age)}" if c.promised_age else "  <-- differs"
+
+
+def _verdict(comparisons: Sequence[Comparison]) -> str:
     compared = [c for c in comparisons if c.error is None]
-    wrong = sum(not c.same for c in compared)
-    verdict = f"{wrong} of {len(compared)} samples differ" if wrong else f"{len(compared)} samples, difference: nil"
-    unread = len(comparisons) - len(compared)
-    return "\n".join([*lines, "", f"{verdict}; {unread} collectors could not be read" if unread else verdict])
+    wrong, late = sum(not c.same for c in compared), sum(c.same and c.late for c in compared)
+    within = sum(not c.serves_the_same and not c.late for c in compared)
+    parts = [f"{len(compared)} samples, difference: nil" if compared else "nothing was compared"]
+    if wrong or late:
+        parts = [f"{wrong + late} of {len(compared)} samples differ"]
+    if late:
+        parts.append(f"{late} not served in time")
+    if within:
+        parts.append(f"{within} served differ within their age")
+    if unread := len(comparisons) - len(compared):
+        parts.append(f"{unread} collectors could not be read")
+    return "; ".join(parts)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} s"
 
 
 def _number(value: float | None) -> str:

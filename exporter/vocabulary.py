@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
+"""In the order in which the first that holds is a user's."""
+
 TRIAL = "trial"
 
 FREE_PLANS = ("free", "admin")
@@ -9,3 +12,27 @@ FREE_PLANS = ("free", "admin")
 
 PAID_PLANS = ("pro", "premium")
 """Plans that are known to be paid. Any other word is taken for a paid plan too, and logged once."""
+
+DEVICE_TYPES = ("desktop", "ipad", "phone")
+
+QUEUES = ("ai", "preview")
+
+AI_ERROR_KINDS = ("provider_error", "timeout", "safety_rejection")
+PREVIEW_ERROR_KINDS = ("build_error", "timeout", "worker_lost")
+
+AI_EVENTS = ("ai.requested", "ai.completed", "ai.error")
+PREVIEW_EVENTS = (
+    "preview.requested",
+    "preview.completed",
+    "preview.failed",
+    "live_view.joined",
+    "live_view.left",
+)
+
+WORKER_KINDS = ("cpu", "gpu")
+GPU_STATES = ("active", "idle", "offline")
+LIFECYCLES = ("spot", "on-demand")
+
+LOGS = ("ai-events", "preview")
+
+SOURCES = ("postgres", "redis", "ai_events_log", "preview_log")

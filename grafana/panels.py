@@ -183,9 +183,10 @@ class Operations(Panel):
     SCRAPES = 24, "Scrape duration by target", 12, 8
 
     LOGS = 30, "Logs", COLUMNS, 1
-    LOG_LINES = 31, "Log lines per second", 8, 8
-    LOG_UNREAD = 32, "Unread bytes by log", 8, 8
-    LOG_EVENTS = 33, "Log events per minute", 8, 8
+    LOG_LINES = 31, "Log lines per second", 6, 8
+    LOG_UNREAD = 32, "Unread bytes by log", 6, 8
+    LOG_LATE = 34, "Late log lines per second", 6, 8
+    LOG_EVENTS = 33, "Log events per minute", 6, 8
 
     ROLLUP = 40, "Roll-up and alerts", COLUMNS, 1
     ROLLUP_AGE = 41, "Age of the newest day rolled up", 12, 8

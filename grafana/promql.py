@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exporter.spec import MetricSpec
+from exporter.spec import Label, MetricSpec
 
 RATE_INTERVAL = "$__rate_interval"
 """Grafana's: at least four scrapes, and at least one step of the chart."""
@@ -23,12 +23,15 @@ LOG_HOST = "log_host"
 """The target label that tells the hosts of logs apart; without it there is one."""
 
 _PROMETHEUS = "Prometheus itself"
-UP = MetricSpec("up", "gauge", "Whether the target could be scraped.", _PROMETHEUS, ("job", "instance"))
-SCRAPE_DURATION = MetricSpec(
-    "scrape_duration_seconds", "gauge", "How long the scrape took.", _PROMETHEUS, ("job", "instance")
-)
+_TARGET = (Label("job"), Label("instance"))
+UP = MetricSpec("up", "gauge", "Whether the target could be scraped.", _PROMETHEUS, _TARGET)
+SCRAPE_DURATION = MetricSpec("scrape_duration_seconds", "gauge", "How long the scrape took.", _PROMETHEUS, _TARGET)
 ALERTS = MetricSpec(
-    "ALERTS", "gauge", "1 while an alert is pending or firing.", _PROMETHEUS, ("alertname", "alertstate", "severity")
+    "ALERTS",
+    "gauge",
+    "1 while an alert is pending or firing.",
+    _PROMETHEUS,
+    (Label("alertname"), Label("alertstate", ("pending", "firing")), Label("severity")),
 )
 PROMETHEUS_SPECS = (UP, SCRAPE_DURATION, ALERTS)
 """What Prometheus records about its own work."""
@@ -51,10 +54,15 @@ def select(spec: MetricSpec, part: str = "", /, **labels: Matcher) -> str:
     """The series of a metric with these label values; `part` is a histogram's or summary's `_sum`, `_count`,
     `_bucket`.
 
-    Raises ValueError for a label the metric does not have.
+    Raises ValueError for a label the metric does not have, and for a value that is not in the label's closed set.
     """
-    if unknown := labels.keys() - set(spec.labels):
+    if unknown := labels.keys() - set(spec.label_names):
         raise ValueError(f"{spec.name} has no label {', '.join(sorted(unknown))}")
+    for label in spec.labels:
+        matcher = labels.get(label.name)
+        value = matcher.value if isinstance(matcher, Not) else matcher
+        if value is not None and label.values is not None and value not in label.values:
+            raise ValueError(f"{spec.name}: {label.name} is never {value!r}")
     matchers = ",".join(
         f'{name}!="{value.value}"' if isinstance(value, Not) else f'{name}="{value}"' for name, value in labels.items()
     )
@@ -73,7 +81,7 @@ def lowest(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
 
 def total(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
     """The sum over the metric's own labels, each taken once."""
-    free = tuple(name for name in spec.labels if not isinstance(labels.get(name), str))
+    free = tuple(name for name in spec.label_names if not isinstance(labels.get(name), str))
     return _by("sum", by, highest(spec, *free, **labels))
 
 
@@ -165,15 +173,15 @@ def gpu_workers(state: MetricSpec, heartbeat: MetricSpec, info: MetricSpec) -> s
 
 def _all_named(spec: MetricSpec, by: Sequence[str], labels: dict[str, Matcher]) -> dict[str, Matcher]:
     fixed = {name for name, value in labels.items() if isinstance(value, str)}
-    if forgotten := set(spec.labels) - set(by) - fixed:
+    if forgotten := set(spec.label_names) - set(by) - fixed:
         raise ValueError(f"{spec.name}: neither kept nor fixed: {', '.join(sorted(forgotten))}")
-    if unknown := set(by) - set(spec.labels) - set(ON_TARGET):
+    if unknown := set(by) - set(spec.label_names) - set(ON_TARGET):
         raise ValueError(f"{spec.name} has no label {', '.join(sorted(unknown))}")
     return labels
 
 
 def _over_log_hosts(spec: MetricSpec, by: Sequence[str], expression: str) -> str:
-    return _by("sum", by, _by("max", (LOG_HOST, *spec.labels), expression))
+    return _by("sum", by, _by("max", (LOG_HOST, *spec.label_names), expression))
 
 
 def _by(aggregation: str, labels: Sequence[str], expression: str) -> str:

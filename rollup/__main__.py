@@ -125,6 +125,7 @@ _role, _file = _argument(_parse_role), _argument(_parse_file)
 
 async def _until_stopped(command: Coroutine[Any, Any, int], stopped: int) -> int:
     """The command's status, or `stopped` when SIGTERM or SIGINT ends it; what it was asking PostgreSQL is canceled."""
+    events.watch_loop()
     task, loop = asyncio.ensure_future(command), asyncio.get_running_loop()
 
     def stop() -> None:

@@ -20,15 +20,14 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from exporter.collectors.activity import ACTIVE_USERS
-from exporter.collectors.ai import ERROR_KINDS, ERRORS
+from exporter.collectors.ai import ERRORS
 from exporter.collectors.ai import REQUESTS as AI_REQUESTS
 from exporter.collectors.latency import LATENCY, TABLES
 from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
-from exporter.collectors.users import PLAN_CLASSES
 from exporter.columns import WORD
 from exporter.labels import OTHER, folded
 from exporter.spec import MetricSpec
-from exporter.vocabulary import FREE_PLANS, TRIAL
+from exporter.vocabulary import AI_ERROR_KINDS, FREE_PLANS, PLAN_CLASSES, TRIAL
 from rollup.connection import transaction
 
 HOUR = timedelta(hours=1)
@@ -179,11 +178,11 @@ async def _requests(
 async def _errors(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[Series]:
     hourly: dict[str, dict[datetime, int]] = defaultdict(dict)
     for hour, kind, count in await _rows(
-        connection, _ERRORS, lead=first - 24 * HOUR, last=last, kinds=list(ERROR_KINDS)
+        connection, _ERRORS, lead=first - 24 * HOUR, last=last, kinds=list(AI_ERROR_KINDS)
     ):
         hourly[kind][hour] = count
     hours = list(_hours(first, last))
-    return [Series(ERRORS, ("24h", kind), _over_a_day(hourly[kind], hours)) for kind in (*ERROR_KINDS, OTHER)]
+    return [Series(ERRORS, ("24h", kind), _over_a_day(hourly[kind], hours)) for kind in (*AI_ERROR_KINDS, OTHER)]
 
 
 async def _latencies(connection: AsyncConnection[Any], queue: str, first: datetime, last: datetime) -> Iterable[Series]:

@@ -59,7 +59,7 @@ class _Families(Collector):
         for spec, group in groupby(self._series, key=lambda series: series.spec):
             family = Metric(spec.name, spec.help, spec.type)
             for series in group:
-                labels = dict(zip(spec.labels, series.labels, strict=True))
+                labels = dict(zip(spec.label_names, series.labels, strict=True))
                 for at, value in sorted(series.points.items()):
                     family.add_sample(spec.name, labels, value, timestamp=at.timestamp())
             yield family

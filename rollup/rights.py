@@ -1,14 +1,14 @@
-"""Whether the role may do what a run does; what is missing is said as the statements that cure it."""
+"""Whether the role may do what a run does and sees all rows; what is missing is said as the statements that cure it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors, sql
 
 from rollup.connection import transaction
-from rollup.errors import Refused
+from rollup.errors import ROW_SECURITY, Refused, hides_rows
 from rollup.store import COLUMNS, TABLE
 
 _JOBS = ("user_id", "status", "created_at", "completed_at")
@@ -71,7 +71,8 @@ SELECT format('GRANT %%s ON %%I TO %%I', string_agg(kind, ', ' ORDER BY position
 
 
 async def check(connection: AsyncConnection[Any], needed: Iterable[Right]) -> None:
-    """Raises Refused unless all tables are there, and the role has these rights; names every GRANT there should be."""
+    """Raises Refused unless all tables are there, and the role has these rights and sees all rows; names every GRANT
+    there should be, or every table of which row level security would hide rows."""
     tables, columns, kinds = (list(column) for column in zip(*needed, strict=True))
     async with transaction(connection):
         cursor = await connection.execute(_NOT_FOUND, {"tables": list(dict.fromkeys(tables))})
@@ -85,5 +86,28 @@ async def check(connection: AsyncConnection[Any], needed: Iterable[Right]) -> No
         if not missing:
             cursor = await connection.execute(_MISSING, {"tables": tables, "columns": columns, "kinds": kinds})
             missing = [statement for (statement,) in await cursor.fetchall()]
+        hidden = [] if missing else await _hidden(connection, dict.fromkeys(tables))
+        cursor = await connection.execute("SELECT quote_ident(current_user)")
+        ((role,),) = await cursor.fetchall()
     if missing:
         raise Refused("rights are missing:\n  " + ";\n  ".join(missing))
+    if hidden:
+        cure = f"ALTER ROLE {role} BYPASSRLS, or {ROW_SECURITY}"
+        raise Refused(f"row level security would hide rows from {role} ({'; '.join(hidden)}): {cure}")
+
+
+async def _hidden(connection: AsyncConnection[Any], tables: Iterable[str]) -> list[str]:
+    """PostgreSQL's refusals to hide rows of these tables, or of those behind these views; each names its table.
+
+    Asked by a query, as views may have row level security checked for the role that asks (`security_invoker`).
+    """
+    refusals = []
+    for table in tables:
+        try:
+            async with connection.transaction():
+                await connection.execute(sql.SQL("SELECT FROM {} LIMIT 0").format(sql.Identifier(table)))
+        except errors.InsufficientPrivilege as error:
+            if not hides_rows(error):
+                raise
+            refusals.append(error.diag.message_primary or table)
+    return list(dict.fromkeys(refusals))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -14,6 +15,10 @@ from hypothesis import HealthCheck, settings
 
 from demo.database import tables
 from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
+from exporter.sources import postgres as source_postgres
+from exporter.sources import redis as source_redis
+from tests.pooling import PgBouncer
+from tests.waiting import patience
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -24,7 +29,8 @@ settings.load_profile("default")
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A PostgreSQL of the test run's own, with a template database that holds HiveSync's tables."""
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+    settings = {"max_wal_size": "128MB"}
+    with PostgresServer(tmp_path_factory.mktemp("postgres"), settings, in_memory=True) as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE hivesync")
         with psycopg.connect(server.url_of("hivesync"), autocommit=True) as connection:
@@ -39,12 +45,20 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeySe
         yield server
 
 
+@pytest.fixture(autouse=True)
+def limits_for_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the product, in this process, waits for a server before it takes it for hanging: longer where a server
+    that is well hangs because the machine is busy. A test that needs a hang to be noticed sets its own."""
+    for module, name in ((source_redis, "COMMAND_SECONDS"), (source_postgres, "CONNECT_SECONDS")):
+        monkeypatch.setattr(module, name, patience(getattr(module, name)))
+
+
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of a new database with HiveSync's tables, all empty."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE hivesync'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE hivesync STRATEGY file_copy'.encode())
         yield postgres_server.url_of(name)
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
@@ -65,18 +79,28 @@ def valkey(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a program that is not installed is skipped, and listed at the end with this reason."""
+    """What needs a program that is not installed is skipped, and listed at the end with this reason.
+
+    The files that take longest come first: processes that take file after file end at about the same time then.
+    """
+    items.sort(key=lambda item: item.path.parent.name != "scale")
     installed = {
         "prometheus": PrometheusServer.is_installed() and shutil.which("promtool"),
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
         "chromium": shutil.which("chromium"),
+        "pgbouncer": PgBouncer.binary(),
+        "postgresql": list(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
+        "redis": shutil.which("redis-server"),
     }
     packages = {
         "prometheus": "prometheus",
         "alertmanager": "prometheus-alertmanager",
         "chromium": "chromium",
+        "pgbouncer": "pgbouncer",
+        "postgresql": "postgresql",
         "victoriametrics": "victoria-metrics",
+        "redis": "redis-server",
     }
     for marker, package in packages.items():
         reason = f"{marker.capitalize()} is not installed (on Debian: apt-get install {package})"

@@ -74,7 +74,6 @@ async def sources(database: str, redis_url: str = NOWHERE, now: datetime | None 
         ai_events_log=JsonlLog("ai_events_log", nowhere),
         preview_log=JsonlLog("preview_log", nowhere),
     )
-    await opened.postgres.open()
     try:
         yield opened
     finally:

@@ -3,7 +3,7 @@
     with RunningExporter(directory, database_url=..., redis_url=...) as exporter:
         exporter.wait_for(lambda samples: samples.get("hivesync_projects") == 3)
 
-Nothing here sleeps for a guessed time: `until` asks again and again, and gives up at a deadline that is far off.
+`wait_for` asks again and again, within the bound of `tests.waiting`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -25,11 +25,11 @@ import redis
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from demo.bound import Bound
 from demo.exporting import Exporter, exporter_variables
 from tests.rows import insert, users
+from tests.waiting import POLL_SECONDS, WITHIN_SECONDS, patience
 
-WITHIN_SECONDS = 30.0
-POLL_SECONDS = 0.05
 REFRESH_SECONDS = 0.3
 OPENMETRICS = "application/openmetrics-text"
 
@@ -85,18 +85,6 @@ COUNTERS = frozenset(
     }
 )
 """What has been counted: shown for good, once it has begun."""
-
-T = TypeVar("T")
-
-
-def until(condition: Callable[[], T], what: str, within: float = WITHIN_SECONDS) -> T:
-    """The first true value of the condition; AssertionError with `what` when there is none in time."""
-    deadline = time.monotonic() + within
-    while True:
-        if value := condition():
-            return value
-        assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
-        time.sleep(POLL_SECONDS)
 
 
 def parse(text: str, *, openmetrics: bool = False) -> dict[str, float]:
@@ -162,9 +150,9 @@ def beat(valkey: redis.Redis, at: float) -> None:
 
 
 def get(url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (lower case) and the body as it was sent; whoever does not answer for 5 s fails the test."""
+    """Status, headers (lower case) and the body as it was sent; a server that does not answer fails the test."""
     parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=patience())
     try:
         connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=headers or {})
         response = connection.getresponse()
@@ -207,11 +195,13 @@ class RunningExporter(Exporter):
 
     def wait_for(self, condition: Callable[[Samples], object], within: float = WITHIN_SECONDS) -> dict[str, float]:
         """The first samples for which the condition holds; fails at once when the condition raises."""
-        deadline = time.monotonic() + within
+        bound = Bound(within)
         while not condition(samples := self.samples()):
-            if time.monotonic() > deadline:
+            if bound.is_reached():
                 shown = "\n".join(f"{name} {value:g}" for name, value in samples.items() if "_bucket" not in name)
-                raise AssertionError(f"not within {within:g} s; the last were\n{shown}\nand it said\n{self.log_tail()}")
+                raise AssertionError(
+                    f"not within {bound.seconds:g} s; the last were\n{shown}\nand it said\n{self.log_tail()}"
+                )
             time.sleep(POLL_SECONDS)
         return samples
 
@@ -279,7 +269,7 @@ def run_exporter(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
 

@@ -166,7 +166,6 @@ async def sources_at_noon(settings: Settings) -> AsyncIterator[Sources]:
     )
     for source in (sources.postgres, sources.redis, sources.ai_events_log, sources.preview_log):
         source.reachability = Reachability(source.name, clock=NOON.timestamp)
-    await sources.postgres.open()
     try:
         yield sources
     finally:

@@ -19,8 +19,7 @@ import uvloop
 
 from demo.ports import LOOPBACK
 from exporter.http1 import Answer, Limits, Server
-
-PATIENCE_SECONDS = 10.0
+from tests.waiting import patience
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Serving:
         """As the exporter does when it is told to; back when it has ended."""
         with suppress(RuntimeError):  # it has ended before
             self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(PATIENCE_SECONDS)
+        self._thread.join(patience())
         assert not self._thread.is_alive()
 
 
@@ -63,7 +62,7 @@ def serving(
     thread = threading.Thread(target=lambda: uvloop.run(serve()))
     with listener:
         thread.start()
-        assert started.wait(PATIENCE_SECONDS)
+        assert started.wait(patience())
         serving = Serving(listener.getsockname(), *running[0], thread)
         try:
             yield serving
@@ -82,14 +81,18 @@ class Answered:
 
 
 class Client:
-    """One connection. Whatever it waits for comes within ten seconds, or fails the test."""
+    """One connection. Whatever it waits for comes within the bound of `tests.waiting`, or fails the test."""
 
     def __init__(self, serving: Serving, *, receive_buffer: int | None = None) -> None:
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(PATIENCE_SECONDS)
-        self.socket.connect(serving.address)
+        self.socket.settimeout(patience())
+        try:
+            self.socket.connect(serving.address)
+        except OSError:
+            self.socket.close()
+            raise
         self._received = bytearray()
 
     def __enter__(self) -> Self:

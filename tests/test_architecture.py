@@ -35,6 +35,8 @@ LAYERS = [
         "exporter.identities",
         "exporter.events",
         "exporter.addresses",
+        "exporter.redis_options",
+        "exporter.urls",
         "exporter.version",
         "exporter.memory",
     },
@@ -45,6 +47,8 @@ LAYERS = [
         "exporter.log_lines",
         "exporter.incident",
         "exporter.sources",
+        "exporter.sources.connections",
+        "exporter.sources.refusals",
         "exporter.sources.jsonl.*",
     },
     {
@@ -54,14 +58,14 @@ LAYERS = [
         "exporter.sources.prometheus",
         "exporter.sources.jsonl",
     },
-    {"exporter.changes"},
+    {"exporter.changes", "exporter.definitions", "exporter.recount"},
     {"exporter.windows.versions"},
     {"exporter.windows.resync"},
     {"exporter.windows.history"},
     {"exporter.windows.sums", "exporter.presence", "exporter.collector"},
     {"exporter.collectors.*"},
     {"exporter.collectors"},
-    {"exporter.snapshot", "exporter.oracle"},
+    {"exporter.snapshot"},
     {"exporter.exposition", "exporter.verify", "exporter.http1"},
     {"exporter.web", "exporter.control", "exporter.health", "exporter.running"},
     {"exporter.__main__"},
@@ -71,10 +75,10 @@ LAYERS = [
 OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "tests"}
 
 DRIVERS = {
-    "psycopg": "exporter.sources.postgres",
-    "redis": "exporter.sources.redis",
-    "httpx2": "exporter.sources.prometheus",
-    "pygtail": "exporter.sources.jsonl.files",
+    "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
+    "redis": {"exporter.sources.redis"},
+    "httpx2": {"exporter.sources.prometheus"},
+    "pygtail": {"exporter.sources.jsonl.files"},
 }
 
 
@@ -120,12 +124,12 @@ def test_imports_flow_one_way() -> None:
 
 
 def test_only_a_source_imports_its_driver() -> None:
-    allowed = {("exporter.settings", "psycopg"), ("exporter.settings", "redis")}  # to check URLs with, not to connect
+    allowed = {("exporter.urls", "psycopg")}  # to read URLs with, not to connect
     found = {
         (name, driver)
         for name, path in modules()
         for imported in imports(path)
-        if (driver := imported.partition(".")[0]) in DRIVERS and DRIVERS[driver] != name
+        if (driver := imported.partition(".")[0]) in DRIVERS and name not in DRIVERS[driver]
     }
     assert found - allowed == set()
 
@@ -177,3 +181,74 @@ def test_modules_are_short_enough_to_read_in_a_sitting() -> None:
     every = [*modules(), *modules("admin")]
     long = {str(path): count for _, path in every if (count := len(path.read_text().splitlines())) > 400}
     assert long == {}
+
+
+def names_in(node: ast.AST) -> set[str]:
+    return {found.id for found in ast.walk(node) if isinstance(found, ast.Name)}
+
+
+def shared_with_its_collector(source: str) -> dict[str, set[str]]:
+    """By metric: what its definition takes from elsewhere than `exporter.definitions`, or shares with other code of its
+    module."""
+    tree = ast.parse(source)
+    allowed = {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == "exporter.definitions"
+        for alias in node.names
+    }
+    calls = {
+        node.targets[0].id: call
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Definition"
+    }
+    of_definitions = {id(node) for call in calls.values() for node in ast.walk(call)}
+    fragments = {
+        name: node
+        for node in tree.body
+        for name in (
+            [node.name]
+            if isinstance(node, ast.FunctionDef)
+            else [target.id for target in getattr(node, "targets", ()) if isinstance(target, ast.Name)]
+        )
+        if name.startswith("_")
+    }
+    used_elsewhere = {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in of_definitions
+    }
+    found = {}
+    for metric, call in calls.items():
+        names = names_in(call) - {"Definition"}
+        of_fragments = names & fragments.keys()
+        foreign = names - fragments.keys() - allowed
+        for fragment in of_fragments:
+            node = fragments[fragment]
+            own = {argument.arg for argument in node.args.args} if isinstance(node, ast.FunctionDef) else {fragment}
+            foreign |= names_in(node) - own - allowed - {"str"}
+        if foreign or of_fragments & used_elsewhere:
+            found[metric] = foreign | of_fragments & used_elsewhere
+    return found
+
+
+COLLECTORS = sorted((ROOT / "exporter" / "collectors").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("path", COLLECTORS, ids=lambda path: path.stem)
+def test_a_definition_shares_no_code_with_its_collector(path: Path) -> None:
+    assert shared_with_its_collector(path.read_text()) == {}
+
+
+def test_code_that_a_definition_shares_would_be_noticed() -> None:
+    own = "from exporter.definitions import word\nfrom exporter.columns import WORD\n_Q = 'SELECT 1'\n"
+    for sql, shared in (("'SELECT 1'", set()), ("word('x')", set()), ("_Q", {"_Q"}), ("WORD", {"WORD"})):
+        source = f"{own}A = MetricSpec('a', definition=Definition({sql}))\nquery = _Q + WORD\n"
+        assert shared_with_its_collector(source) == ({"A": shared} if shared else {})
+
+
+def test_definitions_read_nothing_that_collectors_read_with() -> None:
+    theirs = {"exporter.columns", "exporter.windows.sql", "exporter.windows.sums", "exporter.identities"}
+    assert theirs.isdisjoint(imports(dict(modules())["exporter.definitions"]))

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from bench.peers.queries import MODELS, QUERIES
-from exporter.oracle import QUERIES as DEFINITIONS
+from exporter.collectors import build_collectors
+from exporter.definitions import Terms
+from exporter.prices import ModelPrice, Prices
+from exporter.settings import Settings
+from exporter.state import StateFile
 
 Samples = dict[tuple[str, ...], float]
 
@@ -23,22 +29,27 @@ def differences(url: str) -> list[str]:
         theirs = _samples(
             (query.metric, row) for query in QUERIES for row in connection.execute(query.sql.encode()).fetchall()
         )
-        values = {"now": now, "models": list(MODELS), "connections": [], "users": [], "sessions": [], "devices": []}
-        wanted = {query.metric for query in QUERIES}
+        free = ModelPrice(prompt=0, completion=0)
+        values = {"now": now, **Terms(Prices(models=dict.fromkeys(MODELS, free))).parameters([])}
+        definitions = _definitions()
         defined = _samples(
-            (spec.name, row)
-            for queries in DEFINITIONS.values()
-            for spec, query in queries
-            if spec.name in wanted
-            for row in connection.execute(
-                query.encode(), {name: value for name, value in values.items() if f"%({name})s" in query}
-            ).fetchall()
+            (metric, row)
+            for metric in dict.fromkeys(query.metric for query in QUERIES)
+            for row in connection.execute(definitions[metric].encode(), values).fetchall()
         )
     return [
         f"{' '.join(sample)}: {theirs.get(sample)} in place of {defined.get(sample)}"
         for sample in sorted(theirs.keys() | defined.keys())
         if not math.isclose(theirs.get(sample, math.nan), defined.get(sample, math.nan), rel_tol=1e-9)
     ]
+
+
+def _definitions() -> Mapping[str, str]:
+    """The SQL of each metric that has a definition."""
+    with tempfile.TemporaryDirectory() as scratch:
+        collectors = build_collectors(Settings.model_construct(), lambda name: StateFile(Path(scratch), name))
+    specs = {spec for collector in collectors for spec in collector.specs}
+    return {spec.name: spec.definition.sql for spec in specs if spec.definition}
 
 
 def _samples(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Samples:

@@ -2,7 +2,7 @@
 
 Written to be fast from scratch: activity is grouped a table and only then put together (2.3 times faster than a UNION
 under a COUNT(DISTINCT)), the plan class of a user is told once, windows over the same rows share one pass. The bench
-holds the answers against the definitions (`exporter/oracle.py`), in one transaction: they have to be the same.
+holds the answers against the definitions (`exporter/definitions.py`), in one transaction: they have to be the same.
 """
 
 from __future__ import annotations

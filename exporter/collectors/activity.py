@@ -14,11 +14,14 @@ import asyncio
 from collections.abc import Sequence
 
 from exporter.collector import Sources
-from exporter.collectors.users import PLAN_CLASSES, Classed, Plans
+from exporter.collectors.users import Classed, Plans
 from exporter.columns import USER
+from exporter.definitions import PLAN_CLASS
+from exporter.recount import longest_pause
 from exporter.sources.postgres import moment
-from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, Integers, Part
+from exporter.spec import Definition, Label, MetricSpec, Sample
+from exporter.vocabulary import PLAN_CLASSES
+from exporter.windows import DAY, SECOND, Integers, Part
 from exporter.windows.history import History, ReadPlan
 from exporter.windows.latest import LatestActivity, latest_of
 from exporter.windows.resync import SPECS as RESYNC_SPECS
@@ -35,7 +38,26 @@ ACTIVE_USERS = MetricSpec(
     "Distinct users with a login, Live View join, AI request or preview request in the window that ends now,"
     " by plan class as of now.",
     "PostgreSQL (sessions, ai_usage_events, preview_jobs, subscriptions)",
-    ("window", "plan"),
+    (Label("window", tuple(WINDOWS)), Label("plan", PLAN_CLASSES)),
+    Definition(f"""
+WITH activity AS (
+  SELECT user_id, created_at FROM sessions
+  UNION ALL SELECT user_id, created_at FROM ai_usage_events
+  UNION ALL SELECT user_id, created_at FROM preview_jobs
+), active AS (
+  SELECT DISTINCT windows.name, activity.user_id
+  FROM (VALUES ('24h', interval '24 hours'), ('30d', interval '720 hours')) AS windows(name, length)
+  JOIN activity ON activity.created_at > %(now)s - windows.length AND activity.created_at <= %(now)s
+  WHERE activity.user_id IS NOT NULL
+), classed AS MATERIALIZED (
+  SELECT name, CASE WHEN users.id IS NULL THEN 'free' ELSE {PLAN_CLASS} END AS plan
+  FROM active LEFT JOIN users ON users.id = active.user_id
+)
+SELECT windows.name, classes.plan,
+       (SELECT count(*) FROM classed WHERE (classed.name, classed.plan) = (windows.name, classes.plan))
+FROM (VALUES ('24h'), ('30d')) AS windows(name),
+     (VALUES ('paid'), ('trial'), ('trial_expired'), ('free')) AS classes(plan)
+"""),
 )
 
 _TABLES = ("sessions", "ai_usage_events", "preview_jobs")
@@ -67,6 +89,7 @@ class Activity:
         rows = [TimedRows(table, f"{table}.created_at") for table in _TABLES]
         self._history = History(self.name, HORIZON, rows, refers=["users"])
         self._classed: Classed | None = None
+        self.behind = 0.0
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """One sample per window and plan class."""
@@ -91,6 +114,7 @@ class Activity:
                 self._latest.forget(plan.begin)
             self._read_until = plan.now
         await self._classify(plan.now)
+        self.behind = (plan.now - self._plans.read_at) / SECOND
         self._last_seen.put(self._latest)
         return self._samples(plan.now)
 
@@ -102,6 +126,10 @@ class Activity:
         """Split by plans as they are, not as they were last read; look for late rows."""
         self._history.look_back()
         self._plans.neglect()
+
+    def promised_age(self, interval: float) -> float:
+        """As everything, and the pause between two readings of the plans."""
+        return 2 * interval + longest_pause(self._plans.users) / SECOND
 
     async def _rows(self, plan: ReadPlan, part: Part) -> Integers:
         return await plan.transaction.integers(_LATEST, 2, {"since": moment(part.start), "until": moment(part.end)})

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from exporter.collector import Sources
 from exporter.columns import USER, WORD, words
-from exporter.incident import ERROR_KINDS as INCIDENT_KINDS
+from exporter.definitions import requests_in_windows, word
 from exporter.labels import OTHER
 from exporter.sources.postgres import Transaction, moment
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Definition, Label, MetricSpec, Sample
+from exporter.vocabulary import AI_ERROR_KINDS
 from exporter.windows import DAY, HOUR, MINUTE, Integers, Part, minute
 from exporter.windows.history import History, ReadPlan
 from exporter.windows.minutes import MinuteSums
@@ -26,34 +27,54 @@ from exporter.windows.users import UserCounts, percentile
 from exporter.windows.versions import TimedRows
 
 REQUEST_WINDOWS = {"1m": MINUTE, "1h": HOUR, "24h": DAY}
-ERROR_KINDS = INCIDENT_KINDS["ai_error"]
+STATISTICS = ("median", "p90", "max")
 
 REQUESTS = MetricSpec(
     "hivesync_ai_requests_in_window",
     "gauge",
     "AI requests created in the window that ends now.",
     "PostgreSQL (ai_usage_events.created_at)",
-    ("window",),
+    (Label("window", tuple(REQUEST_WINDOWS)),),
+    Definition(requests_in_windows("ai_usage_events")),
 )
 PER_USER = MetricSpec(
     "hivesync_ai_requests_per_user",
     "gauge",
     "AI requests a user over users with at least one in the window that ends now: median, 90th percentile, maximum.",
     "PostgreSQL (ai_usage_events.created_at, user_id)",
-    ("window", "statistic"),
+    (Label("window", ("24h",)), Label("statistic", STATISTICS)),
+    Definition("""
+WITH counts AS (
+  SELECT count(*) AS requests FROM ai_usage_events
+  WHERE created_at > %(now)s - interval '24 hours' AND created_at <= %(now)s AND user_id IS NOT NULL GROUP BY user_id
+)
+SELECT '24h', statistic, value FROM (
+  SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY requests) AS median,
+         percentile_cont(0.9) WITHIN GROUP (ORDER BY requests) AS p90, max(requests)::float8 AS max FROM counts
+) AS wide, LATERAL (VALUES ('median', median), ('p90', p90), ('max', max)) AS long(statistic, value)
+WHERE value IS NOT NULL
+"""),
 )
 ERRORS = MetricSpec(
     "hivesync_ai_errors_in_window",
     "gauge",
     "AI requests that failed in the window that ends now, by kind of error.",
     "PostgreSQL (ai_usage_events.completed_at, error_kind)",
-    ("window", "kind"),
+    (Label("window", ("24h",)), Label("kind", (*AI_ERROR_KINDS, OTHER))),
+    Definition(f"""
+SELECT '24h', kinds.kind, (
+  SELECT count(*) FROM ai_usage_events
+  WHERE {word("status")} = 'failed' AND completed_at > %(now)s - interval '24 hours' AND completed_at <= %(now)s
+    AND CASE WHEN {word("error_kind")} IN ('provider_error', 'timeout', 'safety_rejection')
+             THEN {word("error_kind")} ELSE 'other' END = kinds.kind)
+FROM (VALUES ('provider_error'), ('timeout'), ('safety_rejection'), ('other')) AS kinds(kind)
+"""),
 )
 
 _KIND = WORD.format("ai_usage_events.error_kind")
 _KIND_COUNTS = (
-    *(f"count(*) FILTER (WHERE {_KIND} = '{kind}')" for kind in ERROR_KINDS),
-    f"count(*) FILTER (WHERE ({_KIND} IN {words(ERROR_KINDS)}) IS NOT TRUE)",
+    *(f"count(*) FILTER (WHERE {_KIND} = '{kind}')" for kind in AI_ERROR_KINDS),
+    f"count(*) FILTER (WHERE ({_KIND} IN {words(AI_ERROR_KINDS)}) IS NOT TRUE)",
 )
 
 _BY_USER = (
@@ -103,7 +124,7 @@ class Ai:
             errors = (await self._errors.read(plan))["24h"]
         self._by_user.put(self._requests.by_user)
         samples = [REQUESTS.sample(count, window=window) for window, count in requests.items()]
-        for kind, count in zip((*ERROR_KINDS, OTHER), errors.tolist(), strict=True):
+        for kind, count in zip((*AI_ERROR_KINDS, OTHER), errors.tolist(), strict=True):
             samples.append(ERRORS.sample(count, window="24h", kind=kind))
         if len(per_user):
             statistics = {

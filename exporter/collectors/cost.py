@@ -21,7 +21,7 @@ from exporter.gpu_usage import GpuUsage, share_of_month
 from exporter.labels import OTHER
 from exporter.prices import Prices
 from exporter.sources.postgres import Row, Transaction, microseconds, moment
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.windows import DAY, HOUR, Part
 from exporter.windows.cursor import LATE
 from exporter.windows.history import History
@@ -34,26 +34,63 @@ MAX_NAMED_MODELS = 100
 HORIZON = 31 * DAY
 """No month is longer."""
 
+COMPONENTS = ("tokens", "gpu")
+
+_DOLLARS = """
+WITH prices AS (
+  SELECT * FROM unnest(%(models)s::text[], %(prompt_prices)s::float8[], %(completion_prices)s::float8[])
+    AS prices(model, prompt, completion)
+), spent AS (
+  SELECT coalesce(sum(CASE WHEN prompt_tokens BETWEEN 0 AND 2147483647 THEN prompt_tokens * prompt ELSE 0 END
+                    + CASE WHEN completion_tokens BETWEEN 0 AND 2147483647 THEN completion_tokens * completion
+                           ELSE 0 END), 0) / 1000000 AS dollars
+  FROM ai_usage_events JOIN prices ON prices.model = ai_usage_events.model::text
+  WHERE completed_at >= date_trunc('month', %(now)s::timestamptz, 'UTC') AND completed_at <= %(now)s
+), month AS (
+  SELECT extract(epoch FROM %(now)s::timestamptz - start)
+         / extract(epoch FROM start + interval '1 month' - start) AS share
+  FROM (SELECT date_trunc('month', %(now)s::timestamptz, 'UTC') AS start) AS month
+)
+"""
+"""For the definitions: what has been spent so far, and the share of the month that has passed."""
+
 TOKENS = MetricSpec(
     "hivesync_ai_tokens_month_to_date",
     "gauge",
     "Tokens of AI requests completed in this calendar month (UTC) so far; a model without a price is `other`.",
     "PostgreSQL (ai_usage_events.prompt_tokens, completion_tokens)",
-    ("model", "direction"),
+    (Label("model"), Label("direction", DIRECTIONS)),
+    Definition("""
+WITH labels(model) AS (SELECT unnest(%(models)s::text[] || ARRAY['other'])), tokens AS (
+  SELECT CASE WHEN model::text = ANY(%(models)s::text[]) THEN model::text ELSE 'other' END AS model,
+         CASE WHEN prompt_tokens BETWEEN 0 AND 2147483647 THEN prompt_tokens ELSE 0 END AS prompt,
+         CASE WHEN completion_tokens BETWEEN 0 AND 2147483647 THEN completion_tokens ELSE 0 END AS completion
+  FROM ai_usage_events
+  WHERE completed_at >= date_trunc('month', %(now)s::timestamptz, 'UTC') AND completed_at <= %(now)s
+)
+SELECT labels.model, directions.direction,
+       coalesce(sum(CASE directions.direction WHEN 'prompt' THEN prompt ELSE completion END), 0)::bigint
+FROM labels CROSS JOIN (VALUES ('prompt'), ('completion')) AS directions(direction)
+LEFT JOIN tokens ON tokens.model = labels.model GROUP BY 1, 2
+"""),
 )
 MONTH_TO_DATE = MetricSpec(
     "hivesync_ai_cost_month_to_date_dollars",
     "gauge",
     "Estimate: AI cost of this calendar month (UTC) so far, at the price file's prices.",
     "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
-    ("component",),
+    (Label("component", COMPONENTS),),
+    Definition(f"{_DOLLARS} SELECT 'tokens', dollars FROM spent WHERE %(has_prices)s"),
 )
 PROJECTED = MetricSpec(
     "hivesync_ai_cost_month_projected_dollars",
     "gauge",
     "Estimate: AI cost of this calendar month (UTC) at its end, if it goes on as so far.",
     "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
-    ("component",),
+    (Label("component", COMPONENTS),),
+    Definition(
+        f"{_DOLLARS} SELECT 'tokens', dollars / share::float8 FROM spent, month WHERE %(has_prices)s AND share > 0"
+    ),
 )
 
 _log = structlog.get_logger()

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.columns import WORD
-from exporter.spec import MetricSpec, Sample
+from exporter.definitions import word
+from exporter.spec import Definition, Label, MetricSpec, Sample
+from exporter.vocabulary import QUEUES
 from exporter.windows import HOUR, MINUTE, SECOND
 from exporter.windows.resync import SPECS as RESYNC_SPECS
 from exporter.windows.sql import MICROSECONDS
@@ -21,12 +23,27 @@ from exporter.windows.sums import SlidingSums, Sums, history_of
 WINDOWS = {"1m": MINUTE, "15m": 15 * MINUTE, "1h": HOUR}
 TABLES = {"ai": "ai_usage_events", "preview": "preview_jobs"}
 
+
+def _average(queue: str, table: str) -> str:
+    """For the definition."""
+    return f"""
+SELECT '{queue}', windows.name, average FROM
+  (VALUES ('1m', interval '1 minute'), ('15m', interval '15 minutes'), ('1h', interval '1 hour'))
+    AS windows(name, length),
+  LATERAL (SELECT avg(extract(epoch FROM completed_at - created_at))::float8 AS average FROM {table}
+           WHERE {word("status")} = 'succeeded' AND completed_at >= created_at AND isfinite(created_at)
+             AND completed_at > %(now)s - windows.length AND completed_at <= %(now)s) AS averages
+WHERE average IS NOT NULL
+"""
+
+
 LATENCY = MetricSpec(
     "hivesync_job_latency_average_seconds",
     "gauge",
     "Mean time from created to completed of the jobs that succeeded in the window that ends now; absent when none did.",
     "PostgreSQL (ai_usage_events, preview_jobs)",
-    ("queue", "window"),
+    (Label("queue", QUEUES), Label("window", tuple(WINDOWS))),
+    Definition(" UNION ALL ".join((_average("ai", "ai_usage_events"), _average("preview", "preview_jobs")))),
 )
 
 

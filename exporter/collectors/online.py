@@ -21,30 +21,48 @@ from typing import TypeVar
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.columns import TEXT, WORD
+from exporter.definitions import ONLINE, WebSocket
 from exporter.identities import TYPE_OF, Ids, IdType
+from exporter.labels import UNKNOWN
 from exporter.presence import IdTypes, Presence
 from exporter.sources.postgres import Row, Transaction
 from exporter.sources.redis import Redis, WrongType, as_text
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Definition, Label, MetricSpec, Sample
+from exporter.vocabulary import DEVICE_TYPES
 
 ONLINE_USERS = MetricSpec(
     "hivesync_online_users",
     "gauge",
     "Distinct users with an open WebSocket or a session heartbeat in the last 2 minutes.",
     "Redis (ws_sessions) and PostgreSQL (sessions)",
+    definition=Definition(f"""{ONLINE}
+SELECT count(*) FROM (SELECT user_id FROM ws UNION SELECT user_id FROM online) AS users WHERE user_id IS NOT NULL
+"""),
 )
 ONLINE_DEVICES = MetricSpec(
     "hivesync_online_devices",
     "gauge",
     "Sessions with an open WebSocket or a heartbeat in the last 2 minutes, by type of device.",
     "Redis (ws_sessions) and PostgreSQL (sessions)",
-    ("device_type",),
+    (Label("device_type", (*DEVICE_TYPES, UNKNOWN)),),
+    Definition(f"""{ONLINE}, known(device_type) AS (VALUES ('desktop'), ('ipad'), ('phone')), devices AS (
+  SELECT coalesce('s' || session_id, 'c' || connection) AS device, device_type, 2 AS rank FROM ws
+  UNION ALL SELECT 's' || id, device_type, 1 FROM online
+), typed AS (
+  SELECT device, coalesce((array_agg(known.device_type ORDER BY rank, known.device_type)
+                           FILTER (WHERE known.device_type IS NOT NULL))[1], 'unknown') AS device_type
+  FROM devices LEFT JOIN known USING (device_type) GROUP BY device
+)
+SELECT types.name, (SELECT count(*) FROM typed WHERE typed.device_type = types.name)
+FROM (VALUES ('desktop'), ('ipad'), ('phone'), ('unknown')) AS types(name)
+"""),
 )
 LIVE_VIEW_SESSIONS = MetricSpec(
     "hivesync_live_view_sessions",
     "gauge",
     "Live View sessions with an open WebSocket or a heartbeat in the last 2 minutes.",
     "Redis (ws_sessions) and PostgreSQL (sessions)",
+    definition=Definition(f"{ONLINE} SELECT count(*) FROM online WHERE kind = 'live_view'"),
 )
 
 T = TypeVar("T")
@@ -73,16 +91,6 @@ WHERE sessions.last_heartbeat_at > %(now)s - interval '2 minutes' AND sessions.e
 """
 
 _ID_TYPES = f"SELECT {TYPE_OF.format('sessions.id', 'sessions')}, {TYPE_OF.format('sessions.user_id', 'sessions')}"
-
-
-@dataclass(frozen=True, slots=True)
-class WebSocket:
-    """A `ws_sessions:*` hash: an open connection."""
-
-    connection: str
-    user_id: str | None
-    session_id: str | None
-    device_type: str | None
 
 
 @dataclass(frozen=True, slots=True)

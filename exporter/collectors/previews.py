@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from exporter.collector import Sources
 from exporter.collectors.ai import REQUEST_WINDOWS
-from exporter.spec import MetricSpec, Sample
+from exporter.definitions import requests_in_windows
+from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.windows.resync import SPECS as RESYNC_SPECS
 from exporter.windows.sums import SlidingSums, Sums, history_of
 
@@ -18,7 +19,8 @@ REQUESTS = MetricSpec(
     "gauge",
     "Preview builds requested in the window that ends now.",
     "PostgreSQL (preview_jobs.created_at)",
-    ("window",),
+    (Label("window", tuple(REQUEST_WINDOWS)),),
+    Definition(requests_in_windows("preview_jobs")),
 )
 
 

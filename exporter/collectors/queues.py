@@ -3,7 +3,9 @@
     hivesync_queue_depth{queue="ai",name="default"} 7.0
     hivesync_queue_processing_seconds_sum{queue="ai"} 81243.5
 
-An empty Redis list has no key: a queue that is declared by name, or had jobs in the last day, has depth 0 then.
+An empty Redis list has no key: a queue that is declared by name, or had jobs in the last day, has depth 0 then. A
+pattern declares nothing: where no key matches, the queue may be called something else, so that there is no depth and
+the log says so, once until a key matches.
 """
 
 from __future__ import annotations
@@ -13,10 +15,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+import structlog
+
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.labels import MAX_VALUES, bounded
+from exporter.settings import PREFIX
 from exporter.sources.redis import Redis, WrongType, is_wildcard
-from exporter.spec import MetricSpec, Sample, Summary
+from exporter.spec import Label, MetricSpec, Sample, Summary
+from exporter.vocabulary import QUEUES
 
 STATS_KEY = b"ai_queue:stats"
 FORGOTTEN_SECONDS = 86_400.0
@@ -26,17 +32,20 @@ Lengths = dict[bytes, int | WrongType]
 DEPTH = MetricSpec(
     "hivesync_queue_depth",
     "gauge",
-    "Jobs waiting in a queue, now.",
+    "Jobs waiting in a queue, now. Absent where no key matches the settings AI_QUEUE_KEYS and PREVIEW_QUEUE_KEYS.",
     "Redis (length of the list)",
-    ("queue", "name"),
+    (Label("queue", QUEUES), Label("name")),
 )
 PROCESSING = MetricSpec(
     "hivesync_queue_processing_seconds",
     "summary",
     "Time spent on jobs of the queue, and how many, as its workers have counted them.",
     "Redis (ai_queue:stats)",
-    ("queue",),
+    (Label("queue", ("ai",)),),
 )
+
+
+_log = structlog.get_logger()
 
 
 class Queues:
@@ -52,6 +61,7 @@ class Queues:
         self._patterns = patterns
         self._clock = clock
         self._last_seen: dict[str, dict[bytes, float]] = {queue: {} for queue in patterns}
+        self._unmatched: set[str] = set()
         self._processing: tuple[Sample, ...] = ()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
@@ -62,6 +72,7 @@ class Queues:
         depths: Counter[tuple[str, str]] = Counter()
         labels = bounded(self._by_importance(waiting))
         for queue, lengths in waiting.items():
+            self._say_whether_any(queue, lengths)
             self._remember(queue, lengths)
             for key, length in lengths.items():
                 if not isinstance(length, WrongType):
@@ -81,6 +92,20 @@ class Queues:
     async def _lengths(self, redis: Redis, queue: str) -> Lengths:
         keys = sorted({*await redis.keys(self._patterns[queue]), *self._last_seen[queue]} - {STATS_KEY})
         return dict(zip(keys, await redis.lengths(keys), strict=True))
+
+    def _say_whether_any(self, queue: str, lengths: Lengths) -> None:
+        """Log that a queue has no list at all: once, until it has one."""
+        if lengths:
+            self._unmatched.discard(queue)
+        elif queue not in self._unmatched:
+            self._unmatched.add(queue)
+            _log.warning(
+                "queue.no_key_matches",
+                queue=queue,
+                setting=f"{PREFIX}{queue.upper()}_QUEUE_KEYS",
+                patterns=",".join(self._patterns[queue]),
+                remedy="name the queue's keys in the setting: one without a wildcard is 0 while it does not exist",
+            )
 
     def _by_importance(self, waiting: Mapping[str, Lengths]) -> list[str]:
         """The names of all lists: should they be too many, the declared ones keep theirs, then those with jobs."""

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.collector import Sources
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Definition, MetricSpec, Sample
 
 LATEST_DAY = MetricSpec(
     "hivesync_rollup_latest_day_timestamp_seconds",
     "gauge",
     "The newest day of the daily roll-up, as the unix time of its start (UTC); absent while there is none.",
     "PostgreSQL (usage_analytics_daily)",
+    definition=Definition(
+        "SELECT extract(epoch FROM date)::float8 FROM usage_analytics_daily ORDER BY date DESC LIMIT 1",
+        table="usage_analytics_daily",
+    ),
 )
 
 TABLE_EXISTS = "SELECT to_regclass('usage_analytics_daily') IS NOT NULL"

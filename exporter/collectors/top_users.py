@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.collector import Sources
-from exporter.collectors.users import PLAN_CLASSES, Plans
+from exporter.collectors.users import Plans
 from exporter.columns import TEXT, USER
 from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
+from exporter.vocabulary import PLAN_CLASSES
 from exporter.windows import DAY, MINUTE, Integers, minute
 from exporter.windows.latest import LatestActivity
 from exporter.windows.shared import SharedWindow

@@ -4,8 +4,8 @@
     hivesync_users{plan="trial_expired"} 31.0
     hivesync_projects 870.0
 
-`users`, `subscriptions` and `projects` do not say which of their rows are new, so they are read whole: when they have
-changed, and not so often that it costs much (`changes.py`).
+`users`, `subscriptions` and `projects` do not say which of their rows are new, so they are read whole: at every refresh
+up to 100,000 users, beyond after a pause in proportion to the rows (`recount.py`).
 
 `Plans` is also what splits active users by plan (`activity.py`): it holds who is not simply free, with the times at
 which that changes, so that a trial ends on the instant, between two readings too.
@@ -13,7 +13,6 @@ which that changes, so that a trial ends on the instant, between two readings to
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,33 +20,44 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from exporter.changes import Changes, Recount, read_changes
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.columns import USER, WORD
+from exporter.definitions import PLAN_CLASS
 from exporter.labels import clean, folded
+from exporter.recount import READ_ALWAYS, Recount, longest_pause
 from exporter.sources.postgres import Transaction
-from exporter.spec import MetricSpec, Sample
-from exporter.vocabulary import FREE_PLANS, PAID_PLANS, TRIAL
-from exporter.windows import MINUTE, Integers, contained
+from exporter.spec import Definition, Label, MetricSpec, Sample
+from exporter.vocabulary import FREE_PLANS, PAID_PLANS, PLAN_CLASSES, TRIAL
+from exporter.windows import MINUTE, SECOND, Integers, contained
 from exporter.windows.sql import MICROSECONDS
-
-PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
-"""In the order in which the first that holds is a user's."""
 
 _PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
 
 MAX_NAMED_PLANS = 100
 
-_AS_OF = "Counted whole, when the tables changed: may be up to ten minutes old."
+FRESHNESS = (
+    f"Up to {READ_ALWAYS:,} users a change shows within five refresh periods (75 s by default),"
+    " beyond within ten minutes."
+)
 
 USERS = MetricSpec(
     "hivesync_users",
     "gauge",
-    f"Users by plan class, now. {_AS_OF}",
+    f"Users by plan class, now. {FRESHNESS}",
     "PostgreSQL (users, subscriptions)",
-    ("plan",),
+    (Label("plan", PLAN_CLASSES),),
+    Definition(f"""
+SELECT plan, (SELECT count(*) FROM users WHERE {PLAN_CLASS} = plan)
+FROM (VALUES ('paid'), ('trial'), ('trial_expired'), ('free')) AS classes(plan)
+"""),
 )
-PROJECTS = MetricSpec("hivesync_projects", "gauge", f"Projects, now. {_AS_OF}", "PostgreSQL (projects)")
+PROJECTS = MetricSpec(
+    "hivesync_projects",
+    "gauge",
+    f"Projects, now. {FRESHNESS}",
+    "PostgreSQL (projects)",
+    definition=Definition("SELECT count(*) FROM projects"),
+)
 
 # A time that is not set is never, as infinity is. (A trial without an end says nothing, and is not read.)
 _TIME = MICROSECONDS.format("least(greatest(coalesce(subscriptions.{0}, 'infinity'), 'epoch'), '9999-12-31')")
@@ -75,8 +85,6 @@ _UNKNOWN_PLANS = f"SELECT DISTINCT {_PLAN} FROM subscriptions WHERE {_PAID_OR_TR
 PLANS_AGE = 2 * MINUTE
 """How long ago somebody may have seen to the plans when active users are split; mostly the `users` collector has done
 so more recently."""
-
-_TABLES = ("users", "subscriptions", "projects")
 
 _log = structlog.get_logger()
 
@@ -123,6 +131,8 @@ class Plans:
         self.orphans = 0
         """Paid plans and trials, as last read, whose user there is not: they are nobody's."""
         self._seen_to_at: int | None = None
+        self.read_at = 0
+        """When they were read, by the database's clock (microseconds)."""
 
     async def read(self, transaction: Transaction) -> None:
         """Read them anew."""
@@ -150,6 +160,7 @@ class Plans:
         self._first = np.flatnonzero(np.diff(user, prepend=user[:1] - 1))
         self._users = user[self._first]
         self._total = int(total[0, 0])
+        self.read_at = transaction.now_us
         self.seen_to(transaction)
 
     async def _name_unknown_plans(self, transaction: Transaction) -> None:
@@ -161,6 +172,16 @@ class Plans:
                 self._known_plans.add(plan)
                 self._named_plans += 1
                 _log.warning("plan.unknown", plan=clean(plan), plan_class="paid", setting="HIVESYNC_FREE_PLANS")
+
+    @property
+    def users(self) -> int:
+        """All users there were at the last reading."""
+        return self._total
+
+    @property
+    def rows(self) -> int:
+        """Rows of the last reading: users, paid plans and trials."""
+        return self._total + len(self._is_trial)
 
     def seen_to(self, transaction: Transaction) -> None:
         """Note that somebody sees to it that they are read as often as need be, and did just now."""
@@ -203,18 +224,19 @@ class Users:
         self._plans = plans
         self._projects = 0
         self._recount = Recount()
+        self.behind = 0.0
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """One sample a plan class, and the projects."""
         async with sources.postgres.transaction() as transaction:
             now = transaction.now_us
-            if self._recount.is_due(now, _counters(await read_changes(transaction, _TABLES))):
-                started = time.perf_counter_ns()
+            if self._recount.is_due(now):
                 await self._plans.read(transaction)
                 projects = await transaction.integers("SELECT count(*) FROM projects", 1)
                 self._projects = int(projects[0, 0])
-                self._recount.read(now, (time.perf_counter_ns() - started) // 1000)
+                self._recount.read(now, self._plans.users, self._plans.rows + self._projects)
             self._plans.seen_to(transaction)
+        self.behind = (now - self._plans.read_at) / SECOND
         by_plan = self._plans.count(now)
         return [
             *(USERS.sample(by_plan[plan], plan=plan) for plan in PLAN_CLASSES),
@@ -223,14 +245,9 @@ class Users:
         ]
 
     def read_afresh(self) -> None:
-        """Count at the next refresh, changed or not."""
+        """Count at the next refresh, whatever the pause."""
         self._recount.forget()
 
-
-def _counters(changes: Changes | None) -> object:
-    """What moves when a plan changes, or users or projects come or go. (Every login is an update of `users`, and
-    changes no count.)"""
-    if changes is None:
-        return None
-    come_or_gone = [(changes[table].file, changes[table].inserted, changes[table].deleted) for table in _TABLES]
-    return come_or_gone, changes["subscriptions"].updated
+    def promised_age(self, interval: float) -> float:
+        """One refresh period more than its interval, and the pause."""
+        return interval * (self.periods + 1) / self.periods + longest_pause(self._plans.users) / SECOND

@@ -25,12 +25,10 @@ from exporter.gpu_usage import Beat, GpuUsage
 from exporter.labels import UNKNOWN, bounded, closed
 from exporter.prices import Prices
 from exporter.sources.redis import Fields, WrongType, is_wildcard
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Label, MetricSpec, Sample
 from exporter.state import StateFile
+from exporter.vocabulary import GPU_STATES, LIFECYCLES, WORKER_KINDS
 
-KINDS = ("cpu", "gpu")
-STATES = ("active", "idle", "offline")
-LIFECYCLES = ("spot", "on-demand")
 LONGEST_LEAD = 300.0
 """Seconds a heartbeat may be ahead of the clock before it cannot be true (issue of clocks, not of workers)."""
 
@@ -40,35 +38,35 @@ HEALTHY = MetricSpec(
     "gauge",
     "1 while the worker's last heartbeat is recent enough (120 s unless set otherwise), else 0.",
     _SOURCE,
-    ("worker", "kind"),
+    (Label("worker"), Label("kind", (*WORKER_KINDS, UNKNOWN))),
 )
 LAST_HEARTBEAT = MetricSpec(
     "hivesync_worker_last_heartbeat_timestamp_seconds",
     "gauge",
     "Unix time of the worker's last heartbeat.",
     _SOURCE,
-    ("worker", "kind"),
+    (Label("worker"), Label("kind", (*WORKER_KINDS, UNKNOWN))),
 )
 GPU_STATE = MetricSpec(
     "hivesync_gpu_worker_state",
     "gauge",
     "1 for the state the GPU worker is in, 0 for the others; offline when its heartbeat is too old.",
     _SOURCE,
-    ("worker", "state"),
+    (Label("worker"), Label("state", GPU_STATES)),
 )
 GPU_INFO = MetricSpec(
     "hivesync_gpu_worker_info",
     "info",
     "The instance a GPU worker runs on: its type, and whether spot or on-demand.",
     _SOURCE,
-    ("worker", "instance_type", "lifecycle"),
+    (Label("worker"), Label("instance_type"), Label("lifecycle")),
 )
 GPU_SECONDS = MetricSpec(
     "hivesync_gpu_instance_seconds_total",
     "counter",
     "Time GPU instances have run, told from their heartbeats while this exporter watched; kept over restarts.",
     _SOURCE,
-    ("instance_type", "lifecycle"),
+    (Label("instance_type"), Label("lifecycle")),
 )
 
 _log = structlog.get_logger()
@@ -150,9 +148,9 @@ class Workers:
                 workers.append(
                     Worker(
                         id=self._id(key.decode("utf-8", "replace")),
-                        kind=closed(kind, KINDS, UNKNOWN),
+                        kind=closed(kind, WORKER_KINDS, UNKNOWN),
                         last_heartbeat=at,
-                        state=closed(state, STATES, "") or None,
+                        state=closed(state, GPU_STATES, "") or None,
                         instance_type=instance_type or UNKNOWN,
                         lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
                     )
@@ -198,7 +196,7 @@ class Workers:
         ]
         if worker.kind == "gpu":
             state = worker.state if healthy else "offline"
-            samples += [GPU_STATE.sample(int(name == state), worker=worker.id, state=name) for name in STATES]
+            samples += [GPU_STATE.sample(int(name == state), worker=worker.id, state=name) for name in GPU_STATES]
             samples.append(
                 GPU_INFO.sample(1, worker=worker.id, instance_type=worker.instance_type, lifecycle=worker.lifecycle)
             )

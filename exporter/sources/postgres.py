@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg import AsyncConnection, errors
-from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg import AsyncConnection
 
-from exporter.errors import CollectionFailed, SourceUnavailable
+from exporter.errors import SourceUnavailable
 from exporter.sources import Reachability
+from exporter.sources.connections import Connections
+from exporter.sources.refusals import NAME, failure
 from exporter.windows import Integers
 
 CONNECTIONS = 3
@@ -44,67 +44,35 @@ LOCK_MILLISECONDS = 250
 GRACE_SECONDS = 2.0
 """How much longer than the server's own statement timeout we wait before we take the connection for dead."""
 
-CANCEL_SECONDS = 1.0
-"""How long a server may take to hear that we no longer wait for an answer."""
-
 Row = tuple[Any, ...]
-
-_SAFE_TO_LOG = (
-    errors.UndefinedTable,
-    errors.UndefinedColumn,
-    errors.UndefinedFunction,
-    errors.InsufficientPrivilege,
-)
-"""Errors whose message names tables, columns and functions, never a value of a row."""
-
-_DOWN = {"08", "28", "3D", "53", "57"}
-"""SQLSTATE classes in which there is no working server for us: connection, authorization, no such database, resources,
-operator intervention (shutting down, starting up)."""
 
 
 class Postgres:
-    """A pool of read-only connections. `url` is any libpq URL; options in it (`search_path`, TLS) are kept."""
+    """Read-only connections to one server. `url` is any libpq URL; options in it (`search_path`, TLS) are kept."""
 
-    name = "postgres"
+    name = NAME
 
     def __init__(self, url: str, *, now: datetime | None = None) -> None:
         """`now` fixes the clock of every transaction in place of the database's, for tests of what time does."""
         self.reachability = Reachability(self.name)
         self.fixed_now = now
-        self._refusal: psycopg.Error | None = None
-        self._refused = asyncio.Event()
-        # Whoever waits for a free connection waits here, so that the pool's own time-out means: cannot connect.
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._fill_slots = asyncio.Semaphore(FILLS)
-        defaults: dict[str, Any] = {
-            "application_name": "hivesync-analytics",
-            "connect_timeout": round(CONNECT_SECONDS),
-            "tcp_user_timeout": 5_000,  # a peer that vanished is noticed, not waited for
-            "keepalives_idle": 30,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-        }
-        given = conninfo_to_dict(url)
-        self._pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
+        self._connections = Connections(
             url,
-            kwargs={name: value for name, value in defaults.items() if name not in given} | {"prepare_threshold": None},
-            connection_class=self._connection_class(),
-            configure=_make_read_only,
-            min_size=0,
-            max_size=CONNECTIONS,
-            max_idle=120.0,
-            timeout=CONNECT_SECONDS,
-            reconnect_timeout=1.0,  # no background attempts that back off: every refresh tries anew
-            open=False,
+            CONNECT_SECONDS,
+            {
+                "application_name": "hivesync-analytics",
+                "tcp_user_timeout": 5_000,  # a peer that vanished is noticed, not waited for
+                "keepalives_idle": 30,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+            },
         )
-
-    async def open(self) -> None:
-        """Start the pool; connects to nothing yet."""
-        await self._pool.open(wait=False)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._pool.close(timeout=GRACE_SECONDS)
+        await self._connections.close()
 
     @asynccontextmanager
     async def transaction(self, *, fill: bool = False) -> AsyncIterator[Transaction]:
@@ -122,10 +90,7 @@ class Postgres:
                     await transaction.begin(self.fixed_now, FILL_MEMORY if fill else None)
                     self.reachability.worked()
                     yield transaction
-            except (psycopg.Error, TimeoutError, OSError) as caught:
-                error: Exception = caught
-                if isinstance(error, PoolTimeout) and self._refusal is not None:
-                    error = self._refusal
+            except (psycopg.Error, TimeoutError, OSError) as error:
                 failed = failure(error)
                 if isinstance(failed, SourceUnavailable):
                     self.reachability.failed(failed.kind)
@@ -133,71 +98,16 @@ class Postgres:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Row]]:
-        """One that works. After a restart of the server all that were idle are dead: the pool's own check would wait
-        seconds between one of those and the next."""
-        for attempt in range(CONNECTIONS + 1):
-            connection = await self._get()
-            try:
-                if attempt < CONNECTIONS and not await _is_alive(connection):
-                    continue
-                try:
-                    yield connection
-                finally:
-                    if not connection.closed and not connection.broken:
-                        async with asyncio.timeout(GRACE_SECONDS):
-                            await connection.rollback()
-                return
-            finally:
-                await self._pool.putconn(connection)
-
-    async def _get(self) -> AsyncConnection[Row]:
-        """A connection from the pool, or why there is none at the first refusal: the pool itself would try again
-        until its time is over."""
-        self._refusal = None
-        self._refused.clear()
-        getting = asyncio.ensure_future(self._pool.getconn())
-        refused = asyncio.ensure_future(self._refused.wait())
+        connection = await self._connections.take(CONNECT_SECONDS)
         try:
-            await asyncio.wait((getting, refused), return_when=asyncio.FIRST_COMPLETED)
-        except BaseException:
-            await self._give_up(getting)
-            raise
+            yield connection
         finally:
-            refused.cancel()
-        if not getting.done() and self._refusal is not None:
-            await self._give_up(getting)
-            raise self._refusal
-        return await getting
-
-    async def _give_up(self, getting: asyncio.Future[AsyncConnection[Row]]) -> None:
-        getting.cancel()
-        (given,) = await asyncio.gather(getting, return_exceptions=True)
-        if isinstance(given, AsyncConnection):
-            await self._pool.putconn(given)
-
-    def _connection_class(self) -> type[AsyncConnection[Any]]:
-        """Connections that keep why connecting failed (the pool itself only says that it timed out), and that do not
-        wait for a server that hangs."""
-        source = self
-
-        class Connection(AsyncConnection[Any]):
-            @classmethod
-            async def connect(cls, *args: Any, **kwargs: Any) -> Any:
-                try:
-                    return await super().connect(*args, **kwargs)
-                except psycopg.Error as error:
-                    source._refusal = error
-                    source._refused.set()
-                    raise
-
-            async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109 - psycopg's name
-                try:
-                    await super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
-                except errors.CancellationTimeout:
-                    # This is called when we are cancelled. Again: then psycopg closes the connection and waits no more.
-                    raise asyncio.CancelledError from None
-
-        return Connection
+            try:
+                if not connection.closed and not connection.broken:
+                    async with asyncio.timeout(GRACE_SECONDS):
+                        await connection.rollback()
+            finally:
+                await self._connections.give_back(connection)
 
 
 class Transaction:
@@ -227,7 +137,8 @@ class Transaction:
             " set_config('statement_timeout', %(timeout)s, true),"
             " set_config('lock_timeout', %(lock)s, true),"
             " set_config('idle_in_transaction_session_timeout', '30s', true), set_config('timezone', 'UTC', true),"
-            " set_config('jit', 'off', true)",
+            # Where policies would hide rows from this role, PostgreSQL refuses: a part is never taken for the whole.
+            " set_config('jit', 'off', true), set_config('row_security', 'off', true)",
             {"timeout": f"{self._seconds * 1000:.0f}ms", "lock": f"{LOCK_MILLISECONDS}ms"},
         )
         if memory is not None:
@@ -318,25 +229,6 @@ def _unpacked(packed: bytes, columns: int) -> Integers:
     return np.frombuffer(packed, dtype=">i8").astype(np.int64).reshape(-1, columns)
 
 
-def failure(error: Exception) -> SourceUnavailable | CollectionFailed:
-    """What a driver's error means: the source is down, or this one question went wrong."""
-    name = Postgres.name
-    if isinstance(error, PoolTimeout | TimeoutError | errors.ConnectionTimeout):
-        return SourceUnavailable(name, "timeout")
-    if isinstance(error, errors.QueryCanceled):
-        return CollectionFailed(name, "statement_timeout")
-    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
-        kind = _words(type(error).__name__)
-        if error.sqlstate[:2] in _DOWN:
-            return SourceUnavailable(name, kind)
-        return CollectionFailed(
-            name, kind, (error.diag.message_primary or "") if isinstance(error, _SAFE_TO_LOG) else ""
-        )
-    if isinstance(error, psycopg.OperationalError | OSError):
-        return SourceUnavailable(name, _connection_kind(str(error)))
-    return CollectionFailed(name, _words(type(error).__name__))
-
-
 def microseconds(time: datetime) -> int:
     """Microseconds since the epoch of an aware datetime, exactly."""
     delta = time - datetime(1970, 1, 1, tzinfo=UTC)
@@ -347,48 +239,3 @@ def moment(time_us: int) -> datetime:
     """The inverse of `microseconds`."""
     seconds, rest = divmod(time_us, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
-
-
-async def _is_alive(connection: AsyncConnection[Any]) -> bool:
-    """Whether a connection that was idle still works; one to a server that hangs would never say."""
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await AsyncConnectionPool.check_connection(connection)
-    except psycopg.Error:
-        return False
-    return True
-
-
-async def _make_read_only(connection: AsyncConnection[Any]) -> None:
-    await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
-    await connection.set_read_only(True)
-
-
-def _connection_kind(message: str) -> str:
-    """A constant for what libpq says in prose where it has no SQLSTATE to give."""
-    for words, kind in (
-        ("refused", "refused"),
-        ("timeout", "timeout"),
-        ("could not translate host name", "unknown_host"),
-        ("failed to resolve host", "unknown_host"),
-        ("too many", "too_many_connections"),
-        ("starting up", "starting_up"),
-        ("shutting down", "shutting_down"),
-        ("authentication", "authentication"),
-        ("password", "authentication"),
-        ("pg_hba.conf", "authentication"),
-        ("not permitted to log in", "authentication"),
-        ("permission denied for database", "authentication"),
-        ('FATAL:  role "', "authentication"),  # ... does not exist
-        ("does not exist", "unknown_database"),
-        ("certificate", "tls"),
-        ("SSL", "tls"),
-    ):
-        if words in message:
-            return kind
-    return "connection_lost"
-
-
-def _words(name: str) -> str:
-    """UndefinedTable -> undefined_table."""
-    return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).removeprefix("_")

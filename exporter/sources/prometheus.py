@@ -40,6 +40,8 @@ class Prometheus:
         self._client = httpx2.AsyncClient(
             timeout=httpx2.Timeout(query_seconds, connect=min(CONNECT_SECONDS, query_seconds)),
             headers={"user-agent": "hivesync-analytics"},
+            # A connection for each query: one that is kept may be closed by the server as it is used again.
+            limits=httpx2.Limits(max_keepalive_connections=0),
         )
 
     async def close(self) -> None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -26,6 +27,7 @@ from redis.backoff import NoBackoff
 
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
+from exporter.urls import read_redis
 
 COMMAND_SECONDS = 1.0
 """How long the server may take to accept a connection, to take a batch of commands, to answer a batch."""
@@ -37,6 +39,16 @@ PIPELINE_KEYS = 125
 """Keys that are asked about at once. The server has two such batches at most, and a SCAN for as many keys: so much
 another client may have to wait for, 0.4 ms on average. Twice as many are read no faster while the server has a core
 to itself."""
+
+_CONNECTIONS: Mapping[str, type[driver.AbstractConnection]] = {
+    "redis": driver.Connection,
+    "rediss": driver.SSLConnection,
+    "unix": driver.UnixDomainSocketConnection,
+}
+
+_DOWN = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
+"""Errors of a server that cannot be reached, or that cannot be asked yet; refused authentication is one of redis-py's
+connection errors. TimeoutError is an OSError."""
 
 Fields = tuple[str | None, ...]
 Answers = list[Any]
@@ -57,14 +69,14 @@ class Hashes:
 
 
 class Redis:
-    """A client of one server. `url` is any redis-py URL (`redis://`, `rediss://`, `unix://`)."""
+    """A client of one server. `url` is one that `urls.read_redis` understands; it raises InvalidUrl otherwise."""
 
     name = "redis"
 
     def __init__(self, url: str) -> None:
         self.reachability = Reachability(self.name)
+        given = read_redis(url)
         defaults: dict[str, Any] = {
-            "connection_class": driver.Connection,
             "protocol": 2,  # with 3, redis-py 8 hands out connections that the server has closed
             "socket_timeout": COMMAND_SECONDS,
             "socket_connect_timeout": COMMAND_SECONDS,
@@ -73,9 +85,8 @@ class Redis:
             "max_connections": 4,
             "client_name": "hivesync-analytics",
         }
-        options = defaults | cast("dict[str, Any]", driver.parse_url(url))
-        options |= {"connection_class": _in_batches(options["connection_class"]), "parser_class": _BatchParser}
-        self._pool = driver.ConnectionPool(**options)
+        options = {**defaults, **given.options, "parser_class": _BatchParser}
+        self._pool = driver.ConnectionPool(_in_batches(_CONNECTIONS[given.scheme]), **options)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -151,7 +162,7 @@ class Redis:
     async def _connection(self) -> AsyncIterator[_BatchConnection]:
         """One to ask. What is not read to its end, for whatever reason, is closed: nobody else may read its answers."""
         with self._reached():
-            connection = cast("_BatchConnection", await self._pool.get_connection())  # type: ignore[no-untyped-call]
+            connection = await self._connected()
             try:
                 yield connection
             except BaseException:
@@ -160,23 +171,24 @@ class Redis:
             finally:
                 await self._pool.release(connection)
 
+    async def _connected(self) -> _BatchConnection:
+        """A connection on which user, name and database are set. Whatever fails before, the source is down: nothing can
+        be asked."""
+        try:
+            return cast("_BatchConnection", await self._pool.get_connection())  # type: ignore[no-untyped-call]
+        except (exceptions.RedisError, OSError, TypeError, ValueError) as error:
+            raise self._unavailable(_refusal_kind(error)) from error
+
     @contextmanager
     def _reached(self) -> Iterator[None]:
         """Turns the driver's errors into ours and notes whether the server answered."""
         try:
             yield
-        except (exceptions.AuthenticationError, exceptions.BusyLoadingError) as error:
-            raise self._unavailable(
-                "authentication" if isinstance(error, exceptions.AuthenticationError) else "loading"
-            ) from error
-        except (exceptions.TimeoutError, TimeoutError) as error:
-            raise self._unavailable("timeout") from error
-        except (exceptions.ConnectionError, exceptions.InvalidResponse, OSError) as error:
-            raise self._unavailable(_connection_kind(error)) from error
+        except _DOWN as error:
+            raise self._unavailable(_failure_kind(error)) from error
         except exceptions.RedisError as error:
             self.reachability.worked()  # it answered
-            kind = "no_permission" if isinstance(error, exceptions.NoPermissionError) else "command_refused"
-            raise CollectionFailed(self.name, kind) from error
+            raise CollectionFailed(self.name, _refusal_kind(error)) from error
         self.reachability.worked()
 
     def _unavailable(self, kind: str) -> SourceUnavailable:
@@ -280,11 +292,37 @@ def _split(patterns: Iterable[str]) -> tuple[list[str], set[bytes]]:
     return list(filter(is_wildcard, patterns)), {p.encode() for p in patterns if not is_wildcard(p)}
 
 
+def _refusal_kind(error: Exception) -> str:
+    """A constant for what the server refused, or for how it failed."""
+    if isinstance(error, _DOWN):
+        return _failure_kind(error)
+    if isinstance(error, exceptions.NoPermissionError):
+        return "no_permission"
+    if isinstance(error, exceptions.ResponseError):
+        return "unknown_database" if "DB index" in str(error) else "command_refused"
+    return "not_understood"
+
+
+def _failure_kind(error: Exception) -> str:
+    """A constant for how a server cannot be reached."""
+    if isinstance(error, exceptions.AuthenticationError):
+        return "authentication"
+    if isinstance(error, exceptions.BusyLoadingError):
+        return "loading"
+    if isinstance(error, exceptions.TimeoutError | TimeoutError):
+        return "timeout"
+    return _connection_kind(error)
+
+
 def _connection_kind(error: BaseException | None) -> str:
     """A constant for what the driver, or what it was caused by, says of a connection that failed."""
     while error is not None:
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            return "tls"
         if isinstance(error, socket.gaierror):
             return "unknown_host"
+        if isinstance(error, FileNotFoundError | PermissionError):  # a socket, or a file of certificates
+            return "missing" if isinstance(error, FileNotFoundError) else "permission"
         if isinstance(error, ConnectionRefusedError) or "refused" in str(error) or "Error 111" in str(error):
             return "refused"
         error = error.__cause__ or error.__context__

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from exporter.changes import Changes, read_changes
 from exporter.sources.postgres import Transaction, moment
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import Label, MetricSpec, Sample
 from exporter.windows.units import DAY, RESYNC, Part
 from exporter.windows.wheel import Wheel
 
@@ -27,7 +27,7 @@ RESYNCS = MetricSpec(
     "Checks of the past for changes that refreshes cannot see, by result: a whole window was re-read (`filled`, at"
     " start too), a part of it was (`reread`), or a part was not, as nothing in it had changed (`skipped`).",
     "the exporter itself",
-    ("collector", "result"),
+    (Label("collector"), Label("result", ("filled", "reread", "skipped"))),
 )
 CORRECTIONS = MetricSpec(
     "hivesync_resync_corrections_total",
@@ -35,7 +35,7 @@ CORRECTIONS = MetricSpec(
     "Corrections that re-reading the past has made, differences added up without their sign: requests and errors (ai),"
     " requests (previews), jobs (latency), tokens (cost), users with another time of last activity (activity).",
     "the exporter itself",
-    ("collector",),
+    (Label("collector"),),
 )
 SPECS = (RESYNCS, CORRECTIONS)
 

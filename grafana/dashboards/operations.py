@@ -6,7 +6,7 @@ Of several exporters the worst is shown.
 from __future__ import annotations
 
 from exporter.collector import SKIPPED
-from exporter.collectors.logs import AI_EVENTS, LINES, PREVIEW_EVENTS, UNREAD
+from exporter.collectors.logs import AI_EVENTS, LATE, LINES, PREVIEW_EVENTS, UNREAD
 from exporter.collectors.rollup import LATEST_DAY
 from exporter.exposition import BUILD_INFO
 from exporter.snapshot import COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES, SOURCE_LAST_SUCCESS, SOURCE_UP
@@ -168,6 +168,13 @@ def logs() -> list[dashboard.Panel]:
             about(UNREAD, "Of several hosts of logs the one that lags most."),
             PromQL(highest(UNREAD, "log"), "{{log}}"),
             unit="bytes",
+            things=style.LOGS,
+        ),
+        lines(
+            Operations.LOG_LATE,
+            about(LATE, "Here: per second, on all hosts of logs."),
+            PromQL(log_rate(LATE, "log"), "{{log}}"),
+            unit="cps",
             things=style.LOGS,
         ),
         lines(

@@ -15,7 +15,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,14 +30,16 @@ from demo.ports import LOOPBACK
 from tests.admin.asking import ROOT
 from tests.admin.credentials import API_KEY
 from tests.admin.doors import access_of, on_its_own, section_of
-
-PATIENCE_SECONDS = 10.0
+from tests.waiting import patience
 
 PANEL = "/grafana/d-solo/hivesync-analytics/panel"
 QUERY = "/grafana/api/ds/query"
 
-QUICK = Limits(connect_seconds=1.0, idle_seconds=0.3, client_seconds=0.3)
-"""For tests that wait for the end of patience; those that do not wait have the limits that are used."""
+
+def quick() -> Limits:
+    """For tests that wait for the end of patience; those that do not wait have the limits that are used."""
+    return Limits(connect_seconds=patience(1), idle_seconds=patience(0.3), client_seconds=patience(0.3))
+
 
 Answering = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -116,12 +118,12 @@ def _served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) ->
     with listener:
         thread.start()
         try:
-            assert started.wait(PATIENCE_SECONDS)
+            assert started.wait(patience())
             yield listener.getsockname()
         finally:
             loop, task = running[0]
             loop.call_soon_threadsafe(task.cancel)
-            thread.join(PATIENCE_SECONDS)
+            thread.join(patience())
             assert not thread.is_alive()
 
 
@@ -142,7 +144,8 @@ def raw_server(script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await script(reader, writer)
+            with suppress(asyncio.IncompleteReadError, ConnectionError):  # the client has left
+                await script(reader, writer)
         finally:
             writer.close()
 
@@ -154,18 +157,20 @@ def raw_server(script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
         async with server:
             await ended.wait()
             server.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            scripts = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in scripts:
                 task.cancel()
+            await asyncio.gather(*scripts, return_exceptions=True)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
     try:
-        assert ready.wait(PATIENCE_SECONDS)
+        assert ready.wait(patience())
         loop, ended, (host, port) = found
         yield f"http://{host}:{port}"
     finally:
         loop.call_soon_threadsafe(ended.set)
-        thread.join(PATIENCE_SECONDS)
+        thread.join(patience())
         assert not thread.is_alive()
 
 
@@ -196,9 +201,12 @@ class Section:
         """As the Host header has it."""
         return f"{self.address[0]}:{self.address[1]}"
 
-    def connect(self) -> http.client.HTTPConnection:
-        """A connection; whatever is waited for comes within ten seconds, or fails the test."""
-        return http.client.HTTPConnection(*self.address, timeout=PATIENCE_SECONDS)
+    @contextmanager
+    def connect(self) -> Iterator[http.client.HTTPConnection]:
+        """A connection, closed also when the test fails; what is waited for comes within the bound of `tests.waiting`,
+        or fails the test."""
+        with closing(http.client.HTTPConnection(*self.address, timeout=patience())) as connection:
+            yield connection
 
     def send(
         self,
@@ -219,8 +227,7 @@ class Section:
 
     def ask(self, path: str, method: str = "GET", headers: Headers = (), body: bytes = b"", **options: Any) -> Answered:
         """A request and its whole answer, on a connection of their own."""
-        connection = self.connect()
-        try:
+        with self.connect() as connection:
             pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
             if body or method == "POST":
                 pairs.append(("Content-Length", str(len(body))))
@@ -228,8 +235,6 @@ class Section:
             with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it has everything
                 connection.send(body)
             return answered(connection.getresponse())
-        finally:
-            connection.close()
 
 
 def answered(response: http.client.HTTPResponse) -> Answered:

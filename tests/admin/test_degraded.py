@@ -17,7 +17,8 @@ from demo.servers import PostgresServer, ValkeyServer
 from tests.admin.test_api import values_in
 from tests.admin.world import CHARTS, DATA, DOCUMENTS, TABLES
 from tests.rows import insert
-from tests.running import RunningExporter, get, seed_database, seed_valkey, until
+from tests.running import RunningExporter, get, seed_database, seed_valkey
+from tests.waiting import until
 
 API_KEY = "the key of an admin, long enough to be one"
 AI_ERROR = (
@@ -59,7 +60,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    with PostgresServer(tmp_path / "postgres") as postgres, ValkeyServer(tmp_path / "valkey") as valkey:
+    with PostgresServer(tmp_path / "postgres", in_memory=True) as postgres, ValkeyServer(tmp_path / "valkey") as valkey:
         with psycopg.connect(create_database(postgres), autocommit=True) as connection:
             seed_database(connection)
             insert(connection, "ai_usage_events", status="failed", error_kind="timeout", completed_at="now")

@@ -21,10 +21,9 @@ from bench.parts import PARTS, Part
 from bench.product import Product, all_up
 from bench.run import Run
 from demo.database import EXPORTER_ROLE
-from tests.running import until
+from tests.waiting import patience, until
 
 ROOT = Path(__file__).parents[2]
-WITHIN_SECONDS = 120.0
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_a_small_run_writes_its_table_and_leaves_no_process(tmp_path: Path, envi
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=WITHIN_SECONDS,
+        timeout=patience(120),
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -95,7 +94,7 @@ def test_an_interrupted_run_stops_everything_and_writes_nothing(tmp_path: Path, 
     ) as running:
         until(lambda: any("bin/postgres" in line for line in marked(environment)), "PostgreSQL runs")
         running.send_signal(signal.SIGINT)
-        said = running.communicate(timeout=WITHIN_SECONDS)
+        said = running.communicate(timeout=patience(120))
     assert running.returncode == 130, said
     assert marked(environment) == []
     assert not results.exists()

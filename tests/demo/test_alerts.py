@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from demo.alerts import listening
+from tests.waiting import patience
 
 LABELS = {"alertname": "HiveSyncQueueBacklog", "severity": "warning", "queue": "ai"}
 
@@ -22,7 +23,7 @@ def test_each_alert_of_a_message_is_one_line() -> None:
     }
     with listening(said.append) as url:
         parts = urlsplit(url)
-        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=patience())
         connection.request("POST", parts.path, orjson.dumps(message))
         assert connection.getresponse().status == 200
         connection.close()

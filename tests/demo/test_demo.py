@@ -29,7 +29,7 @@ from demo.stage import Stage
 from demo.traffic import Traffic
 from tests.demo.processes import alive
 from tests.demo.standin_grafana import install
-from tests.demo.waiting import wait_until
+from tests.waiting import patience, until
 
 PROJECT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "demo", "--users", "60", "--days", "2", "--speed", "5"]
@@ -56,7 +56,7 @@ class Demo:
             assert match or self.process.poll() is None, self.text()
             return match
 
-        match = wait_until(found)
+        match = until(found)
         assert match
         return match
 
@@ -129,7 +129,7 @@ def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo])
     names = {rule["name"] for group in asked(prometheus, "rules")["groups"] for rule in group["rules"]}
     assert {"HiveSyncQueueBacklog", "queue:hivesync_queue_depth:sum"} <= names
     alertmanager = first.wait_until_it_shows(r"^ +Alertmanager +(http\S+)")[1]
-    wait_until(lambda: asked(prometheus, "alertmanagers")["activeAlertmanagers"])
+    until(lambda: asked(prometheus, "alertmanagers")["activeAlertmanagers"])
     assert asked(prometheus, "alertmanagers")["activeAlertmanagers"] == [{"url": f"{alertmanager}/api/v2/alerts"}]
 
     told = json.loads(next(first.place.glob("*/grafana/data/told.json")).read_text())["variables"]
@@ -140,9 +140,9 @@ def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo])
     assert second.environment()["HIVESYNC_GRAFANA_URL"] == "''"
 
     first.process.send_signal(signal.SIGINT)
-    assert first.process.wait(20) == 0, first.text()
+    assert first.process.wait(patience()) == 0, first.text()
     second.process.send_signal(signal.SIGTERM)
-    assert second.process.wait(20) == 0, second.text()
+    assert second.process.wait(patience()) == 0, second.text()
     for demo, found, url in zip(demos, pids, urls, strict=True):
         assert alive(found.values()) == []
         assert [path.name for path in demo.place.iterdir()] == ([CHOSEN] if demo is second else [])
@@ -157,7 +157,7 @@ def test_a_demo_says_why_when_its_exporter_ends_and_a_second_ctrl_c_ends_it_at_o
     first, second = demos
     pids = [demo.pids() for demo in demos]
     os.kill(pids[0]["Exporter"], signal.SIGKILL)
-    assert first.process.wait(20) == 1
+    assert first.process.wait(patience()) == 1
     assert re.search(r"^The exporter ended; the end of .*exporter\.log:\n    \S", first.text(), re.MULTILINE)
     assert list(first.place.iterdir()) == []
 
@@ -165,8 +165,8 @@ def test_a_demo_says_why_when_its_exporter_ends_and_a_second_ctrl_c_ends_it_at_o
     second.process.send_signal(signal.SIGINT)
     second.wait_until_it_shows("^Stopping")
     second.process.send_signal(signal.SIGINT)
-    assert second.process.wait(5) == 130
-    wait_until(lambda: alive(found for demo_pids in pids for found in demo_pids.values()) == [])
+    assert second.process.wait(patience(5)) == 130
+    until(lambda: alive(found for demo_pids in pids for found in demo_pids.values()) == [])
 
 
 def asked(prometheus: str, path: str) -> Any:
@@ -205,7 +205,7 @@ def test_a_server_that_somebody_ends_comes_back(tmp_path: Path, monkeypatch: pyt
             stage.watch()
             return valkey.is_alive and valkey.pid != pid
 
-        wait_until(is_back)
+        until(is_back)
 
 
 def test_the_status_adds_up_queues_and_shows_a_dash_for_what_is_absent() -> None:

@@ -17,7 +17,7 @@ import redis
 from demo import feed
 from demo.exporting import PROJECT
 from demo.servers import PostgresServer, ValkeyServer
-from tests.demo.waiting import wait_until
+from tests.waiting import patience, until
 
 PASSWORD = 'p\'ss%w\\rd "of" a role'
 
@@ -84,10 +84,10 @@ def test_traffic_goes_on_until_it_is_told_to_end(tmp_path: Path, valkey: redis.R
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as traffic:
         try:
-            wait_until(lambda: valkey.exists("worker:heartbeat:cpu-1"))
-            wait_until(lambda: (tmp_path / "logs" / "ai-events.log").stat().st_size > 0)
+            until(lambda: valkey.exists("worker:heartbeat:cpu-1"))
+            until(lambda: (tmp_path / "logs" / "ai-events.log").stat().st_size > 0)
             traffic.send_signal(signal.SIGTERM)
-            assert traffic.wait(10) == 0
+            assert traffic.wait(patience()) == 0
         finally:
             traffic.kill()
         assert traffic.stdout
@@ -99,7 +99,9 @@ def test_there_is_no_traffic_on_a_hivesync_that_is_not_made_up(empty: str, tmp_p
     def refused() -> str:
         command = [sys.executable, "-m", "demo.feed", "traffic"]
         environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+        ended = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=patience(), check=False
+        )
         assert ended.returncode == 1
         return ended.stderr
 

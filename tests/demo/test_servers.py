@@ -20,7 +20,7 @@ from demo.monitoring import fit
 from demo.ports import free_port
 from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 from tests.demo.processes import alive
-from tests.demo.waiting import wait_until
+from tests.waiting import patience, until
 
 PROJECT = Path(__file__).parents[2]
 
@@ -115,7 +115,7 @@ def test_a_killed_server_comes_back_on_the_same_port(server: Child) -> None:
 
 def test_a_server_that_somebody_else_killed_comes_back(server: Child) -> None:
     os.kill(server.pid, signal.SIGKILL)
-    wait_until(lambda: not server.is_alive)
+    until(lambda: not server.is_alive)
     server.start()
     assert answers(server)
 
@@ -148,7 +148,7 @@ def test_a_killed_postgres_takes_its_processes_with_it(tmp_path: Path) -> None:
         pids = [pid for (pid,) in connection.execute("SELECT pid FROM pg_stat_activity")]
         assert connection.info.backend_pid in pids
         server.kill()
-        wait_until(lambda: alive(pids) == [])
+        until(lambda: alive(pids) == [])
 
 
 class Parent(Child):
@@ -181,7 +181,7 @@ def test_a_kill_and_a_new_start_wait_for_what_the_process_had_started(tmp_path: 
     parent = Parent(tmp_path / "killed-by-somebody-else")
     parent.start()
     os.kill(parent.pid, signal.SIGKILL)
-    wait_until(lambda: not parent.is_alive)
+    until(lambda: not parent.is_alive)
     assert not parent.child_ended()
     parent.start()
     assert parent.child_ended()
@@ -264,8 +264,8 @@ def test_root_and_ordinary_users_can_run_all_servers_and_nothing_stays(program: 
     pids = pids_of(program)
     assert program.stdin is not None
     program.stdin.close()
-    assert program.wait(30) == 0
-    wait_until(lambda: alive(pids) == [])
+    assert program.wait(patience()) == 0
+    until(lambda: alive(pids) == [])
 
 
 @pytest.mark.prometheus
@@ -279,7 +279,7 @@ def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(
     )
     with run_program(tmp_path / "servers", leash) as program:
         pids = pids_of(program)
-    wait_until(lambda: alive(pids) == [])
+    until(lambda: alive(pids) == [])
 
 
 @pytest.mark.prometheus
@@ -288,4 +288,4 @@ def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(
 def test_servers_die_when_their_parent_is_killed(program: subprocess.Popen[str]) -> None:
     pids = pids_of(program)
     program.kill()
-    wait_until(lambda: alive(pids) == [])
+    until(lambda: alive(pids) == [])

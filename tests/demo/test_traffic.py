@@ -19,7 +19,7 @@ from demo.jobs import KEYS
 from demo.servers import PostgresServer, ValkeyServer
 from demo.traffic import Traffic
 from tests.demo.consistency import lies
-from tests.demo.waiting import wait_until
+from tests.waiting import until
 
 AI_FIELDS = {"job_id", "user_id", "project_id", "provider", "model", "latency_ms", "error_kind"}
 AI_FIELDS |= {"prompt_tokens", "completion_tokens"}
@@ -102,7 +102,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     [("ai-events.log", AI_EVENTS, AI_FIELDS), ("preview.log", PREVIEW_EVENTS, PREVIEW_FIELDS)],
 )
 def test_every_event_comes_up_with_its_fields(scene: Scene, name: str, events: set[str], fields: set[str]) -> None:
-    wait_until(lambda: {line["event"] for line in scene.lines(name) if line} >= events)
+    until(lambda: {line["event"] for line in scene.lines(name) if line} >= events)
     of_contract = [line for line in scene.lines(name) if line and line["event"] in events]
     assert all(line["ts"].endswith("Z") for line in of_contract)
     assert {field for line in of_contract for field in line} - {"ts", "event"} <= fields
@@ -114,25 +114,25 @@ def test_every_event_comes_up_with_its_fields(scene: Scene, name: str, events: s
 @pytest.mark.parametrize(("queue", "name"), [("ai", "ai-events.log"), ("preview", "preview.log")])
 def test_every_kind_of_error_is_logged_and_written(scene: Scene, queue: str, name: str) -> None:
     kinds = set(world.ERRORS[queue])
-    wait_until(lambda: {line["error_kind"] for line in scene.lines(name) if line and "error_kind" in line} == kinds)
+    until(lambda: {line["error_kind"] for line in scene.lines(name) if line and "error_kind" in line} == kinds)
     table = {"ai": "ai_usage_events", "preview": "preview_jobs"}[queue]
     query = f"SELECT error_kind FROM {table} WHERE status = 'failed' AND completed_at > now() - interval '1 minute'"
-    wait_until(lambda: set(scene.values(query)) == kinds)
+    until(lambda: set(scene.values(query)) == kinds)
 
 
 def test_broken_lines_and_unknown_events_come_up_too(scene: Scene) -> None:
-    wait_until(lambda: None in scene.lines("ai-events.log"))
-    wait_until(lambda: {line["event"] for line in scene.lines("ai-events.log") if line} - AI_EVENTS)
+    until(lambda: None in scene.lines("ai-events.log"))
+    until(lambda: {line["event"] for line in scene.lines("ai-events.log") if line} - AI_EVENTS)
 
 
 def test_jobs_wait_run_and_end_in_every_way(scene: Scene) -> None:
     for table in ("ai_usage_events", "preview_jobs"):
         query = f"SELECT DISTINCT status FROM {table} WHERE created_at > now() - interval '1 minute'"
         ended = {"succeeded", "failed", "cancelled"}
-        wait_until(lambda query=query, ended=ended: set(scene.values(query)) >= ended)  # type: ignore[misc]
+        until(lambda query=query, ended=ended: set(scene.values(query)) >= ended)  # type: ignore[misc]
     with scene.redis() as client:
         for key in (key for keys in KEYS.values() for key in keys):
-            wait_until(lambda key=key: client.llen(key) > 0, 40)  # type: ignore[misc]
+            until(lambda key=key: client.llen(key) > 0, within=40)  # type: ignore[misc]
 
 
 def test_all_that_is_queued_in_the_database_waits_in_redis(scene: Scene) -> None:
@@ -143,7 +143,7 @@ def test_all_that_is_queued_in_the_database_waits_in_redis(scene: Scene) -> None
             return {entry for key in KEYS["ai"] for entry in client.lrange(key, 0, -1)}
 
         # Looked at around the queue, for it moves: what was queued before and after was in it all the time.
-        wait_until(lambda: (before := set(scene.values(query))) and before & waiting() & set(scene.values(query)))
+        until(lambda: (before := set(scene.values(query))) and before & waiting() & set(scene.values(query)))
         before, inside, after = set(scene.values(query)), waiting(), set(scene.values(query))
         assert before & after <= inside
 
@@ -160,16 +160,16 @@ def test_websockets_come_are_refreshed_and_go(scene: Scene) -> None:
 
         first = keys()
         assert len(first) >= 12
-        wait_until(lambda: keys() - first)
-        wait_until(lambda: first - keys())
-        wait_until(lambda: keys() and all(0 < client.ttl(key) <= 60 for key in first & keys()))
+        until(lambda: keys() - first)
+        until(lambda: first - keys())
+        until(lambda: keys() and all(0 < client.ttl(key) <= 60 for key in first & keys()))
         now = time.time()
-        wait_until(lambda: any(float(fields_of(key).get("last_seen_at", 0)) > now + 1 for key in first))
+        until(lambda: any(float(fields_of(key).get("last_seen_at", 0)) > now + 1 for key in first))
         all_fields = [fields for key in keys() if (fields := fields_of(key))]
         required = {"connected_at", "last_seen_at"}
         assert all(required <= fields.keys() for fields in all_fields)
         assert all(fields.keys() <= required | {"user_id", "session_id", "device_type"} for fields in all_fields)
-        wait_until(lambda: any("session_id" not in fields for key in keys() if (fields := fields_of(key))))
+        until(lambda: any("session_id" not in fields for key in keys() if (fields := fields_of(key))))
         sessions = {fields["session_id"] for fields in all_fields if "session_id" in fields}
         assert sessions <= set(scene.values("SELECT id::text FROM sessions"))
 
@@ -188,9 +188,9 @@ def test_the_statistics_of_the_queue_grow(scene: Scene) -> None:
         def stats() -> dict[str, int]:
             return {name: int(value) for name, value in client.hgetall("ai_queue:stats").items()}
 
-        before = wait_until(stats)
+        before = until(stats)
         assert before.keys() == {"processed", "processing_ms"}
-        wait_until(lambda: all(stats()[name] > value for name, value in before.items()))
+        until(lambda: all(stats()[name] > value for name, value in before.items()))
 
 
 def test_five_workers_beat_and_gpus_say_what_they_are(scene: Scene) -> None:
@@ -200,8 +200,8 @@ def test_five_workers_beat_and_gpus_say_what_they_are(scene: Scene) -> None:
         kinds = {(fields["kind"], fields.get("instance_type"), fields.get("lifecycle")) for fields in beats.values()}
         assert kinds == {("cpu", None, None), ("gpu", "g5.xlarge", "spot"), ("gpu", "g6.xlarge", "on-demand")}
         for state in ("active", "idle"):
-            wait_until(lambda state=state: client.hget("worker:heartbeat:gpu-1", "state") == state)  # type: ignore[misc]
-        wait_until(lambda: float(client.hget("worker:heartbeat:cpu-1", "last_heartbeat") or 0) > time.time() - 2)
+            until(lambda state=state: client.hget("worker:heartbeat:gpu-1", "state") == state)  # type: ignore[misc]
+        until(lambda: float(client.hget("worker:heartbeat:cpu-1", "last_heartbeat") or 0) > time.time() - 2)
 
 
 def test_one_worker_falls_silent_and_comes_back(scene: Scene) -> None:
@@ -211,19 +211,19 @@ def test_one_worker_falls_silent_and_comes_back(scene: Scene) -> None:
             beats = [float(client.hget(f"worker:heartbeat:cpu-{number}", "last_heartbeat") or 0) for number in (1, 3)]
             return beats[0] - beats[1]
 
-        wait_until(lambda: silence() >= 2)
-        wait_until(lambda: silence() <= 1)
+        until(lambda: silence() >= 2)
+        until(lambda: silence() <= 1)
 
 
 def test_people_sign_up_and_change_their_plans(scene: Scene) -> None:
     latest = "now() - interval '1 minute'"
-    wait_until(lambda: scene.values(f"SELECT id FROM users WHERE created_at > {latest}"))
+    until(lambda: scene.values(f"SELECT id FROM users WHERE created_at > {latest}"))
     for change in (
         f"SELECT id FROM subscriptions WHERE plan = 'trial' AND started_at > {latest} AND trial_ends_at > now()",
         f"SELECT id FROM subscriptions WHERE plan IN ('pro', 'premium') AND started_at > {latest}",
         f"SELECT id FROM subscriptions WHERE status = 'canceled' AND ended_at > {latest}",
     ):
-        wait_until(lambda change=change: scene.values(change))  # type: ignore[misc]
+        until(lambda change=change: scene.values(change))  # type: ignore[misc]
 
 
 def test_a_trial_that_is_over_has_ended(scene: Scene) -> None:
@@ -232,13 +232,13 @@ def test_a_trial_that_is_over_has_ended(scene: Scene) -> None:
         query += "'trial' AND ended_at IS NULL LIMIT 1) RETURNING id"
         ((trial,),) = connection.execute(query.encode()).fetchall()
         status = f"SELECT status FROM subscriptions WHERE id = '{trial}' AND ended_at = trial_ends_at"
-        wait_until(lambda: scene.values(status) == ["expired"])
+        until(lambda: scene.values(status) == ["expired"])
 
 
 def test_nothing_that_it_writes_is_a_lie(scene: Scene) -> None:
     count = "SELECT count(*) FROM ai_usage_events"
     before = scene.values(count)[0]
-    wait_until(lambda: scene.values(count)[0] > before + 20)
+    until(lambda: scene.values(count)[0] > before + 20)
     with scene.database() as connection:
         assert lies(connection) == []
 
@@ -248,24 +248,24 @@ def test_it_waits_while_a_server_is_away_and_then_goes_on(scene: Scene, name: st
     server = {"postgres": scene.postgres, "valkey": scene.valkey}[name]
     scene.notes.clear()
     server.kill()
-    wait_until(lambda: any("waits" in note for note in scene.notes))
+    until(lambda: any("waits" in note for note in scene.notes))
     server.start()
-    wait_until(lambda: any("goes on" in note for note in scene.notes))
+    until(lambda: any("goes on" in note for note in scene.notes))
     assert scene.traffic.is_alive
     before = len(scene.lines("ai-events.log"))
-    wait_until(lambda: len(scene.lines("ai-events.log")) > before + 10)
+    until(lambda: len(scene.lines("ai-events.log")) > before + 10)
     with scene.redis() as client:
-        wait_until(lambda: client.exists("worker:heartbeat:cpu-1", "ai_queue:stats") == 2)
-        wait_until(lambda: list(client.scan_iter("ws_sessions:*")))
+        until(lambda: client.exists("worker:heartbeat:cpu-1", "ai_queue:stats") == 2)
+        until(lambda: list(client.scan_iter("ws_sessions:*")))
 
 
 def test_what_valkey_forgot_in_between_is_queued_again(scene: Scene) -> None:
     query = "SELECT id FROM ai_usage_events WHERE status = 'queued'"
-    forgotten = wait_until(lambda: scene.values(query))
+    forgotten = until(lambda: scene.values(query))
     with scene.redis() as client:
         client.flushall()
     identifiers = ", ".join(f"'{job}'" for job in forgotten)
-    wait_until(
+    until(
         lambda: scene.values(f"SELECT id FROM ai_usage_events WHERE status = 'queued' AND id IN ({identifiers})") == []
     )
 
@@ -273,7 +273,7 @@ def test_what_valkey_forgot_in_between_is_queued_again(scene: Scene) -> None:
 def test_an_entry_of_somebody_else_in_a_queue_does_no_harm(scene: Scene) -> None:
     with scene.redis() as client:
         client.rpush("ai_queue:default", "garbage")
-        wait_until(lambda: "garbage" not in client.lrange("ai_queue:default", 0, -1))
+        until(lambda: "garbage" not in client.lrange("ai_queue:default", 0, -1))
     before = len(scene.lines("ai-events.log"))
-    wait_until(lambda: len(scene.lines("ai-events.log")) > before + 10)
+    until(lambda: len(scene.lines("ai-events.log")) > before + 10)
     assert scene.traffic.is_alive

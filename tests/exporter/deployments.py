@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,8 +15,9 @@ import redis
 from demo.database import tables
 from exporter.collector import Collector, Counting
 from exporter.collectors.online import read_web_sockets
-from exporter.oracle import QUERIES, read_from_scratch
+from exporter.definitions import Terms, read_definitions
 from exporter.prices import Prices
+from exporter.verify import is_defined
 from tests.rows import INSTANT, by_name, insert, keep, sources, users
 
 Url = Callable[[str], str]
@@ -230,16 +231,16 @@ def metrics(
     }
 
 
-def from_scratch(database: str, redis_url: str) -> dict[str, float]:
+def from_scratch(collectors: Iterable[Collector], database: str, redis_url: str) -> dict[str, float]:
     """What `verify` holds the collectors of PostgreSQL against."""
 
     async def read() -> dict[str, Any]:
         samples = []
-        prices = Prices.model_validate(tomllib.loads(PRICES))
+        terms = Terms(Prices.model_validate(tomllib.loads(PRICES)))
         async with sources(database, redis_url, NOW) as opened, opened.postgres.transaction() as transaction:
             web_sockets, _ = await read_web_sockets(opened.redis, ["ws_sessions:*"])
-            for name in QUERIES:
-                samples += await read_from_scratch(name, transaction, web_sockets, prices)
+            for collector in filter(is_defined, collectors):
+                samples += await read_definitions(collector.specs, transaction, terms, web_sockets)
         return by_name(samples)
 
     return asyncio.run(read())

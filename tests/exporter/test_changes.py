@@ -1,4 +1,4 @@
-"""Whether a table has changed, by PostgreSQL's counters; and when what is read whole is read again."""
+"""Whether a table has changed, by PostgreSQL's counters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from demo.servers import PostgresServer
-from exporter.changes import LONGEST, MEASURED, Changes, Recount, read_changes
+from exporter.changes import Changes, read_changes
 from exporter.sources.postgres import Postgres
-from exporter.windows import HOUR, MINUTE, RESYNC, SECOND
 from tests.rows import counted, insert, user
-
-NOW = 1_767_268_800_000_000
-MILLISECOND = 1_000
 
 
 def changes(url: str, *tables: str) -> Changes | None:
@@ -25,7 +21,6 @@ def changes(url: str, *tables: str) -> Changes | None:
 
     async def ask() -> Changes | None:
         postgres = Postgres(url)
-        await postgres.open()
         try:
             async with postgres.transaction() as transaction:
                 answer = await read_changes(transaction, tables)
@@ -35,9 +30,6 @@ def changes(url: str, *tables: str) -> Changes | None:
             await postgres.close()
 
     return asyncio.run(ask())
-
-
-# ---- the counters ----
 
 
 def test_every_way_of_changing_a_table_moves_its_counters(database: str, connection: psycopg.Connection) -> None:
@@ -128,95 +120,3 @@ def test_tables_are_found_by_the_search_path(database: str, connection: psycopg.
     assert here is not None
     assert there is not None
     assert (here["projects"].inserted, there["projects"].inserted) == (0, 1)
-
-
-# ---- when to read again ----
-
-
-def read_once(recount: Recount, now: int, counters: object, took: int = 0) -> None:
-    assert recount.is_due(now, counters)
-    recount.read(now, took)
-
-
-def test_what_was_never_read_is_read() -> None:
-    assert Recount().is_due(NOW, None)
-    assert Recount().is_due(NOW, "counters")
-
-
-def test_what_has_not_changed_is_read_once_more_and_then_once_an_hour() -> None:
-    """Once more, as a commit between the rows' snapshot and the look at the counters is in one and not in the other."""
-    recount = Recount()
-    read_once(recount, NOW, "a")
-    read_once(recount, NOW + MINUTE, "a")
-    for minutes in range(2, 61):
-        assert not recount.is_due(NOW + minutes * MINUTE, "a")
-    assert recount.is_due(NOW + MINUTE + RESYNC, "a")
-
-
-def test_what_was_committed_between_snapshot_and_look_is_not_missed() -> None:
-    recount = Recount()
-    read_once(recount, NOW, "a")
-    read_once(recount, NOW + MINUTE, "a")
-    read_once(recount, NOW + 2 * MINUTE, "b")  # the rows are those before or after the change that this counts
-    read_once(recount, NOW + 3 * MINUTE, "b")
-    assert not recount.is_due(NOW + 4 * MINUTE, "b")
-
-
-def test_what_is_cheap_is_read_at_every_look_that_finds_a_change() -> None:
-    recount = Recount()
-    for minutes, counters in enumerate("abcde"):
-        read_once(recount, NOW + minutes * MINUTE, counters, took=4 * MILLISECOND)
-
-
-def test_what_changed_without_anybody_knowing_is_read_at_every_look() -> None:
-    recount = Recount()
-    for minutes in range(5):
-        read_once(recount, NOW + minutes * MINUTE, None)
-
-
-def measured(took: int) -> Recount:
-    """Something last read at NOW, of which is known what it takes to read."""
-    recount = Recount()
-    for hours in range(MEASURED):
-        read_once(recount, NOW - (MEASURED - 1 - hours) * HOUR, hours, took)
-    return recount
-
-
-@pytest.mark.parametrize("counters", [None, "changed"])
-def test_what_is_dear_waits_and_never_long(counters: str | None) -> None:
-    recount = measured(17 * MILLISECOND)
-    assert recount.interval == 2 * MINUTE
-    assert not recount.is_due(NOW + 2 * MINUTE - 1, counters)
-    assert recount.is_due(NOW + 2 * MINUTE, counters)
-    recount = measured(100 * SECOND)
-    assert recount.interval == LONGEST < 10 * MINUTE
-    assert not recount.is_due(NOW + LONGEST - 1, counters)
-    assert recount.is_due(NOW + LONGEST, counters)
-
-
-def test_one_slow_or_quick_reading_is_not_held_against_it() -> None:
-    recount, intervals = Recount(), list[int]()
-    for minutes, took in enumerate((500, 3, 3, 5_000, 3, 500, 500, 3)):
-        read_once(recount, NOW + minutes * HOUR, None, took * MILLISECOND)
-        intervals.append(recount.interval)
-    assert intervals == [LONGEST, 0, 0, 0, 0, LONGEST, LONGEST, LONGEST]
-
-
-def test_what_takes_long_beyond_doubt_waits_from_the_first_reading_on() -> None:
-    recount = Recount()
-    read_once(recount, NOW, "a", took=51 * MILLISECOND)
-    assert recount.interval > 7 * MINUTE
-    assert not recount.is_due(NOW + MINUTE, "b")
-    recount = Recount()
-    read_once(recount, NOW, "a", took=50 * MILLISECOND)
-    assert recount.is_due(NOW + MINUTE, "b")
-
-
-def test_a_clock_that_went_back_and_a_forgotten_reading_are_reasons_to_read() -> None:
-    recount = Recount()
-    read_once(recount, NOW, "a")
-    read_once(recount, NOW + MINUTE, "a")
-    assert not recount.is_due(NOW + 2 * MINUTE, "a")
-    read_once(recount, NOW - HOUR, "a")
-    recount.forget()
-    assert recount.is_due(NOW - HOUR, "a")

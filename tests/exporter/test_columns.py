@@ -76,7 +76,7 @@ class Deployment:
         assert charts.hours is not None
         return {
             "metrics": shown,
-            "definitions": from_scratch(self.url, self.redis_url),
+            "definitions": from_scratch(collectors.values(), self.url, self.redis_url),
             "incidents": incidents.rows,
             "top users": top.rows,
             "requests": charts.hours.requests_per_hour(60, 24),

@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from exporter import control
 from exporter.control import LOGIN_LINK, SOCKET, VERIFY, Answer, ask_for_login_link, ask_to_verify, serve
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable, StateError
 from exporter.verify import Comparison
+from tests.waiting import bounded, until_async
 
 FOUND = [
-    Comparison('hivesync_users{plan="paid"}', 3.0, 3.0),
+    Comparison('hivesync_users{plan="paid"}', 3.0, 3.0, served=2.0, age=80.5, promised_age=75.0),
     Comparison("hivesync_projects", 7.25, None),
     Comparison("collector online", error="redis: refused"),
 ]
@@ -38,11 +39,9 @@ async def link() -> str:
 async def exporter(directory: Path, verify: Answer = found) -> AsyncIterator[asyncio.Task[None]]:
     """An exporter's side, from when it listens until it is stopped."""
     task = asyncio.create_task(serve(directory, {VERIFY: verify, LOGIN_LINK: link}))
-    async with asyncio.timeout(5):
-        await asyncio.sleep(0)  # it has removed an old socket then
-        while not (directory / SOCKET).is_socket():  # noqa: ASYNC110 - nobody tells us when
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)  # it has begun to serve then
+    await asyncio.sleep(0)  # it has removed an old socket then
+    await until_async((directory / SOCKET).is_socket, "it listens", poll=0)
+    await asyncio.sleep(0)  # it has begun to serve then
     try:
         yield task
     finally:
@@ -119,7 +118,7 @@ def test_a_socket_that_a_killed_exporter_left_is_no_exporter_and_no_hindrance(tm
     assert not (tmp_path / SOCKET).exists()
 
 
-def test_an_exporter_that_stops_while_it_is_asked_has_no_answer(tmp_path: Path) -> None:
+def test_an_exporter_that_stops_while_it_is_asked_is_not_taken_for_none(tmp_path: Path) -> None:
     def exporter_that_stops() -> None:
         async def verify() -> Sequence[Comparison]:
             stopping.set()
@@ -134,29 +133,30 @@ def test_an_exporter_that_stops_while_it_is_asked_has_no_answer(tmp_path: Path) 
         stopping = asyncio.Event()
         asyncio.run(until_asked())
 
-    async def asked() -> object:
+    async def asked() -> None:
         stopped = asyncio.create_task(asyncio.to_thread(exporter_that_stops))
         await asyncio.to_thread(listening.wait)
-        async with asyncio.timeout(5):
-            answer = await ask_to_verify(tmp_path)
+        async with bounded():
+            with pytest.raises(StateError, match="no whole answer"):
+                await ask_to_verify(tmp_path)
         await stopped
-        return answer
 
     listening = threading.Event()
-    assert asyncio.run(asked()) is None
+    asyncio.run(asked())
 
 
 def test_an_exporter_that_fails_at_it_for_a_reason_of_its_own_keeps_nobody_waiting(tmp_path: Path) -> None:
     async def verify() -> Sequence[Comparison]:
         raise ZeroDivisionError
 
-    async def asked() -> object:
+    async def asked() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
-        async with exporter(tmp_path, verify), asyncio.timeout(5):
-            return await ask_to_verify(tmp_path)
+        async with exporter(tmp_path, verify), bounded():
+            with pytest.raises(StateError, match="look at its log"):
+                await ask_to_verify(tmp_path)
 
     failures: list[object] = []
-    assert asyncio.run(asked()) is None
+    asyncio.run(asked())
     assert [type(failure) for failure in failures] == [ZeroDivisionError]
 
 
@@ -168,12 +168,68 @@ def test_it_does_not_look_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return FOUND
 
     async def asked() -> str:
-        async with exporter(tmp_path, verify), asyncio.timeout(5):
+        async with exporter(tmp_path, verify), bounded():
             with pytest.raises(CollectionFailed) as raised:
                 await ask_to_verify(tmp_path)
             return raised.value.detail
 
     assert "not done" in asyncio.run(asked())
+
+
+def test_it_does_not_wait_for_another_answer_for_ever_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "DEADLINE_SECONDS", 0.01)
+
+    async def asked() -> str:
+        one_at_a_time = asyncio.Lock()
+        async with one_at_a_time, asyncio.timeout(5):
+            return (await control._answer(found, one_at_a_time)).decode()
+
+    assert "not done" in asyncio.run(asked())
+
+
+def stand_in(answer: bytes) -> Callable[[Path], Coroutine[None, None, object]]:
+    """What asks something that listens where an exporter would and sends this; nothing for ever, where it is empty."""
+
+    async def ask(directory: Path) -> object:
+        async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            if answer:
+                writer.write(answer)
+                writer.close()
+            else:
+                await gone.wait()
+                writer.close()
+
+        gone = asyncio.Event()
+        async with await asyncio.start_unix_server(send, directory / SOCKET), asyncio.timeout(5):
+            try:
+                return await ask_to_verify(directory)
+            finally:
+                gone.set()
+
+    return ask
+
+
+def test_an_exporter_that_hangs_is_waited_for_until_its_own_deadline_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert control.ANSWER_SECONDS > control.DEADLINE_SECONDS
+    monkeypatch.setattr(control, "ANSWER_SECONDS", 0.01)
+    with pytest.raises(StateError, match="does not answer"):
+        asyncio.run(stand_in(b"")(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b'{"answer": [{"metric": "hivesync_projects", "fresh": 1', "no whole answer"),
+        (b'{"answer": [{"metric": "hivesync_projects", "incremental": 1}]}', "another version"),
+    ],
+    ids=["half of one", "of another version"],
+)
+def test_an_answer_that_is_not_understood_is_an_error(answer: bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=said):
+        asyncio.run(stand_in(answer)(tmp_path))
 
 
 def test_it_looks_no_further_for_somebody_who_left(tmp_path: Path) -> None:
@@ -189,7 +245,7 @@ def test_it_looks_no_further_for_somebody_who_left(tmp_path: Path) -> None:
                     stopped.set()
             return FOUND
 
-        async with exporter(tmp_path, verify), asyncio.timeout(5):
+        async with exporter(tmp_path, verify), bounded():
             _, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
             writer.write(b"verify\n")
             await looking.wait()
@@ -296,7 +352,7 @@ def await_link() -> str:
 
 def test_a_question_it_does_not_know_has_no_answer(tmp_path: Path) -> None:
     async def asked(question: bytes) -> bytes:
-        async with exporter(tmp_path), asyncio.timeout(5):
+        async with exporter(tmp_path), bounded():
             reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
             writer.write(question)
             answer = await reader.read()
@@ -311,7 +367,7 @@ def test_who_asks_nothing_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch
     monkeypatch.setattr(control, "QUESTION_SECONDS", 0.01)
 
     async def asked() -> bytes:
-        async with exporter(tmp_path), asyncio.timeout(5):
+        async with exporter(tmp_path), bounded():
             reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
             answer = await reader.read()
             writer.close()

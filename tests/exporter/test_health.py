@@ -16,6 +16,7 @@ from exporter.addresses import WILDCARDS, Address
 from exporter.health import ask
 from exporter.http1 import Answer, Request, Response, plain
 from tests.serving import serving
+from tests.waiting import patience
 
 
 def site(*ok: bytes) -> Answer:
@@ -36,7 +37,7 @@ def health(directory: Path, *options: str, **variables: str) -> tuple[int, str]:
         env=inherited | {"PYTHONPATH": str(PROJECT)} | variables,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patience(),
         check=False,
     )
     assert ended.stderr == ""

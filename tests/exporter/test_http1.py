@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import socket
 import threading
 import time
@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.http1 import HEAD_BYTES, MESSAGE_BYTES, READ_BYTES, URL_BYTES, Answer, Limits, Request, Response
-from tests.running import until
 from tests.serving import Client, Serving, request, serving
+from tests.waiting import patience, until
 
 PATIENT = Limits(idle_seconds=60, busy_seconds=60, linger_seconds=60, stop_seconds=60, tick_seconds=0.02)
 """For tests of what happens when time is up: one of them is made short."""
@@ -201,7 +201,7 @@ def test_nobody_is_asked_to_continue(client: Client) -> None:
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(500), 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + random.Random(0).randbytes(500), 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"SSH-2.0-OpenSSH_9.2\r\n", 400),
         (b"GET / HTTP/3.7\r\n\r\n", 400),
@@ -295,7 +295,7 @@ def test_who_asks_without_end_and_does_not_read_is_answered_no_further_and_read_
         return echo(asked)
 
     with serving(answer) as server, Client(server, receive_buffer=4096) as greedy:
-        greedy.socket.settimeout(0.5)
+        greedy.socket.settimeout(patience(0.5))
         with suppress(TimeoutError):  # when every buffer on the way is full of what is not read
             for _ in range(1_000_000):
                 greedy.socket.sendall(request("/long") * 100)
@@ -342,9 +342,11 @@ def test_a_request_that_comes_too_slowly_is_cut_however_steadily_it_comes() -> N
 
 
 def test_the_time_for_a_request_begins_with_the_request() -> None:
-    with serving(echo, replace(PATIENT, busy_seconds=1.5)) as server, Client(server) as client, Client(server) as other:
+    busy = patience(1.5)
+    limits = replace(PATIENT, busy_seconds=busy)
+    with serving(echo, limits) as server, Client(server) as client, Client(server) as other:
         connected = time.monotonic()
-        until(lambda: other.ask() and time.monotonic() > connected + 1.7, "more than a request may take")
+        until(lambda: other.ask() and time.monotonic() > connected + busy + 0.2, "more than a request may take")
         client.send(request()[:-1])
         begun = time.monotonic()
         until(lambda: other.ask() and time.monotonic() > begun + 0.2, "some ticks")
@@ -379,7 +381,7 @@ def test_who_was_told_to_go_and_does_not_is_cut() -> None:
 
 def gets_nowhere(client: Client) -> bool:
     """Whether sending fails."""
-    client.socket.settimeout(10)
+    client.socket.settimeout(patience())
     try:
         client.send(b"\r\n")
     except OSError:
@@ -437,7 +439,7 @@ def test_at_the_end_what_was_asked_is_answered_and_whoever_asks_nothing_let_go(
         Client(server, receive_buffer=4096) as reading,
     ):
         reading.send(request("/long") * 20)
-        assert asked.wait(10)
+        assert asked.wait(patience())
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         assert silent.rest() == b""
@@ -453,10 +455,10 @@ def test_at_the_end_whoever_does_not_read_is_waited_for_no_longer_than_the_limit
 ) -> None:
     with serving(telling, Limits(stop_seconds=0.2)) as server, Client(server, receive_buffer=4096) as greedy:
         greedy.send(request("/long") * 50)
-        assert asked.wait(10)
+        assert asked.wait(patience())
         started = time.monotonic()
         server.stop()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < patience(5)
         with pytest.raises((EOFError, ConnectionResetError)):
             deque((greedy.read() for _ in range(50)), maxlen=0)
 

@@ -15,8 +15,8 @@ import redis
 
 from demo.servers import ValkeyServer
 from exporter.collectors.online import OnlineNow, read_web_sockets
+from exporter.definitions import Terms, read_definitions
 from exporter.identities import IdType
-from exporter.oracle import read_from_scratch
 from tests.exporter.deployments import create_tables
 from tests.rows import NOON, by_name, collect, insert, keep, sources
 
@@ -144,7 +144,7 @@ def from_definition(database: str, redis_url: str) -> dict[str, Any]:
     async def read() -> dict[str, Any]:
         async with sources(database, redis_url, NOON) as opened, opened.postgres.transaction() as transaction:
             web_sockets, _ = await read_web_sockets(opened.redis, ["ws_sessions:*"])
-            return by_name(await read_from_scratch("online", transaction, web_sockets, None))
+            return by_name(await read_definitions(OnlineNow.specs, transaction, Terms(), web_sockets))
 
     return asyncio.run(read())
 

@@ -53,7 +53,7 @@ def test_ids_may_be_of_any_type_and_tables_may_be_views(
     seed(connection, valkey, NOW)
     url = url_for_reader("analytics" if behind_views else "public")
     assert metrics(collectors, url, valkey_server.url, NOW) == pytest.approx(EXPECTED, rel=1e-12)
-    told = from_scratch(url, valkey_server.url)
+    told = from_scratch(collectors.values(), url, valkey_server.url)
     assert len(told) > 40
     assert told == pytest.approx({name: EXPECTED[name] for name in told}, rel=1e-12)
 

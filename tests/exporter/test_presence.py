@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.presence import DEVICE_TYPES, Online, Presence
+from exporter.presence import Online, Presence
+from exporter.vocabulary import DEVICE_TYPES
 
 Socket = tuple[bytes, tuple[bytes | None, bytes | None, bytes | None]]
 Session = tuple[str, str | None, str | None, bool]

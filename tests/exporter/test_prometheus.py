@@ -23,7 +23,8 @@ import redis
 from demo.ports import LOOPBACK
 from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
 from exporter.exposition import TEXT_TYPE
-from tests.running import COUNTERS, FED_BY, RunningExporter, all_there, get, seed_database, seed_valkey, until
+from tests.running import COUNTERS, FED_BY, RunningExporter, all_there, get, seed_database, seed_valkey
+from tests.waiting import patience, until
 
 pytestmark = pytest.mark.prometheus
 
@@ -134,7 +135,7 @@ def test_a_gauge_a_counter_and_the_histogram_have_the_values_of_metrics(observed
         "histogram_quantile(0.5, sum by (instance, le) (hivesync_refresh_duration_seconds_bucket))"
     ).items():
         assert instance in observed.instances
-        assert 0 < seconds < 5
+        assert 0 < seconds < patience(5)
     observed.until_both_say("count(hivesync_exporter_build_info) by (instance)", 1)
 
 

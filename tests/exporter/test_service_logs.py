@@ -19,7 +19,8 @@ from exporter.collectors.logs import ai_log
 from exporter.sources.jsonl import JsonlLog
 from exporter.state import StateFile
 from tests.rows import NO_DATABASE, NOWHERE, sources
-from tests.running import OPENMETRICS, RunningExporter, get, is_up, some_of, until
+from tests.running import OPENMETRICS, RunningExporter, get, is_up, some_of
+from tests.waiting import patience, until
 
 LINES = 'hivesync_log_lines_total{{log="{log}",result="{result}"}}'
 READINGS = 'hivesync_refresh_duration_seconds_count{collector="ai_log"}'
@@ -71,7 +72,8 @@ def test_nothing_that_is_in_a_log_gets_out_of_the_exporter(exporter: RunningExpo
         log.write_bytes(b"\n".join(LINES_WITH_SECRETS) + b'\n{"event": "half a line of ada@example.org')
 
     def read(samples: Mapping[str, float], log: str) -> float:
-        return sum(samples[LINES.format(log=log, result=result)] for result in ("ok", "malformed", "unknown_event"))
+        results = ("ok", "malformed", "unknown_event")
+        return sum(samples.get(LINES.format(log=log, result=result), 0) for result in results)
 
     exporter.launch()
     samples = exporter.wait_for(
@@ -174,7 +176,7 @@ def test_killed_again_and_again_in_a_burst_of_lines_it_counts_each_exactly_once(
             exporter.kill()
             exporter.launch()
         counts_on()
-        said, _ = writer.communicate(b"enough\n", timeout=30)
+        said, _ = writer.communicate(b"enough\n", timeout=patience())
         expected = expected_of(Counter(json.loads(said)))
         until(lambda: sum(counted().values()) >= sum(expected.values()), "every line is counted")
         assert counted() == expected
@@ -199,7 +201,7 @@ def test_a_reading_that_the_end_left_behind_does_not_complain_into_the_log(tmp_p
 
     class Slow(JsonlLog):
         def read(self, *arguments: Any, **options: Any) -> Any:
-            may_fail.wait(20)
+            may_fail.wait(patience())
             return super().read(*arguments, **options)
 
     async def scenario() -> None:

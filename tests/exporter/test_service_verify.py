@@ -1,24 +1,34 @@
-"""`python -m exporter verify`: the windows of an exporter that runs, and those of none, against the definitions."""
+"""`python -m exporter verify`: what an exporter that runs serves, its windows, and those of none, against the
+definitions."""
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import orjson
 import psycopg
 import pytest
 import redis
 
 from demo.database import fill_database
 from demo.servers import ValkeyServer
+from exporter.control import SOCKET, VERIFY
+from exporter.verify import Comparison, render
 from tests.rows import NO_DATABASE, insert, user
 from tests.running import RunningExporter
+from tests.waiting import until
 
 COLLECTED = ('hivesync_collector_up{collector="previews"}', 'hivesync_collector_up{collector="activity"}')
-RUNNING = "The windows of the exporter that is running:"
+RUNNING = "The exporter that is running, served and refreshed:"
+REFRESH_SECONDS = 3.0
 
 
 @pytest.fixture
@@ -28,11 +38,18 @@ def exporter(
     """On three days of made-up history, with somebody on a WebSocket; not started."""
     fill_database(database, users=60, days=3, seed=5)
     valkey.hset("ws_sessions:1", mapping={"user_id": "42", "device_type": "phone"})
-    exporter = RunningExporter(tmp_path, database_url=database, redis_url=valkey_server.url, refresh_seconds=0.2)
+    exporter = RunningExporter(
+        tmp_path, database_url=database, redis_url=valkey_server.url, refresh_seconds=REFRESH_SECONDS
+    )
     try:
         yield exporter
     finally:
         exporter.stop()
+
+
+def verdict(said: str) -> str:
+    """The line below the table."""
+    return said.partition("\n\n")[2].partition("\n\n")[2].splitlines()[0]
 
 
 @contextmanager
@@ -94,9 +111,9 @@ def test_while_rows_come_and_change_the_difference_is_nil(exporter: RunningExpor
             assert (verified.returncode, verified.stderr) == (0, ""), verified.stdout
             lines = verified.stdout.splitlines()
             assert lines[0] == RUNNING
-            samples = len(lines) - 5  # what runs, a blank line, the head; a blank line, the verdict
-            assert samples > 40
-            assert lines[-1] == f"{samples} samples, difference: nil"
+            table = lines[3 : lines.index("", 3)]
+            assert len(table) > 40
+            assert verdict(verified.stdout).startswith(f"{len(table)} samples, difference: nil")
             assert len(rounds) - before > 3, "nothing was written meanwhile"
         exporter.refreshed(times=1)
         assert [
@@ -128,9 +145,80 @@ def test_rows_deleted_behind_its_back_show_as_a_difference(
         'hivesync_active_users{window="30d",plan="free"}',
     }
     for words in differing:
-        incremental, from_scratch, difference = map(float, words[1:4])
-        assert difference == incremental - from_scratch == (10 if "requests" in words[0] else 1)
-    assert verified.stdout.splitlines()[-1].startswith("4 of ")
+        served, fresh, from_scratch, difference = (float(words[column]) for column in (1, 4, 5, 6))
+        assert served == fresh
+        assert difference == fresh - from_scratch == (10 if "requests" in words[0] else 1)
+    assert verdict(verified.stdout).startswith("4 of ")
+
+
+def test_what_is_served_longer_than_promised_is_a_difference(
+    exporter: RunningExporter, connection: psycopg.Connection
+) -> None:
+    """An exporter that stood still while users came: it is asked before it has refreshed."""
+    promised = 5 * REFRESH_SECONDS
+    with exporter:
+        served = exporter.wait_for(lambda samples: samples.get("hivesync_projects"))["hivesync_projects"]
+        os.kill(exporter.pid, signal.SIGSTOP)
+        try:
+            stopped = time.monotonic()
+            insert(connection, "projects", name="new")
+            until(lambda: time.monotonic() > stopped + promised, "a reading older than promised", 10 * promised)
+            client = socket.socket(socket.AF_UNIX)
+            client.settimeout(60)
+            client.connect(str(exporter.state / SOCKET))
+            client.sendall(f"{VERIFY}\n".encode())
+        finally:
+            os.kill(exporter.pid, signal.SIGCONT)
+        with client, client.makefile("rb") as answer:
+            found = [Comparison(**each) for each in orjson.loads(answer.read())["answer"]]
+    (projects,) = (each for each in found if each.metric == "hivesync_projects")
+    assert (projects.served, projects.fresh, projects.from_scratch) == (served, served + 1, served + 1)
+    assert projects.promised_age == promised < (projects.age or 0)
+    assert not projects.nil
+    assert f"<-- served is older than {promised:.0f} s" in render(found)
+
+
+def test_what_changed_just_now_is_within_its_age(
+    exporter: RunningExporter, database: str, connection: psycopg.Connection
+) -> None:
+    slow = RunningExporter(
+        exporter.directory,
+        database_url=database,
+        redis_url=exporter.variables["HIVESYNC_REDIS_URL"],
+        refresh_seconds=600,
+    )
+    with slow:
+        slow.wait_for(lambda samples: "hivesync_projects" in samples)
+        insert(connection, "projects", name="new")
+        verified = slow.command_line("verify")
+    assert verified.returncode == 0, verified.stdout
+    (projects,) = [line for line in verified.stdout.splitlines() if line.startswith("hivesync_projects ")]
+    assert projects.endswith(" -1  within its age")
+
+
+def test_a_collector_that_serves_nothing_and_could_is_a_difference(
+    exporter: RunningExporter, database: str, connection: psycopg.Connection
+) -> None:
+    connection.execute("ALTER TABLE projects RENAME TO elsewhere")
+    slow = RunningExporter(
+        exporter.directory,
+        database_url=database,
+        redis_url=exporter.variables["HIVESYNC_REDIS_URL"],
+        refresh_seconds=600,
+    )
+    with slow:
+        slow.wait_for(lambda samples: samples.get('hivesync_collector_up{collector="users"}') == 0)
+        connection.execute("ALTER TABLE elsewhere RENAME TO projects")
+        verified = slow.command_line("verify")
+    assert verified.returncode == 1, verified.stdout
+    missing = {line.split("{")[0].split()[0] for line in verified.stdout.splitlines() if line.endswith("not served")}
+    assert missing == {"hivesync_users", "hivesync_projects"}
+
+
+def test_it_says_what_it_does_not_prove(exporter: RunningExporter) -> None:
+    said = exporter.command_line("verify").stdout
+    for subject in ("views", "Redis", "logs"):
+        assert subject in said.partition("Not proved:")[2]
 
 
 def test_without_an_exporter_it_fills_windows_of_its_own(exporter: RunningExporter, database: str) -> None:
@@ -138,8 +226,9 @@ def test_without_an_exporter_it_fills_windows_of_its_own(exporter: RunningExport
         verified = exporter.command_line("verify")
     assert verified.returncode == 0, verified.stdout
     lines = verified.stdout.splitlines()
-    assert lines[0].startswith(f"No exporter is running on {exporter.state}")
-    assert lines[-1].endswith(" samples, difference: nil")
+    assert lines[0].startswith(f"No exporter is running on {exporter.state}, so nothing served is compared")
+    assert "served" not in lines[2]
+    assert verdict(verified.stdout).endswith(" samples, difference: nil")
     assert not exporter.state.exists()
 
 

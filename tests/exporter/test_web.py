@@ -14,7 +14,7 @@ import redis
 from demo.servers import ValkeyServer
 from exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Exposition, render
 from exporter.snapshot import CollectorView, View
-from exporter.spec import MetricSpec
+from exporter.spec import Label, MetricSpec
 from exporter.version import VERSION
 from exporter.web import build_site
 from tests.rows import users
@@ -33,7 +33,7 @@ PROMETHEUS_3 = (
 PROMETHEUS_3_TEXT_ONLY = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.2"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
-SPEC = MetricSpec("hivesync_things", "counter", "Things.", "the test", ("kind",))
+SPEC = MetricSpec("hivesync_things", "counter", "Things.", "the test", (Label("kind"),))
 VIEW = View(
     (
         CollectorView(

@@ -14,6 +14,7 @@ import yaml
 from grafana import style
 from grafana.panels import ANALYTICS, ANALYTICS_PATH, GRAFANA_PATH, OPERATIONS
 from tests.grafana.boards import RULES, SELECTOR, dashboards, is_row, metrics_in, panels, recorded, specs, targets, walk
+from tests.prometheus.rules import values_never_had
 
 UIDS = {"prometheus": "hivesync-prometheus", "grafana-postgresql-datasource": "hivesync-postgres"}
 PRIVATE = re.compile(
@@ -129,7 +130,8 @@ def test_every_metric_and_label_is_one_there_is(target: Any) -> None:
     for name, matchers in SELECTOR.findall(target.expression):
         labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", re.sub(r'"[^"]*"', '""', matchers)))
         assert labels
-        assert labels <= set(known[name].labels), target.expression
+        assert labels <= set(known[name].label_names), target.expression
+        assert list(values_never_had(known[name], matchers)) == [], target.expression
 
 
 def test_a_metric_or_label_that_is_not_there_would_be_noticed() -> None:

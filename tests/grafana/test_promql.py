@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.collectors.ai import REQUESTS
 from exporter.collectors.logs import LINES
 from exporter.collectors.queues import DEPTH
 from exporter.collectors.users import PROJECTS, USERS
@@ -20,6 +21,14 @@ def test_a_label_that_the_metric_does_not_have_is_refused() -> None:
         select(USERS, queue="ai")
     with pytest.raises(ValueError, match="hivesync_users has no label queue"):
         highest(USERS, "plan", "queue")
+
+
+def test_a_value_that_a_label_never_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="hivesync_ai_requests_in_window: window is never '2h'"):
+        select(REQUESTS, window="2h")
+    with pytest.raises(ValueError, match="kind is never 'tpu'"):
+        select(HEALTHY, kind=Not("tpu"))
+    assert select(REQUESTS, window="1h") == 'hivesync_ai_requests_in_window{window="1h"}'
 
 
 def test_a_label_that_is_neither_kept_nor_fixed_is_refused() -> None:

@@ -19,6 +19,7 @@ from grafana.panels import GRAFANA_PATH
 from grafana.provisioning import SCRAPE_INTERVAL
 from grafana.queries import POSTGRES, PROMETHEUS
 from tests.grafana.boards import ROOT, targets
+from tests.waiting import patience
 
 FOLDER = ROOT / "grafana"
 READER = "hivesync_grafana"
@@ -144,7 +145,7 @@ def reader(connection: psycopg.Connection, database: str) -> Iterator[psycopg.Co
             cwd=ROOT,
             env=os.environ | {"HIVESYNC_ROLLUP_DATABASE_URL": database},
             capture_output=True,
-            timeout=60,
+            timeout=patience(60),
             check=True,
         )
         with psycopg.connect(database.replace("postgres@", f"{READER}@"), autocommit=True) as connected:
@@ -192,6 +193,7 @@ def test_the_reader_writes_nothing_and_cannot_keep_the_server_busy(reader: psyco
         "default_transaction_read_only": "on",
         "statement_timeout": "5s",
         "idle_in_transaction_session_timeout": "10s",
+        "row_security": "off",
     }
     for setting, value in limits.items():
         assert reader.execute(f"SHOW {setting}".encode()).fetchone() == (value,), setting

@@ -22,7 +22,8 @@ from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
 from demo.tables import insert
 from demo.traffic import Traffic
 from tests.grafana.boards import Target, metrics_in, specs, targets
-from tests.running import RunningExporter, get, until
+from tests.running import RunningExporter, get
+from tests.waiting import until
 
 pytestmark = pytest.mark.prometheus
 

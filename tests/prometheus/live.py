@@ -16,6 +16,7 @@ import orjson
 
 from demo.ports import LOOPBACK
 from tests.running import get
+from tests.waiting import patience
 
 HURRY = {
     r"(scrape_interval|evaluation_interval): \w+": r"\1: 250ms",
@@ -66,7 +67,7 @@ def alerts_of(server: str) -> list[Any]:
 def raise_alerts(server: str, labels: Sequence[dict[str, str]]) -> None:
     """Tell Alertmanager of alerts, as Prometheus does."""
     parts = urlsplit(server)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=patience())
     try:
         body = orjson.dumps([{"labels": each} for each in labels])
         connection.request("POST", "/api/v2/alerts", body, {"content-type": "application/json"})

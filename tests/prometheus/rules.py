@@ -80,6 +80,18 @@ def selectors_in(expression: str) -> Iterator[tuple[str, str]]:
             yield name, label
 
 
+def values_never_had(spec: MetricSpec, matchers: str) -> Iterator[tuple[str, str]]:
+    """(label, value) for each value in a selector's matchers, or alternative in a pattern, that no sample ever has."""
+    closed = {label.name: label.values for label in spec.labels if label.values is not None}
+    for label, operator, pattern in re.findall(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"', matchers):
+        if label not in closed:
+            continue
+        for value in pattern.split("|") if "~" in operator else [pattern]:
+            is_had = any(re.fullmatch(value, had) if "~" in operator else value == had for had in closed[label])
+            if not is_had:
+                yield label, value
+
+
 def fences(page: Path, language: str) -> list[str]:
     """What stands in the page's blocks of that language."""
     return [block for found, block in _FENCE.findall(page.read_text()) if found == language]

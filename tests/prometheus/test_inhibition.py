@@ -11,7 +11,7 @@ from demo.monitoring import fit
 from demo.servers import AlertmanagerServer
 from tests.prometheus.live import alerts_of, raise_alerts
 from tests.prometheus.rules import rules
-from tests.running import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.alertmanager
 

@@ -22,7 +22,8 @@ from demo.ports import LOOPBACK
 from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 from tests.prometheus.live import Webhook, ask, hasten, query, webhook
 from tests.prometheus.rules import RUNBOOKS, alert_names, fences, recorded, rules
-from tests.running import RunningExporter, beat, seed_database, seed_valkey, until
+from tests.running import RunningExporter, beat, seed_database, seed_valkey
+from tests.waiting import until
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.alertmanager]
 

@@ -26,6 +26,7 @@ from tests.prometheus.rules import (
     rules,
     selectors_in,
     specs,
+    values_never_had,
 )
 
 ALERTS = rules("alerts")
@@ -34,6 +35,7 @@ PAGES = sorted(RUNBOOKS.iterdir())
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 HEADINGS = ["## What it means", "## How to look", "## What to do"]
 
+SELECTOR = re.compile(r"\b(hivesync_\w+)\{([^}]*)\}")
 DURATION = re.compile(r"\d+[smhd]")
 LEVEL_METRIC_OPERATIONS = re.compile(r"[a-z]+:[a-z][a-z_]+:[a-z][a-z0-9_]+")
 
@@ -93,7 +95,22 @@ def test_a_rule_names_only_metrics_and_labels_that_are_there(file: str) -> None:
     assert named - specs().keys() - recorded() - OF_PROMETHEUS == set()
     picked = {pair for rule in rules(file) for pair in selectors_in(str(rule["expr"]))}
     assert picked or file == "thresholds"
-    assert {(name, label) for name, label in picked if label not in specs()[name].labels} == set()
+    assert {(name, label) for name, label in picked if label not in specs()[name].label_names} == set()
+    selectors = [found for rule in rules(file) for found in SELECTOR.findall(str(rule["expr"]))]
+    never = [
+        (name, found)
+        for name, matchers in selectors
+        if name in specs()
+        for found in values_never_had(specs()[name], matchers)
+    ]
+    assert never == []
+
+
+def test_a_value_that_a_label_never_has_would_be_noticed() -> None:
+    requests = specs()["hivesync_ai_requests_in_window"]
+    assert list(values_never_had(requests, 'window="2h"')) == [("window", "2h")]
+    assert list(values_never_had(requests, 'window=~"1h|2.",job="x"')) == [("window", "2.")]
+    assert list(values_never_had(requests, 'window!="1h"')) == []
 
 
 def test_what_is_recorded_is_named_level_metric_operations() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -116,6 +119,7 @@ class Command:
             for name, value in given.items():
                 patch.setenv(name, value)
             patch.chdir(self._folder)
+            keep_hooks(patch)
             try:
                 status = main(arguments)
             except SystemExit as end:
@@ -157,6 +161,19 @@ class Command:
     def _variables(self, settings: Mapping[str, str]) -> dict[str, str]:
         given = {f"HIVESYNC_{name.upper()}": value for name, value in settings.items()}
         return {name: value for name, value in {**self.settings, **given}.items() if value}
+
+
+def keep_hooks(patch: pytest.MonkeyPatch) -> None:
+    """Have what a command installs for its whole process undone with the patch: faults are pytest's to find."""
+    for module, name in (
+        (sys, "excepthook"),
+        (sys, "unraisablehook"),
+        (threading, "excepthook"),
+        (warnings, "showwarning"),
+        (logging, "lastResort"),
+        (logging, "raiseExceptions"),
+    ):
+        patch.setattr(module, name, getattr(module, name))
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

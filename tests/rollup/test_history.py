@@ -1,4 +1,4 @@
-"""The metrics' past: what a real Prometheus has from `--history`, and what the exporter's oracle says of each hour."""
+"""The metrics' past: what a real Prometheus has from `--history`, and what the definitions say of each hour."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from demo.servers import PostgresServer, PrometheusServer
-from exporter.oracle import read_from_scratch
+from exporter.collectors.activity import Activity
+from exporter.collectors.ai import Ai
+from exporter.collectors.latency import Latency
+from exporter.collectors.previews import Previews
+from exporter.definitions import Terms, read_definitions
 from exporter.sources.postgres import Postgres
 from rollup.openmetrics import whole_file
 from tests.rollup.rolling import DAY, Command, midnight, today
 from tests.rows import INSTANT, insert, users
-from tests.running import get, until
+from tests.running import get
+from tests.waiting import until
 
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
-COLLECTORS = ("activity", "ai", "previews", "latency")
+TOLD = (*Activity.specs, *Ai.specs, *Previews.specs, *Latency.specs)
 NOT_TOLD = "hivesync_ai_requests_per_user"
 SERIES = 2 * 4 + 3 + 4 + 3
 """Active users by window and plan, AI requests, AI errors, preview requests: at every hour. Latencies if there are."""
@@ -88,24 +93,22 @@ def seeded(postgres_server: PostgresServer) -> Iterator[str]:
         connection.execute("DROP DATABASE told WITH (FORCE)")
 
 
-def oracle(database: str, moments: Iterable[datetime]) -> dict[datetime, dict[str, float]]:
+def defined(database: str, moments: Iterable[datetime]) -> dict[datetime, dict[str, float]]:
     """What the exporter would have had at those moments, from scratch."""
 
     async def read() -> dict[datetime, dict[str, float]]:
         found: dict[datetime, dict[str, float]] = {}
         source = Postgres(database)
-        await source.open()
         try:
             for moment in moments:
                 source.fixed_now = moment
                 values = found.setdefault(moment, {})
                 async with source.transaction() as transaction:
-                    for collector in COLLECTORS:
-                        for sample in await read_from_scratch(collector, transaction, [], None):
-                            if sample.spec.name != NOT_TOLD:
-                                assert isinstance(sample.value, float)
-                                labels = dict(zip(sample.spec.labels, sample.labels, strict=True))
-                                values[named(sample.spec.name, labels)] = sample.value
+                    for sample in await read_definitions(TOLD, transaction, Terms()):
+                        if sample.spec.name != NOT_TOLD:
+                            assert isinstance(sample.value, float)
+                            labels = dict(zip(sample.spec.label_names, sample.labels, strict=True))
+                            values[named(sample.spec.name, labels)] = sample.value
         finally:
             await source.close()
         return found
@@ -153,7 +156,7 @@ def test_every_hour_is_as_the_exporter_would_have_had_it(rollup: Command, seeded
     drawn = random.Random(7)
     with_jobs = [moment for moment, values in sorted(found.items()) if any("latency" in name for name in values)]
     chosen = {min(found), max(found), *drawn.sample(with_jobs, 120), *drawn.sample(sorted(found), 30)}
-    for moment, values in oracle(seeded, chosen).items():
+    for moment, values in defined(seeded, chosen).items():
         assert found[moment] == pytest.approx(values, abs=1e-6), moment
     everything = list(found.values())
     assert {len(values) - sum("latency" in name for name in values) for values in everything} == {SERIES}

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from rollup.daily import Row
 from tests.rollup.rolling import DAY, Command, end, plainly, stored, today
 from tests.rollup.test_run import seed, waiting
 from tests.rows import NO_DATABASE, insert
-from tests.running import signal_all, until
+from tests.running import signal_all
+from tests.waiting import patience, until
 
 # ---- what is refused ----
 
@@ -199,7 +199,7 @@ def test_a_reader_that_goes_away_is_no_traceback(
         cwd=rollup.log.parent,
         stdout=writing,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     os.close(writing)
@@ -217,7 +217,7 @@ def test_a_disk_that_is_full_is_said_to_be_so(rollup: Command, connection: psyco
             cwd=rollup.log.parent,
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=patience(60),
             check=False,
         )
     assert ended.returncode == 1
@@ -239,12 +239,10 @@ def test_every_keeps_running_on_the_clocks_multiples_and_stops_when_asked(
         insert(connection, "ai_usage_events", created_at="now")
         until(lambda: len(rollup.said("rolled up")) > 1, "a second one")
         second = rollup.said("rolled up")[1]["timestamp"]
-        assert int(second[17:19]) % 10 in (0, 1, 2)
+        assert int(second[17:19]) % 10 <= patience(2)
         assert stored(connection)[-1].ai_requests == 2
-        started = time.monotonic()
         process.terminate()
-        assert process.wait(10) == 0
-        assert time.monotonic() - started < 2
+        assert process.wait(patience(2)) == 0
         assert rollup.events()[-1]["event"] == "stopped"
     finally:
         end([process])
@@ -289,7 +287,7 @@ def test_every_survives_that_postgresql_is_away_and_says_so_once(
         connection.execute("ALTER TABLE moved RENAME TO sessions")
         a_few_more_runs()
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(patience()) == 0
     finally:
         process.kill()
         process.wait()
@@ -315,10 +313,8 @@ def test_asked_to_stop_it_stops_in_the_middle_of_a_statement(
         process = rollup.start(*arguments)
         try:
             until(lambda: waiting(connection, "preview_jobs"), "it waits for our lock")
-            started = time.monotonic()
             process.terminate()
-            assert process.wait(10) == status
-            assert time.monotonic() - started < 5  # the statement would wait for ever
+            assert process.wait(patience(5)) == status  # the statement would wait for ever
         finally:
             end([process])
         until(
@@ -345,10 +341,8 @@ def test_a_server_that_hangs_does_not_keep_it_from_stopping(
             until(lambda: waiting(connection, "preview_jobs"), "it waits for our lock")
             signal_all(postgres_server.pid, signal.SIGSTOP)
             try:
-                started = time.monotonic()
                 process.terminate()
-                assert process.wait(20) == 0
-                assert time.monotonic() - started < 4
+                assert process.wait(patience(4)) == 0
             finally:
                 signal_all(postgres_server.pid, signal.SIGCONT)
         finally:

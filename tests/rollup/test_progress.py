@@ -15,6 +15,7 @@ from rollup import days, progress
 from rollup.days import Piece
 from tests.rollup.rolling import DAY, Command, today
 from tests.rows import insert
+from tests.waiting import patience
 
 
 def test_long_runs_say_how_far_they_are_and_short_ones_only_what_they_did(
@@ -49,7 +50,7 @@ def test_at_a_terminal_there_is_a_bar(rollup: Command, connection: psycopg.Conne
             break
         shown += part
     os.close(terminal)
-    assert process.wait(10) == 0
+    assert process.wait(patience()) == 0
     assert f"[{'.' * 30}] 0/10 days, reading".encode() in shown
     assert f"[{'#' * 15}{'.' * 15}] 5/10 days".encode() in shown
     last_line = shown.rstrip().split(b"\r\n")[-1]

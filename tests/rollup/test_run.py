@@ -17,7 +17,7 @@ from rollup.connection import LOCK
 from tests.rollup.rolling import DAY, Command, end, midnight, plainly, stored, today
 from tests.rollup.test_queue_depth import openmetrics
 from tests.rows import INSTANT, insert, user, users
-from tests.running import until
+from tests.waiting import patience, until
 
 SOURCE = "prometheus"
 
@@ -220,7 +220,7 @@ def test_a_row_that_somebody_holds_ends_the_run_and_not_the_table(
 ) -> None:
     seed(connection, 2)
     with stuck(rollup, connection, database) as process:
-        assert process.wait(30) == 1
+        assert process.wait(patience()) == 1
         assert b"PostgreSQL: lock_not_available" in rollup.log.read_bytes()
     assert rollup().status == 0
     assert len(stored(connection)) == 3

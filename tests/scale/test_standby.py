@@ -19,7 +19,8 @@ from demo.exporting import PROJECT
 from demo.postgres_files import place_for_nobody
 from demo.servers import PostgresServer, ValkeyServer
 from tests.rows import insert
-from tests.running import RunningExporter, is_up, run_exporter, seed_valkey, until
+from tests.running import RunningExporter, is_up, run_exporter, seed_valkey
+from tests.waiting import until
 
 SCRIPT = PROJECT / "demo" / "replica.sh"
 AI_REQUESTS = 'hivesync_ai_requests_in_window{window="1h"}'

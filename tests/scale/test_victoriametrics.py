@@ -25,7 +25,7 @@ from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
 from demo.tables import insert
 from demo.traffic import Traffic
 from tests.prometheus.live import ask
-from tests.running import RunningExporter, is_up, until
+from tests.running import RunningExporter, is_up
 from tests.scale.expressions import of_panels, of_rules
 from tests.scale.recording import (
     STEP_SECONDS,
@@ -36,6 +36,7 @@ from tests.scale.recording import (
     store_in_victoriametrics,
 )
 from tests.scale.victoriametrics import VictoriaMetricsServer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.victoriametrics]
 

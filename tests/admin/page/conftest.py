@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.admin.page.stage import Stage, running
+from tests.waiting import patience
 
-PATIENCE_MS = 10_000
 FAILED = "Failed to load resource"
 """What Chromium says of an answer that is an error: expected where a test has the server answer so."""
 
@@ -84,7 +84,9 @@ def open_page(browser: Browser, stage: Stage) -> Iterator[Open]:
     ) -> Page:
         settings = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "viewport": {"width": 1440, "height": 900}}
         page = browser.new_context(**{**settings, **options}).new_page()
-        page.set_default_timeout(PATIENCE_MS)
+        within_ms = patience() * 1_000
+        page.set_default_timeout(within_ms)
+        expect.set_options(timeout=within_ms)
         address = urljoin(stage.url, path)
         visit = Visit(page, urlsplit(address).netloc)
         visit.watch()

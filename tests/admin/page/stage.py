@@ -25,7 +25,7 @@ from admin.page import UPLOT, Page
 from admin.security_headers import SecurityHeaders
 from demo.ports import LOOPBACK, free_port
 from tests.admin.page.samples import Document, documents
-from tests.running import until
+from tests.waiting import until
 
 BASE = "/admin/analytics/"
 CODE = "a-code-that-is-good-once"

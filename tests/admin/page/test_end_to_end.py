@@ -17,7 +17,8 @@ from demo.database import fill_database
 from demo.servers import PostgresServer, ValkeyServer
 from tests.admin.page.conftest import Open
 from tests.admin.page.looking import UPDATED, note, number, refresh, settled
-from tests.running import RunningExporter, seed_valkey, until
+from tests.running import RunningExporter, seed_valkey
+from tests.waiting import until
 
 pytestmark = pytest.mark.chromium
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.admin.page.conftest import Open
 from tests.admin.page.looking import at_rest, refresh, settled
 from tests.admin.page.stage import Stage
-from tests.running import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.chromium
 

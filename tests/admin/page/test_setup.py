@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import patience
+
 PROJECT = Path(__file__).parents[3]
 
 
@@ -40,7 +42,7 @@ def run(project: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=patience(),
     )
 
 

@@ -105,10 +105,21 @@ def test_tables_without_rows_say_so(open_page: Open, stage: Stage) -> None:
     for table, words in (
         ("top-users", "No AI requests in the last 7 days"),
         ("incidents", "No incidents in the last 7 days"),
-        ("queue-depths", "No job is waiting in any queue"),
+        ("queue-depths", "No queue is known: no key matches the settings AI_QUEUE_KEYS and PREVIEW_QUEUE_KEYS"),
         ("workers", "No workers known"),
     ):
         expect(page.locator(f"#table-{table} tbody")).to_have_text(words)
+
+
+def test_a_queue_that_is_not_known_is_no_0(open_page: Open, stage: Stage) -> None:
+    for queue in ("ai", "preview"):
+        stage.documents["summary"][f"{queue}_queue_depth"]["value"] = None
+        trend = stage.documents["summary"]["trends"][f"{queue}_queue_depth"]
+        trend["values"] = [None] * len(trend["times"])
+    page = settled(open_page())
+    for queue in ("ai", "preview"):
+        expect(page.locator(f'data[data-path="summary/{queue}_queue_depth"]')).to_have_text("no queue")
+        expect(page.locator(f"#header-{queue}-queue [data-note]")).to_be_hidden()
 
 
 def test_names_from_the_database_are_text_and_nothing_else(open_page: Open, stage: Stage) -> None:

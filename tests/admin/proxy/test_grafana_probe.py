@@ -14,7 +14,7 @@ import admin.grafana_probe
 from admin.grafana_probe import GrafanaProbe
 from admin.proxy import GrafanaProxy
 from tests.admin.standing_in import StandIn, raw_server, standing_in
-from tests.running import POLL_SECONDS, WITHIN_SECONDS
+from tests.waiting import until_async
 
 
 async def asked(url: str, times: int = 1) -> GrafanaProbe:
@@ -37,7 +37,7 @@ def test_it_is_asked_under_the_path_at_which_people_reach_it() -> None:
             proxy = GrafanaProxy(f"{grafana.url}/", period_seconds=60)
             running = asyncio.ensure_future(proxy.run())
             try:
-                await _until(lambda: proxy.up is not None)
+                await until_async(lambda: proxy.up is not None)
                 return proxy.up
             finally:
                 running.cancel()
@@ -97,7 +97,7 @@ def test_it_goes_on_asking() -> None:
         async def run() -> None:
             proxy = GrafanaProxy(grafana.url, period_seconds=0.01)
             running = asyncio.ensure_future(proxy.run())
-            await _until(lambda: len(grafana.arrived) >= 3)
+            await until_async(lambda: len(grafana.arrived) >= 3)
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
@@ -105,10 +105,3 @@ def test_it_goes_on_asking() -> None:
 
         with capture_logs():
             asyncio.run(run())
-
-
-async def _until(condition: object) -> None:
-    assert callable(condition)
-    async with asyncio.timeout(WITHIN_SECONDS):
-        while not condition():  # noqa: ASYNC110 - what is waited for is on another thread
-            await asyncio.sleep(POLL_SECONDS)

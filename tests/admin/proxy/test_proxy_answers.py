@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 from admin.session import COOKIE
 from tests.admin.standing_in import (
     PANEL,
-    PATIENCE_SECONDS,
     QUERY,
     Section,
     StandIn,
@@ -23,7 +22,7 @@ from tests.admin.standing_in import (
     answered,
     raw_server,
 )
-from tests.running import until
+from tests.waiting import patience, until
 
 
 def test_an_answer_comes_back_as_it_is(grafana: StandIn, section: Section) -> None:
@@ -95,12 +94,11 @@ def test_what_has_not_changed_is_not_sent_again(grafana: StandIn, section: Secti
         await send({"type": "http.response.body"})
 
     grafana.answering = unchanged
-    connection = section.connect()
-    for _ in range(3):  # and the connection can be used again
-        section.send(connection, "/grafana/public/build/app.js", headers={"If-None-Match": '"abc"'})
-        answer = answered(connection.getresponse())
-        assert (answer.status, answer.body, answer.header("etag")) == (status, b"", '"abc"')
-    connection.close()
+    with section.connect() as connection:
+        for _ in range(3):  # and the connection can be used again
+            section.send(connection, "/grafana/public/build/app.js", headers={"If-None-Match": '"abc"'})
+            answer = answered(connection.getresponse())
+            assert (answer.status, answer.body, answer.header("etag")) == (status, b"", '"abc"')
     assert grafana.arrived[0].header("if-none-match") == '"abc"'
 
 
@@ -110,8 +108,7 @@ def test_not_modified_with_the_length_of_what_is_not_sent() -> None:
         writer.write(b"HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 1000\r\n\r\n")
         await writer.drain()
 
-    with raw_server(script) as url, analytics(url) as section:
-        connection = section.connect()
+    with raw_server(script) as url, analytics(url) as section, section.connect() as connection:
         connection.connect()
         first = connection.sock
         for _ in range(2):  # the second on the same connection: the first has an end
@@ -119,7 +116,6 @@ def test_not_modified_with_the_length_of_what_is_not_sent() -> None:
             answer = answered(connection.getresponse())
             assert (answer.status, answer.body) == (304, b"")
             assert connection.sock is first
-        connection.close()
 
 
 def test_of_two_ends_the_true_one_counts() -> None:
@@ -137,12 +133,11 @@ def test_of_two_ends_the_true_one_counts() -> None:
 
 def test_a_head_has_no_body_and_says_how_long_it_would_be(grafana: StandIn, section: Section) -> None:
     grafana.answering = PlainTextResponse("twelve bytes")
-    connection = section.connect()
-    for _ in range(2):
-        section.send(connection, PANEL, "HEAD")
-        answer = answered(connection.getresponse())
-        assert (answer.status, answer.body, answer.header("content-length")) == (200, b"", "12")
-    connection.close()
+    with section.connect() as connection:
+        for _ in range(2):
+            section.send(connection, PANEL, "HEAD")
+            answer = answered(connection.getresponse())
+            assert (answer.status, answer.body, answer.header("content-length")) == (200, b"", "12")
     assert [arrived.method for arrived in grafana.arrived] == ["HEAD", "HEAD"]
 
 
@@ -179,13 +174,12 @@ def test_the_first_bytes_arrive_before_the_last_are_sent(grafana: StandIn, secti
         await send({"type": "http.response.body", "body": b"last"})
 
     grafana.answering = in_parts
-    connection = section.connect()
-    section.send(connection, PANEL)
-    response = connection.getresponse()
-    assert response.read(5) == b"first"
-    loops[0].call_soon_threadsafe(seen.set)
-    assert response.read() == b"last"
-    connection.close()
+    with section.connect() as connection:
+        section.send(connection, PANEL)
+        response = connection.getresponse()
+        assert response.read(5) == b"first"
+        loops[0].call_soon_threadsafe(seen.set)
+        assert response.read() == b"last"
 
 
 def test_a_large_answer_is_not_held(grafana: StandIn, section: Section) -> None:
@@ -201,26 +195,25 @@ def test_a_large_answer_is_not_held(grafana: StandIn, section: Section) -> None:
         await send({"type": "http.response.body"})
 
     grafana.answering = endless
-    connection = section.connect()
-    connection.connect()
-    assert connection.sock is not None
-    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    section.send(connection, PANEL)
-    response = connection.getresponse()
-    read = len(response.read(65_536))
-    before = -1
+    with section.connect() as connection:
+        connection.connect()
+        assert connection.sock is not None
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        section.send(connection, PANEL)
+        response = connection.getresponse()
+        read = len(response.read(65_536))
+        before = -1
 
-    def stands_still() -> bool:
-        nonlocal before
-        before, still = sent, before == sent
-        return still
+        def stands_still() -> bool:
+            nonlocal before
+            before, still = sent, before == sent
+            return still
 
-    until(stands_still, "Grafana is held up")
-    assert sent < 32 * 2**20
-    while part := response.read(1_000_000):
-        read += len(part)
-    assert read == 64 * 2**20
-    connection.close()
+        until(stands_still, "Grafana is held up")
+        assert sent < 32 * 2**20
+        while part := response.read(1_000_000):
+            read += len(part)
+        assert read == 64 * 2**20
 
 
 def test_many_requests_at_once_are_all_answered(grafana: StandIn, section: Section) -> None:
@@ -244,13 +237,13 @@ def test_a_client_that_leaves_ends_the_question(grafana: StandIn, section: Secti
         left.set()
 
     grafana.raw = wait
-    connection = section.connect()
-    section.send(connection, QUERY, "POST", {"Content-Length": "2"})
-    connection.send(b"{}")
-    assert asked.wait(PATIENCE_SECONDS)
-    assert not left.is_set()
-    connection.close()
-    assert left.wait(PATIENCE_SECONDS)
+    with section.connect() as connection:
+        section.send(connection, QUERY, "POST", {"Content-Length": "2"})
+        connection.send(b"{}")
+        assert asked.wait(patience())
+        assert not left.is_set()
+        connection.close()
+        assert left.wait(patience())
 
 
 def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_it(grafana: StandIn, section: Section) -> None:
@@ -265,8 +258,8 @@ def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_it(grafana: StandI
         left.set()
 
     grafana.raw = endless
-    connection = section.connect()
-    section.send(connection, PANEL)
-    assert connection.getresponse().read(5) == b"first"
-    connection.close()
-    assert left.wait(PATIENCE_SECONDS)
+    with section.connect() as connection:
+        section.send(connection, PANEL)
+        assert connection.getresponse().read(5) == b"first"
+        connection.close()
+        assert left.wait(patience())

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from tests.admin.standing_in import (
     PANEL,
     QUERY,
-    QUICK,
     analytics,
+    quick,
     raw_server,
 )
 
@@ -35,11 +35,51 @@ def test_grafana_that_never_answers_is_504() -> None:
     async def script(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    with raw_server(script) as url, analytics(url, QUICK) as section, capture_logs() as events:
+    with raw_server(script) as url, analytics(url, quick()) as section, capture_logs() as events:
         answer = section.ask(PANEL)
         assert answer.status == 504
         assert answer.header("content-type") == "application/problem+json"
     assert [event["event"] for event in events] == ["admin.grafana.unanswered"]
+
+
+@pytest.mark.parametrize("end", ["closed", "reset"])
+@pytest.mark.parametrize(
+    ("path", "method", "second"), [(PANEL, "GET", 200), (PANEL, "HEAD", 200), (QUERY, "POST", 502)]
+)
+def test_a_connection_that_is_closed_as_it_is_used_again_is_replaced_for_reading(
+    path: str, method: str, second: int, end: str
+) -> None:
+    """As Grafana does that closes an idle connection while a request is on its way to it."""
+    heard: list[int] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = len(heard)
+        heard.append(1)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        await reader.readuntil(b"\r\n\r\n")
+        heard[connection] += 1
+        if end == "reset":
+            writer.transport.abort()
+
+    with raw_server(script) as url, analytics(url) as section:
+        assert section.ask(PANEL).status == 200
+        assert section.ask(path, method).status == second
+    assert heard == ([2, 1] if second == 200 else [2])
+
+
+def test_a_new_connection_that_is_closed_without_an_answer_is_not_replaced() -> None:
+    connections = 0
+
+    async def script(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+
+    with raw_server(script) as url, analytics(url) as section:
+        assert section.ask(PANEL).status == 502
+    assert connections == 1
 
 
 @pytest.mark.parametrize(
@@ -79,7 +119,7 @@ def test_an_answer_that_breaks_off_is_seen_to_be_broken(head: bytes, end: str) -
         if end == "reset":
             writer.transport.abort()
 
-    limits = QUICK if end == "silent" else None
+    limits = quick() if end == "silent" else None
     broken = pytest.raises((http.client.IncompleteRead, ConnectionResetError))
     with raw_server(script) as url, analytics(url, limits) as section, capture_logs() as events, broken:
         section.ask(PANEL)

@@ -15,14 +15,14 @@ from tests.admin.asking import ROOT, scope_of
 from tests.admin.credentials import token
 from tests.admin.standing_in import (
     PANEL,
-    PATIENCE_SECONDS,
     QUERY,
-    QUICK,
     Section,
     StandIn,
     analytics,
     answered,
+    quick,
 )
+from tests.waiting import patience
 
 LIMIT = Limits().body_bytes
 
@@ -130,13 +130,12 @@ def test_a_body_goes_on_while_it_is_still_being_sent(grafana: StandIn, section: 
         await PlainTextResponse("read")(scope, receive, send)
 
     grafana.raw = read
-    connection = section.connect()
-    section.send(connection, QUERY, "POST", {"Transfer-Encoding": "chunked"})
-    connection.send(b"5\r\nfirst\r\n")
-    assert begun.wait(PATIENCE_SECONDS)
-    connection.send(b"4\r\nlast\r\n0\r\n\r\n")
-    assert answered(connection.getresponse()).status == 200
-    connection.close()
+    with section.connect() as connection:
+        section.send(connection, QUERY, "POST", {"Transfer-Encoding": "chunked"})
+        connection.send(b"5\r\nfirst\r\n")
+        assert begun.wait(patience())
+        connection.send(b"4\r\nlast\r\n0\r\n\r\n")
+        assert answered(connection.getresponse()).status == 200
     assert b"".join(parts) == b"firstlast"
 
 
@@ -261,27 +260,24 @@ def test_a_body_that_says_it_is_too_long_is_not_even_begun() -> None:
 
 
 def test_a_body_that_does_not_say_how_long_it_is_ends_at_a_megabyte(grafana: StandIn, section: Section) -> None:
-    connection = section.connect()
-    section.send(connection, QUERY, "POST", {"Transfer-Encoding": "chunked"})
-    part = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
-    try:
-        for _ in range(32):
-            connection.send(part)
-        connection.send(b"0\r\n\r\n")
-    except (BrokenPipeError, ConnectionResetError):
-        pass
-    assert connection.getresponse().status == 413
-    connection.close()
+    with section.connect() as connection:
+        section.send(connection, QUERY, "POST", {"Transfer-Encoding": "chunked"})
+        part = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+        try:
+            for _ in range(32):
+                connection.send(part)
+            connection.send(b"0\r\n\r\n")
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert connection.getresponse().status == 413
     assert grafana.arrived == []
 
 
 def test_a_body_that_stops_coming_is_not_waited_for(grafana: StandIn) -> None:
-    with analytics(grafana.url, QUICK) as section:
-        connection = section.connect()
+    with analytics(grafana.url, quick()) as section, section.connect() as connection:
         section.send(connection, QUERY, "POST", {"Content-Length": "10"})
         connection.send(b"x")
         assert connection.getresponse().status == 408
-        connection.close()
     assert grafana.arrived == []
 
 

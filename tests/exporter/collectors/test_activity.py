@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
+from exporter import recount
 from exporter.collectors.activity import Activity
-from exporter.collectors.users import Plans
+from exporter.collectors.users import Plans, Users
 from tests.rows import INSTANT, NOON, WITHIN_A_MINUTE, collect, insert, only, user, users
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -138,6 +139,22 @@ def test_a_new_subscription_is_seen_within_two_minutes(database: str, connection
     assert active(database, NOON, collector) == {"24h,free": 1, "30d,free": 1}
     insert(connection, "subscriptions", user_id=buyer, plan="pro")
     assert active(database, NOON + 2 * MINUTE, collector) == {"24h,paid": 1, "30d,paid": 1}
+
+
+def test_a_split_by_plan_is_as_old_as_the_reading_of_the_plans(
+    database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recount, "READ_ALWAYS", 0)  # as if a few users were very many
+    monkeypatch.setattr(recount, "ROWS_A_MINUTE", 1)
+    users(connection, 8)
+    plans = Plans()
+    people, collector = Users(plans), Activity(plans)
+    for minutes in range(10):
+        now = NOON + minutes * MINUTE
+        collect(people, database, now=now)
+        active(database, now, collector)
+        assert collector.behind == 60 * (minutes % 8)
+    assert collector.promised_age(60) == 600
 
 
 def test_an_activity_committed_almost_five_minutes_late_is_seen(database: str, connection: psycopg.Connection) -> None:

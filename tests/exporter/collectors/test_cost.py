@@ -15,6 +15,7 @@ from exporter.errors import SourceUnavailable
 from exporter.prices import Prices
 from exporter.sources import postgres
 from tests.rows import INSTANT, NO_DATABASE, NOON, collect, insert, only, user
+from tests.waiting import patience
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
@@ -290,7 +291,7 @@ def test_without_prices_there_are_tokens_and_no_dollars(database: str, connectio
 def test_a_refresh_that_failed_changes_nothing(
     database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "CONNECT_SECONDS", 0.6)
+    monkeypatch.setattr(postgres, "CONNECT_SECONDS", patience(0.6))
     collector = TokenCost(PRICES)
     complete(connection, NOON - HOUR, 9, 0)
     collect(collector, database, now=NOON)

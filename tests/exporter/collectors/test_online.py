@@ -16,11 +16,12 @@ from psycopg import sql
 from demo.servers import ValkeyServer
 from exporter.collectors import online
 from exporter.collectors.online import OnlineNow, read_web_sockets
+from exporter.definitions import Terms, read_definitions
 from exporter.errors import SourceUnavailable
-from exporter.oracle import read_from_scratch
 from exporter.sources import postgres
 from exporter.sources import redis as redis_source
 from tests.rows import INSTANT, NO_DATABASE, NOON, NOWHERE, by_name, collect, insert, keep, only, sources, user, users
+from tests.waiting import patience
 
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 
@@ -304,7 +305,7 @@ def test_however_many_there_are_they_are_what_plain_sql_says(site: Site, monkeyp
             web_sockets, _ = await read_web_sockets(opened.redis, site.patterns)
             assert len(web_sockets) == 168
             async with opened.postgres.transaction() as transaction:
-                return by_name(await read_from_scratch("online", transaction, web_sockets, None))
+                return by_name(await read_definitions(OnlineNow.specs, transaction, Terms(), web_sockets))
 
     counted = {name: value for name, value in site.online().items() if "skipped" not in name}
     assert counted == asyncio.run(from_scratch())
@@ -342,7 +343,7 @@ def test_other_keys_are_not_looked_at(site: Site) -> None:
 
 @pytest.mark.parametrize("down", ["postgres", "redis"])
 def test_every_value_needs_both_sources(down: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "CONNECT_SECONDS", 0.6)
+    monkeypatch.setattr(postgres, "CONNECT_SECONDS", patience(0.6))
     if down == "redis":
         site.url = NOWHERE
     else:

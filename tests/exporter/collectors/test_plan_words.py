@@ -11,9 +11,11 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.collectors.activity import Activity
-from exporter.collectors.users import PLAN_CLASSES, Plans, Users
-from exporter.oracle import read_from_scratch
+from exporter.collectors.activity import ACTIVE_USERS, Activity
+from exporter.collectors.users import USERS, Plans, Users
+from exporter.definitions import Terms, read_definitions
+from exporter.spec import MetricSpec
+from exporter.vocabulary import PLAN_CLASSES
 from tests.rows import NOON, by_name, collect, insert, only, sources, user, users
 
 DAY = timedelta(days=1)
@@ -23,18 +25,17 @@ def classes(database: str, *free_plans: str) -> dict[str, int]:
     """The users by plan class, as collected and as the definition has them: they must be the same."""
     plans = Plans(free_plans) if free_plans else Plans()
     counts = only(collect(Users(plans), database, now=NOON), "hivesync_users")
-    assert from_definition(database, "users", *free_plans) == counts
+    assert from_definition(database, USERS, *free_plans) == counts
     return counts
 
 
-def from_definition(database: str, collector: str, *free_plans: str) -> dict[str, Any]:
+def from_definition(database: str, spec: MetricSpec, *free_plans: str) -> dict[str, Any]:
     async def read() -> dict[str, Any]:
         async with sources(database, now=NOON) as opened, opened.postgres.transaction() as transaction:
-            more = [free_plans] if free_plans else []
-            return by_name(await read_from_scratch(collector, transaction, [], None, *more))
+            terms = Terms(free_plans=free_plans) if free_plans else Terms()
+            return by_name(await read_definitions([spec], transaction, terms))
 
-    metric = {"users": "hivesync_users", "activity": "hivesync_active_users"}[collector]
-    return only(asyncio.run(read()), metric)
+    return only(asyncio.run(read()), spec.name)
 
 
 def subscribe(connection: psycopg.Connection, *plans: str | None, **columns: object) -> list[str]:
@@ -121,7 +122,7 @@ def test_active_users_that_are_not_there_have_no_plan(database: str, connection:
     insert(connection, "ai_usage_events", user_id=payer, created_at=NOON)
     orphan(connection)
     counts = only(collect(Activity(Plans()), database, now=NOON), "hivesync_active_users")
-    assert counts == from_definition(database, "activity")
+    assert counts == from_definition(database, ACTIVE_USERS)
     assert counts["24h,free"] == counts["30d,free"] == sum(counts.values()) / 2 == 1
 
 

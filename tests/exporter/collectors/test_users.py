@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
-from exporter import changes
+from exporter import recount
 from exporter.collectors.users import Plans, Users
-from exporter.sources.postgres import Transaction
 from tests.rows import INSTANT, NOON, collect, counted, insert, only, user, users
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -140,99 +139,54 @@ def test_projects_are_counted_with_and_without_an_owner(database: str, connectio
     assert collect(Users(Plans()), database)["hivesync_projects"] == 3
 
 
-# ---- read when it has changed ----
+# ---- read again, by the number of rows ----
 
 
 @pytest.fixture
-def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was read whole, from now on."""
-    read: list[str] = []
-
-    def note(method: str) -> None:
-        ask = getattr(Transaction, method)
-
-        async def noting(transaction: Transaction, query: str, *more: Any) -> Any:
-            read.extend(table for table in ("users", "subscriptions", "projects") if f"FROM {table}" in query)
-            return await ask(transaction, query, *more)
-
-        monkeypatch.setattr(Transaction, method, noting)
-
-    note("rows")
-    note("integers_in_blocks")
-    monkeypatch.setattr(changes, "CHEAP", 60_000_000)  # however slow this machine is
-    return read
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a few users were very many."""
+    monkeypatch.setattr(recount, "READ_ALWAYS", 0)
+    monkeypatch.setattr(recount, "ROWS_A_MINUTE", 1)
 
 
-def test_what_stands_still_is_not_read_again(
-    database: str, connection: psycopg.Connection, readings: list[str]
-) -> None:
-    collector, somebody = Users(Plans()), user(connection, "somebody")
-    counted(connection)
-
-    def read(minutes: float) -> list[str]:
-        readings.clear()
-        collect(collector, database, now=NOON + minutes * MINUTE)
-        return sorted(readings)
-
-    everything = ["projects", "subscriptions", "users"]
-    assert [read(0), read(1), read(2), read(3)] == [everything, everything, [], []]
-    connection.execute("UPDATE users SET last_login_at = now()")
-    counted(connection)
-    assert read(4) == []  # a login changes no count
-    for minutes, (table, columns) in enumerate(
-        {"subscriptions": {"user_id": somebody, "plan": "pro"}, "projects": {"name": "new"}}.items()
-    ):
-        insert(connection, table, **columns)
-        counted(connection)
-        assert [read(5 + 4 * minutes + later) for later in range(3)] == [everything, everything, []]
-    connection.execute("UPDATE subscriptions SET status = 'canceled'")
-    counted(connection)
-    assert [read(13), read(14), read(15)] == [everything, everything, []]
-    assert read(75) == everything
-
-
-def test_what_is_dear_to_read_is_at_most_ten_minutes_old(
-    database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(changes, "CHEAP", -1_000_000)  # as if all took a second more
+def test_up_to_many_users_every_refresh_shows_them_as_they_are(database: str, connection: psycopg.Connection) -> None:
+    """Also within an instant, while the counters of the tables still stand where they were."""
     collector = Users(Plans())
+    for number, somebody in enumerate(users(connection, 3)):
+        insert(connection, "projects", name="new")
+        insert(connection, "subscriptions", user_id=somebody, **PRO)
+        values = collect(collector, database, now=NOON + number * INSTANT)
+        assert (values["hivesync_projects"], values["hivesync_users{paid}"]) == (number + 1, number + 1)
+        assert (collector.behind, collector.promised_age(60)) == (0, 75)
 
-    def shown(now: datetime) -> tuple[int, int]:
-        values = collect(collector, database, now=now)
-        return values["hivesync_users{paid}"], values["hivesync_projects"]
 
-    for hours in reversed(range(changes.MEASURED)):
-        assert shown(NOON - hours * timedelta(hours=1)) == (0, 0)
-    insert(connection, "subscriptions", user_id=user(connection, "buyer"), plan="pro")
+@pytest.mark.usefixtures("many")
+def test_very_many_users_are_shown_as_they_were_at_most_ten_minutes_ago(
+    database: str, connection: psycopg.Connection
+) -> None:
+    collector = Users(Plans())
+    buyer, *_ = users(connection, 8)
+
+    def shown(minutes: int) -> tuple[int, int, float]:
+        values = collect(collector, database, now=NOON + minutes * MINUTE)
+        return values["hivesync_users{paid}"], values["hivesync_projects"], collector.behind
+
+    assert shown(0) == (0, 0, 0)
+    insert(connection, "subscriptions", user_id=buyer, plan="pro")
     insert(connection, "projects", name="new")
-    counted(connection)
-    seen = [shown(NOON + minutes * MINUTE) for minutes in range(11)]
-    assert (seen[8], seen[10]) == ((0, 0), (1, 1))
+    seen = [shown(minutes) for minutes in range(1, 9)]
+    assert seen == [(0, 0, 60 * minutes) for minutes in range(1, 8)] + [(1, 1, 0)]
+    assert collector.promised_age(60) == 8 * 60 + 75 < 600
 
 
-def test_through_views_everything_is_read_at_every_look(
-    database: str, connection: psycopg.Connection, readings: list[str]
-) -> None:
-    connection.execute("CREATE SCHEMA seen")
-    for table in ("users", "subscriptions", "projects"):
-        connection.execute(f"CREATE VIEW seen.{table} AS SELECT * FROM public.{table}".encode())
-    collector = Users(Plans())
-    url = f"{database}?options=-csearch_path%3Dseen"
-    insert(connection, "projects", name="one")
-    assert collect(collector, url, now=NOON)["hivesync_projects"] == 1
-    insert(connection, "projects", name="two")
-    readings.clear()
-    assert collect(collector, url, now=NOON + MINUTE)["hivesync_projects"] == 2
-    assert sorted(readings) == ["projects", "subscriptions", "users"]
-
-
+@pytest.mark.usefixtures("many")
 def test_asked_for_afresh_it_is_counted_at_once(database: str, connection: psycopg.Connection) -> None:
     collector = Users(Plans())
-    for minutes in range(3):
-        collect(collector, database, now=NOON + minutes * MINUTE)
+    users(connection, 8)
+    collect(collector, database, now=NOON)
     insert(connection, "projects", name="new")
     user(connection, "newcomer")
-    assert collect(collector, database, now=NOON + 2 * MINUTE)["hivesync_projects"] == 0
+    assert collect(collector, database, now=NOON + MINUTE)["hivesync_projects"] == 0
     collector.read_afresh()
-    values = collect(collector, database, now=NOON + 2 * MINUTE)
-    assert (values["hivesync_projects"], values["hivesync_users{free}"]) == (1, 1)
+    values = collect(collector, database, now=NOON + MINUTE)
+    assert (values["hivesync_projects"], values["hivesync_users{free}"]) == (1, 9)

@@ -20,6 +20,7 @@ from exporter.sources import redis as source
 from exporter.sources.redis import Hashes, Redis, WrongType, is_wildcard
 from exporter.state import StateFile
 from tests.rows import collect, keep
+from tests.waiting import bounded, patience
 
 T = TypeVar("T")
 Question = Callable[[Redis], Awaitable[Any]]
@@ -379,22 +380,6 @@ def test_what_is_forbidden_fails_the_question_and_not_the_source(reader: str) ->
     assert ask(reader, lengths) == [0]
 
 
-def test_what_the_manual_grants_a_reader_is_enough(url: str, valkey: redis.Redis) -> None:
-    keep(valkey, "ws_sessions:1", user_id="u")
-    granted = ["+scan", "+hmget", "+llen", "+time", "+client|setname", "+ping", "+hello", "+select"]
-    valkey.acl_setuser("granted", enabled=True, passwords=["+pw"], keys=["*"], commands=granted)
-
-    async def everything(client: Redis) -> tuple[Any, ...]:
-        await client.time()
-        return await lengths(client), await client.keys(["ws_*"]), rows_of(await passed(client, "ws_*"))
-
-    try:
-        answers = ask(url.replace("//", "//granted:pw@"), everything)
-    finally:
-        valkey.acl_deluser("granted")
-    assert answers == ([0], [b"ws_sessions:1"], [(b"ws_sessions:1", [b"u"])])
-
-
 @asynccontextmanager
 async def answering(answer: bytes | None, to: bytes = b"") -> AsyncIterator[str]:
     """A server that gives commands with `to` in them the same answer: nothing at all if it is None, an end if it is
@@ -415,7 +400,7 @@ async def answering(answer: bytes | None, to: bytes = b"") -> AsyncIterator[str]
 
 @pytest.mark.parametrize("to", [b"", b"LLEN"], ids=["at once", "once connected"])
 @pytest.mark.parametrize(
-    ("answer", "error", "kind", "up"),
+    ("answer", "once_connected", "kind", "up"),
     [
         (b"-LOADING Valkey is loading the dataset in memory\r\n", SourceUnavailable, "loading", False),
         (b"-NOAUTH Authentication required.\r\n", SourceUnavailable, "authentication", False),
@@ -429,21 +414,23 @@ async def answering(answer: bytes | None, to: bytes = b"") -> AsyncIterator[str]
 )
 def test_a_server_that_is_no_use_is_said_by_kind(
     answer: bytes | None,
-    error: type[Exception],
+    once_connected: type[Exception],
     kind: str,
     up: bool,
     to: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    """A server that lets nobody connect is down, whatever it answers."""
+    monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2) if answer is None else patience())
+    error = once_connected if to else SourceUnavailable
 
     async def attempt() -> tuple[str, bool | None]:
-        async with answering(answer, to) as url, opened(url) as client, asyncio.timeout(5):
+        async with answering(answer, to) as url, opened(url) as client, bounded():
             with pytest.raises(error) as raised:
                 await lengths(client)
             return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
 
-    assert asyncio.run(attempt()) == (kind, up)
+    assert asyncio.run(attempt()) == (kind, up and bool(to))
 
 
 @pytest.mark.parametrize(
@@ -470,7 +457,7 @@ def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server of three keys, which answers so many commands of a pass well: SCAN, SCAN, HMGET, HMGET, SCAN, HMGET."""
-    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2) if after is None else patience())
     keys = {b"0": b"*2\r\n$1\r\n7\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"7": b"*2\r\n$1\r\n8\r\n*1\r\n$1\r\nc\r\n"}
     answers = {**keys, b"8": b"*2\r\n$1\r\n0\r\n*0\r\n"}
 
@@ -491,7 +478,7 @@ def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
     async def attempt() -> tuple[str, bool | None]:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-        async with server, opened(url) as client, asyncio.timeout(5):
+        async with server, opened(url) as client, bounded():
             with pytest.raises(error) as raised:
                 await passed(client, "*")
             return raised.value.kind, client.reachability.up  # type: ignore[attr-defined]  # both errors have one
@@ -514,19 +501,19 @@ async def command(reader: asyncio.StreamReader) -> list[bytes]:
 def test_a_server_that_hangs_in_a_pass_is_given_up_and_asked_again_later(
     url: str, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2))
     for number in range(1_000):
         keep(valkey, f"k:{number}", user_id=number)
 
     async def is_paused_in_a_pass(client: Redis) -> None:
         async with aclosing(client.all_hashes(["k:*"], ("user_id",))) as batches:
             await anext(batches)
-            await asyncio.to_thread(valkey.client_pause, 1_000)
+            await asyncio.to_thread(valkey.client_pause, round(patience(1_000)))
             async for _ in batches:
                 pass
 
     async def outage(client: Redis) -> int:
-        async with asyncio.timeout(10):
+        async with bounded():
             with pytest.raises(SourceUnavailable, match="timeout"):
                 await is_paused_in_a_pass(client)
             while True:

@@ -1,7 +1,7 @@
 """The windows against the definitions, under a random stream of inserts, late commits, updates and deletes.
 
-The oracle is plain SQL over whole tables (`exporter/oracle.py`); the collectors live through the stream and read only
-what is new. The clock is fixed by the test, so that edges are met exactly.
+The definitions are plain SQL over whole tables (`exporter/definitions.py`); the collectors live through the stream and
+read only what is new. The clock is fixed by the test, so that edges are met exactly.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from exporter.collectors.cost import TokenCost
 from exporter.collectors.latency import Latency
 from exporter.collectors.previews import Previews
 from exporter.collectors.users import Plans, Users
+from exporter.definitions import Terms
 from exporter.prices import Prices
 from exporter.verify import Comparison, compare, render
 from tests.rows import NOON, insert, sources, users
@@ -175,7 +176,7 @@ class Stream(RuleBasedStateMachine):
 
     def _refresh(self) -> None:
         self.sources.postgres.fixed_now = self.now
-        compared = self.loop.run(compare(nullcontext(self.collectors), self.sources, PRICES))
+        compared = self.loop.run(compare(nullcontext(self.collectors), self.sources, Terms(PRICES)))
         self.refreshed_at = self.now
         assert len(compared) > 20
         if not self.unseen_deletion:
@@ -197,7 +198,7 @@ def test_windows_equal_the_definitions_whatever_happens_to_the_tables(
     run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=25))
 
 
-def test_the_oracle_finds_a_window_that_is_wrong(database: str, connection: psycopg.Connection) -> None:
+def test_the_definitions_find_a_window_that_is_wrong(database: str, connection: psycopg.Connection) -> None:
     (somebody,) = users(connection, 1)
     for minutes in (10, 20, 30):
         insert(connection, "ai_usage_events", user_id=somebody, created_at=NOON - timedelta(minutes=minutes))
@@ -205,17 +206,17 @@ def test_the_oracle_finds_a_window_that_is_wrong(database: str, connection: psyc
 
     async def twice() -> list[Comparison]:
         async with sources(database, now=NOON) as opened:
-            before = await compare(nullcontext(asked), opened, None)
+            before = await compare(nullcontext(asked), opened, Terms())
             assert all(comparison.same for comparison in before)
             opened.postgres.fixed_now = NOON + timedelta(seconds=15)
             connection.execute("DELETE FROM ai_usage_events")  # too old to be seen before the resync
-            return await compare(nullcontext(asked), opened, None)
+            return await compare(nullcontext(asked), opened, Terms())
 
     wrong = {comparison.metric: comparison.difference for comparison in asyncio.run(twice()) if not comparison.same}
     assert wrong['hivesync_ai_requests_in_window{window="24h"}'] == 3
 
 
-def test_what_a_collector_read_while_the_oracle_waited_for_it_is_not_taken_for_the_future(
+def test_what_a_collector_read_before_the_comparison_is_not_taken_for_the_future(
     database: str, connection: psycopg.Connection
 ) -> None:
     """It would be a reason to fill the windows anew, and what is wrong with them would not be found."""
@@ -233,6 +234,6 @@ def test_what_a_collector_read_while_the_oracle_waited_for_it_is_not_taken_for_t
                 await asked.refresh(opened)
                 yield [asked]
 
-            return await compare(once_it_has_refreshed(), opened, None)
+            return await compare(once_it_has_refreshed(), opened, Terms())
 
     assert not all(comparison.same for comparison in asyncio.run(deleted_then_compared()))

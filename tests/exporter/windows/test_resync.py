@@ -21,7 +21,7 @@ from exporter.collectors.cost import TokenCost
 from exporter.collectors.latency import Latency
 from exporter.collectors.previews import Previews
 from exporter.collectors.users import Plans
-from exporter.oracle import read_from_scratch
+from exporter.definitions import Terms, read_definitions
 from exporter.prices import Prices
 from exporter.sources.postgres import Transaction
 from exporter.verify import TOLERANCE
@@ -49,7 +49,7 @@ class Watched:
 
     async def truth(self) -> dict[str, Any]:
         async with self._sources.postgres.transaction(fill=True) as transaction:
-            return by_name(await read_from_scratch(self._collector.name, transaction, [], PRICES))
+            return by_name(await read_definitions(self._collector.specs, transaction, Terms(PRICES)))
 
     async def is_right(self) -> bool:
         return self.shown == pytest.approx(await self.truth(), rel=TOLERANCE)

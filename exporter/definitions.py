@@ -1,0 +1,146 @@
+"""Every PostgreSQL metric from scratch: its definition in plain SQL, with no memory and no windows.
+
+A definition stands beside the collector that computes the metric (`MetricSpec.definition`), says the same in words of
+its own, and shares no code with it: two ways to one number. `verify.py` compares them, and so do the tests. It reads
+whole tables, and takes as long as that takes.
+
+Parameters: `now`; `free_plans`, `models`, `prompt_prices` and `completion_prices` (parallel to the models) and
+`has_prices` from the settings; `connections`, `users`, `sessions` and `devices` (parallel), the open WebSockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.prices import Prices
+from exporter.sources.postgres import Transaction
+from exporter.spec import MetricSpec, Sample
+from exporter.vocabulary import FREE_PLANS
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocket:
+    """A `ws_sessions:*` hash: an open connection."""
+
+    connection: str
+    user_id: str | None
+    session_id: str | None
+    device_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What definitions depend on beside the database."""
+
+    prices: Prices | None = None
+    free_plans: Sequence[str] = FREE_PLANS
+
+    def parameters(self, web_sockets: Sequence[WebSocket]) -> Mapping[str, object]:
+        """By the names that definitions use."""
+        models = self.prices.models if self.prices else {}
+        return {
+            "free_plans": [plan.strip().lower() for plan in self.free_plans],
+            "has_prices": self.prices is not None,
+            "models": list(models),
+            "prompt_prices": [price.prompt for price in models.values()],
+            "completion_prices": [price.completion for price in models.values()],
+            "connections": [ws.connection for ws in web_sockets],
+            "users": [ws.user_id for ws in web_sockets],
+            "sessions": [ws.session_id for ws in web_sockets],
+            "devices": [ws.device_type for ws in web_sockets],
+        }
+
+
+async def read_definitions(
+    specs: Sequence[MetricSpec], transaction: Transaction, terms: Terms, web_sockets: Sequence[WebSocket] = ()
+) -> list[Sample]:
+    """The samples that these metrics must have as of the transaction's `now`, of those that have a definition.
+
+    Raises CollectionFailed where a table or column is missing.
+    """
+    parameters = terms.parameters(web_sockets)
+    samples: list[Sample] = []
+    for spec in specs:
+        if spec.definition is None or not await _is_there(spec.definition.table, transaction):
+            continue
+        sql = spec.definition.sql
+        used = {name: value for name, value in parameters.items() if f"%({name})s" in sql}
+        for *labels, value in await transaction.rows(sql, used):
+            samples.append(Sample(spec, tuple(labels), float(value)))
+    return samples
+
+
+async def _is_there(table: str, transaction: Transaction) -> bool:
+    ((found,),) = await transaction.rows("SELECT to_regclass(%(table)s) IS NOT NULL", {"table": table or "pg_class"})
+    return bool(found)
+
+
+# SQL that several definitions share ---------------------------------------------------------------------------------
+
+
+def word(column: str) -> str:
+    """The word that a column of any type holds, without case and surrounding blanks."""
+    return f"regexp_replace(lower({column}::text), '^\\s+|\\s+$', '', 'g')"
+
+
+_PLAN, _STATUS = word("s.plan"), word("s.status")
+
+PLAN_CLASS = f"""
+CASE
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = users.id AND {_PLAN} <> ALL(%(free_plans)s::text[])
+               AND {_PLAN} NOT IN ('trial', '') AND {_STATUS} IN ('active', 'past_due')
+               AND (s.ended_at IS NULL OR s.ended_at > %(now)s)) THEN 'paid'
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = users.id AND {_PLAN} = 'trial'
+               AND (s.ended_at IS NULL OR s.ended_at > %(now)s) AND s.trial_ends_at > %(now)s) THEN 'trial'
+  WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = users.id AND {_PLAN} = 'trial'
+               AND s.trial_ends_at <= %(now)s) THEN 'trial_expired'
+  ELSE 'free'
+END
+"""
+"""Of a row of `users`."""
+
+
+def requests_in_windows(table: str) -> str:
+    """Rows of the table by `created_at` in each window of requests."""
+    return f"""
+SELECT windows.name, (SELECT count(*) FROM {table}
+                      WHERE created_at > %(now)s - windows.length AND created_at <= %(now)s)
+FROM (VALUES ('1m', interval '1 minute'), ('1h', interval '1 hour'), ('24h', interval '24 hours'))
+  AS windows(name, length)
+"""
+
+
+# Ids in Redis are text. Those that the type of the session's column takes for the same are the same: of uuid and of
+# integers as they can be written, of citext in either case.
+def _same_id(text: str, column: str) -> str:
+    return f"""(SELECT CASE
+      WHEN of_type = 'uuid' AND {text} ~* '^([0-9a-f]{{4}}-?){{7}}[0-9a-f]{{4}}$'
+        OR of_type = 'uuid' AND {text} ~* '^[{{]([0-9a-f]{{4}}-?){{7}}[0-9a-f]{{4}}[}}]$'
+        THEN lower(translate({text}, '{{}}-', ''))
+      WHEN of_type IN ('smallint', 'integer', 'bigint') AND {text} ~ '^\\s*[+-]?[0-9]+\\s*$' THEN {text}::numeric::text
+      WHEN of_type = 'numeric' AND {text} ~ '^\\s*[+-]?[0-9]+(\\.[0-9]*)?\\s*$' THEN trim_scale({text}::numeric)::text
+      WHEN of_type ~ '(^|\\.)citext$' THEN lower({text})
+      WHEN of_type = 'character' THEN rtrim({text}, ' ')
+      ELSE {text} END
+    FROM (SELECT pg_typeof(nullif((SELECT sessions.{column} FROM sessions LIMIT 0), NULL))::text AS of_type) AS _)"""
+
+
+ONLINE = f"""
+WITH ws AS (
+  SELECT connection, {_same_id("ws.user_id", "user_id")} AS user_id, {_same_id("ws.session_id", "id")} AS session_id,
+         {word("ws.device_type")} AS device_type
+  FROM unnest(%(connections)s::text[], %(users)s::text[], %(sessions)s::text[], %(devices)s::text[])
+    AS ws(connection, user_id, session_id, device_type)
+), said AS (
+  SELECT {_same_id("id::text", "id")} AS id, {_same_id("user_id::text", "user_id")} AS user_id, {word("kind")} AS kind,
+         {word("device_type")} AS device_type, last_heartbeat_at, ended_at
+  FROM sessions
+), online AS (
+  SELECT id, user_id, kind, device_type FROM said
+  WHERE (last_heartbeat_at > %(now)s - interval '2 minutes' AND ended_at IS NULL
+         AND last_heartbeat_at <= %(now)s + interval '5 minutes')
+     OR id IN (SELECT session_id FROM ws)
+)
+"""
+"""The WebSockets as `ws`, and the sessions that are online, by heartbeat or by WebSocket, as `online`."""

@@ -1,0 +1,118 @@
+"""The meaning of PostgreSQL's errors: the source is down, or one question went wrong; and of which kind.
+
+    psycopg.Error, TimeoutError, OSError -> SourceUnavailable or CollectionFailed
+
+Errors of queries have an SQLSTATE. Errors of connecting have prose only: libpq's own, which is English, or the text of
+an error that a server sent, which may be in the server's language and may come from a pooler before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import psycopg
+from psycopg import errors
+
+from exporter.errors import CollectionFailed, SourceUnavailable
+
+NAME = "postgres"
+"""The source, as in the label of `hivesync_source_up`."""
+
+REFUSED_BY_SERVER = "refused_by_server"
+"""A server, or a pooler before it, answered and took no connection of this kind, for a reason without a kind of its
+own: it is there, so this is never `connection_lost`."""
+
+_SAFE_TO_LOG = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InsufficientPrivilege,
+)
+"""Errors whose message names tables, columns and functions, never a value of a row."""
+
+_DOWN = {"08", "28", "3D", "53", "57"}
+"""SQLSTATE classes in which there is no working server for us: connection, authorization, no such database, resources,
+operator intervention (shutting down, starting up)."""
+
+_QUOTED = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
+"""Names of hosts, roles, databases: a database called `timeout` is not one."""
+
+_SENT = re.compile(r"(?:^|: )[^\s:][^:\n]*: {2}(.+)", re.MULTILINE)
+"""The text of an error that a server sent. libpq writes its severity (FATAL, in any language), a colon and two spaces
+before it, which none of its own messages has."""
+
+_OF_A_SERVER = (
+    ("due to timeout", "timeout"),
+    ("too many", "too_many_connections"),
+    ("connection slots", "too_many_connections"),
+    ("no more connections", "too_many_connections"),
+    ("starting up", "starting_up"),
+    ("not yet accepting", "starting_up"),
+    ("recovery mode", "starting_up"),
+    ("shutting down", "shutting_down"),
+    ("administrator command", "admin_shutdown"),
+    ("crash of another", "crash_shutdown"),
+    ("authentication", "authentication"),
+    ("password", "authentication"),
+    ("pg_hba.conf", "authentication"),
+    ("not permitted to log in", "authentication"),
+    ("permission denied for database", "authentication"),
+    ("no such user", "authentication"),
+    ('role "" does not exist', "authentication"),
+    ('database "" does not exist', "unknown_database"),
+    ("certificate", "tls"),
+    ("ssl", "tls"),
+)
+"""In what servers and poolers say (in lower case, without names), most telling first."""
+
+_OF_LIBPQ = (
+    ("refused", "refused"),
+    ("timeout", "timeout"),
+    ("timed out", "timeout"),
+    ("could not translate host name", "unknown_host"),
+    ("failed to resolve host", "unknown_host"),
+    ("authentication", "authentication"),
+    ("password", "authentication"),
+    ("certificate", "tls"),
+    ("ssl", "tls"),
+)
+"""In what libpq says by itself."""
+
+
+def failure(error: Exception) -> SourceUnavailable | CollectionFailed:
+    """What a driver's error means: the source is down, or this one question went wrong."""
+    if isinstance(error, TimeoutError | errors.ConnectionTimeout):
+        return SourceUnavailable(NAME, "timeout")
+    if isinstance(error, errors.QueryCanceled):
+        return CollectionFailed(NAME, "statement_timeout")
+    if isinstance(error, errors.ProtocolViolation):  # what a pooler that gives up says: query_wait_timeout, for one
+        return SourceUnavailable(NAME, REFUSED_BY_SERVER)
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        kind = _words(type(error).__name__)
+        if error.sqlstate[:2] in _DOWN:
+            return SourceUnavailable(NAME, kind)
+        return CollectionFailed(
+            NAME, kind, (error.diag.message_primary or "") if isinstance(error, _SAFE_TO_LOG) else ""
+        )
+    if isinstance(error, psycopg.OperationalError | OSError):
+        return SourceUnavailable(NAME, _connection_kind(str(error)))
+    return CollectionFailed(NAME, _words(type(error).__name__))
+
+
+def _connection_kind(message: str) -> str:
+    """A constant for a message without SQLSTATE. Where one of several hosts answered, its answer counts."""
+    message = _QUOTED.sub('""', message)
+    sent = _SENT.search(message)
+    if sent is not None:
+        return _kind_of(sent[1], _OF_A_SERVER) or REFUSED_BY_SERVER
+    return _kind_of(message, _OF_LIBPQ) or "connection_lost"
+
+
+def _kind_of(message: str, kinds: Iterable[tuple[str, str]]) -> str | None:
+    return next((kind for words, kind in kinds if words in message.lower()), None)
+
+
+def _words(name: str) -> str:
+    """UndefinedTable -> undefined_table."""
+    return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).removeprefix("_")

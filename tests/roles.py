@@ -1,0 +1,32 @@
+"""Roles of a test's own, which may read every table and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+GRANT_READING = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+GRANT_WRITING_DAYS = "GRANT SELECT, INSERT, UPDATE ON usage_analytics_daily TO {role}"
+
+
+@contextmanager
+def reading_role(connection: psycopg.Connection) -> Iterator[str]:
+    """The name of a new role that may log in and read; it and all that it owns is gone afterwards."""
+    name = f"reader_{uuid4().hex}"
+    role = sql.Identifier(name)
+    connection.execute(sql.SQL("CREATE ROLE {role} LOGIN").format(role=role))
+    try:
+        connection.execute(sql.SQL(GRANT_READING).format(role=role))
+        yield name
+    finally:
+        connection.execute(sql.SQL("DROP OWNED BY {role}; DROP ROLE {role}").format(role=role))
+
+
+def run(connection: psycopg.Connection, statements: str, **names: str) -> None:
+    """Statements with `{name}` for identifiers."""
+    identifiers = {name: sql.Identifier(value) for name, value in names.items()}
+    connection.execute(sql.SQL(statements).format(**identifiers))
