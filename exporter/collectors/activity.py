@@ -1,4 +1,4 @@
-"""Daily and monthly active users by plan class (contract §2 "DAU / MAU"; spec §3.1).
+"""Daily and monthly active users by plan class (docs/definitions.md#active-users).
 
     hivesync_active_users{window="24h",plan="paid"} 41.0
     hivesync_active_users{window="30d",plan="free"} 230.0
@@ -62,7 +62,7 @@ FROM (VALUES ('24h'), ('30d')) AS windows(name),
 
 _TABLES = ("sessions", "ai_usage_events", "preview_jobs")
 
-# Grouped a table by the id itself, which is cheap to compare; only then hashed, once a user.
+# Grouped in each table by the id itself, which is cheap to compare; only then hashed, once per user.
 _LATEST = " UNION ALL ".join(
     f"SELECT {USER.format('latest.user_id')}, {MICROSECONDS.format('latest.at')} FROM"
     f" (SELECT {table}.user_id, max({table}.created_at) AS at FROM {table}"

@@ -1,4 +1,4 @@
-"""AI requests, how they spread over users, and AI errors (contract §2; spec §3.2).
+"""AI requests, their spread over users, and AI errors (docs/definitions.md#ai-request, #ai-error).
 
 hivesync_ai_requests_in_window{window="1h"} 212.0
 hivesync_ai_requests_per_user{window="24h",statistic="p90"} 14.0

@@ -1,8 +1,7 @@
-"""AI requests and latency hour by hour over the last week: what the Analytics page draws where there is no Grafana
-(spec §4 "Charts").
+"""AI requests and latency hour by hour over the last week, as the Analytics page draws them without Grafana.
 
 No metric comes of this: Prometheus keeps the past of those there are. The minutes of a week are kept here as elsewhere
-those of an hour or a day, so that a refresh reads new rows only, and one hour of the past is looked at again each eight
+those of an hour or a day, so that a refresh reads new rows only, and one hour of the past is checked each eight
 minutes.
 """
 

@@ -1,4 +1,4 @@
-"""The estimated AI cost of this calendar month, so far and projected to its end (contract §2; spec §3.4).
+"""The estimated AI cost of this calendar month, so far and projected to its end (docs/definitions.md#ai-cost).
 
     hivesync_ai_tokens_month_to_date{model="gpt-4.1",direction="prompt"} 1.2e+06
     hivesync_ai_cost_month_to_date_dollars{component="tokens"} 31.7
@@ -157,15 +157,15 @@ class TokenCost:
         """Tokens by model and direction; their cost, when there are prices."""
         async with self._history.reading(sources.postgres) as plan:
             at, now = plan.transaction.now, plan.now
-            anew = plan.fill or self._settled_until < plan.begin
-            since = plan.begin if anew else self._settled_until
+            restart = plan.fill or self._settled_until < plan.begin
+            since = plan.begin if restart else self._settled_until
             settles = max(since, now - LATE)
-            plan.recheck = [part for part in plan.recheck if part.end <= since and not anew]
+            plan.recheck = [part for part in plan.recheck if part.end <= since and not restart]
             rows = await self._rows(plan.transaction, Part(since, now), settles)
             reread = [(part, await self._rows(plan.transaction, part, part.end)) for part in plan.recheck]
 
             settled, pending = self._by_hour(rows)
-            if anew:
+            if restart:
                 if plan.corrects:
                     old = {hour for hour in (*self._settled, *settled) if hour * HOUR <= self._settled_until}
                     plan.corrected += sum(_difference(self._settled.get(h, {}), settled.get(h, {})) for h in old)

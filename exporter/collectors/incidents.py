@@ -1,4 +1,4 @@
-"""The latest incidents: AI jobs and preview builds that failed (spec §4 "Recent system incidents").
+"""The latest incidents: AI jobs and preview builds that failed.
 
 No metric comes of this. Only rows that ended since the last reading are read, and the newest few are kept. While
 PostgreSQL is down there are those that the log collectors came by (`logs.py`).

@@ -1,4 +1,4 @@
-"""Average job latency, from created to completed (contract §2 "job latency"; spec §3.3).
+"""Average job latency, from created to completed (docs/definitions.md#job-latency).
 
     hivesync_job_latency_average_seconds{queue="ai",window="15m"} 6.4
 

@@ -1,4 +1,4 @@
-"""Preview requests (contract §2; spec §1 "Preview builder load").
+"""Preview requests (docs/definitions.md#preview-request).
 
 hivesync_preview_requests_in_window{window="1h"} 17.0
 """

@@ -1,4 +1,4 @@
-"""Who uses AI the most: the one table with users in it (spec §4 "Top 20 highest AI usage users", §6).
+"""The users with the most AI requests: the one table with users in it.
 
 No metric comes of this. Counting is by 64-bit hashes as everywhere; only of those who lead are id and name asked for.
 
@@ -28,8 +28,8 @@ from exporter.windows.users import UserCounts, UserTotals
 SIZE = 20
 WINDOW = 7 * DAY
 
-ANEW = DAY
-"""How often the six days are counted anew."""
+RECOUNT = DAY
+"""How often the six days are counted again."""
 
 SPARE = 10
 """How many more than SIZE are looked up: some may have been deleted, and their requests are still counted."""
@@ -56,8 +56,8 @@ _NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class TopUser:
-    """One row. `last_seen` is the latest activity (contract §2) of the last 30 days, in microseconds since the
-    epoch."""
+    """One row. `last_seen` is the latest activity (docs/definitions.md#activity) of the last 30 days, in microseconds
+    since the epoch."""
 
     user_id: str
     user: str
@@ -93,19 +93,19 @@ class TopUsers:
         async with sources.postgres.transaction(fill=self._counted_at is None) as transaction:
             now, day = transaction.now_us, by_user.counts()
             since, until = minute(now - WINDOW), by_user.since
-            anew = self._counted_at is None or not 0 <= now - self._counted_at < ANEW
-            if anew or since < self._since or until < self._until:
-                totals, anew = await self._count(transaction, since, until), True
+            recount = self._counted_at is None or not 0 <= now - self._counted_at < RECOUNT
+            if recount or since < self._since or until < self._until:
+                totals, recount = await self._count(transaction, since, until), True
             else:
                 gained = await self._read(transaction, self._until, until)
                 lost = await self._read(transaction, self._since, since)
                 totals = await asyncio.to_thread(self._totals.moved, gained, lost)
             leading = await asyncio.to_thread(totals.largest, SIZE + SPARE, *day)
             hashes = leading[:, 0].tolist()
-            ids = await self._identified(transaction, hashes, {} if anew else self._ids)
+            ids = await self._identified(transaction, hashes, {} if recount else self._ids)
             names = await _names(transaction, ids.values())
         self._totals, self._since, self._until, self._ids = totals, since, until, ids
-        if anew:
+        if recount:
             self._counted_at = now
         self.rows = tuple(self._rows(leading, names, last_seen, now))[:SIZE]
         return []

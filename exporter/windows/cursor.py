@@ -25,7 +25,7 @@ class ReadCursor:
         self._far = False
         self._looked_back_at = 0  # what came until then is missing only if it is late
         self.filling = True
-        """Whether the next refresh is a fill. Set it to have everything read anew."""
+        """Whether the next refresh is a fill. Set it to have everything read again."""
 
     def since(self, now: int) -> tuple[int, bool]:
         """(start, fill): read what is newer than `start`; on a fill, forget all that was there before.

@@ -39,7 +39,7 @@ class UserCounts:
             self._take(old)
 
     def with_edge(self, edge: Integers) -> Integers:
-        """The counts above 0, one a user, with those of `edge` (shape (n, 2): user, count) added for this once."""
+        """The counts above 0, one per user, with those of `edge` (shape (n, 2): user, count) added for this once."""
         self._add(edge[:, 0], edge[:, 1])
         counts = self._counts[self._counts > 0]
         self._add(edge[:, 0], -edge[:, 1])
@@ -68,7 +68,7 @@ class UserCounts:
 
 @dataclass(frozen=True, slots=True)
 class UserTotals:
-    """A count a user over a window of which no part is kept: what enters it and what leaves it is told from outside."""
+    """A count per user over a window of which no part is kept: the rows that enter and leave it are given to it."""
 
     users: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Sorted, unique."""
@@ -103,7 +103,7 @@ class UserTotals:
         return np.stack((totals.users[order], totals.counts[order]), axis=1)
 
     def _with(self, users: Integers, counts: Integers) -> UserTotals:
-        """The totals with these added, of users sorted and unique: what is new is put in, nothing is sorted anew."""
+        """The totals with these added, of users sorted and unique: new users are put in, nothing is sorted again."""
         known = contained(users, self.users)
         where = np.searchsorted(self.users, users[~known])
         all_users = np.insert(self.users, where, users[~known])
