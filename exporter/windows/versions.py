@@ -30,8 +30,8 @@ _XMIN = -2
 """The number of that column. (Asked for by name, PostgreSQL ends with an error where it comes by an index first.)"""
 
 # The description of a table is rows of PostgreSQL's own, which have versions too; vacuuming and analysing make no new
-# ones. The parts are an array, so that each is looked up by its id: as a join, the planner would do the work for every
-# table of the database first.
+# ones. The ids are an array, so that each is looked up by itself: of a join, the planner may do the rest for all tables
+# of the database first.
 _CATALOGUE = f"""
 WITH named AS MATERIALIZED (SELECT to_regclass(name)::oid AS id FROM unnest(%(tables)s::text[]) AS tables(name)),
      parts AS MATERIALIZED (SELECT id FROM named UNION SELECT relid::oid FROM named, pg_partition_tree(id))

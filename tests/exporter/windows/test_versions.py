@@ -12,7 +12,7 @@ import pytest
 
 from exporter.sources.postgres import microseconds
 from exporter.windows import Part
-from exporter.windows.versions import RowVersions, TimedRows
+from exporter.windows.versions import _CATALOGUE, RowVersions, TimedRows
 from tests.rows import NOON, insert, sources, users
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -267,3 +267,19 @@ def test_who_may_read_some_columns_only_is_not_told(database: str, connection: p
         assert looking.changed(0)
     finally:
         connection.execute("DROP OWNED BY of_few_columns; DROP ROLE of_few_columns")
+
+
+def test_the_check_reads_of_the_catalogue_no_more_than_the_tables_asked_for(
+    database: str, connection: psycopg.Connection
+) -> None:
+    """With the settings of a server on solid-state disks."""
+    connection.execute("VACUUM ANALYZE pg_class")
+    connection.execute("VACUUM ANALYZE pg_attribute")
+    connection.execute("SET random_page_cost = 1.1")
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_CATALOGUE}"
+    parameters = {"tables": ["sessions", "preview_jobs"], "since": "700"}
+    cursor = psycopg.ClientCursor(connection)
+    for _ in range(2):  # the first fills caches of the connection
+        (((plan,),),) = cursor.execute(explain.encode(), parameters).fetchall()
+    blocks = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+    assert blocks < 100
