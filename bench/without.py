@@ -18,7 +18,6 @@ async def _keep_everything(is_loaded: Callable[[], bool]) -> None:
 def run(arguments: Sequence[str]) -> int:
     """The exporter's exit status."""
     if "memory" in arguments:
-        memory.share_one_heap = lambda: None
         memory.keep_small = _keep_everything
     return main([])
 
