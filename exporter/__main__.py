@@ -96,7 +96,6 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
     events.watch_loop()
     _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
-    memory.share_one_heap()
     terms = Terms(settings.prices(), settings.free_plans)
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)

@@ -7,7 +7,7 @@ to it has been read, and without an `await` in between: a refresh that is cancel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -77,6 +77,15 @@ class Remembering(Protocol):
 
     def read_afresh(self) -> None:
         """Read at the next refresh, whether its time has come or not."""
+
+
+@runtime_checkable
+class Dependent(Protocol):
+    """A collector that reads windows which others keep."""
+
+    @property
+    def needs(self) -> Set[str]:
+        """The names of those collectors."""
 
 
 @runtime_checkable

@@ -1,11 +1,11 @@
 """What a few log lines say, counted: events, the kinds of failures, and lines that are not what they should be.
 
-`sources/jsonl/` hands over the lines as they stand in the log, `collectors/logs.py` adds up what is counted here. This
-is what reading a log costs, so lines that are as they should be, nearly all, never meet a loop in Python: the parser is
-given them all at once, and makes two fields of each. It takes any room between two values, though, and so would not
-notice a value that goes on in the next line, nor two in one. What makes that impossible is looked at first: each line
-begins with `{` and ends with `}`, after which no value can go on with `{`; and there are as many values as lines. Lines
-among which one is different are read one by one, at a third of the speed or less.
+`sources/jsonl/` hands over the lines as they stand in the log, `collectors/logs.py` adds up what is counted here. That
+is most of the cost of reading a log, so well-formed lines, nearly all, never meet a loop in Python: the parser is given
+them all at once, and makes two fields of each. It takes any room between two values, though, and so would not notice a
+value that goes on in the next line, nor two in one. Both are made impossible first: each line begins with `{` and ends
+with `}`, after which no value can go on with `{`; and there are as many values as lines. Lines among which one is
+different are read one by one, for about a third more CPU time.
 
 Both ways come to the same for every line, whatever its neighbours are. A line is malformed unless it is UTF-8 and a
 JSON object whose `event` is a string; of a doubled key the last counts; half a surrogate pair and what is nested
@@ -71,7 +71,7 @@ _BEFORE_RECORD = re.compile(rb"\0+(?=(?:%s)?\s*\{)" % codecs.BOM_UTF8)
 def count(content: bytes, failure_event: str) -> Iterator[Counted]:
     """Count whole lines, each with its newline; blank ones are none. All at once, or some at a time where they are many
     and not as they should be: none, now and then."""
-    records = _read_together(content)
+    records = read_together(content)
     if records is not None:
         yield _count(records, partial(content.split, b"\n"), failure_event)
         return
@@ -107,7 +107,7 @@ def _strings(values: Sequence[Any]) -> Counter[str]:
     return counts
 
 
-def _read_together(content: bytes) -> list[_Record] | None:
+def read_together(content: bytes) -> list[_Record] | None:
     """A record for each line, if all of them are JSON objects, and nothing is beside these."""
     if not (content.startswith(b"{") and content.endswith(b"}\n")):
         return None

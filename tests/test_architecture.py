@@ -21,6 +21,14 @@ LAYERS = [
         "exporter.errors",
         "exporter.spec",
         "exporter.windows",
+        "exporter.windows.units",
+        "exporter.windows.cursor",
+        "exporter.windows.wheel",
+        "exporter.windows.minutes",
+        "exporter.windows.users",
+        "exporter.windows.latest",
+        "exporter.windows.shared",
+        "exporter.windows.sql",
         "exporter.labels",
         "exporter.vocabulary",
         "exporter.columns",
@@ -51,9 +59,10 @@ LAYERS = [
         "exporter.sources.jsonl",
     },
     {"exporter.changes", "exporter.definitions", "exporter.recount"},
-    {"exporter.versions"},
-    {"exporter.resync"},
-    {"exporter.sliding", "exporter.presence", "exporter.collector"},
+    {"exporter.windows.versions"},
+    {"exporter.windows.resync"},
+    {"exporter.windows.history"},
+    {"exporter.windows.sums", "exporter.presence", "exporter.collector"},
     {"exporter.collectors.*"},
     {"exporter.collectors"},
     {"exporter.snapshot"},
@@ -241,5 +250,5 @@ def test_code_that_a_definition_shares_would_be_noticed() -> None:
 
 
 def test_definitions_read_nothing_that_collectors_read_with() -> None:
-    theirs = {"exporter.columns", "exporter.sliding", "exporter.identities"}
+    theirs = {"exporter.columns", "exporter.windows.sql", "exporter.windows.sums", "exporter.identities"}
     assert theirs.isdisjoint(imports(dict(modules())["exporter.definitions"]))

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from exporter.sliding import HOUR_BIN, HOUR_OF, MINUTE_BIN, MINUTE_OF
 from exporter.sources.postgres import microseconds, moment
 from exporter.windows import HOUR, MINUTE, minute
+from exporter.windows.sql import HOUR_BIN, HOUR_OF, MINUTE_BIN, MINUTE_OF
 
 FIRST, LAST = (microseconds(datetime(year, 1, 1, tzinfo=UTC)) for year in (1971, 2250))
 

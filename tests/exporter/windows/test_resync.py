@@ -23,9 +23,9 @@ from exporter.collectors.previews import Previews
 from exporter.collectors.users import Plans
 from exporter.definitions import Terms, read_definitions
 from exporter.prices import Prices
-from exporter.resync import UNEXPLAINED_ROWS
 from exporter.sources.postgres import Transaction
 from exporter.verify import TOLERANCE
+from exporter.windows.resync import UNEXPLAINED_ROWS
 from tests.rows import NOON, by_name, counted, insert, sources, user, users
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -227,7 +227,7 @@ def test_only_parts_in_which_something_was_written_are_read_again(
     for number in range(1, 27 * 6):
         job(connection, NOON - number * 10 * MINUTE, somebody, table)
     counted(connection)
-    parts = {"latency": 7, "ai": 2 * 25}.get(name, 25)  # an hour's: requests and errors, and none of these failed
+    parts = {"latency": 7}.get(name, 25)  # an hour's
 
     async def scenario() -> None:
         async with watched(COLLECTORS[name](), database) as watching:
