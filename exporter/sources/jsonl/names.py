@@ -19,7 +19,7 @@ _DAYS = "|".join(f"{day}day|{day[:3]}" for day in ("mon", "tues", "wednes", "thu
 _OTHERS = "utc|gmt|am|pm|t|z|w|h|m|s"
 _SEPARATORS = "-._~@+:, "
 
-_PACKED = re.compile(r"\.(?:gz|z|xz|lzma|bz2|zst|zstd|lz4|lz|lzo|br)$", re.IGNORECASE)
+_PACKED = frozenset(["gz", "z", "xz", "lzma", "bz2", "zst", "zstd", "lz4", "lz", "lzo", "br"])
 _MONTH = re.compile(rf"(?:{_MONTHS}|{_SHORT_MONTHS})(?![a-z])", re.IGNORECASE)
 _TIME = re.compile(
     rf"(?:[{re.escape(_SEPARATORS)}]|\d|(?:{_MONTHS}|{_SHORT_MONTHS}|{_DAYS}|{_OTHERS})(?![a-z]))+", re.IGNORECASE
@@ -48,6 +48,7 @@ class Names:
 
     def __init__(self, bases: Sequence[str], linked_to: str | None = None) -> None:
         self._bases = tuple(dict.fromkeys(bases))
+        self._stems = tuple(before for base in self._bases for before, _ in _halves(base))
         # Where a link goes from one dated file to the next, the files before have its target's template.
         self._linked = template(linked_to) if linked_to is not None and re.search(r"\d", linked_to) else None
 
@@ -87,6 +88,8 @@ class Names:
 
     def _rests(self, name: str) -> Iterator[tuple[str, str, str]]:
         """What stands between two halves of the log's name, in every way to cut that at a dot: (before, after, it)."""
+        if not name.startswith(self._stems):  # so nearly all of thousands are done with
+            return
         plain = without_packing(name)
         for base in self._bases:
             for before, after in _halves(base):
@@ -122,7 +125,8 @@ def _halves(base: str) -> tuple[tuple[str, str], ...]:
 
 def without_packing(name: str) -> str:
     """The name without the ending of a compression."""
-    return _PACKED.sub("", name)
+    plain, dot, ending = name.rpartition(".")
+    return plain if dot and ending.lower() in _PACKED else name
 
 
 def is_time(rest: str) -> bool:

@@ -88,6 +88,25 @@ def test_a_copy_beside_a_file_we_hold_and_a_live_file_that_is_new_is_not_read(pa
     assert reader.read() == lines(3, 4)
 
 
+def test_a_copy_that_was_left_for_later_is_new_then(path: Path, reader: Reader) -> None:
+    append(path, text(1, 20))
+    assert reader.read() == lines(1, 20)
+    reader.restart()
+    rotate_by_rename(path, ".2")
+    append(path, text(21, 40))
+    copy = path.with_name(path.name + ".1")
+    shutil.copyfile(path, copy)
+    info = path.stat()
+    os.utime(path, ns=(info.st_atime_ns, copy.stat().st_mtime_ns + 50_000_000))  # it is written to meanwhile
+    reader.ahead = 1
+    assert reader.read() == []
+    reader.restart()
+    os.truncate(path, 0)
+    append(path, text(41, 42))
+    assert reader.read() == lines(21, 42)
+    assert reader.read_after_grace() == []
+
+
 @pytest.mark.parametrize("moment", ["before the live file is truncated", "after"])
 def test_a_copy_that_got_the_inode_of_a_file_without_lines_is_known_as_one(
     path: Path, reader: Reader, moment: str
