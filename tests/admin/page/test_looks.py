@@ -198,7 +198,7 @@ def test_a_tap_shows_a_definition(open_page: Open) -> None:
 def test_a_table_is_sorted_by_enter_and_stays_so_over_a_refresh(open_page: Open, stage: Stage) -> None:
     page = settled(open_page())
     table = page.locator("#table-top-users")
-    head = table.locator("th", has_text="Requests, 7 d")
+    head = table.locator("th", has_text="Requests (7 d)")
     firsts = table.locator("tbody tr").first.locator("td").last
     head.locator("button").focus()
     page.keyboard.press("Enter")
