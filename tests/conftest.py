@@ -14,9 +14,12 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from demo.database import tables
-from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 from exporter.sources import postgres as source_postgres
 from exporter.sources import redis as source_redis
+from servers.alertmanager import AlertmanagerServer
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
+from servers.valkey import ValkeyServer
 from tests.pooling import PgBouncer
 from tests.waiting import patience
 

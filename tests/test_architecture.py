@@ -72,7 +72,7 @@ LAYERS = [
 ]
 """Each module imports from its own layer or those before it."""
 
-OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "tests"}
+OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "servers", "tests"}
 
 DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},

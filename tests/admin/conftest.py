@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import redis
 
-from demo.servers import ValkeyServer
+from servers.valkey import ValkeyServer
 from tests.admin.world import World
 from tests.scenario import beat, seed_postgres, seed_valkey
 

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 import redis
 
-from demo.servers import ValkeyServer
 from exporter.exposition import render
+from servers.valkey import ValkeyServer
 from tests.admin.documents.values import values_in
 from tests.admin.world import CHARTS, DATA, DOCUMENTS, TABLES, World
 from tests.rows import NO_DATABASE, NOON, NOWHERE, insert

@@ -26,8 +26,8 @@ from structlog.testing import capture_logs
 from admin import server
 from admin.mounting import MountedAnalytics
 from admin.site import build_site
-from demo.ports import LOOPBACK, free_port
-from demo.servers import ValkeyServer
+from servers.ports import LOOPBACK, free_port
+from servers.valkey import ValkeyServer
 from tests.admin.world import API_KEY, CHARTS, DATA, TABLES, World
 from tests.rows import NO_DATABASE, NOWHERE
 from tests.running import RunningExporter, get, run_exporter

@@ -15,7 +15,6 @@ import psycopg
 import pytest
 import redis
 
-from demo.servers import PostgresServer, ValkeyServer
 from exporter.collectors import build_collectors
 from exporter.collectors.charts import Charts
 from exporter.collectors.incidents import Incidents
@@ -26,6 +25,8 @@ from rollup.connection import connected
 from rollup.daily import read_days
 from rollup.days import pieces, span
 from rollup.history import read_history
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.exporter.deployments import EXPECTED, NOW, PRICES, from_scratch, metrics, seed
 from tests.rows import insert, user
 

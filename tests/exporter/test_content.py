@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from demo.servers import ValkeyServer
 from exporter.collector import Presenting
 from exporter.collectors import build_collectors
 from exporter.errors import CollectionFailed
 from exporter.snapshot import Snapshot
 from exporter.state import StateFile
+from servers.valkey import ValkeyServer
 from tests.exporter.test_snapshot import Fake, Step, build, fails, refresh, works
 from tests.rows import NOON
 from tests.scenario import seed_postgres, settings_for, sources_at_noon

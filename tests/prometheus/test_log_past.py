@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from demo.monitoring import fit
-from demo.servers import PrometheusServer
+from servers.prometheus import PrometheusServer
 from tests.prometheus.live import hasten, query
 from tests.rows import NO_DATABASE, NOWHERE
 from tests.running import RunningExporter

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from demo.database import DATABASE, EXPORTER_ROLE, create_database
-from demo.servers import PostgresServer, ValkeyServer
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.admin.documents.values import values_in
 from tests.admin.world import CHARTS, DATA, DOCUMENTS, TABLES
 from tests.rows import insert

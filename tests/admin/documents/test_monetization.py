@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from demo.servers import ValkeyServer
+from servers.valkey import ValkeyServer
 from tests.admin.documents.values import check_metrics, check_values, metrics
 from tests.admin.world import World
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from demo.servers import ValkeyServer
 from exporter.collectors import logs
+from servers.valkey import ValkeyServer
 from tests.admin.world import World
 
 FAILURES = 12_000

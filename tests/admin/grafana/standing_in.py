@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from admin.grafana.proxy import GrafanaProxy, ProxyLimits
 from admin.server import serve
-from demo.ports import LOOPBACK
+from servers.ports import LOOPBACK
 from tests.admin.access.credentials import API_KEY
 from tests.admin.access.guarded import access_of, on_its_own, section_of
 from tests.admin.client import ROOT, Answer

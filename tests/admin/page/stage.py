@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from admin.access.security_headers import SecurityHeaders
 from admin.page import UPLOT, Page
-from demo.ports import LOOPBACK, free_port
+from servers.ports import LOOPBACK, free_port
 from tests.admin.page.samples import Document, documents
 from tests.waiting import until
 

@@ -14,7 +14,8 @@ import redis
 from playwright.sync_api import Browser, Page, StorageState, expect
 
 from demo.database import fill_database
-from demo.servers import PostgresServer, ValkeyServer
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.admin.page.conftest import Open
 from tests.admin.page.looking import UPDATED, note, number, refresh, settled
 from tests.running import RunningExporter, seed_valkey

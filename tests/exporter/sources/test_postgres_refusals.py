@@ -11,11 +11,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from demo.servers import PostgresServer
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import connections
 from exporter.sources.postgres import Postgres
 from exporter.sources.refusals import failure
+from servers.postgres import PostgresServer
 from tests.exporter.sources.test_postgres import names_of, opened, read, why_unavailable
 from tests.waiting import until
 

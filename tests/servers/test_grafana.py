@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from demo.child import ChildError
-from demo.fetch import fetch
-from demo.grafana_server import SHIPPED, GrafanaServer, home_of, shipped_variables
-from tests.demo.standin_grafana import install
+from servers.child import ChildError
+from servers.fetch import fetch
+from servers.grafana import SHIPPED, GrafanaServer, home_of, shipped_variables
+from tests.servers.standin_grafana import install
 
 ANALYTICS = "http://127.0.0.1:10178"
 

@@ -1,7 +1,7 @@
 """A bound of a wait that grows with the machine's load.
 
-`demo.child` and the tests wait for conditions, up to a bound that only a failure reaches. A bound in seconds is reached
-by a busy machine too; multiplied by that machine's slowness it is not.
+`servers.child` and the tests wait for conditions, up to a bound that only a failure reaches. A bound in seconds is
+reached by a busy machine too; multiplied by that machine's slowness it is not.
 """
 
 from __future__ import annotations

@@ -14,12 +14,15 @@ import psycopg
 import pytest
 import redis
 
-from demo.child import Child, ChildError
-from demo.fetch import fetch
 from demo.monitoring import fit
-from demo.ports import free_port
-from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
-from tests.demo.processes import alive
+from servers.alertmanager import AlertmanagerServer
+from servers.child import Child, ChildError
+from servers.fetch import fetch
+from servers.ports import free_port
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
+from servers.valkey import ValkeyServer
+from tests.servers.processes import alive
 from tests.waiting import patience, until
 
 PROJECT = Path(__file__).parents[2]
@@ -39,9 +42,12 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import psycopg
-from demo import child
+from servers import child
 from demo.monitoring import fit
-from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
+from servers.alertmanager import AlertmanagerServer
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
+from servers.valkey import ValkeyServer
 directory, *leash = map(Path, sys.argv[1:])
 child.LEASH = leash[0] if leash else child.LEASH
 servers = [PostgresServer(directory / "p"), ValkeyServer(directory / "v"), PrometheusServer(directory / "m", ["a:1"])]
@@ -226,7 +232,7 @@ def test_prometheus_is_told_what_to_scrape_and_how_often(tmp_path: Path) -> None
 
 def test_a_port_is_given_away_once_even_before_anybody_listens_there() -> None:
     port = free_port()
-    asking = f"from demo.ports import free_port; print(free_port({port}))"
+    asking = f"from servers.ports import free_port; print(free_port({port}))"
     other = subprocess.run([sys.executable, "-c", asking], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert int(other.stdout) != port
     assert free_port(port) != port

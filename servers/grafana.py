@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from demo.child import Child, ChildError
-from demo.fetch import fetch
-from demo.ports import LOOPBACK, free_port
 from grafana.panels import GRAFANA_PATH
+from servers.child import Child, ChildError
+from servers.fetch import fetch
+from servers.ports import LOOPBACK, free_port
 
 SHIPPED = Path(__file__).parents[1] / "grafana"
 DEFAULTS = Path("conf") / "defaults.ini"

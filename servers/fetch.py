@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
 
@@ -16,3 +16,11 @@ def fetch(url: str, timeout: float = 2.0) -> tuple[int, str]:
         return response.status, response.read().decode()
     finally:
         connection.close()
+
+
+def is_ready(url: str) -> bool:
+    """Whether the server there answers `/-/ready` with 200."""
+    try:
+        return fetch(f"{url}/-/ready")[0] == 200
+    except (OSError, HTTPException):
+        return False

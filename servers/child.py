@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
-from demo.bound import Bound, slowness
+from servers.bound import Bound, slowness
 
 LEASH = Path(__file__).with_name("leash.py")
 POLL_SECONDS = 0.02

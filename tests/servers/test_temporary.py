@@ -8,13 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-from demo.temporary import HELD, NEW_SECONDS, temporary_directory
+from servers.temporary import HELD, NEW_SECONDS, temporary_directory
 
 PROJECT = Path(__file__).parents[2]
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from demo.temporary import temporary_directory
+from servers.temporary import temporary_directory
 print(temporary_directory("trial-", Path(sys.argv[1])), flush=True)
 if sys.argv[2] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
