@@ -281,7 +281,7 @@ def test_where_nobody_tells_of_a_parents_death_an_ordinary_end_ends_the_servers(
     leash.write_text(
         "import runpy, sys\n"
         "sys.platform = 'elsewhere'\n"
-        f"runpy.run_path({str(PROJECT / 'demo' / 'leash.py')!r}, run_name='__main__')\n"
+        f"runpy.run_path({str(PROJECT / 'servers' / 'leash.py')!r}, run_name='__main__')\n"
     )
     with run_program(tmp_path / "servers", leash) as program:
         pids = pids_of(program)
