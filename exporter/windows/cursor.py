@@ -1,46 +1,47 @@
-"""The cursor of a window: from when on the next refresh reads, so that late commits are found."""
+"""The read cursor of a window: the time from which the next refresh reads, so that late commits are found."""
 
 from __future__ import annotations
 
 from exporter.windows.units import MINUTE, RESYNC, SECOND
 
 LATE = 5 * MINUTE
-"""How late a row may be committed and still be found by reading the last minutes again; what comes later is for the
-resync."""
+"""Longest delay between a row's time and its commit at which re-reading the last minutes still finds the row. The
+resync finds later commits."""
 
 SOMEWHAT_LATE = MINUTE
-"""How late it may be and be seen by the very next refresh: a commit takes that long seldom."""
+"""Longest delay at which the very next refresh finds the row. Most commits are faster."""
 
 LOOK_BACK = 45 * SECOND
-"""How long after a refresh that has read all that may be late the next one does. (Of one a minute, each does.)"""
+"""Least time between two refreshes that re-read LATE. (A collector refreshed once a minute does so at each refresh.)"""
 
 
 class ReadCursor:
-    """From when on the next refresh has to read: so far back that late commits are found, but what is later than
-    SOMEWHAT_LATE not each time."""
+    """The time from which the next refresh reads: far enough back for late commits. Commits later than SOMEWHAT_LATE
+    are not looked for at each refresh."""
 
     def __init__(self, horizon: int) -> None:
         self._horizon = horizon
         self._read_until = 0
         self._far = False
-        self._looked_back_at = 0  # what came until then is missing only if it is late
+        self._looked_back_at = 0  # rows up to this time are missing only if committed late
         self.filling = True
-        """Whether the next refresh is a fill. Set it to have everything read again."""
+        """Whether the next refresh is a fill. Set it to re-read the whole window."""
 
     def since(self, now: int) -> tuple[int, bool]:
-        """(start, fill): read what is newer than `start`; on a fill, forget all that was there before.
+        """Return (start, fill): read the rows newer than `start`; on a fill, discard all rows held before.
 
-        Apart from when `filling` is set it fills after a gap that is worth a resync, and when the clock went back.
+        A fill is due when `filling` is set, after a gap of RESYNC or of the whole window, and after the clock went
+        back.
         """
         if self.filling or not self._read_until <= now < self._read_until + min(self._horizon, RESYNC):
-            self.filling = True  # until it worked
+            self.filling = True  # stays set until the fill has worked
             return now - self._horizon, True
         self._far = self._far or now - self._looked_back_at >= LOOK_BACK
         start = self._looked_back_at - LATE if self._far else self._read_until - SOMEWHAT_LATE
         return start - start % MINUTE, False
 
     def advance(self, now: int, fill: bool) -> None:
-        """Note that everything until `now` has been read; call it only once the windows hold it."""
+        """Note that everything until `now` has been read; to be called only once the windows hold it."""
         self._read_until = now
         if fill:
             self.filling = False
@@ -48,5 +49,5 @@ class ReadCursor:
             self._looked_back_at, self._far = now, False
 
     def look_back(self) -> None:
-        """Have the next refresh read all that may be late."""
+        """Make the next refresh re-read everything within LATE."""
         self._far = True

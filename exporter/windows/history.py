@@ -1,4 +1,4 @@
-"""The history of a collector: each refresh asks it for a plan of what to read, and it notes what was read.
+"""The history of a collector: it gives each refresh a plan of its reading, and notes the rows that were read.
 
     async with self._history.reading(sources.postgres) as plan:
         rows = await self._rows(plan.transaction, plan.new)
@@ -8,7 +8,7 @@
             plan.corrected += self._minutes.replace(*part.minutes, part_rows)
 
 The body reads everything first and then changes its windows without an `await`, as its last act. A body that fails, or
-is cancelled while it reads, leaves the windows and the history as they were: the next refresh reads the same again.
+is cancelled while it reads, leaves the windows and the history unchanged: the next refresh reads the same rows again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from exporter.windows.versions import PartState, RowVersions, TimedRows
 
 @dataclass(slots=True)
 class ReadPlan:
-    """The reading of one refresh. The body sets `recheck` to less if it reads less, and `corrected` and `doubtful` to
-    what it finds."""
+    """The reading of one refresh. The body reduces `recheck` where it reads less, and sets `corrected` and
+    `doubtful`."""
 
     transaction: Transaction
 
@@ -37,29 +37,29 @@ class ReadPlan:
     """The transaction's time, the end of every window."""
 
     begin: int
-    """The start of the longest window: earlier rows are to be forgotten."""
+    """The start of the longest window: earlier rows are to be dropped."""
 
     new: Part
-    """The time in which rows may be new: those read replace those known of the same minutes."""
+    """The time in which rows may be new. The rows read replace the known rows of the same minutes."""
 
     fill: bool
-    """Whether `new` is the whole window, and replaces everything known."""
+    """Whether `new` is the whole window, and replaces all known rows."""
 
     corrects: bool
-    """Whether this is a fill because old rows have changed, so that its differences are corrections."""
+    """Whether this is a fill on account of changes to old rows, so that its differences are corrections."""
 
     recheck: Sequence[Part] = ()
-    """Parts of the past, whole minutes, in which rows have changed: to be re-read. None on a fill."""
+    """Parts of the past, in whole minutes, whose rows have changed and are to be re-read. Empty on a fill."""
 
     corrected: int = 0
-    """The differences that were found in `recheck`, or by a fill that corrects."""
+    """The differences found in `recheck`, or by a fill that corrects."""
 
     doubtful: bool = False
-    """Whether a change was found that only a fill can put right."""
+    """Whether a change was found that only a fill can correct."""
 
 
 class History:
-    """The past of one collector: how far it was read, and when which part of it is checked for changes."""
+    """The past of one collector: the time up to which it was read, and the schedule by which its parts are checked."""
 
     def __init__(
         self,
@@ -73,12 +73,12 @@ class History:
         part: int = HOUR,
         hourly: bool = True,
     ) -> None:
-        """`horizon` is the length of the longest window, `rows` those that the windows hold, and `known` tells how many
-        of them they hold of a part, where they can tell.
+        """`horizon` is the length of the longest window and `rows` are the rows in the windows. `known` returns the
+        number of rows of a part that the windows hold, where they can count them.
 
-        Some have more to say: `refers` names tables that the rows refer to and are deleted with; `begins` gives the
+        Optional: `refers` names tables that the rows refer to and with which they are deleted; `begins` returns the
         start of a window that begins with the calendar; `part` is the length of the past that is checked at a time;
-        without `hourly`, it is checked once a day only, and not by the tables' counters.
+        without `hourly`, each part is checked once a day only, and the tables' counters are not used.
         """
         self._horizon, self._begins, self._known = horizon, begins, known
         self._cursor = ReadCursor(horizon)
@@ -88,7 +88,8 @@ class History:
 
     @asynccontextmanager
     async def reading(self, postgres: Postgres) -> AsyncIterator[ReadPlan]:
-        """One transaction with the plan of what to read in it; noted as read when the body ends without an error."""
+        """Open a transaction with the plan of the reading in it; note the plan as read when the body ends without an
+        error."""
         async with postgres.transaction(fill=self._cursor.filling) as transaction:
             now = transaction.now_us
             since, fill = self._cursor.since(now)
@@ -100,24 +101,24 @@ class History:
             states = {} if fill else await self._look(transaction, self._cut(resync.parts, begin))
             plan.recheck = [part for part, (is_changed, _) in states.items() if is_changed]
             yield plan
-            # No await since the windows were changed: both are done, or neither.
+            # No await after the windows were changed: either both are updated, or neither.
             self._note(plan, states, resync.skipped)
 
     def look_back(self) -> None:
-        """Have the next refresh read everything that may have been committed late."""
+        """Make the next refresh re-read everything that may have been committed late."""
         self._cursor.look_back()
 
     def counters(self) -> Sequence[Sample]:
-        """The account of the resync."""
+        """Return the resync counters."""
         return self._resync.counters()
 
     def _cut(self, parts: Sequence[Part], begin: int) -> list[Part]:
-        """The parts as far as they are in the window: of one that begins within a minute, in its whole minutes."""
+        """Return the parts, cut to the window: for a window that begins within a minute, to its whole minutes."""
         first = begin if self._begins else minute(begin) * MINUTE
         return [Part(max(part.start, first), part.end) for part in parts if part.end > first]
 
     async def _look(self, transaction: Transaction, parts: Sequence[Part]) -> dict[Part, tuple[bool, PartState]]:
-        """Whether each of the parts has changed, and its state."""
+        """Return, per part, whether it has changed, and its state."""
         if not parts or self._versions is None:
             return {}
         await self._versions.check(transaction)

@@ -12,21 +12,21 @@ from exporter.windows.users import contained
 
 
 class LatestActivity:
-    """When each user was last active: enough for distinct users over any window, because a maximum is idempotent.
+    """The latest activity per user: enough for distinct users over any window, because a maximum is idempotent.
 
-    Each user has a class too, a small number that is kept here and means nothing here.
+    Each user has a class too: a small number without a meaning in this module.
     """
 
     UNCLASSED = -1
 
     def __init__(self) -> None:
         self._users = np.empty(0, dtype=np.int64)  # sorted
-        self._times = np.empty(0, dtype=np.int64)  # parallel to _users, as is:
+        self._times = np.empty(0, dtype=np.int64)  # parallel to _users, like the next:
         self._classes = np.empty(0, dtype=np.int8)
 
     @classmethod
     def of(cls, ranges: Sequence[tuple[Integers, Integers]]) -> LatestActivity:
-        """What `latest_of` makes of ranges of users that ascend."""
+        """Build it from the results of `latest_of` for ranges of users in ascending order."""
         latest = cls()
         if ranges:
             users, times = zip(*ranges, strict=True)
@@ -35,8 +35,8 @@ class LatestActivity:
         return latest
 
     def merge(self, rows: Integers) -> int:
-        """Take in `rows` (shape (n, 2): user, time of an activity); a user may occur more than once. Returns how many
-        users are new or were active later than was known."""
+        """Merge `rows` (shape (n, 2): user, time of an activity) into it; a user may occur more than once. Return the
+        number of users that are new or have a later activity than was known."""
         users, times = latest_of(rows)
         new = ~contained(users, self._users)
         if new.any():
@@ -50,10 +50,11 @@ class LatestActivity:
         return int(later.sum())
 
     def check(self, since: int, until: int, rows: Integers) -> tuple[int, int]:
-        """Hold what is known of `since < time <= until` against `rows`, all activities of that time, and mend it.
+        """Compare the known activity in `since < time <= until` with `rows`, all activities of that time, and correct
+        it.
 
-        Returns (changed, vanished): users who are known better now; and users whose latest activity is no longer
-        there. When those were active before that cannot be told from here.
+        Return (changed, vanished): the number of users with a corrected time; and the number of users whose latest
+        activity no longer exists. The time of their previous activity is not known here.
         """
         users, times = latest_of(rows)
         known = np.flatnonzero((self._times > since) & (self._times <= until))
@@ -71,24 +72,24 @@ class LatestActivity:
             self._users, self._times, self._classes = self._users[kept], self._times[kept], self._classes[kept]
 
     def since(self, start: int) -> Integers:
-        """The users (sorted) with activity after `start`."""
+        """Return the users (sorted) with activity after `start`."""
         users: Integers = self._users[self._times > start]
         return users
 
     def times_of(self, users: Integers) -> Integers:
-        """When each of these users was last active; -1 for one who is not known here."""
+        """Return the time of the latest activity of each of these users; -1 for an unknown user."""
         times = np.full(len(users), -1, dtype=np.int64)
         known = contained(users, self._users)
         times[known] = self._times[np.searchsorted(self._users, users[known])]
         return times
 
     def unclassed(self) -> Integers:
-        """The users (sorted) who have no class yet."""
+        """Return the users (sorted) without a class."""
         users: Integers = self._users[self._classes == self.UNCLASSED]
         return users
 
     def classify(self, users: Integers, classes: NDArray[np.int8]) -> None:
-        """Set the classes of those of `users` (distinct) who are known here."""
+        """Set the classes of `users` (distinct). Unknown users are ignored."""
         known = contained(users, self._users)
         self._classes[np.searchsorted(self._users, users[known])] = classes[known]
 
@@ -99,12 +100,13 @@ class LatestActivity:
         self._classes = classes
 
     def count(self, start: int, classes: int) -> Integers:
-        """How many users with activity after `start` are in each of the classes 0, 1, ... below `classes`."""
+        """Return the number of users with activity after `start` in each of the classes 0, 1, ... below `classes`."""
         counts: Integers = np.bincount(self._classes[self._times > start], minlength=classes)
         return counts
 
     def differing(self, other: LatestActivity, until: int) -> int:
-        """How many users were, until then, last active at another time than `other` has it, which knows more."""
+        """Return the number of users whose latest activity until then differs from that in `other`, which knows
+        more."""
         earlier = other._times <= until
         users, times = other._users[earlier], other._times[earlier]
         gone = ~contained(self._users, other._users)
@@ -114,7 +116,7 @@ class LatestActivity:
 
 
 def latest_of(rows: Integers) -> tuple[Integers, Integers]:
-    """Each user of `rows` (user, time) once, sorted, and the latest of the user's times."""
+    """Return each user of `rows` (user, time) once, sorted, with the user's latest time."""
     rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
     last = np.ones(len(rows), dtype=np.bool_)
     last[:-1] = rows[1:, 0] != rows[:-1, 0]

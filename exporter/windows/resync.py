@@ -1,13 +1,14 @@
-"""The resync: parts of the past are read again, for changes that re-reading the last minutes cannot see.
+"""The resync: re-reads parts of the past, for changes that re-reading the last minutes cannot find.
 
-Rows are committed more than five minutes late, imported, deleted, or changed without a new time. So the past is read
-again an hour at a time: every hour of the last day within an hour, every hour of the whole window within a day; of a
-window of an hour, ten minutes at a time within twenty. The turns are spread evenly over time, so that a refresh never
-costs much. Where the tables' counters (`changes.py`) show that old rows were deleted or imported, the whole window is
-filled again, at most once an hour. Where no counter has moved for two hours, the hourly turns are skipped.
+Rows are committed more than five minutes late, imported, deleted, or changed without a new time. Therefore the past is
+re-read one hour at a time: every hour of the last day within an hour, every hour of the whole window within a day; a
+window of an hour in parts of ten minutes, all within twenty minutes. The parts are spread evenly over time, so that the
+cost of a refresh stays small. Where the tables' counters (`changes.py`) show that old rows were deleted or imported,
+the whole window is filled again, at most once an hour. Where no counter has moved for two hours, the hourly checks are
+skipped.
 
-`history.py` stands behind this: it asks for the plan, leaves out the parts whose rows are still the same
-(`versions.py`), and notes what the windows hold.
+`history.py` uses this module: it asks for the plan, leaves out parts whose rows are unchanged (`versions.py`), and
+notes the parts that were read.
 """
 
 from __future__ import annotations
@@ -40,34 +41,34 @@ CORRECTIONS = MetricSpec(
 SPECS = (RESYNCS, CORRECTIONS)
 
 UNEXPLAINED_SHARE, UNEXPLAINED_ROWS = 0.05, 100
-"""The rows inserted in a table beyond those that are new, from which on an import is assumed: counters follow by up to
-a minute, and count what was rolled back."""
+"""Share of the new rows, and number, of further inserted rows from which an import is assumed: counters lag by up to a
+minute, and include rolled back rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResyncPlan:
-    """The parts of the past that one refresh checks, and the number of those that it skips."""
+    """The parts of the past to be checked by one refresh, and the number of skipped parts."""
 
     parts: Sequence[Part] = ()
     skipped: int = 0
 
 
 class Resync:
-    """The turns of a collector's past, and the account of them."""
+    """The schedule and the counters of a collector's re-reading."""
 
     def __init__(self, collector: str, horizon: int, tables: Mapping[str, bool], length: int) -> None:
-        """`tables` are those whose counters are read, and whether their rows count by `created_at`: in a table that the
-        others only refer to, a deletion matters and an insertion does not. Without tables, each part has its turn once
-        a day only."""
+        """`tables` are the tables whose counters are read. The value is whether their rows count by `created_at`: in a
+        table that the others only refer to, a deletion matters and an insertion does not. Without tables, each part is
+        checked once a day only."""
         self._collector, self._tables = collector, tables
-        # A part of a short window must have its turn before it has left the window.
+        # Each part of a short window must be checked before it has left the window.
         self._recent = Wheel(length, min(horizon, DAY) // length + 1, min(RESYNC, horizon // 3))
         self._whole = Wheel(length, horizon // length + 1, DAY)
         self._long = horizon > DAY
         self._done_at: int | None = None
         self._filled_at = 0
         self.doubtful = False
-        """Whether something may be wrong anywhere in a window of more than a day."""
+        """Whether any row of a window of more than a day may be wrong."""
         self._changes: Changes | None = None
         self._moved_at = 0
         self._checked: Changes | None = None
@@ -76,9 +77,9 @@ class Resync:
         self._corrected = 0
 
     async def plan(self, transaction: Transaction) -> ResyncPlan:
-        """The parts whose turn has come since the last plan that was done."""
+        """Return the parts that have become due since the last plan that was carried out."""
         now = transaction.now_us
-        if self._done_at is None or not 0 <= now - self._done_at < RESYNC:  # everything is filled now
+        if self._done_at is None or not 0 <= now - self._done_at < RESYNC:  # this refresh is a fill
             self._checked = self._changes = await self._read_changes(transaction)
             self._moved_at = self._checked_at = now
             return ResyncPlan()
@@ -91,12 +92,12 @@ class Resync:
             self._changes, self._moved_at = changes, now
         if self._long and await self._old_changed(transaction, changes):
             self.doubtful = True
-        if now - self._moved_at > 2 * RESYNC:  # so each hour had its turn after the last change
+        if now - self._moved_at > 2 * RESYNC:  # each hour was checked after the last change
             return ResyncPlan(whole, skipped=len(recent))
         return ResyncPlan(list(dict.fromkeys([*recent, *whole])))
 
     def note(self, now: int, *, filled: bool, reread: int, skipped: int, corrected: int) -> None:
-        """Note what was read at `now`, once the windows hold it."""
+        """Note the parts that were read at `now`, once the windows hold them."""
         self._done_at = now
         if filled:
             self._filled_at, self.doubtful = now, False
@@ -106,11 +107,11 @@ class Resync:
         self._corrected += corrected
 
     def wants_fill(self, now: int) -> bool:
-        """Whether the whole window is to be filled again: it is doubtful, and was not filled within RESYNC."""
+        """Return whether the whole window is to be filled again: it is doubtful, and was not filled within RESYNC."""
         return self.doubtful and now - self._filled_at >= RESYNC
 
     def counters(self) -> list[Sample]:
-        """The account as it stands."""
+        """Return the counters."""
         return [
             *(RESYNCS.sample(n, collector=self._collector, result=result) for result, n in self._counts.items()),
             CORRECTIONS.sample(self._corrected, collector=self._collector),
@@ -120,7 +121,8 @@ class Resync:
         return await read_changes(transaction, tuple(self._tables)) if self._tables else None
 
     async def _old_changed(self, transaction: Transaction, changes: Changes | None) -> bool:
-        """Whether rows older than a day may have come or gone since this was last asked; an answer once in RESYNC."""
+        """Return whether rows older than a day may have been added or deleted since the last answer; evaluated once per
+        RESYNC."""
         since = self._checked_at
         if transaction.now_us - since < RESYNC:
             return False

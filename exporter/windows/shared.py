@@ -1,4 +1,4 @@
-"""A window that two collectors need: one keeps it, others read it."""
+"""A window that two collectors need: one collector keeps it, others read it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ Window = TypeVar("Window")
 
 
 class SharedWindow(Generic[Window]):
-    """A window, once its keeper has filled it."""
+    """A window that is available once its keeper has filled it."""
 
     def __init__(self, keeper: str) -> None:
-        """`keeper` is the name of the collector that keeps it."""
+        """`keeper` is the name of the collector that keeps the window."""
         self.keeper = keeper
         self._window: Window | None = None
         self._filled = asyncio.Event()
 
     @property
     def is_filled(self) -> bool:
-        """Whether there is a window yet."""
+        """Whether the window is available."""
         return self._window is not None
 
     def put(self, window: Window) -> None:
-        """Show a window as it is kept from now on; its keeper goes on changing it."""
+        """Share a window; its keeper continues to change it."""
         self._window = window
         self._filled.set()
 
     async def get(self) -> Window:
-        """The window, once it was filled: wait with a time-out."""
+        """Return the window; wait until it is filled. To be called with a time-out."""
         while self._window is None:
             await self._filled.wait()
         return self._window

@@ -1,8 +1,7 @@
 """Sums over sliding windows of one table: counts, errors by kind, latencies.
 
 `minutes.py` keeps the minutes. A refresh asks PostgreSQL for the new rows and for the exact edges in one statement, and
-for each part of the past that is re-read. The collectors stand behind this: they say which table, which time and which
-sums.
+for each part of the past that is re-read. The collectors use this module: they name the table, the time and the sums.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from exporter.windows.versions import TimedRows
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The sums of some rows: aggregate expressions, bigint and null or 0 over no rows, over the rows of `table` where
+    """The sums of some rows: aggregate expressions (bigint; null or 0 over no rows) over the rows of `table` where
     `where`, which are in a window by their `time`."""
 
     table: str
@@ -30,10 +29,10 @@ class Sums:
     aggregates: tuple[str, ...]
     where: str = "true"
     counts: tuple[int, ...] = (0,)
-    """The aggregates of which the differences are corrections: those that count rows, each row once."""
+    """The aggregates whose differences are corrections: counts of rows, each row in one of them."""
 
     def select(self, key: str, since: str, until: str, group: str = "") -> str:
-        """SQL for (key, sums...) over the rows whose time is in (since, until], names of parameters."""
+        """Return SQL for (key, sums...) over the rows whose time is in (since, until], both names of parameters."""
         sums = ", ".join(f"coalesce({aggregate}, 0)::bigint" for aggregate in self.aggregates)
         return (
             f"SELECT {key}, {sums} FROM {self.table} WHERE {self.where}"
@@ -45,22 +44,22 @@ class SlidingSums:
     """The sums of one `Sums` over several windows that all end now."""
 
     def __init__(self, sums: Sums, windows: Mapping[str, int]) -> None:
-        """`windows` are lengths in microseconds, by the name that each has as a label."""
+        """`windows` are lengths in microseconds by label value."""
         self.rows = TimedRows(sums.table, sums.time, sums.where)
         self.horizon = max(windows.values())
         self._sums, self._windows = sums, windows
         self._minutes = MinuteSums(span=self.horizon // MINUTE + 1, width=len(sums.aggregates))
 
     def minutes(self, since: int, until: int) -> Integers:
-        """The sums of each of the minutes `since < m <= until`, of those that were read: shape (minutes, sums)."""
+        """Return the sums per minute of `since < m <= until`, for minutes that were read: shape (minutes, sums)."""
         return self._minutes.each(since, until)
 
     def rows_in(self, part: Part) -> int:
-        """The number of rows of a part that are in the sums."""
+        """Return the number of rows of a part that are in the sums."""
         return int(self._minutes.total(*part.minutes)[list(self._sums.counts)].sum())
 
     async def read(self, plan: ReadPlan) -> dict[str, Integers]:
-        """Read what the plan says; the sums of each window as of its `now`."""
+        """Read the rows of the plan. Return the sums of each window as of its `now`."""
         now = plan.now
         minute_of, by_minute = MINUTE_OF.format(self._sums.time), f"GROUP BY {MINUTE_BIN.format(self._sums.time)}"
         selects = [self._sums.select(minute_of, "since", "now", by_minute)]
@@ -85,7 +84,7 @@ class SlidingSums:
 
         is_edge = rows[:, 0] < 0
         edge_sums = {edges[-1 - int(row[0])]: row[1:] for row in rows[is_edge]}
-        # A fill begins within a minute, of which it knows a part only: that minute is no window's but through its edge.
+        # A fill begins within a minute and reads a part of it only: no window uses that minute except through its edge.
         self._minutes.replace(*plan.new.minutes, rows[~is_edge])
         for part, part_rows in reread:
             changed = self._minutes.replace(*part.minutes, part_rows)
@@ -97,7 +96,7 @@ class SlidingSums:
 
 
 def history_of(collector: str, *windows: SlidingSums, part: int = HOUR, hourly: bool = True) -> History:
-    """The history of a collector that keeps these sums and nothing else. They all have to reach equally far back."""
+    """Return the history of a collector that keeps these sums and nothing else. All sums must have the same horizon."""
     (horizon,) = {each.horizon for each in windows}
 
     def known(of: Part) -> int:

@@ -1,7 +1,7 @@
-"""Units of time, parts of the past, and arrays: the values that the engine works on.
+"""Units of time, parts of the past, and arrays: the values of the engine.
 
-Times are int64 microseconds since the epoch (UTC); minutes are numbered from there. Users are 64-bit hashes made by
-PostgreSQL: no identity comes here.
+Times are int64 microseconds since the epoch (UTC); minutes are numbered from the epoch. Users are 64-bit hashes made by
+PostgreSQL: no identity reaches the engine.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 RESYNC = HOUR
-"""The time within which the last day is read again, for changes that re-reading the last minutes cannot see (deletions,
+"""The time within which the last day is re-read, for changes that re-reading the last minutes cannot find (deletions,
 very late rows)."""
 
 
 class Part(NamedTuple):
-    """A part of time: the instants later than `start`, until `end`."""
+    """A part of time: the instants after `start`, up to and including `end`."""
 
     start: int
     end: int
 
     @property
     def minutes(self) -> tuple[int, int]:
-        """The minutes `first < m <= last` that hold it."""
+        """The minutes `first < m <= last` that hold the part."""
         return minute(self.start), minute(self.end)
 
     def cut(self, length: int) -> list[Part]:
-        """The same in pieces that end at multiples of `length`, but for the last."""
+        """Return the part in pieces that end at multiples of `length`, except the last piece."""
         ends = range((self.start // length + 1) * length, self.end, length)
         return [Part(*piece) for piece in pairwise([self.start, *ends, self.end])]
 
 
 def minute(time: int) -> int:
-    """The minute that holds an instant (microseconds in, minutes since the epoch out)."""
+    """Return the minute that holds an instant (microseconds to minutes since the epoch)."""
     return -(-time // MINUTE)

@@ -1,4 +1,4 @@
-"""Counts by user, for windows of which the spread over users matters; and sets of users as sorted arrays."""
+"""Counts per user, for windows whose distribution over users is shown; and sets of users as sorted arrays."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from exporter.windows.units import Integers
 
 
 class UserCounts:
-    """A count per user over a sliding set of minutes: adding and taking away cost the new rows, not all of them."""
+    """A count per user over a sliding set of minutes. The cost of an update is that of the rows added and removed."""
 
     def __init__(self) -> None:
         self.since = 0
-        """The minute up to which everything was forgotten."""
+        """The minute up to which rows were dropped."""
         self._users = np.empty(0, dtype=np.int64)  # sorted
         self._counts = np.empty(0, dtype=np.int64)  # parallel to _users; 0 for users to be dropped
         self._minutes: dict[int, tuple[Integers, Integers]] = {}
@@ -39,14 +39,15 @@ class UserCounts:
             self._take(old)
 
     def with_edge(self, edge: Integers) -> Integers:
-        """The counts above 0, one per user, with those of `edge` (shape (n, 2): user, count) added for this once."""
+        """Return the counts above 0, one per user, including those of `edge` (shape (n, 2): user, count), which is not
+        kept."""
         self._add(edge[:, 0], edge[:, 1])
         counts = self._counts[self._counts > 0]
         self._add(edge[:, 0], -edge[:, 1])
         return counts
 
     def counts(self) -> tuple[Integers, Integers]:
-        """The users (sorted) with a count above 0, and those counts."""
+        """Return the users (sorted) with a count above 0, and those counts."""
         counted = self._counts > 0
         return self._users[counted], self._counts[counted]
 
@@ -68,17 +69,18 @@ class UserCounts:
 
 @dataclass(frozen=True, slots=True)
 class UserTotals:
-    """A count per user over a window of which no part is kept: the rows that enter and leave it are given to it."""
+    """A count per user over a window that is not kept by minute: the caller passes the rows that enter and leave the
+    window."""
 
     users: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Sorted, unique."""
 
     counts: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """Parallel to it, none of them 0."""
+    """Parallel to `users`, none of them 0."""
 
     @classmethod
     def of(cls, blocks: Sequence[Integers]) -> UserTotals:
-        """The totals of rows (shape (n, 2): user, count), in any order."""
+        """Return the totals of rows (shape (n, 2): user, count), in any order."""
         rows = np.concatenate([np.empty((0, 2), dtype=np.int64), *blocks])
         users, where = np.unique(rows[:, 0], return_inverse=True)
         counts = np.zeros(len(users), dtype=np.int64)
@@ -87,13 +89,14 @@ class UserTotals:
         return cls(users[counted], counts[counted])
 
     def moved(self, gained: Integers, lost: Integers) -> UserTotals:
-        """The totals after rows (shape (n, 2): user, count) came in and rows fell out."""
+        """Return the totals with the gained rows added and the lost rows subtracted (both of shape (n, 2): user,
+        count)."""
         change = self.of([gained, lost * (1, -1)])
         return self._with(change.users, change.counts)
 
     def largest(self, size: int, users: Integers, counts: Integers) -> Integers:
-        """The `size` largest, with the `counts` of `users` (sorted, unique) added to them: (user, count), largest
-        first, of alike ones the one with the least hash."""
+        """Return the `size` largest totals, with the `counts` of `users` (sorted, unique) added: rows of (user, count),
+        largest first, ties by the smaller hash."""
         totals = self._with(users, counts)
         if len(totals.counts) > size:
             least = np.partition(totals.counts, -size)[-size]
@@ -103,7 +106,8 @@ class UserTotals:
         return np.stack((totals.users[order], totals.counts[order]), axis=1)
 
     def _with(self, users: Integers, counts: Integers) -> UserTotals:
-        """The totals with these added, of users sorted and unique: new users are put in, nothing is sorted again."""
+        """Return the totals with these counts of users (sorted, unique) added: new users are inserted, so no sort is
+        needed."""
         known = contained(users, self.users)
         where = np.searchsorted(self.users, users[~known])
         all_users = np.insert(self.users, where, users[~known])
@@ -115,7 +119,8 @@ class UserTotals:
 
 
 def contained(values: Integers, known: Integers) -> NDArray[np.bool_]:
-    """Which of `values` are in `known` (sorted, unique): a search for each value, so that few in many are cheap."""
+    """Return, per element of `values`, whether it is in `known` (sorted, unique). The cost is one search per value, so
+    that a few values in many are cheap."""
     if not len(known):
         return np.zeros(len(values), dtype=np.bool_)
     where = np.minimum(np.searchsorted(known, values), len(known) - 1)
@@ -124,13 +129,14 @@ def contained(values: Integers, known: Integers) -> NDArray[np.bool_]:
 
 
 def _absent(values: Integers, known: Integers) -> Integers:
-    """The distinct `values` that are not in `known` (sorted, unique), sorted."""
+    """Return the distinct `values` that are not in `known` (sorted, unique), sorted."""
     values = np.unique(values)
     return values[~contained(values, known)]
 
 
 def percentile(counts: Integers, fraction: float) -> float:
-    """PostgreSQL's `percentile_cont(fraction)` over a non-empty set, to the same bits: linear between neighbours."""
+    """Return PostgreSQL's `percentile_cont(fraction)` of a non-empty set, to the same bits: linear between
+    neighbours."""
     rank = fraction * (len(counts) - 1)
     below = int(rank)
     above = min(below + 1, len(counts) - 1)

@@ -1,13 +1,12 @@
-"""Row versions: whether a part of a table's past still holds the rows that were last read of it.
+"""Row versions: detection of changes in a part of a table's past since it was last read.
 
-PostgreSQL keeps with each row the transaction that wrote that version of it (`xmin`), and a snapshot knows from which
-transaction on there may be some that had not ended yet. So a part in which no version is as new as that, and which has
-as many rows as were read, holds the very same rows. A look at the versions costs a fraction of reading the rows:
-nothing is hashed, grouped or sent. `history.py` stands behind this.
+PostgreSQL stores with each row version the transaction that wrote it (`xmin`), and a snapshot gives the first
+transaction that may still have been running. A part in which no version is as new as that transaction, and which has as
+many rows as were read, therefore holds exactly the same rows. Checking the versions costs a fraction of reading the
+rows: nothing is hashed, grouped or sent. `history.py` uses this module.
 
-Views and foreign tables have no such versions: there a part may always have changed. Changes of a table that write no
-rows (a column renamed, a partition attached), and another server in place of the former one, have each part read again
-once.
+Views and foreign tables have no row versions: their parts always count as changed. After a change of a table that
+writes no rows (a column renamed, a partition attached), and after a change of server, each part is re-read once.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from exporter.sources.postgres import Transaction, moment
 from exporter.windows.units import Part
 
 _NEVER = 2**31 - 1
-"""PostgreSQL's own number for the age of a row that has always been there."""
+"""PostgreSQL's value for the age of a row that has always existed."""
 
 _TOO_OLD = 2**30
-"""The number of transactions after which ids of 32 bits, as rows have them, no longer tell which one was first."""
+"""The number of transactions after which the order of 32-bit ids, as stored in rows, is no longer known."""
 
 _XMIN = -2
-"""The number of that column. (Asked for by name, PostgreSQL ends with an error where it comes by an index first.)"""
+"""The number of the column xmin. (Referenced by name, it makes PostgreSQL fail where an index is used first.)"""
 
-# The description of a table is rows of PostgreSQL's own, which have versions too; vacuuming and analysing make no new
-# ones. The ids are an array, so that each is looked up by itself: of a join, the planner may do the rest for all tables
-# of the database first.
+# The description of a table is rows of PostgreSQL's catalogue, which have versions too; VACUUM and ANALYZE write no new
+# ones. The ids are passed as an array, so that each is looked up by itself: in a join, the planner may evaluate the
+# rest for all tables of the database first.
 _CATALOGUE = f"""
 WITH named AS MATERIALIZED (SELECT to_regclass(name)::oid AS id FROM unnest(%(tables)s::text[]) AS tables(name)),
      parts AS MATERIALIZED (SELECT id FROM named UNION SELECT relid::oid FROM named, pg_partition_tree(id))
@@ -59,7 +58,7 @@ class TimedRows:
 
     @property
     def look(self) -> str:
-        """SQL for how many there are from `start` to `end`, and the age of the newest version."""
+        """SQL for the number of rows from `start` to `end`, and the age of the newest version."""
         return (
             f"SELECT count(*) AS rows, coalesce(min(age({self.table}.xmin)), {_NEVER}) AS newest FROM {self.table}"
             f" WHERE {self.where} AND {self.time} > %(start)s AND {self.time} <= %(end)s"
@@ -68,14 +67,15 @@ class TimedRows:
 
 @dataclass(frozen=True, slots=True)
 class PartState:
-    """A part as it was read: the oldest transaction that may not have ended by then, and the number of its rows."""
+    """The state of a part when it was read: the oldest transaction that may have been running, and the number of
+    rows."""
 
     oldest_running: int
     rows: int | None = None
 
 
 class RowVersions:
-    """The states in which the parts of some rows' past were last read."""
+    """The states in which the parts of the past of some rows were last read."""
 
     def __init__(self, rows: Sequence[TimedRows]) -> None:
         self._tables = list(dict.fromkeys(each.table for each in rows))
@@ -85,18 +85,18 @@ class RowVersions:
             f" FROM ({looks}) AS looks"
         )
         self._have_versions = False
-        self._server: datetime | None = None  # when it was started, which no two of them were at once
-        self._checked = 0  # the oldest transaction that ran when the catalogue was last read
+        self._server: datetime | None = None  # its start time; two servers never share one
+        self._checked = 0  # the oldest running transaction when the catalogue was last read
         self._filled: PartState | None = None
         self._states: dict[int, PartState] = {}  # by the end of the part
 
     async def filled(self, transaction: Transaction) -> None:
-        """Note that everything is read in this transaction."""
+        """Note that all parts are read in this transaction."""
         await self.check(transaction)
         self._filled, self._states = PartState(transaction.oldest_running), {}
 
     async def check(self, transaction: Transaction) -> None:
-        """Check that the tables are still the same ones, before looking at parts of them in this transaction."""
+        """Check that the tables are unchanged. To be called before parts are looked at in this transaction."""
         parameters = {"tables": self._tables, "since": _id(self._checked)}
         try:
             async with transaction.savepoint():
@@ -109,10 +109,11 @@ class RowVersions:
         self._server, self._checked = server, transaction.oldest_running
 
     async def look(self, transaction: Transaction, part: Part, known: int | None) -> tuple[bool, PartState]:
-        """Whether a part has to be read again in this transaction, and its state: to `note` once that is done.
+        """Return whether a part has to be re-read in this transaction, and its state, to be passed to `note` after the
+        reading.
 
-        `known` is how many rows of it were read, where that was counted; otherwise as many are expected as there were
-        at the last look.
+        `known` is the number of rows that were read of the part, where that was counted; otherwise the number at the
+        last look is expected.
         """
         last = self._states.get(part.end, self._filled)
         if not self._have_versions or last is None or not _comparable(last.oldest_running, transaction):
@@ -128,19 +129,19 @@ class RowVersions:
         return changed, PartState(transaction.oldest_running, rows)
 
     def note(self, part: Part, state: PartState) -> None:
-        """Note that the windows hold the part as it was in that state."""
+        """Note that the windows hold the part in that state."""
         self._states[part.end] = state
 
     def forget(self, until: int) -> None:
-        """Drop the states of the parts that ended by then."""
+        """Drop the states of parts that ended by then."""
         self._states = {end: state for end, state in self._states.items() if end > until}
 
 
 def _id(transaction: int) -> str:
-    """A transaction's id as rows have it."""
+    """Return a transaction's id in the 32-bit form stored in rows."""
     return str(transaction % 2**32)
 
 
 def _comparable(earlier: int, transaction: Transaction) -> bool:
-    """Whether an id is of before this transaction, and can be told from those since."""
+    """Return whether an id precedes this transaction and is distinguishable from later ones."""
     return 0 <= transaction.oldest_running - earlier < _TOO_OLD

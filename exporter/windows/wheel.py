@@ -1,4 +1,4 @@
-"""The turns at which parts of the past are read again."""
+"""The schedule by which parts of the past are re-read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from exporter.windows.units import Part
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """Turns of the parts of the past, each once in a `period`, so that re-reading never costs much at once.
+    """A schedule in which each part of the past is due once per `period`, so that the cost of re-reading is spread
+    evenly.
 
-    The past is cut into parts of `length`, and the newest `parts` of them that are over take turns, at times that
-    follow from the clock alone.
+    The past is cut into parts of `length`. The newest `parts` complete ones are due in turn, at times that follow from
+    the clock alone.
     """
 
     length: int
@@ -20,7 +21,7 @@ class Wheel:
     period: int
 
     def due(self, since: int, now: int) -> list[Part]:
-        """The parts whose turn came later than `since` and until `now`."""
+        """Return the parts that became due after `since` and until `now`."""
         turn = self.period // self.parts
         newest = now // self.length - 1
         turns = range(max(since // turn, now // turn - self.parts) + 1, now // turn + 1)
