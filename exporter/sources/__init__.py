@@ -1,4 +1,5 @@
-"""How to reach each system, and whether it answered. No knowledge of HiveSync here: that is in `collectors/`."""
+"""Access to each system, and whether it answered. This package has no knowledge of HiveSync; that is in
+`collectors/`."""
 
 from __future__ import annotations
 
@@ -7,9 +8,10 @@ from collections.abc import Callable
 
 
 class Reachability:
-    """Whether the last attempt to reach a source worked, and when one last did (unix seconds, the exporter's clock).
+    """Whether the last attempt to reach a source worked, and the time of the last success (unix seconds, the exporter's
+    clock).
 
-    `up` is None until the first attempt. A source records every attempt here, at the one place where it makes it; the
+    `up` is None until the first attempt. A source records every attempt here, at the one place where it is made; the
     snapshot reads it for `hivesync_source_up` and logs its changes.
     """
 
@@ -21,9 +23,9 @@ class Reachability:
         self._clock = clock
 
     def worked(self) -> None:
-        """The source answered."""
+        """Record that the source answered."""
         self.up, self.error, self.last_success = True, None, self._clock()
 
     def failed(self, kind: str) -> None:
-        """The source did not answer; `kind` is a short constant, as in `errors.SourceUnavailable`."""
+        """Record that the source did not answer; `kind` is a short constant, as in `errors.SourceUnavailable`."""
         self.up, self.error = False, kind

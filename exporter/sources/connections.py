@@ -1,9 +1,9 @@
-"""PostgreSQL connections that are kept: opened when one is needed, used again, replaced when they are dead or old.
+"""A pool of PostgreSQL connections: opened on demand, reused, replaced when they are dead or old.
 
-    take() -> a connection that works, or why there is none;  give_back() -> kept for the next, or closed
+    take() -> a working connection, or an error with the reason;  give_back() -> kept for reuse, or closed
 
 The task that needs a connection opens it, so that the reason of a refusal reaches that task and no other: waiting tasks
-share nothing. The number of connections is limited in `postgres.py`, which stands behind this.
+share nothing. `postgres.py`, which uses this module, limits the number of connections.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 IDLE_SECONDS = 120.0
-"""How long a connection is kept that no task has used."""
+"""Time for which an unused connection is kept."""
 
 LIFETIME_SECONDS = 3600.0
-"""How long a connection is used at all, so that the server's caches for it do not grow for ever, and a setting that was
-changed for the role takes effect."""
+"""Maximum age of a connection, so that the server's caches for it do not grow without bound, and changed settings of
+the role take effect."""
 
 ADDRESSES = 4
-"""How many addresses of a name, or hosts of a URL, may each take the whole time before no more are tried."""
+"""Number of addresses of a name, or hosts of a URL, that may each take the full time limit before the attempt ends."""
 
 CANCEL_SECONDS = 1.0
-"""How long a server may take to hear that we no longer wait for an answer."""
+"""Time limit for telling a server to cancel a query."""
 
 
 class Connection(AsyncConnection[Any]):
@@ -42,7 +42,8 @@ class Connection(AsyncConnection[Any]):
         try:
             await super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
         except errors.CancellationTimeout:
-            # This is called when we are cancelled. Again: then psycopg closes the connection and waits no more.
+            # The caller is being cancelled. Raising this again makes psycopg close the connection without further
+            # waiting.
             raise asyncio.CancelledError from None
 
 
@@ -50,20 +51,19 @@ class Connections:
     """The connections of one URL."""
 
     def __init__(self, url: str, connect_seconds: float, options: Mapping[str, Any]) -> None:
-        """`connect_seconds` is the time for one address, and `options` are libpq's, where the URL has none of its
-        own."""
+        """`connect_seconds` is the time limit per address; `options` are libpq's, unless the URL sets them."""
         given = conninfo_to_dict(url)
         defaults = {"connect_timeout": round(connect_seconds), **options}
         self._url = url
         self._options = {name: value for name, value in defaults.items() if name not in given}
         chosen = str(given.get("connect_timeout", ""))
         self._address_seconds = max(connect_seconds, int(chosen) if chosen.isdecimal() else 0)
-        self._idle: list[Connection] = []  # the one used last at the end
+        self._idle: list[Connection] = []  # the most recently used at the end
         self._closed = False
 
     async def take(self, check_seconds: float) -> Connection:
-        """A connection that works: an idle one, if any still does, otherwise a new one. After a restart of the server
-        all idle connections are dead.
+        """Return a working connection: an idle one, if any still works, otherwise a new one. After a restart of the
+        server all idle connections are dead.
 
         `check_seconds` is the longest time that an idle connection may take to answer. Raises TimeoutError, OSError or
         psycopg.Error.
@@ -83,7 +83,8 @@ class Connections:
         return await self._open()
 
     async def give_back(self, connection: Connection) -> None:
-        """Keep it for the next task, unless it is broken, in a transaction, or old; close the long idle."""
+        """Keep the connection for reuse, unless it is broken, in a transaction, or old; close connections idle for too
+        long."""
         now = time.monotonic()
         is_usable = connection.pgconn.transaction_status == TransactionStatus.IDLE
         if is_usable and not self._closed and now - connection.opened_at < LIFETIME_SECONDS:
@@ -101,7 +102,7 @@ class Connections:
             await self._idle.pop().close()
 
     async def _open(self) -> Connection:
-        # psycopg limits the time of each address, and not that of resolving a name.
+        # psycopg limits the time per address, but not that of resolving a name.
         async with asyncio.timeout(ADDRESSES * self._address_seconds):
             connection = await Connection.connect(self._url, prepare_threshold=None, **self._options)
         try:
@@ -115,7 +116,7 @@ class Connections:
 
 
 async def _check(connection: Connection) -> None:
-    """Raises psycopg.Error unless it still works."""
+    """Raise psycopg.Error unless the connection still works."""
     await connection.set_autocommit(True)  # otherwise this would begin a transaction
     await connection.execute("")
     await connection.set_autocommit(False)

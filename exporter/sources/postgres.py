@@ -1,7 +1,7 @@
 """PostgreSQL, read only and within limits: few connections, short statements, no waiting for locks.
 
 Every reading is one transaction with one snapshot and one `now`, the database's clock, so that the values of a refresh
-belong together and the exporter's own clock does not matter. Nothing here knows a table.
+are consistent and the exporter's own clock does not matter. This module knows no table.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ FILL_SECONDS = 300.0
 """The statement timeout of a transaction that reads a window's whole history."""
 
 FILLS = 2
-"""How many transactions of that kind run at once: one connection is always left for what is quick."""
+"""Maximum of such transactions at once: one connection is always left for short ones."""
 
 BLOCKS = 64
-"""Into how many pieces a large answer is cut, a power of two: of two million users each is a few milliseconds' work."""
+"""Number of blocks of a large result, a power of two: at two million users, each block is a few milliseconds' work."""
 
 BATCH_ROWS = 1_000
-"""Rows taken at once of an answer that may be long: about a millisecond's work."""
+"""Rows per batch of a result that may be long: about a millisecond's work."""
 
 FILL_MEMORY = "32MB"
-"""`work_mem` of such a transaction, unless it is more: to group a history by 200,000 users without temporary files."""
+"""Minimum of `work_mem` in such a transaction: enough to group a history by 200,000 users without temporary files."""
 
 LOCK_MILLISECONDS = 250
 GRACE_SECONDS = 2.0
-"""How much longer than the server's own statement timeout we wait before we take the connection for dead."""
+"""Time beyond the server's own statement timeout after which the connection is taken for dead."""
 
 Row = tuple[Any, ...]
 
@@ -53,7 +53,7 @@ class Postgres:
     name = NAME
 
     def __init__(self, url: str, *, now: datetime | None = None) -> None:
-        """`now` fixes the clock of every transaction in place of the database's, for tests of what time does."""
+        """`now` fixes the clock of every transaction in place of the database's, for tests of the effects of time."""
         self.reachability = Reachability(self.name)
         self.fixed_now = now
         self._slots = asyncio.Semaphore(CONNECTIONS)
@@ -63,7 +63,7 @@ class Postgres:
             CONNECT_SECONDS,
             {
                 "application_name": "hivesync-analytics",
-                "tcp_user_timeout": 5_000,  # a peer that vanished is noticed, not waited for
+                "tcp_user_timeout": 5_000,  # detects a peer that vanished
                 "keepalives_idle": 30,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
@@ -76,9 +76,9 @@ class Postgres:
 
     @asynccontextmanager
     async def transaction(self, *, fill: bool = False) -> AsyncIterator[Transaction]:
-        """One read-only snapshot; `fill` allows it the time that reading a whole history takes.
+        """Open one read-only snapshot; `fill` allows it the time for reading a whole history.
 
-        Raises SourceUnavailable or CollectionFailed, for what happens in its body too.
+        Raises SourceUnavailable or CollectionFailed, also for errors in its body.
         """
         async with AsyncExitStack() as slots:
             if fill:
@@ -117,8 +117,8 @@ class Transaction:
     """The database's clock at its start (UTC)."""
 
     oldest_running: int
-    """The first transaction (64-bit id) that may not have ended when its snapshot was taken: what older ones have
-    written is in the snapshot."""
+    """The first transaction (64-bit id) that may have been running when the snapshot was taken: rows of older ones are
+    in the snapshot."""
 
     def __init__(self, connection: AsyncConnection[Row], statement_seconds: float) -> None:
         self._connection = connection
@@ -130,8 +130,8 @@ class Transaction:
         return microseconds(self.now)
 
     async def begin(self, fixed_now: datetime | None, memory: str | None = None) -> None:
-        """Set the limits, for this transaction only (so that it works behind a transaction pooler), and take the
-        time. `memory` is the least that `work_mem` may be."""
+        """Set the limits, for this transaction only (so that it works with a transaction pooler), and read the time.
+        `memory` is the minimum of `work_mem`."""
         rows = await self.rows(
             "SELECT now(), txid_snapshot_xmin(txid_current_snapshot()),"
             " set_config('statement_timeout', %(timeout)s, true),"
@@ -152,9 +152,9 @@ class Transaction:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """A part of this transaction that may fail without taking the rest along.
+        """Open a part of this transaction that may fail without the rest.
 
-        Raises CollectionFailed for what goes wrong in it, SourceUnavailable when the connection is lost.
+        Raises CollectionFailed for an error in it, SourceUnavailable when the connection is lost.
         """
         try:
             async with self._connection.transaction():
@@ -163,7 +163,7 @@ class Transaction:
             raise failure(error) from error
 
     async def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
-        """The rows of a query; `%(now)s` in it is this transaction's time."""
+        """Return the rows of a query; `%(now)s` in it is this transaction's time."""
         async with asyncio.timeout(self._seconds + GRACE_SECONDS):
             cursor = await self._connection.execute(query.encode(), self._values(query, parameters), binary=True)
             return await cursor.fetchall()
@@ -171,8 +171,8 @@ class Transaction:
     async def batches(
         self, query: str, parameters: Mapping[str, object] | None = None
     ) -> AsyncGenerator[list[Row], None]:
-        """As `rows`, BATCH_ROWS at a time: for as many as should neither be held nor worked on at once. Close it if it
-        is not read to its end."""
+        """Yield rows like `rows`, BATCH_ROWS at a time: for results too large to be held or processed at once. To be
+        closed if it is not read to its end."""
         values = self._values(query, parameters)
         async with self._connection.cursor(name="batches") as cursor:
             async with asyncio.timeout(self._seconds + GRACE_SECONDS):
@@ -191,9 +191,10 @@ class Transaction:
         return values or None
 
     async def integers(self, query: str, columns: int, parameters: Mapping[str, object] | None = None) -> Integers:
-        """The rows of a query whose `columns` columns are all bigint and not null, as an array of shape (n, columns).
+        """Return the rows of a query whose `columns` columns are all bigint and not null, as an array of shape (n,
+        columns).
 
-        PostgreSQL packs them into one value, so that a million rows cost Python no million objects.
+        PostgreSQL packs them into one value, so that a million rows do not become a million Python objects.
         """
         packed = await self.rows(_packed(query, columns), parameters)
         return _unpacked(packed[0][0], columns)
@@ -205,11 +206,11 @@ class Transaction:
         parameters: Mapping[str, object],
         take: Callable[[Integers], None],
     ) -> None:
-        """As `integers`, for more than should be held or worked on at once: `take` is given up to BLOCKS arrays, one
-        after the other.
+        """Read rows like `integers`, for results too large to be held or processed at once: `take` is called with up to
+        BLOCKS arrays, one after the other.
 
-        The first column must be spread evenly over all of bigint, as hashes are: each block holds the rows of a range
-        of it, and the ranges ascend.
+        The first column must be distributed evenly over all of bigint, like hashes: each block contains the rows of a
+        range of it, in ascending order of ranges.
         """
         range_of = f"packed.c0 >> {64 - BLOCKS.bit_length() + 1}"
         statement = f"{_packed(query, columns)} GROUP BY {range_of} ORDER BY {range_of}"
@@ -219,7 +220,7 @@ class Transaction:
 
 
 def _packed(query: str, columns: int) -> str:
-    """SQL for the rows of a query of bigint columns as one bytea."""
+    """Return SQL for the rows of a query of bigint columns as one bytea."""
     names = [f"c{index}" for index in range(columns)]
     packed = " || ".join(f"int8send(packed.{name})" for name in names)
     return f"SELECT coalesce(string_agg({packed}, ''::bytea), ''::bytea) FROM ({query}) AS packed({', '.join(names)})"
@@ -230,12 +231,12 @@ def _unpacked(packed: bytes, columns: int) -> Integers:
 
 
 def microseconds(time: datetime) -> int:
-    """Microseconds since the epoch of an aware datetime, exactly."""
+    """Return the exact microseconds since the epoch of an aware datetime."""
     delta = time - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
 def moment(time_us: int) -> datetime:
-    """The inverse of `microseconds`."""
+    """Return the datetime of a result of `microseconds`."""
     seconds, rest = divmod(time_us, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)

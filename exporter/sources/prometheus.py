@@ -1,6 +1,6 @@
-"""Prometheus' HTTP API, for what needs history: range queries, read only and within limits.
+"""Prometheus' HTTP API, for history: range queries, read only and within limits.
 
-The exporter itself never asks it; the roll-up does. Nothing here knows a metric.
+The roll-up uses this module; the exporter itself does not. This module knows no metric.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
 
 QUERY_SECONDS = 30.0
-"""For the whole of an answer, however slowly it comes."""
+"""Time limit of a whole answer."""
 
 CONNECT_SECONDS = 3.0
 
 ANSWER_BYTES = 16 * 2**20
-"""More than any question of ours has for an answer; who goes on and on is not Prometheus."""
+"""Size limit of an answer: more than any query of the roll-up returns, so that a larger answer is not from
+Prometheus."""
 
 
 class Prometheus:
-    """A client of one server, or of anything that speaks its API; `url` is its root, with user and password if need
-    be."""
+    """A client of one server, or of any server with the same API; `url` is its root, optionally with user and
+    password."""
 
     name = "prometheus"
 
@@ -40,7 +41,7 @@ class Prometheus:
         self._client = httpx2.AsyncClient(
             timeout=httpx2.Timeout(query_seconds, connect=min(CONNECT_SECONDS, query_seconds)),
             headers={"user-agent": "hivesync-analytics"},
-            # A connection for each query: one that is kept may be closed by the server as it is used again.
+            # One connection per query: a kept connection may be closed by the server at the moment of its reuse.
             limits=httpx2.Limits(max_keepalive_connections=0),
         )
 
@@ -49,10 +50,10 @@ class Prometheus:
         await self._client.aclose()
 
     async def range(self, query: str, start: float, end: float, step: float) -> list[tuple[float, float]]:
-        """The values of a query with at most one series, from `start` to `end` every `step` (all unix seconds).
+        """Return the values of a query with at most one series, from `start` to `end` every `step` (all unix seconds).
 
-        Times at which it has no value, or none that is a number, are left out. Raises SourceUnavailable, or
-        CollectionFailed when it refuses the query.
+        Times without a value, or with a value that is not finite, are left out. Raises SourceUnavailable, or
+        CollectionFailed when Prometheus refuses the query.
         """
         parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
         if not _is_address(self._url):
@@ -72,7 +73,7 @@ class Prometheus:
         return [(time, value) for time, value in points if start <= time <= end and math.isfinite(value)]
 
     async def _post(self, parameters: Mapping[str, str]) -> tuple[int, Mapping[str, Any]]:
-        """The HTTP status, and the answer: an object with a `status`."""
+        """Return the HTTP status and the answer: an object with a `status`."""
         body = b""
         async with self._client.stream("POST", self._url, data=parameters) as response:
             async for part in response.aiter_bytes():
@@ -91,7 +92,7 @@ class Prometheus:
 
     @asynccontextmanager
     async def _reached(self) -> AsyncIterator[None]:
-        """Turns the client's errors into ours and notes whether the server answered."""
+        """Convert the client's errors, and record whether the server answered."""
         try:
             async with asyncio.timeout(self._query_seconds):
                 yield
@@ -111,11 +112,11 @@ class Prometheus:
 
 
 _KINDS = ("bad_data", "execution", "timeout", "canceled", "not_found", "internal", "unavailable")
-"""What the API says went wrong with a query; all of its own words, none of a user's."""
+"""The API's error types for a query; a closed set of its own words."""
 
 
 def _is_address(url: str) -> bool:
-    """Whether it names a host, and a port that there can be; httpx does not tell everything apart that is no URL."""
+    """Return whether the URL has a host and a valid port; httpx does not detect every invalid URL."""
     try:
         parts = urlsplit(str(httpx2.URL(url)))
         return bool(parts.hostname) and parts.port != 0
@@ -124,11 +125,11 @@ def _is_address(url: str) -> bool:
 
 
 class _NoAnswerError(Exception):
-    """Somebody answered who is not Prometheus, or not now."""
+    """The answer is not from Prometheus, or says that it is not available now."""
 
 
 def _connection_kind(message: str) -> str:
-    """A constant for what is only said in prose."""
+    """Return a constant for an error that is described in prose only."""
     for words, kind in (
         ("refused", "refused"),
         ("all connection attempts failed", "refused"),

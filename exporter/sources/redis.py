@@ -1,12 +1,11 @@
-"""Redis or Valkey, read only and without ever blocking it: SCAN in steps, pipelined reads of a few hundred keys at a
-time.
+"""Redis or Valkey, read only and without blocking it: SCAN in steps, pipelined reads of a few hundred keys at a time.
 
-A key of another type than expected, or gone since the SCAN, is one value that is missing, never an error of the
-source. Nothing here knows what a key means.
+A key of another type than expected, or deleted since the SCAN, is one missing value, never an error of the source. This
+module does not know the meaning of keys.
 
-redis-py connects, authenticates, parses and keeps the time limits. Ours is how much goes through it at once: commands
-are packed, and their answers taken, a batch at a time. One by one redis-py spends more on each of a million keys than
-the server does.
+redis-py connects, authenticates, parses and applies the time limits. This module decides on the size of batches:
+commands are packed, and their answers read, a batch at a time. One by one, redis-py spends more time on each of a
+million keys than the server.
 """
 
 from __future__ import annotations
@@ -30,15 +29,14 @@ from exporter.sources import Reachability
 from exporter.urls import read_redis
 
 COMMAND_SECONDS = 1.0
-"""How long the server may take to accept a connection, to take a batch of commands, to answer a batch."""
+"""Time limit of the server for accepting a connection, reading a batch of commands, answering a batch."""
 
 SCAN_COUNT = 1_000
-"""Keys that one SCAN looks at where little is asked about what it finds: 0.3 ms of the server's time."""
+"""Keys examined by one SCAN where few keys are read afterwards: 0.3 ms of the server's time."""
 
 PIPELINE_KEYS = 125
-"""Keys that are asked about at once. The server has two such batches at most, and a SCAN for as many keys: so much
-another client may have to wait for, 0.4 ms on average. Twice as many are read no faster while the server has a core
-to itself."""
+"""Keys per batch. The server has at most two such batches pending, and a SCAN of the same size: another client may have
+to wait for these, 0.4 ms on average. Doubling the batch gives no higher speed while the server has a core to itself."""
 
 _CONNECTIONS: Mapping[str, type[driver.AbstractConnection]] = {
     "redis": driver.Connection,
@@ -47,7 +45,7 @@ _CONNECTIONS: Mapping[str, type[driver.AbstractConnection]] = {
 }
 
 _DOWN = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
-"""Errors of a server that cannot be reached, or that cannot be asked yet; refused authentication is one of redis-py's
+"""Errors of a server that cannot be reached, or is not ready for commands; refused authentication is one of redis-py's
 connection errors. TimeoutError is an OSError."""
 
 Fields = tuple[str | None, ...]
@@ -55,13 +53,13 @@ Answers = list[Any]
 
 
 class WrongType(Exception):
-    """In place of a value: the key holds another type than the command expects."""
+    """A key that holds another type than the command expects, in place of its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hashes:
-    """Some of the hashes of a pass: the values of the fields asked for, as bytes and None where missing, in the order
-    of the keys; and the keys that are no hash."""
+    """A batch of the hashes of a pass: the values of the requested fields, as bytes and None where missing, in the
+    order of the keys; and the keys that are no hash."""
 
     keys: Sequence[bytes]
     rows: Sequence[Sequence[bytes | None]]
@@ -69,7 +67,7 @@ class Hashes:
 
 
 class Redis:
-    """A client of one server. `url` is one that `urls.read_redis` understands; it raises InvalidUrl otherwise."""
+    """A client of one server. `url` must be valid for `urls.read_redis`; raises InvalidUrl otherwise."""
 
     name = "redis"
 
@@ -77,7 +75,7 @@ class Redis:
         self.reachability = Reachability(self.name)
         given = read_redis(url)
         defaults: dict[str, Any] = {
-            "protocol": 2,  # with 3, redis-py 8 hands out connections that the server has closed
+            "protocol": 2,  # with 3, redis-py 8 returns connections that the server has closed
             "socket_timeout": COMMAND_SECONDS,
             "socket_connect_timeout": COMMAND_SECONDS,
             "retry": Retry(NoBackoff(), 0),  # the next refresh is the retry
@@ -93,12 +91,13 @@ class Redis:
         await self._pool.aclose()
 
     async def time(self) -> float:
-        """The server's clock, in unix seconds."""
+        """Return the server's clock, in unix seconds."""
         ((seconds, micro),) = await self._answers(_packed(b"TIME"), 1)
         return int(seconds) + int(micro) / 1_000_000
 
     async def keys(self, patterns: Iterable[str]) -> list[bytes]:
-        """The keys that match any pattern, each once, sorted; a pattern without a wildcard is returned as it is."""
+        """Return the keys that match any pattern, each once, sorted; a pattern without a wildcard is returned
+        unchanged."""
         wildcards, found = _split(patterns)
         for pattern in wildcards:
             async with self._connection() as connection:
@@ -110,20 +109,20 @@ class Redis:
         return sorted(found)
 
     async def hashes(self, keys: Sequence[bytes], fields: Sequence[str]) -> list[Fields | WrongType]:
-        """For each key the values of these fields of its hash (None where missing), in the order of both."""
+        """Return, per key, the values of these fields of its hash (None where missing), in the order of both."""
         rows = await self._values(_packer("HMGET", fields), keys)
         return [row if isinstance(row, WrongType) else tuple(map(as_text, row)) for row in rows]
 
     async def lengths(self, keys: Sequence[bytes]) -> list[int | WrongType]:
-        """For each key the length of its list, 0 where there is none."""
+        """Return, per key, the length of its list, 0 where there is none."""
         return await self._values(_packer("LLEN"), keys)
 
     async def all_hashes(self, patterns: Iterable[str], fields: Sequence[str]) -> AsyncGenerator[Hashes, None]:
-        """A pass over all hashes whose keys match any pattern, a batch at a time. Close it if it is not read to its
+        """Pass over all hashes whose keys match any pattern, a batch at a time. To be closed if it is not read to its
         end.
 
-        A key may come more than once: SCAN may find it twice, and so may two patterns. One that is gone since has a row
-        without values, as has one that does not exist and is named by a pattern without a wildcard.
+        A key may occur more than once: SCAN may return it twice, and so may two patterns. A key deleted meanwhile has a
+        row without values, like a missing key that is named by a pattern without a wildcard.
         """
         wildcards, named = _split(patterns)
         pack = _packer("HMGET", fields)
@@ -132,8 +131,8 @@ class Redis:
                 await connection.send(pack(keys))
                 yield _hashes(keys, await connection.receive(len(keys)))
             for pattern in wildcards:
-                # While a batch is read here, the server works on the next one and on the SCAN after that: what goes out
-                # is SCAN 1, SCAN 2, HMGET for what SCAN 1 found, SCAN 3, HMGET for what SCAN 2 found, ...
+                # While a batch is read here, the server processes the next one and the SCAN after that. The order of
+                # commands is SCAN 1, SCAN 2, HMGET for the keys of SCAN 1, SCAN 3, HMGET for the keys of SCAN 2, ...
                 await connection.send(_scan(pattern, b"0", PIPELINE_KEYS))
                 cursor: bytes | None = b"0"
                 asked: Sequence[bytes] = ()
@@ -143,7 +142,7 @@ class Redis:
                     if asked:
                         yield _hashes(asked, await connection.receive(len(asked)))
                     asked = found
-                    await asyncio.sleep(0)  # answers that are there already are no reason to keep others waiting
+                    await asyncio.sleep(0)  # answers that have already arrived must not block other tasks
                 if asked:
                     yield _hashes(asked, await connection.receive(len(asked)))
 
@@ -160,7 +159,8 @@ class Redis:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[_BatchConnection]:
-        """One to ask. What is not read to its end, for whatever reason, is closed: nobody else may read its answers."""
+        """Take a connection from the pool. A connection with unread answers, for any reason, is closed: they must not
+        reach another reader."""
         with self._reached():
             connection = await self._connected()
             try:
@@ -172,8 +172,8 @@ class Redis:
                 await self._pool.release(connection)
 
     async def _connected(self) -> _BatchConnection:
-        """A connection on which user, name and database are set. Whatever fails before, the source is down: nothing can
-        be asked."""
+        """Return a connection on which user, name and database are set. After any failure before that, the source is
+        down."""
         try:
             return cast("_BatchConnection", await self._pool.get_connection())  # type: ignore[no-untyped-call]
         except (exceptions.RedisError, OSError, TypeError, ValueError) as error:
@@ -181,7 +181,7 @@ class Redis:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Turns the driver's errors into ours and notes whether the server answered."""
+        """Convert the driver's errors, and record whether the server answered."""
         try:
             yield
         except _DOWN as error:
@@ -196,11 +196,11 @@ class Redis:
         return SourceUnavailable(self.name, kind)
 
 
-class _BatchParser(driver.DefaultParser):  # type: ignore[misc, valid-type]  # which parser it is depends on hiredis
-    """redis-py's parser, which can be told to hand over many answers as one."""
+class _BatchParser(driver.DefaultParser):  # type: ignore[misc, valid-type]  # the class depends on hiredis
+    """redis-py's parser with an option to return many answers as one."""
 
     number: int | None = None
-    """How many the next response is to have, in a list; None for the usual one."""
+    """Number of answers in the next response, returned as a list; None for a normal response."""
 
     def on_connect(self, connection: driver.AbstractConnection) -> None:
         super().on_connect(connection)
@@ -219,49 +219,49 @@ class _BatchParser(driver.DefaultParser):  # type: ignore[misc, valid-type]  # w
 
 
 class _BatchConnection(driver.AbstractConnection):
-    """A connection of redis-py's that is asked many things at once."""
+    """A connection of redis-py's for batches of commands."""
 
     async def send(self, commands: bytes) -> None:
-        """Packed commands."""
+        """Send packed commands."""
         await self.send_packed_command(commands, check_health=False)
 
     async def receive(self, number: int) -> Answers:
-        """The answers to the next so many commands, errors among them."""
+        """Return the answers to the next `number` commands, including errors."""
         cast("_BatchParser", self._parser).number = number
         return cast("Answers", await self.read_response())
 
 
 def _in_batches(kind: type[driver.AbstractConnection]) -> type[driver.AbstractConnection]:
-    """The same kind of connection (TCP, TLS, Unix socket), asked in batches."""
+    """Return the same kind of connection (TCP, TLS, Unix socket), for batches."""
     return type(f"Batch{kind.__name__}", (_BatchConnection, kind), {})
 
 
 def _packed(*words: bytes) -> bytes:
-    """A command as it is sent."""
+    """Return a command in the form of the protocol."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
 def _packer(command: str, arguments: Sequence[str] = ()) -> Callable[[Sequence[bytes]], bytes]:
-    """Packs a command for each of many keys: all the rest of it is always the same."""
+    """Return a function that packs a command for each of many keys: all parts but the key are constant."""
     before, after = _packed(command.encode(), b"KEY", *(a.encode() for a in arguments)).split(b"$3\r\nKEY\r\n", 1)
     return lambda keys: b"".join([b"%b$%d\r\n%b\r\n%b" % (before, len(key), key, after) for key in keys])
 
 
 def _scan(pattern: str, cursor: bytes | None, count: int) -> bytes:
-    """The SCAN that goes on there; nothing where there is nothing more."""
+    """Return the SCAN command that continues at the cursor; nothing at the end."""
     if cursor is None:
         return b""
     return _packed(b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", str(count).encode())
 
 
 def _scanned(answers: Answers) -> tuple[bytes | None, Sequence[bytes]]:
-    """What a SCAN says: where to go on, None at the end, and the keys."""
+    """Return the result of a SCAN: the next cursor, None at the end, and the keys."""
     ((cursor, keys),) = _checked(answers)
     return None if cursor == b"0" else cursor, keys
 
 
 def _checked(answers: Answers) -> Answers:
-    """Answers that are values, or WrongType; raises any other error that there is."""
+    """Return answers that are values, or WrongType; raise any other error among them."""
     for index, answer in enumerate(answers):
         if isinstance(answer, exceptions.ResponseError) and str(answer).startswith("WRONGTYPE"):
             answers[index] = WrongType()
@@ -271,7 +271,7 @@ def _checked(answers: Answers) -> Answers:
 
 
 def _hashes(keys: Sequence[bytes], answers: Answers) -> Hashes:
-    if set(map(type, answers)) == {list}:  # almost always, and found out in no time
+    if set(map(type, answers)) == {list}:  # almost always the case, and checked in no time
         return Hashes(keys, answers)
     answered = list(zip(keys, _checked(answers), strict=True))
     found = [(key, row) for key, row in answered if not isinstance(row, WrongType)]
@@ -287,13 +287,13 @@ def _batches(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _split(patterns: Iterable[str]) -> tuple[list[str], set[bytes]]:
-    """The patterns that have to be looked for, and the keys that the others name."""
+    """Return the patterns with wildcards, and the keys named by the others."""
     patterns = list(patterns)
     return list(filter(is_wildcard, patterns)), {p.encode() for p in patterns if not is_wildcard(p)}
 
 
 def _refusal_kind(error: Exception) -> str:
-    """A constant for what the server refused, or for how it failed."""
+    """Return a constant for a command refused by the server, or for a failure to reach it."""
     if isinstance(error, _DOWN):
         return _failure_kind(error)
     if isinstance(error, exceptions.NoPermissionError):
@@ -304,7 +304,7 @@ def _refusal_kind(error: Exception) -> str:
 
 
 def _failure_kind(error: Exception) -> str:
-    """A constant for how a server cannot be reached."""
+    """Return a constant for the reason why a server cannot be reached."""
     if isinstance(error, exceptions.AuthenticationError):
         return "authentication"
     if isinstance(error, exceptions.BusyLoadingError):
@@ -315,13 +315,13 @@ def _failure_kind(error: Exception) -> str:
 
 
 def _connection_kind(error: BaseException | None) -> str:
-    """A constant for what the driver, or what it was caused by, says of a connection that failed."""
+    """Return a constant for a failed connection, from the driver's error or its causes."""
     while error is not None:
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
             return "tls"
         if isinstance(error, socket.gaierror):
             return "unknown_host"
-        if isinstance(error, FileNotFoundError | PermissionError):  # a socket, or a file of certificates
+        if isinstance(error, FileNotFoundError | PermissionError):  # a socket, or a certificate file
             return "missing" if isinstance(error, FileNotFoundError) else "permission"
         if isinstance(error, ConnectionRefusedError) or "refused" in str(error) or "Error 111" in str(error):
             return "refused"
@@ -330,10 +330,10 @@ def _connection_kind(error: BaseException | None) -> str:
 
 
 def is_wildcard(pattern: str) -> bool:
-    """Whether a key pattern can match more than the key of that name."""
+    """Return whether a key pattern can match more than the key of that name."""
     return any(character in pattern for character in "*?[")
 
 
 def as_text(value: bytes | None) -> str | None:
-    """As text that every other system takes: PostgreSQL has no NUL."""
+    """Return the value as text that is valid in every other system: PostgreSQL does not support NUL."""
     return None if value is None else value.decode("utf-8", "replace").replace("\0", "\u2400")

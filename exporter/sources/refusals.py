@@ -1,9 +1,9 @@
-"""The meaning of PostgreSQL's errors: the source is down, or one question went wrong; and of which kind.
+"""The meaning of PostgreSQL's errors: the source is down, or one query failed; and the kind of failure.
 
     psycopg.Error, TimeoutError, OSError -> SourceUnavailable or CollectionFailed
 
-Errors of queries have an SQLSTATE. Errors of connecting have prose only: libpq's own, which is English, or the text of
-an error that a server sent, which may be in the server's language and may come from a pooler before it.
+Errors of queries have an SQLSTATE. Errors of connecting have text only: libpq's own, which is English, or an error sent
+by a server, which may be in the server's language and may come from a pooler before it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from psycopg import errors
 from exporter.errors import CollectionFailed, SourceUnavailable
 
 NAME = "postgres"
-"""The source, as in the label of `hivesync_source_up`."""
+"""The source's label value in `hivesync_source_up`."""
 
 REFUSED_BY_SERVER = "refused_by_server"
-"""A server, or a pooler before it, answered and took no connection of this kind, for a reason without a kind of its
-own: it is there, so this is never `connection_lost`."""
+"""A server, or a pooler before it, answered and refused the connection for a reason without a kind of its own: it is
+reachable, so this is never `connection_lost`."""
 
 _SAFE_TO_LOG = (
     errors.UndefinedTable,
@@ -32,15 +32,15 @@ _SAFE_TO_LOG = (
 """Errors whose message names tables, columns and functions, never a value of a row."""
 
 _DOWN = {"08", "28", "3D", "53", "57"}
-"""SQLSTATE classes in which there is no working server for us: connection, authorization, no such database, resources,
+"""SQLSTATE classes that mean that no server is available: connection, authorization, no such database, resources,
 operator intervention (shutting down, starting up)."""
 
 _QUOTED = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
-"""Names of hosts, roles, databases: a database called `timeout` is not one."""
+"""Names of hosts, roles, databases: a database called `timeout` is no timeout."""
 
 _SENT = re.compile(r"(?:^|: )[^\s:][^:\n]*: {2}(.+)", re.MULTILINE)
-"""The text of an error that a server sent. libpq writes its severity (FATAL, in any language), a colon and two spaces
-before it, which none of its own messages has."""
+"""The text of an error sent by a server. libpq writes its severity (FATAL, in any language), a colon and two spaces
+before it; none of its own messages contains these."""
 
 _OF_A_SERVER = (
     ("due to timeout", "timeout"),
@@ -81,12 +81,12 @@ _OF_LIBPQ = (
 
 
 def failure(error: Exception) -> SourceUnavailable | CollectionFailed:
-    """The meaning of a driver's error: the source is down, or this one question went wrong."""
+    """Return the meaning of a driver's error: the source is down, or this one query failed."""
     if isinstance(error, TimeoutError | errors.ConnectionTimeout):
         return SourceUnavailable(NAME, "timeout")
     if isinstance(error, errors.QueryCanceled):
         return CollectionFailed(NAME, "statement_timeout")
-    if isinstance(error, errors.ProtocolViolation):  # of a pooler that gives up, as in query_wait_timeout
+    if isinstance(error, errors.ProtocolViolation):  # from a pooler that gives up, as in query_wait_timeout
         return SourceUnavailable(NAME, REFUSED_BY_SERVER)
     if isinstance(error, psycopg.Error) and error.sqlstate is not None:
         kind = _words(type(error).__name__)
@@ -101,7 +101,7 @@ def failure(error: Exception) -> SourceUnavailable | CollectionFailed:
 
 
 def _connection_kind(message: str) -> str:
-    """A constant for a message without SQLSTATE. Where one of several hosts answered, its answer counts."""
+    """Return a constant for a message without SQLSTATE. Where one of several hosts answered, its answer counts."""
     message = _QUOTED.sub('""', message)
     sent = _SENT.search(message)
     if sent is not None:
@@ -114,5 +114,5 @@ def _kind_of(message: str, kinds: Iterable[tuple[str, str]]) -> str | None:
 
 
 def _words(name: str) -> str:
-    """UndefinedTable -> undefined_table."""
+    """Return the name in snake case: UndefinedTable -> undefined_table."""
     return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).removeprefix("_")

@@ -1,6 +1,6 @@
 """Compressed files, recognised by their first bytes and not by their names: gzip, xz, lzma, bzip2 and zstd.
 
-`files.py` asks here how a rotated file is packed, and reads its content through `Unpacked`.
+`files.py` asks this module for the compression of a rotated file, and reads its content through `Unpacked`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ MAGIC_BYTES = 16
 
 
 class Stream(Protocol):
-    """What the libraries make of a compressed file."""
+    """A decompressing stream, as the libraries provide it."""
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Some of the content; nothing at its end. Raises EOFError where the file is broken off."""
+        """Return some of the content; nothing at its end. Raises EOFError for a truncated file."""
         ...
 
 
 Unpack = Callable[[int], Stream]
-"""Begin to decompress what a descriptor has to give."""
+"""Opens a decompressing stream on a descriptor."""
 
 
 def _gzip(descriptor: int) -> Stream:
@@ -58,11 +58,11 @@ def _zstd(descriptor: int) -> Stream:
 _READ: tuple[tuple[bytes, Unpack], ...] = (
     (b"\x1f\x8b\x08", _gzip),
     (b"\xfd7zXZ\x00", _xz),
-    (b"\x5d\x00\x00", _xz),  # lzma, the format before xz
+    (b"\x5d\x00\x00", _xz),  # the older format, lzma
     *((b"BZh%d\x31\x41\x59\x26\x53\x59" % level, _bzip2) for level in range(1, 10)),
-    *((b"BZh%d\x17\x72\x45\x38\x50\x90" % level, _bzip2) for level in range(1, 10)),  # of an empty file
+    *((b"BZh%d\x17\x72\x45\x38\x50\x90" % level, _bzip2) for level in range(1, 10)),  # an empty file
     (b"\x28\xb5\x2f\xfd", _zstd),
-    *((bytes([first, 0x2A, 0x4D, 0x18]), _zstd) for first in range(0x50, 0x60)),  # a skippable frame, as pzstd begins
+    *((bytes([first, 0x2A, 0x4D, 0x18]), _zstd) for first in range(0x50, 0x60)),  # a skippable frame (pzstd)
 )
 _NOT_READ = (
     b"\x04\x22\x4d\x18",  # lz4
@@ -72,45 +72,46 @@ _NOT_READ = (
     b"PK\x03\x04",
     b"7z\xbc\xaf\x27\x1c",
 )
-_NOT_READ_NAME = re.compile(r"\.br$", re.IGNORECASE)  # brotli marks nothing
+_NOT_READ_NAME = re.compile(r"\.br$", re.IGNORECASE)  # brotli has no magic number
 
 
 def unpacking(begin: bytes) -> Unpack | None:
-    """How to read a file that begins so; None for one that is not compressed, or not by any of these."""
+    """Return the decompressor for a file with this beginning; None for a file that is not compressed, or in another
+    way."""
     return next((unpack for magic, unpack in _READ if begin.startswith(magic)), None)
 
 
 def may_become_packed(begin: bytes) -> bool:
-    """Whether these are fewer bytes than a compressed file's mark has, and the first of one: it is being written."""
+    """Return whether these bytes are an incomplete magic number of a compressed file: the file is being written."""
     return bool(begin) and any(len(begin) < len(magic) and magic.startswith(begin) for magic, _ in _READ)
 
 
 def is_not_read(name: str, begin: bytes) -> bool:
-    """Whether the file is compressed in a way that is not understood."""
+    """Return whether the file is compressed in a way that is not supported."""
     return begin.startswith(_NOT_READ) or _NOT_READ_NAME.search(name) is not None
 
 
 class Unpacked:
-    """The content of an open compressed file. It is read forward, and a short way back; offsets are the content's."""
+    """The content of an open compressed file, read forward, and a short way back; offsets are those of the content."""
 
     def __init__(self, descriptor: int, unpack: Unpack) -> None:
-        self.whole = False  # until its end has been reached and is one
+        self.whole = False  # until its end has been reached and is valid
         self._descriptor = descriptor
         self._unpack = unpack
         self._stream: Stream | None = None
         self._head = b""
-        self._window = bytearray()  # of the content, from `_start` on
+        self._window = bytearray()  # content from `_start` on
         self._start = 0
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """So many bytes from there on; fewer at the end, or where the file is broken off."""
+        """Return up to `length` bytes from `offset` on; fewer at the end, or where the file is truncated."""
         if offset + length <= len(self._head):
             return self._head[offset : offset + length]
         stream = self._stream
         if stream is None or offset < self._start:
             stream = self._rewind()
         while self._start + len(self._window) < offset + length and self._pull(stream):
-            # What was asked for is kept: the half line at its end, and the anchor before that, will be asked for again.
+            # The requested bytes are kept: the half line at the end, and the anchor before it, will be requested again.
             passed = min(offset - self._start, len(self._window))
             if passed > 0:
                 del self._window[:passed]
@@ -120,7 +121,7 @@ class Unpacked:
             return bytes(window[begin : begin + length])
 
     def unread(self, offset: int) -> int:
-        """The size on disk, or 0 when it has been read to its end."""
+        """Return the size on disk, or 0 when the file has been read to its end."""
         at_end = self.whole and offset >= self._start + len(self._window)
         return 0 if at_end else os.fstat(self._descriptor).st_size
 
@@ -132,14 +133,14 @@ class Unpacked:
         return self._stream
 
     def _pull(self, stream: Stream) -> bool:
-        """Decompress some more; False at the end."""
+        """Decompress the next piece; return False at the end."""
         at_start = self._start == 0 and not self._window
         try:
             piece = stream.read1(FIRST_PIECE_BYTES if at_start else PIECE_BYTES)
         except (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's, not the content's
-            self._stream = None  # broken off: should it be being written, the next read starts over and gets further
+                raise  # an error of the disk, not of the content
+            self._stream = None  # truncated: if it is being written, the next read starts over and gets further
             return False
         if not piece:
             self.whole = os.fstat(self._descriptor).st_size > 0

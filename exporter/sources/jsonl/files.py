@@ -1,6 +1,6 @@
-"""One file of a log: who it is, and reading bytes from it, plain or compressed, renamed or not.
+"""One file of a log: its identity and its content, plain or compressed, renamed or not.
 
-`search.py` finds files, `recognise.py` compares them with what was read before, `log.py` reads on in them.
+`search.py` finds files, `recognise.py` compares them with the saved position, `log.py` reads on in them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from exporter.sources.jsonl.names import Place
 from exporter.sources.jsonl.position import MARK_BYTES, Identity, Mark, Track
 
 Kind = Literal["live", "rotated", "other"]
-"""The name that is written to; one that belongs to the log by its name; any other."""
+"""The name that is written to; a name that marks a file of the log; any other name."""
 
 SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name, and the file it stood for when it was looked at. Times are nanoseconds, of the file system's clock."""
+    """A name and its file at the time of the look. Times are nanoseconds, of the file system's clock."""
 
     path: Path
     kind: Kind
@@ -43,21 +43,23 @@ class Name:
 
     @property
     def shown(self) -> str:
-        """The file's name as text, whatever its bytes are."""
+        """The file's name as text, for any bytes."""
         return os.fsencode(self.path.name).decode("utf-8", "backslashreplace")
 
     @property
     def latest(self) -> int:
-        """The latest moment at which it can have been written last: some compressors keep full seconds only."""
+        """The latest possible time of the last writing: some compressors keep full seconds only."""
         return self.modified + (2 * SECOND if self.modified % SECOND == 0 else 0)
 
     def quiet(self, now: float, grace: float) -> bool:
-        """Whether it has not been written to, or renamed, for that long (the file system's clock against ours)."""
+        """Return whether the file was neither written nor renamed for that long (the file system's clock against this
+        host's)."""
         return now - max(self.modified, self.changed) / SECOND >= grace
 
 
 def name_at(path: Path, kind: Kind, place: Place) -> Name | None:
-    """None where there is no such file; what is a directory or a device is no log, and no rotated log either."""
+    """Return the name with its file; None where there is no such file. A directory or a device is neither a log nor a
+    rotated log."""
     try:
         info = path.stat() if kind != "other" else path.lstat()
     except FileNotFoundError:
@@ -65,7 +67,7 @@ def name_at(path: Path, kind: Kind, place: Place) -> Name | None:
     except OSError:
         if kind == "live":
             raise
-        return None  # a link to itself, or one into a folder that is closed to us
+        return None  # a link to itself, or a link into a folder without access
     if not stat.S_ISREG(info.st_mode):
         if kind == "live":
             raise IsADirectoryError(errno.EISDIR, "not a regular file")
@@ -75,7 +77,8 @@ def name_at(path: Path, kind: Kind, place: Place) -> Name | None:
 
 
 class File:
-    """One file, opened when it is first read; after that it may be renamed or deleted. `name` is None when it was."""
+    """One file, opened when it is first read; after that it may be renamed or deleted, and `name` is None while no name
+    of it is known."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -98,7 +101,7 @@ class File:
 
     @property
     def descriptor(self) -> int:
-        """The open file. Raises OSError ESTALE when the name has come to stand for another one."""
+        """The open file. Raises OSError ESTALE when the name now refers to another file."""
         if self._opened is None:
             if self.name is None:
                 raise FileNotFoundError(errno.ENOENT, "closed, and without a name")
@@ -112,7 +115,7 @@ class File:
 
     @property
     def readable(self) -> bool:
-        """Whether we may open it."""
+        """Whether the file may be opened."""
         if self._begin is not None:
             return True
         try:
@@ -122,37 +125,37 @@ class File:
 
     @property
     def packed(self) -> bool:
-        """Whether it is compressed, or a compressed file of which not even the mark has been written."""
+        """Whether it is compressed, or a compressed file with an incomplete magic number."""
         return self._packing() is not None or (not self._plain and may_become_packed(self._magic()))
 
     @property
     def whole(self) -> bool:
-        """Whether all of it can be read: so for a compressed file once its end has been reached and is one."""
+        """Whether all of it can be read: for a compressed file, once its end has been reached and is valid."""
         packing = self._packing()
         return packing.whole if packing is not None else not self.packed
 
     @property
     def understood(self) -> bool:
-        """Whether it is not compressed in a way that cannot be read."""
+        """Whether it is not compressed in an unsupported way."""
         return self.live or self.name is None or not is_not_read(self.name.path.name, self._magic())
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         if self._opened is not None:
             os.close(self._opened)
             self._opened = self._unpacked = None
 
     def rest(self) -> None:
-        """Close it, if it was opened for a look: of thousands of files not all can be open."""
+        """Close it if it was opened for a look only: of thousands of files not all can be open."""
         if not (self.kept or self.live):
             self.close()
 
     def start(self) -> Track:
-        """The track of a file of which nothing has been read."""
+        """Return the track of a file that has not been read."""
         return Track(*self.identity)
 
     def marked_read(self) -> Track:
-        """The track of a file that is not to be read."""
+        """Return the track of a file that is not to be read."""
         if not self.readable:
             return Track(*self.identity, state="read")
         begin, start = self.beginning(), 0
@@ -162,7 +165,7 @@ class File:
         return Track(*self.identity, head=Mark.of(begin), state="read", start=start, offset=start)
 
     def beginning(self) -> bytes:
-        """Its first bytes; remembered, so that many files need not stay open to be compared."""
+        """Return its first bytes; cached, so that many files need not stay open for comparisons."""
         if self.live:
             return self.read_at(0, MARK_BYTES)
         if self._begin is None:
@@ -170,39 +173,41 @@ class File:
         return self._begin
 
     def forget_beginning(self) -> None:
-        """Read it again when it is asked for next."""
+        """Read the first bytes again at the next request."""
         self._begin = None
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """So many bytes of its content from there on; fewer at the end, or where a compressed file is broken off."""
+        """Return up to `length` bytes of its content from `offset` on; fewer at the end, or where a compressed file is
+        truncated."""
         packing = self._packing()
         if packing is not None:
             return packing.read_at(offset, length)
         return b"" if self.packed else os.pread(self.descriptor, length, offset)
 
     def unread(self, offset: int) -> int:
-        """How many bytes there are after `offset`; of a compressed file its size on disk, until it is read."""
+        """Return the number of bytes after `offset`; for a compressed file its size on disk, until it is read."""
         packing = self._packing()
         if packing is not None:
             return packing.unread(offset)
         return max(0, os.fstat(self.descriptor).st_size - offset)
 
     def quiet(self, now: float, grace: float) -> bool:
-        """Whether it has not been written to, or renamed, for that long (the file system's clock against ours)."""
+        """Return whether the file was neither written nor renamed for that long (the file system's clock against this
+        host's)."""
         info = os.fstat(self.descriptor)
         return now - max(info.st_mtime, info.st_ctime) >= grace
 
     def finished(self, end: int, now: float, grace: float) -> bool:
-        """Whether a rotated file that was read up to `end` ends there for good.
+        """Return whether a rotated file that was read up to `end` ends there for good.
 
-        Nobody appends to a compressed one; but it may still be being made.
+        A compressed file is never appended to; but it may still be being written.
         """
         if self.packed:
             return self.whole or self.quiet(now, grace)
         return os.fstat(self.descriptor).st_size == end and self.quiet(now, grace)
 
     def _first_line(self) -> int:
-        """Where the NUL bytes end with which it begins."""
+        """Return the end of the NUL bytes at its beginning."""
         offset = 0
         while piece := self.read_at(offset, PIECE_BYTES):
             if rest := piece.lstrip(b"\0"):

@@ -1,8 +1,8 @@
-"""What is in the folders where a log's files may lie: listed again only when something has changed there.
+"""The content of the folders that may hold a log's files: listed again only after a change.
 
-These are the folder of the log, that of the file it is a link to, and the archives that were named. A folder below
-becomes one when a file of the log was found in it by its identity or content: names alone would not do, as logs of
-other programs may have the same.
+These are the folder of the log, the folder of its target where it is a link, and the configured archives. A folder
+below becomes an archive when a file of the log was found in it by its identity or content: names alone are not enough,
+as logs of other programs may have the same names.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TRUSTED_AFTER = 2_000_000_000
-"""A folder changed less than 2 s ago may change again without a new time stamp: clocks of file systems tick that
-slowly at worst."""
+"""A folder changed less than 2 s ago may change again without a new time stamp: the slowest clocks of file systems have
+that resolution."""
 
 Signature = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name in a folder, and the inode it stands for, as the folder has it: a hint."""
+    """A name in a folder, and its inode according to the folder: a hint."""
 
     folder: Path
     name: str
@@ -37,7 +37,7 @@ class Entry:
 
 
 class Folders:
-    """The folder a log is in, that of the file it is a link to, and the archives."""
+    """The folder of a log, the folder of its target where it is a link, and the archives."""
 
     def __init__(self, path: Path, archives: Sequence[Path]) -> None:
         self._path = path
@@ -45,7 +45,7 @@ class Folders:
         self._listed: dict[Path, tuple[Signature, bool, list[Entry]]] = {}
 
     def paths(self) -> list[Path]:
-        """The folders, each once. A relative archive is beside the log, or beside the file it is a link to."""
+        """Return the folders, each once. A relative archive is beside the log, or beside the target of its link."""
         real = self._real.parent
         named = [self._path.parent, real]
         named += [folder / archive for archive in self._archives for folder in (self._path.parent, real)]
@@ -56,31 +56,32 @@ class Folders:
         return Path(os.path.realpath(self._path))
 
     def entries(self) -> list[Entry]:
-        """Everything there. Raises OSError where a folder cannot be read, or where the log's own is missing."""
+        """Return all entries. Raises OSError where a folder cannot be read, or where the log's own folder is
+        missing."""
         if not stat.S_ISDIR(self._path.parent.stat().st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "no directory")
         return [entry for folder in self.paths() for entry in self._entries(folder)]
 
     def below(self) -> list[Path]:
-        """The folders in those of the log that are none of its own."""
+        """Return the folders inside those of the log that are not folders of the log themselves."""
         own = {_identity(folder) for folder in self.paths()}
         parents = {_identity(parent): parent for parent in (self._path.parent, self._real.parent)}
         found = [folder for parent in parents.values() for folder in _folders_in(parent)]
         return [folder for folder in found if _identity(folder) not in own]
 
     def list_below(self, folder: Path) -> list[Entry]:
-        """What is in one of these; nothing where we may not look."""
+        """Return the entries of one of these; none where access is denied."""
         try:
             return list(_list(folder))
         except OSError:
             return []
 
     def adopt(self, folder: Path) -> None:
-        """Take a folder for one of the log's from now on."""
+        """Treat a folder as one of the log's from now on."""
         self._archives.append(folder)
 
     def forget(self) -> None:
-        """Have the next look list everything again."""
+        """Make the next look list everything again."""
         self._listed.clear()
 
     def _entries(self, folder: Path) -> list[Entry]:

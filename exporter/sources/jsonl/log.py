@@ -1,4 +1,4 @@
-"""One log as a whole: finds its files, follows them through rotations, and hands out the next lines."""
+"""One log as a whole: finds its files, follows them through rotations, and returns the next lines."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _log = structlog.get_logger()
 
 
 class JsonlLog:
-    """One log: the file at `path` and those it was rotated to. For one reader at a time.
+    """One log: the file at `path` and its rotated files. For one reader at a time.
 
     `archives` are folders for rotated files (logrotate's `olddir`); a relative one is beside the log. `line_limit` is
-    the length in bytes over which a line is too long; `grace` how long (seconds) a rotated file must have been left
-    alone before it is given up, since writers go on in it until they open the new one.
+    the maximum length of a line in bytes; `grace` is the time (seconds) without changes after which a rotated file is
+    complete, since writers continue in it until they open the new file.
     """
 
     def __init__(
@@ -63,17 +63,17 @@ class JsonlLog:
         self._search = Search(path, archives, grace)
 
     def read(self, position: Position | None, limit: int = SLICE_BYTES) -> Slice:
-        """The next `limit` bytes or so (one line's length more at most) after `position`; blocks.
+        """Return the next `limit` bytes or so (one line's length more at most) after `position`; blocks.
 
-        Without a position: the live file from its start, and nothing of what was rotated before. Raises
-        SourceUnavailable; the position then still holds.
+        Without a position: the live file from its start, and nothing of the rotated files. Raises SourceUnavailable;
+        the position then remains valid.
         """
         try:
             found = self._read_settled(position, limit)
         except OSError as error:
             kind = _KINDS.get(error.errno or 0, "io")
             if kind in ("io", "rotating"):
-                self.close()  # a descriptor of a network file system can be stale for good
+                self.close()  # a descriptor on a network file system can be stale for good
             self.reachability.failed(kind)
             raise SourceUnavailable(self.name, kind) from error
         self.reachability.worked()
@@ -90,7 +90,7 @@ class JsonlLog:
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ESTALE):
                     raise
-                # Names move while a rotation is under way: look again.
+                # Names change while a rotation is in progress: look again.
         return self._read(position, limit)
 
     def _read(self, position: Position | None, limit: int) -> Slice:
@@ -111,7 +111,7 @@ class JsonlLog:
         return Slice(reading.pieces, reading.oversized, after, reading.unread, reading.more)
 
     def _advance(self, track: Track, file: File | None, reading: Reading, now: float) -> Track:
-        """Read on in one file, as far as the budget goes; the track after that."""
+        """Read on in one file, up to the budget. Return the track after that."""
         if file is None:
             if track.state != "open" or reading.waiting:
                 return track
@@ -126,7 +126,7 @@ class JsonlLog:
             return replace(track, state="open")
 
         lead = track.anchor.length
-        base = track.offset - lead  # `content` begins here; the anchor is read with it, so that the two belong together
+        base = track.offset - lead  # `content` begins here; the anchor is part of the same read, for consistency
         wanted = lead + max(reading.budget, self._line_limit + 1)
         content = file.read_at(base, wanted)
         if len(content) < lead and not file.whole:
@@ -142,7 +142,7 @@ class JsonlLog:
         end = max(content.rfind(b"\n", begin) + 1, begin)
         reading.take(content, begin, end, self._line_limit)
         if len(content) - end > self._line_limit:
-            # NUL bytes are no part of a line: a truncation leaves as many before it as the file was long.
+            # NUL bytes are no part of a line: after a truncation, as many precede it as the file was long.
             line = _after_nul(content, end)
             if len(content) - line > self._line_limit:
                 reading.oversized += 1
@@ -159,7 +159,7 @@ class JsonlLog:
         reading.more |= not at_end
         if state == "open":
             reading.unread += file.unread(base + end)
-        track = _headed(track, base, content[:end])  # what is not read yet is left out: many files may begin so
+        track = _headed(track, base, content[:end])  # without unread bytes: many files may begin with them
         return replace(
             track,
             offset=base + end,
@@ -169,7 +169,7 @@ class JsonlLog:
         )
 
     def _unfinished(self, track: Track, file: File, reading: Reading, now: float) -> Track:
-        """A compressed file that does not reach as far yet as its file was read before."""
+        """Handle a compressed file that is shorter than the part of its original that was read."""
         if not file.quiet(now, self._grace):
             reading.unread += file.unread(track.offset)
             return track
@@ -177,7 +177,8 @@ class JsonlLog:
         return replace(track, state="read")
 
     def _not_found(self, track: Track) -> dict[str, Any]:
-        """What is said of a file that was read in part: which it was, how far it was read, and where it was sought."""
+        """Return the fields of the event for a lost file that was read in part: its name, the bytes read, and the
+        folders searched."""
         return {
             "reason": "not_found",
             "file": track.name or self.path.name,
@@ -188,12 +189,12 @@ class JsonlLog:
 
 
 def _after_nul(content: bytes, begin: int) -> int:
-    """Where the NUL bytes end that begin there."""
+    """Return the end of the NUL bytes that begin there."""
     return len(content) - len(content[begin:].lstrip(b"\0"))
 
 
 def _headed(track: Track, base: int, content: bytes) -> Track:
-    """The track with the head that its file has, as far as that is in `content`, which was read from `base` on."""
+    """Return the track with the head of its file, as far as it is in `content`, which was read from `base` on."""
     if track.head.length == 0:
         line = _after_nul(content, max(track.start - base, 0))
         track = replace(track, start=base + line)

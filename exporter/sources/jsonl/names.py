@@ -1,9 +1,9 @@
-"""Names of rotated files: which belong to a log by their name alone, which may, and which of two is the newer.
+"""Names of rotated files: the log to which a name belongs, with certainty or possibly, and the order of two names.
 
-A rotated name is the log's with a number or a time put in, before or after its extension, and perhaps the ending of a
+A rotated name is the log's with a number or a time inserted, before or after its extension, and perhaps the suffix of a
 compression: `ai-events.log.1`, `ai-events.log-20250101.gz`, `ai-events-1700000000.log`, `ai-events.2025-01-01T10.log`.
-Any other word in it could as well be part of another log's name (`ai-events-debug-20250101.log`): such a name counts
-once a file of the log was recognised, by its content or identity, under one of the same template.
+With any other word in it, it could also be part of another log's name (`ai-events-debug-20250101.log`): such a name
+counts once a file of the log was recognised, by its content or identity, under a name of the same template.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Key = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a name stands among those of its template: the greater the key, the newer.
+    """The position of a name among those of its template: the greater the key, the newer the file.
 
     There are two readings of a number (logrotate's greatest is the oldest, others' is the newest), the likelier first.
-    An empty key says nothing: months by name, years at the end, and weeks are not in any order.
+    An empty key gives no order: that of months by name, years at the end, and weeks is unknown.
     """
 
     template: str
@@ -44,16 +44,17 @@ class Place:
 
 
 class Names:
-    """The names of one log: its own, and the one it stands for where it is a link."""
+    """The names of one log: its own, and that of its target where it is a link."""
 
     def __init__(self, bases: Sequence[str], linked_to: str | None = None) -> None:
         self._bases = tuple(dict.fromkeys(bases))
         self._stems = tuple(before for base in self._bases for before, _ in _halves(base))
-        # Where a link goes from one dated file to the next, the files before have its target's template.
+        # Where a link points to a series of dated files, the earlier files have its target's template.
         self._linked = template(linked_to) if linked_to is not None and re.search(r"\d", linked_to) else None
 
     def is_rotated(self, name: str, beside: Collection[str]) -> bool:
-        """Whether a file of that name is a rotated one of this log; `beside` are the names of all files there are."""
+        """Return whether a file of that name is a rotated file of this log; `beside` are the names of all files
+        present."""
         if name in self._bases:
             return False
         if self._linked is not None and template(name) == self._linked:
@@ -61,8 +62,8 @@ class Names:
         return any(is_time(rest) for *_, rest in self._rests(name)) and not self._is_anothers(name, beside)
 
     def may_be_rotated(self, name: str, beside: Collection[str]) -> bool:
-        """Whether it begins as the log's, holds a digit after that, and does not seem to be of another log: neither
-        begins it as a longer name that is there, nor does a longer one begin as it."""
+        """Return whether the name begins like the log's, contains a digit after that, and does not appear to belong to
+        another log: it is neither a rotated name of a log with a longer name, nor a log with rotated files."""
         if not any(re.search(r"\d", rest) for *_, rest in self._rests(name)):
             return False
         itself = Names((name,))
@@ -70,11 +71,11 @@ class Names:
         return not (has_rotated or self._is_anothers(name, beside, any_rest=True))
 
     def begins_alike(self, name: str) -> bool:
-        """Whether it is the log's name, or its stem, with something after it."""
+        """Return whether it is the log's name, or its stem, followed by further text."""
         return name not in self._bases and any(True for _ in self._rests(name))
 
     def place(self, name: str) -> Place:
-        """Where it stands among its kind."""
+        """Return the name's position in its template."""
         rest = min((rest for *_, rest in self._rests(name)), key=len, default=without_packing(name))
         numbers = re.findall(r"\d+", rest)
         if index := _INDEX.match(rest):
@@ -87,8 +88,9 @@ class Names:
         return Place(template(name), (tuple(map(int, numbers)),))
 
     def _rests(self, name: str) -> Iterator[tuple[str, str, str]]:
-        """What stands between two halves of the log's name, in every way to cut that at a dot: (before, after, it)."""
-        if not name.startswith(self._stems):  # so nearly all of thousands are done with
+        """Yield (before, after, rest) for every way to cut the log's name at a dot: the rest is the text between the
+        two halves."""
+        if not name.startswith(self._stems):  # excludes nearly all of thousands of names
             return
         plain = without_packing(name)
         for base in self._bases:
@@ -101,7 +103,7 @@ class Names:
                     yield before, after, rest
 
     def _is_anothers(self, name: str, beside: Collection[str], *, any_rest: bool = False) -> bool:
-        """Whether a log is there whose name is longer than ours, and explains this one."""
+        """Return whether a log with a longer name is present to which this name belongs."""
         for before, after, rest in self._rests(name):
             for cut in range(len(rest)):
                 other = before + rest[:cut] + after
@@ -124,13 +126,13 @@ def _halves(base: str) -> tuple[tuple[str, str], ...]:
 
 
 def without_packing(name: str) -> str:
-    """The name without the ending of a compression."""
+    """Return the name without the suffix of a compression."""
     plain, dot, ending = name.rpartition(".")
     return plain if dot and ending.lower() in _PACKED else name
 
 
 def is_time(rest: str) -> bool:
-    """Whether what was put into a name is a number (`.1`) or a time, and not part of a name."""
+    """Return whether the text inserted into a name is a number (`.1`) or a time, and not part of a name."""
     if _INDEX.fullmatch(rest):
         return True
     if not _TIME.fullmatch(rest):
@@ -160,7 +162,7 @@ def _year_last(numbers: Sequence[str]) -> bool:
 
 
 def template(name: str) -> str:
-    """The name with its numbers and months taken out, and without the ending of a compression."""
+    """Return the name without its numbers and months, and without the suffix of a compression."""
     return _VARIABLE.sub(_hole, without_packing(name))
 
 

@@ -1,8 +1,9 @@
-"""Which of two files is the newer, and which came after those that are known: by their last writing and their names.
+"""The order of a log's files, and detection of files newer than the known ones: by the times of their last writing and
+by their names.
 
-The time of the last writing says it: renaming and compressing keep it, and a file that came into being after the last
-look was written then or later. Names say it too, within one template. Both must agree: where they do not, times were
-lost in copying, or a clock was set, and the file is neither read nor passed over in silence.
+The time of the last writing is kept by renaming and compressing, and a file created after the last look was written at
+or after that time. Names give an order too, within one template. Both must agree: where they do not, times were lost in
+copying, or a clock was set, and the file is neither read nor skipped silently.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from exporter.sources.jsonl.position import Identity
 
 Verdict = Literal["new", "old", "doubtful"]
 
-_EVIDENCE = 3  # times that differ, before an order of names is believed that is not the usual one
+_EVIDENCE = 3  # number of different times required to accept an unusual order of names
 
 
 class Order:
-    """The order of the rotated files that there are at one moment."""
+    """The order of the rotated files present at one moment."""
 
     def __init__(self, files: Iterable[File]) -> None:
         by_template = defaultdict[str, list[Name]](list)
@@ -31,12 +32,12 @@ class Order:
         self._reading = {template: _reading(names) for template, names in by_template.items()}
 
     def key(self, name: Name) -> Key:
-        """Where the name stands among those of its template."""
+        """Return the position of the name among those of its template."""
         readings = name.place.readings
         return readings[min(self._reading.get(name.place.template, 0), len(readings) - 1)]
 
     def oldest_first(self, files: Sequence[File]) -> list[File]:
-        """The files in order: by time, those of one template by name; the live one last."""
+        """Return the files in order: by time, those of one template by name; the live file last."""
         named = [(file, file.name) for file in files if file.name is not None]
         by_time = sorted(named, key=lambda pair: (pair[1].kind == "live", pair[1].modified, pair[1].place.template))
         slots = defaultdict[str, list[int]](list)
@@ -50,7 +51,8 @@ class Order:
         return ordered
 
     def judge(self, name: Name, known: Sequence[Name], since: int) -> Verdict:
-        """Whether the file came after those that are known; `since` is when the newest had been written last."""
+        """Return whether the file is newer than the known ones; `since` is the last writing of the newest known
+        file."""
         kin = [self.key(other) for other in known if other.place.template == name.place.template]
         before = any(self.key(name) < key for key in kin)
         if name.latest < since:
@@ -61,7 +63,7 @@ class Order:
 
 
 def newest_of_each(files: Sequence[File], most: int, wanted: Callable[[File], bool]) -> list[File]:
-    """Of each template the newest that are wanted, out of files in order."""
+    """Return, from files in order, the newest wanted ones of each template."""
     counts = defaultdict[str, int](int)
     kept = []
     for file in reversed(files):
@@ -73,12 +75,12 @@ def newest_of_each(files: Sequence[File], most: int, wanted: Callable[[File], bo
 
 
 def names_of(files: Iterable[File], known: Set[Identity]) -> list[Name]:
-    """The names of the files that are known."""
+    """Return the names of the known files."""
     return [file.name for file in files if file.name is not None and file.identity in known]
 
 
 def _reading(names: Sequence[Name]) -> int:
-    """Which reading of the names their times agree with; the likeliest where they agree with none."""
+    """Return the reading of the names that agrees with their times; the likeliest where none does."""
     readings = min(len(name.place.readings) for name in names)
     different = len({name.modified for name in names})
     for reading in range(readings):

@@ -1,4 +1,4 @@
-"""How far a log has been read, in a form that outlives the process, and by which its files are recognised again."""
+"""The position up to which a log has been read, in a form that outlives the process and identifies its files."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Identity = tuple[int, int]
 """Device and inode."""
 
 State = Literal["open", "read", "gone"]
-"""Still to be read or watched; read to its end, for good; not to be found any more."""
+"""To be read or watched; completely read; lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a stretch of a file looked like; nothing of its content can be had from it."""
+    """A digest of a stretch of a file, from which its content cannot be recovered."""
 
     length: int
     digest: str
 
     @classmethod
     def of(cls, content: bytes) -> Mark:
-        """The mark of these bytes."""
+        """Return the mark of these bytes."""
         return cls(len(content), hashlib.blake2b(content, digest_size=12).hexdigest())
 
 
@@ -33,11 +33,11 @@ NOTHING = Mark.of(b"")
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """How far one file has been read: `anchor` marks the last bytes before `offset`, `head` the first ones.
+    """The position in one file: `anchor` marks the last bytes before `offset`, `head` the first bytes.
 
     The head begins at `start`, after NUL bytes that a truncation can leave before the first line. `name` is the last
-    one after its rotation, `modified` the time of the last writing that was seen, and `seen` that of the newest of all
-    the log's files (nanoseconds, the file system's clock).
+    name after its rotation, `modified` the last seen time of its last writing, and `seen` that of the newest of all the
+    log's files (nanoseconds, the file system's clock).
     """
 
     device: int
@@ -45,7 +45,7 @@ class Track:
     offset: int = 0
     head: Mark = NOTHING
     anchor: Mark = NOTHING
-    skipping: bool = False  # in the middle of a line that is too long
+    skipping: bool = False  # within a line that is too long
     state: State = "open"
     start: int = 0
     name: str = ""
@@ -59,28 +59,28 @@ class Track:
 
     @property
     def blank(self) -> bool:
-        """Whether nothing has been read of the file by which it could be recognised."""
+        """Whether nothing by which the file could be recognised has been read."""
         return self.head.length == 0 and self.offset == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a log has been read: a track for every file that matters still, the oldest first."""
+    """The position in a log: a track for every relevant file, the oldest first."""
 
     tracks: tuple[Track, ...] = ()
 
     def to_state(self) -> dict[str, Any]:
-        """As JSON for the state directory."""
+        """Return the position as JSON for the state directory."""
         return asdict(self)
 
     @property
     def seen(self) -> int:
-        """When the newest of the log's files had been written last: any that came after was so later, or then."""
+        """The last writing of the newest of the log's files: that of any later file is at that time or after it."""
         return max((track.seen for track in self.tracks), default=0)
 
     @classmethod
     def from_state(cls, state: Any) -> Position:
-        """The inverse of `to_state`. Raises KeyError, TypeError or ValueError on anything else."""
+        """Restore a result of `to_state`. Raises KeyError, TypeError or ValueError on anything else."""
         return cls(tuple(map(_track_from_state, state["tracks"])))
 
 

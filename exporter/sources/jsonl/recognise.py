@@ -1,4 +1,4 @@
-"""Which file is which: whether a file is the one that was read before, or a copy of it, compressed or not."""
+"""Recognition of files: whether a file is the same as a known file, or a copy of it, compressed or not."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from exporter.sources.jsonl.files import File
 from exporter.sources.jsonl.position import MARK_BYTES, Identity, Mark, Track
 
 TELLING_BYTES = 32
-"""Shorter stretches say nothing of a file that has another name: a time stamp with its key is as long as that."""
+"""Minimum length of a stretch that identifies a file under another name: a time stamp with its key is as long as
+that."""
 
 Links = list[tuple[Track, File | None]]
 """Tracks with their files, the oldest first; None for a file that was not found."""
 
 
 class Recognition:
-    """Finds the file that each track is about.
+    """The assignment of files to tracks.
 
-    `held` are files without a name by the index of their track: each is read on in itself, and in a copy of it there is
-    nothing new.
+    `held` are files without a name by the index of their track: each is read further through its open descriptor, and a
+    copy of it contains nothing new.
     """
 
     def __init__(self, tracks: Sequence[Track], held: dict[int, File]) -> None:
@@ -42,13 +43,13 @@ class Recognition:
             self._claim(is_copy_of_any_age)  # its time was lost in copying
 
     def search_elsewhere(self, files: Iterable[File]) -> None:
-        """Look among files that nothing but their content can make the log's; one that is none is closed again."""
+        """Look among files that only their content can identify; files that do not match are closed again."""
         for file in files:
             missing = self.missing
             try:
                 index = next((index for index in missing if is_found_by_content(self._tracks[index], file)), None)
             except OSError:
-                index = None  # gone meanwhile, or it cannot be read
+                index = None  # deleted meanwhile, or unreadable
             if index is None:
                 file.close()
             else:
@@ -57,14 +58,14 @@ class Recognition:
                 return
 
     def close_found_elsewhere(self) -> None:
-        """Let go of the files that were found by their content alone: there will be another search."""
+        """Close the files that were found by their content alone: another search follows."""
         for file in self._found.values():
             if _is_other(file):
                 file.rest()
 
     @property
     def missing(self) -> list[int]:
-        """The tracks that are read still, and have no file."""
+        """The tracks that are still read, and have no file."""
         return [
             index
             for index, track in enumerate(self._tracks)
@@ -72,7 +73,7 @@ class Recognition:
         ]
 
     def links(self) -> Links:
-        """Every track with its file."""
+        """Return every track with its file."""
         return [
             (
                 replace(track, state="read") if index in self._shortened else track,
@@ -83,7 +84,7 @@ class Recognition:
 
     @property
     def known(self) -> set[Identity]:
-        """The files that are recognised. One of which nothing was read yet tells nothing about those beside it."""
+        """The recognised files. A file of which nothing was read yet is no evidence about the files beside it."""
         tracks = self._tracks
         return {
             file.identity
@@ -97,13 +98,13 @@ class Recognition:
         return {file.identity for file in self._found.values()}
 
     def is_known_content(self, file: File) -> bool:
-        """Whether it begins as a file does that has a track already: it is a copy of that, earlier or later."""
+        """Return whether the file begins like that of a known track: it is a copy of it, earlier or later."""
         return any(track.head.length >= TELLING_BYTES and begins_alike(track, file) for track in self._tracks)
 
     def _claim(self, fits: Callable[[Track, File], bool]) -> set[int]:
         claimed = set()
         for index in range(len(self._sought)):
-            # The oldest file goes to the oldest track, for the case that files look alike.
+            # Among files that look alike, the oldest file is assigned to the oldest track.
             for file in () if index in self._found else tuple(self.strangers.values()):
                 if fits(self._sought[index], file):
                     self._found[index] = self.strangers.pop(file.identity)
@@ -114,7 +115,7 @@ class Recognition:
 
 
 def is_same(track: Track, file: File) -> bool:
-    """Whether this is the track's file, perhaps under a new name."""
+    """Return whether this is the track's file, perhaps under a new name."""
     if track.identity != file.identity:
         return False
     if not file.readable:
@@ -123,9 +124,10 @@ def is_same(track: Track, file: File) -> bool:
 
 
 def is_copy(track: Track, file: File) -> bool:
-    """Whether this is a copy of the track's file, compressed or not.
+    """Return whether this is a copy of the track's file, compressed or not.
 
-    The live file is one only where the whole directory was copied, and never one of a file that was read to its end.
+    The live file is a copy only where the whole directory was copied, and never that of a file that was read to its
+    end.
     """
     if track.blank or (file.live and track.state == "read") or _is_other(file) or _is_older(file, track):
         return False
@@ -133,38 +135,39 @@ def is_copy(track: Track, file: File) -> bool:
 
 
 def is_copy_of_any_age(track: Track, file: File) -> bool:
-    """Whether this is a copy of a file that is read still, whatever its times say."""
+    """Return whether this is a copy of a file that is still read, regardless of its times."""
     if track.blank or track.state != "open" or _is_other(file):
         return False
     return file.readable and fits(track, file)
 
 
 def is_shortened_copy(track: Track, file: File) -> bool:
-    """Whether this is a copy from before the last lines that were read were written: nothing in it is unread."""
+    """Return whether this is a copy made before the last lines that were read: it contains nothing unread."""
     return _is_part(track, file) and file.whole
 
 
 def is_unfinished_copy(track: Track, file: File) -> bool:
-    """Whether the track's file is being compressed into this one, which does not reach as far yet as was read."""
+    """Return whether the track's file is being compressed into this one, which is still shorter than the part that was
+    read."""
     return _is_part(track, file) and not file.whole
 
 
 def may_be_same(track: Track, file: File) -> bool:
-    """Whether nothing speaks against it: of the track's file nothing is known but its inode."""
+    """Return whether this file may be the track's: nothing but the inode of the track's file is known."""
     if _is_other(file) or track.identity != file.identity or not track.blank or track.state != "open":
         return False
     return not track.anchor.length or fits(track, file)
 
 
 def is_found_by_content(track: Track, file: File) -> bool:
-    """Whether a file of any name is the track's, or a copy of it."""
+    """Return whether a file of any name is the track's, or a copy of it."""
     if track.head.length < TELLING_BYTES or _is_older(file, track):
         return False
     return file.readable and file.understood and fits(track, file)
 
 
 def fits(track: Track, file: File) -> bool:
-    """Whether the file begins as the track's did, and goes on where reading stopped."""
+    """Return whether the file begins like the track's, and continues where reading stopped."""
     if not begins_alike(track, file):
         return False
     anchor = track.anchor.length
@@ -172,7 +175,7 @@ def fits(track: Track, file: File) -> bool:
 
 
 def begins_alike(track: Track, file: File) -> bool:
-    """Whether the first bytes are those of the track's file."""
+    """Return whether the first bytes are those of the track's file."""
     if track.start + track.head.length <= MARK_BYTES:
         begin = file.beginning()[track.start : track.start + track.head.length]
     else:
@@ -192,5 +195,6 @@ def _is_other(file: File) -> bool:
 
 
 def _is_older(file: File, track: Track) -> bool:
-    """Whether it was written last before the track's file was, as that was looked at: then it is no copy of it."""
+    """Return whether its last writing is earlier than the known last writing of the track's file: then it is no
+    copy."""
     return file.name is not None and not file.live and file.name.latest < track.modified

@@ -1,6 +1,6 @@
-"""The files of a log, wherever its rotation put them: found, recognised, and put in order with how far each was read.
+"""The files of a log in all places of its rotation: found, recognised, and put in order with the position in each.
 
-`log.py` asks for the chain at every read. Nearly always the live file is the one it was, and nothing is looked for.
+`log.py` asks for the chain at every read. Nearly always the live file is unchanged, and no search is made.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _REMEMBERED = 8
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Every file that matters, the oldest first, with how far it has been read; None for a file not found.
+    """Every relevant file, the oldest first, with the position in it; None for a file not found.
 
-    `waiting`: a file may be on its way, being moved or compressed, so that none is given up yet. `left_out` are names
-    of files that may be the log's and are not read, by the reason.
+    `waiting`: a file may be in the process of being moved or compressed, so no file is given up yet. `left_out` are the
+    names of files that may be the log's and are not read, by reason.
     """
 
     links: Links
@@ -42,7 +42,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Look:
-    """What there was at one moment: everything in the folders, and of that the log's files, the oldest first."""
+    """The state at one moment: all entries of the folders, and the log's files among them, the oldest first."""
 
     entries: Sequence[Entry]
     names: Names
@@ -56,15 +56,16 @@ class Look:
 
     @cached_property
     def beside(self) -> frozenset[str]:
-        """The names of everything there."""
+        """The names of all entries."""
         return frozenset(entry.name for entry in self.entries)
 
 
 class Search:
-    """Looks for the files of the log at `path`, there, beside the file it is a link to, and in `archives`.
+    """The search for the files of the log at `path`: in its folder, in that of its target where it is a link, and in
+    `archives`.
 
-    Files stay open between two reads: as long as one does, no other file can get its inode, and what is written to it
-    can be read even after its last name is gone.
+    Files stay open between two reads: no other file can get the inode of an open file, and text written to it can be
+    read even after its last name is gone.
     """
 
     def __init__(self, path: Path, archives: Sequence[Path], grace: float) -> None:
@@ -77,7 +78,7 @@ class Search:
 
     @property
     def folders(self) -> list[str]:
-        """Where files are looked for: below, by their identity and content alone."""
+        """The folders that are searched; those below are searched by identity and content alone."""
         return [str(folder) for folder in (*self._folders.paths(), *self._folders.below())]
 
     @property
@@ -86,7 +87,7 @@ class Search:
         return any(file.live for file in self._files.values())
 
     def keep(self, files: Iterable[File | None]) -> None:
-        """Close all but these."""
+        """Close all other files."""
         kept = {file.identity for file in files if file is not None}
         for identity in self._files.keys() - kept:
             self._files.pop(identity).close()
@@ -97,7 +98,7 @@ class Search:
         self._folders.forget()
 
     def chain(self, position: Position | None, now: float) -> Chain:
-        """The chain as it stands now. Raises OSError where there is none, or where something moved meanwhile."""
+        """Return the current chain. Raises OSError where there is none, or where a file was moved meanwhile."""
         if position is None:
             chain = self._first(now)
         elif links := self._unrotated(position, now):
@@ -108,7 +109,7 @@ class Search:
         return chain
 
     def _first(self, now: float) -> Chain:
-        """The chain of a log of which nothing was read: the live file, and those before it as read."""
+        """Return the chain of a log that has not been read: the live file, and the earlier files as read."""
         look = self._look((), frozenset())
         live = look.live
         if live is None:
@@ -123,9 +124,9 @@ class Search:
         return Chain(_stamped(_without_oldest([*links, (live.start(), live)]), look, 0, now))
 
     def _unrotated(self, position: Position, now: float) -> Links:
-        """The chain when the live file is the one it was and no other is being read; else nothing.
+        """Return the chain when the live file is unchanged and no other file is being read; else nothing.
 
-        That is so at nearly every read, and needs no look at the folders: while a file is live, none is newer.
+        That is the case at nearly every read, and needs no look at the folders: no file is newer than the live one.
         """
         if not position.tracks:
             return []
@@ -143,7 +144,7 @@ class Search:
         return [*((track, None) for track in older), (newest, file)]
 
     def _rotated(self, position: Position, now: float) -> Chain:
-        """The chain after something has moved."""
+        """Return the chain after a file was moved."""
         learned = {template(track.name) for track in position.tracks if track.name}
         listed_again = False
         while True:
@@ -173,10 +174,10 @@ class Search:
             }
             if taught <= learned:
                 return self._extended(links, found, look, position.seen, now)
-            learned |= taught  # there may be more files of such a name, which came after
+            learned |= taught  # there may be more files of such a name, which came later
 
     def _extended(self, links: Links, found: Recognition, look: Look, seen: int, now: float) -> Chain:
-        """The chain with the files that are new; they are so only where the live file is."""
+        """Return the chain with the new files; there are new files only after the live file."""
         live, left_out, new = look.live, defaultdict[str, list[str]](list), list[File]()
         if live is None or live.identity not in found.known:
             known = names_of(look.files, found.known)
@@ -200,7 +201,7 @@ class Search:
         waiting = bool(found.missing) and any(self._is_being_made(file, now) for file in begun)
         if live is not None:
             copies = [file for file in begun if self._may_be_copy(file, live, now)]
-            if copies:  # what is read of the live file now will be read in its copy later, or the other way round
+            if copies:  # text of the live file that is read now would be read again in its copy, or the other way round
                 links = [(track, None if file in copies else file) for track, file in links]
                 new = [file for file in new if file is not live and file not in copies]
                 waiting = True
@@ -209,9 +210,9 @@ class Search:
         return Chain(stamped, waiting, {reason: names for reason, names in left_out.items() if names})
 
     def _recognisable(self, tracks: Sequence[Track], live: File | None) -> Sequence[Track]:
-        """The tracks without the newest ones of which nothing was read: their files are new, whichever those are now.
+        """Return the tracks without the newest unread ones: their files count as new files.
 
-        But one that we hold open and that is no longer live was rotated before it had a line, and may still get some.
+        Exception: an open file that is no longer live was rotated before it had a line, and may still get lines.
         """
         if not tracks or not tracks[-1].blank or tracks[-1].state != "open":
             return tracks
@@ -220,12 +221,12 @@ class Search:
         return tracks if held else self._recognisable(tracks[:-1], live)
 
     def _nameless(self, track: Track) -> File | None:
-        """The file that lost its name, as we hold it."""
+        """Return the open file that lost its name."""
         file = self._files.get(track.identity)
         return file if track.state == "open" and file is not None and file.name is None and fits(track, file) else None
 
     def _look(self, tracks: Sequence[Track], learned: Set[str]) -> Look:
-        """All files of the log, as they were at one moment, and those that seem to have a track's inode."""
+        """Find all files of the log, as they were at one moment, and files that seem to have a track's inode."""
         linked = self._path.is_symlink()
         real = Path(os.path.realpath(self._path))
         names = Names((self._path.name, real.name), real.name if linked else None)
@@ -242,14 +243,14 @@ class Search:
         for file in self._files.values():
             file.name = None
             file.forget_beginning()
-        # Of two names of one file (a link to the newest one, say) the newer counts.
+        # Of two names of one file (for example a link to the newest file) the newer counts.
         by_identity = {name.identity: name for name in sorted(found, key=lambda name: KINDS.index(name.kind))}
         files = [self._file(name) for name in by_identity.values()]
         order = Order(files)
         return Look(entries, names, order.oldest_first(files), order)
 
     def _choose(self, entries: Sequence[Entry], names: Names, learned: Set[str], inodes: Set[int]) -> dict[Entry, Kind]:
-        """Which of all that is there may be the log's: by its name, or by the inode it seems to have."""
+        """Return the entries that may be the log's: by name, or by the inode that they seem to have."""
         beside = {entry.name for entry in entries}
         last = self._rotation.last()
         rotated = {
@@ -264,7 +265,7 @@ class Search:
         for entry in entries:
             unpacked = without_packing(entry.name)
             if entry in rotated:
-                # One beside itself is being compressed, or uncompressed: the plain one has it all.
+                # A file beside its compressed form is being compressed or uncompressed: the plain file is complete.
                 if unpacked == entry.name or entry.folder / unpacked not in plain:
                     chosen[entry] = "rotated"
             elif entry.inode in inodes and entry.path != self._path:
@@ -272,7 +273,7 @@ class Search:
         return chosen
 
     def _adopts(self, look: Look, found: Recognition, since: int) -> bool:
-        """Whether a file that is missing was found in a folder below, which is the log's then."""
+        """Return whether a missing file was found in a folder below, which then becomes one of the log's."""
         missing = len(found.missing)
         for folder in self._folders.below():
             found.search_elsewhere(self._elsewhere(look, self._folders.list_below(folder), since))
@@ -283,7 +284,7 @@ class Search:
         return False
 
     def _elsewhere(self, look: Look, entries: Sequence[Entry], since: int) -> Iterator[File]:
-        """Every other file among these that was written since."""
+        """Yield every other file among these that was written since."""
         seen = {file.identity for file in look.files}
         for entry in entries:
             name = name_at(entry.path, "other", look.names.place(entry.name))
@@ -294,7 +295,8 @@ class Search:
                 yield file
 
     def _nearly(self, look: Look, found: Recognition, seen: int) -> list[str]:
-        """The names of files that were written since, begin as the log's, and may be its rotated files or another's."""
+        """Return the names of files that were written since, begin like the log's, and may belong to it or to another
+        log."""
         chosen = {file.name.path for file in look.files if file.name is not None and file.name.kind != "other"}
         nearly = []
         for entry in look.entries:
@@ -308,7 +310,7 @@ class Search:
             try:
                 copied = file.readable and found.is_known_content(file)
             except OSError:
-                continue  # gone meanwhile
+                continue  # deleted meanwhile
             finally:
                 file.close()
             if not copied:
@@ -321,7 +323,7 @@ class Search:
         return file
 
     def _is_being_made(self, file: File, now: float) -> bool:
-        """Whether a rotated file is new, and nothing is in it yet."""
+        """Return whether a rotated file is new and still empty."""
         if file.name is None or file.name.quiet(now, self._grace) or not file.readable:
             return False
         nothing = not file.beginning()
@@ -329,7 +331,7 @@ class Search:
         return nothing
 
     def _may_be_copy(self, file: File, live: File, now: float) -> bool:
-        """Whether a rotated file may be a copy of the live one that is about to be truncated."""
+        """Return whether a rotated file may be a copy of the live file, which is about to be truncated."""
         if file.name is None or file.name.quiet(now, self._grace) or not file.readable:
             return False
         offset = 0
@@ -345,7 +347,8 @@ def _holds_something(file: File) -> bool:
 
 
 def _each_once(files: Sequence[File]) -> list[File]:
-    """New files without the copies of others among them: the live file goes first, then plain ones, then long ones."""
+    """Return the new files without copies of others among them: the live file comes first, then plain files, then long
+    ones."""
     kept: list[tuple[File, bytes]] = []
     for file in sorted(files, key=lambda file: (not file.live, file.readable and file.packed, -file.unread(0))):
         begin = file.beginning()
@@ -362,7 +365,7 @@ def _begin_alike(one: bytes, other: bytes) -> bool:
 
 
 def _without_oldest(links: Links) -> Links:
-    """The links without what need not be remembered: of the files read for good, a few of each kind are enough."""
+    """Return the links that need to be saved: of completely read files, a few of each kind are enough."""
     kept = []
     of_kind: Counter[str] = Counter()
     for track, file in reversed(links):
@@ -376,14 +379,14 @@ def _without_oldest(links: Links) -> Links:
 
 
 def _stamped(links: Links, look: Look, seen: int, now: float, *, to_come: bool = False) -> Links:
-    """The links with names and times as they were looked at. A time in the future says nothing.
+    """Return the links with current names and times. A time in the future is ignored.
 
     `to_come`: there are files that will be new at the next look.
     """
     latest = int(now * SECOND)
     times = [file.name.modified for file in look.files if file.name is not None and file.name.kind != "other"]
     newest = max((time for time in times if time <= latest), default=0)
-    # A file without a line yet must be taken for new again as long as it has none.
+    # A file without a line must count as new again until it has one.
     begun = [file for track, file in links if file is not None and track.blank and track.state == "open"]
     if not to_come:
         seen = max(seen, min([newest, *(file.name.modified for file in begun if file.name is not None)]))
