@@ -1,5 +1,5 @@
-"""The registry of collectors: one file a subject, each named here once. A test keeps every module of this folder in
-it. Windows and plans that two collectors need are made here and given to both."""
+"""The registry of collectors: one file per subject, each registered once. A test checks that every module of this
+folder is registered. Windows and plans used by two collectors are created here and passed to both."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from exporter.windows.shared import SharedWindow
 from exporter.windows.users import UserCounts
 
 OpenState = Callable[[str], StateFile]
-"""The state file of that name."""
+"""Returns the state file of that name."""
 
 
 def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, ...]:
-    """The collectors to run, in the order in which `/metrics` shows them. `users` goes before `activity`: they share
-    the plans. Those from `charts` on make no metrics, only what the Analytics page shows beside them.
+    """Build the collectors to run, in the order of `/metrics`. `users` comes before `activity`: they share the plans.
+    The collectors from `charts` on have no metrics, only content for the Analytics page.
 
-    Raises SettingsError where COLLECTORS names one that there is not, or leaves out one that another needs.
+    Raises SettingsError where COLLECTORS names an unknown collector, or leaves out a collector that another needs.
     """
     plans, prices = Plans(settings.free_plans), settings.prices()
     by_user, last_seen = SharedWindow[UserCounts](Ai.name), SharedWindow[LatestActivity](Activity.name)

@@ -3,9 +3,9 @@
     hivesync_active_users{window="24h",plan="paid"} 41.0
     hivesync_active_users{window="30d",plan="free"} 230.0
 
-Each user's latest activity is enough for both windows, and a maximum is idempotent: reading a minute twice changes
-nothing. A maximum does not tell when the user was active before it: once its row is deleted, the whole window is filled
-again.
+The latest activity per user is enough for both windows, and a maximum is idempotent: reading a minute twice changes
+nothing. A maximum does not contain the user's earlier activity: after the deletion of its row, the whole window is
+filled again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ FROM (VALUES ('24h'), ('30d')) AS windows(name),
 
 _TABLES = ("sessions", "ai_usage_events", "preview_jobs")
 
-# Grouped in each table by the id itself, which is cheap to compare; only then hashed, once per user.
+# Grouped per table by the id itself, which is cheap to compare; hashed only afterwards, once per user.
 _LATEST = " UNION ALL ".join(
     f"SELECT {USER.format('latest.user_id')}, {MICROSECONDS.format('latest.at')} FROM"
     f" (SELECT {table}.user_id, max({table}.created_at) AS at FROM {table}"
@@ -73,15 +73,15 @@ _LATEST = " UNION ALL ".join(
 
 
 class Activity:
-    """Keeps when each user was last active, and each one's plan class."""
+    """The collector of active users: the latest activity and the plan class per user."""
 
     name = "activity"
     sources = ("postgres",)
-    periods = 4  # a day's and a month's users do not change much in a minute
+    periods = 4  # the users of a day or a month change little in a minute
     specs = (ACTIVE_USERS, *RESYNC_SPECS)
 
     def __init__(self, plans: Plans, last_seen: SharedWindow[LatestActivity] | None = None) -> None:
-        """`last_seen` is shown each user's latest activity."""
+        """`last_seen` receives the latest activity per user."""
         self._plans = plans
         self._last_seen = last_seen or SharedWindow(self.name)
         self._latest = LatestActivity()
@@ -92,7 +92,7 @@ class Activity:
         self.behind = 0.0
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """One sample per window and plan class."""
+        """Return one sample per window and plan class."""
         async with self._history.reading(sources.postgres) as plan:
             if plan.fill:
                 filled = await self._fill(plan)
@@ -110,7 +110,7 @@ class Activity:
                 for part, part_rows in reread:
                     changed, vanished = self._latest.check(*part, part_rows)
                     plan.corrected += changed
-                    plan.doubtful |= vanished > 0  # when these users were active before is not known here
+                    plan.doubtful |= vanished > 0  # the earlier activity of these users is not known here
                 self._latest.forget(plan.begin)
             self._read_until = plan.now
         await self._classify(plan.now)
@@ -119,16 +119,16 @@ class Activity:
         return self._samples(plan.now)
 
     def counters(self) -> Sequence[Sample]:
-        """The account of the resync."""
+        """Return the resync counters."""
         return self._history.counters()
 
     def read_afresh(self) -> None:
-        """Split by plans as they are, not as they were last read; look for late rows."""
+        """Make the next refresh read the plans, and look for late rows."""
         self._history.look_back()
         self._plans.neglect()
 
     def promised_age(self, interval: float) -> float:
-        """As everything, and the pause between two readings of the plans."""
+        """Return the usual age of two intervals, plus the pause between two readings of the plans."""
         return 2 * interval + longest_pause(self._plans.users) / SECOND
 
     async def _rows(self, plan: ReadPlan, part: Part) -> Integers:
@@ -141,8 +141,8 @@ class Activity:
         return LatestActivity.of(ranges)
 
     async def _classify(self, now: int) -> None:
-        """Look up the classes of users who are new or whose class has changed; after a reading of plans, those of all
-        users, beside the loop."""
+        """Look up the classes of new users and of users whose class has changed; after a reading of plans, those of all
+        users, in a thread."""
         classed = self._plans.at(now)
         if self._classed is None or self._classed.users is not classed.users:
             self._latest.classify_all(await asyncio.to_thread(classed.of, self._latest.since(0)))

@@ -1,4 +1,5 @@
-"""AI requests, their spread over users, and AI errors (docs/definitions.md#ai-request, #ai-error).
+"""AI requests, their distribution over users, and AI errors (docs/definitions.md#ai-request,
+docs/definitions.md#ai-error).
 
 hivesync_ai_requests_in_window{window="1h"} 212.0
 hivesync_ai_requests_per_user{window="24h",statistic="p90"} 14.0
@@ -83,7 +84,7 @@ _BY_USER = (
     " WHERE ai_usage_events.created_at > %({since})s AND ai_usage_events.created_at <= %({until})s"
     " GROUP BY ai_usage_events.user_id"
 )
-"""Requests by user: a key, whether there is a user, user, count."""
+"""Requests per user: a key, whether there is a user, user, count."""
 
 _CREATED_AT = "ai_usage_events.created_at"
 _BY_MINUTE_AND_USER = (
@@ -93,7 +94,7 @@ _BY_MINUTE_AND_USER = (
 
 
 class Ai:
-    """Two windows on `ai_usage_events`: requests, by user too, and errors."""
+    """Two windows on `ai_usage_events`: requests, in total and per user, and errors."""
 
     name = "ai"
     sources = ("postgres",)
@@ -101,7 +102,7 @@ class Ai:
     specs = (REQUESTS, PER_USER, ERRORS, *RESYNC_SPECS)
 
     def __init__(self, by_user: SharedWindow[UserCounts] | None = None) -> None:
-        """`by_user` is shown the requests of the last day."""
+        """`by_user` receives the requests of the last day."""
         self._by_user = by_user or SharedWindow(self.name)
         self._requests = Requests()
         self._errors = SlidingSums(
@@ -118,7 +119,7 @@ class Ai:
         self._history = History(self.name, DAY, rows, known=self._rows_in)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Requests by window, statistics per user (none without a request), errors by kind."""
+        """Return requests by window, statistics per user (none without a request), errors by kind."""
         async with self._history.reading(sources.postgres) as plan:
             requests, per_user = await self._requests.read(plan)
             errors = (await self._errors.read(plan))["24h"]
@@ -139,27 +140,28 @@ class Ai:
         return self._requests.rows_in(part) + self._errors.rows_in(part)
 
     def read_afresh(self) -> None:
-        """Look for late rows at the next refresh, whenever that was done last."""
+        """Make the next refresh look for late rows."""
         self._history.look_back()
 
     def counters(self) -> Sequence[Sample]:
-        """The account of the resync."""
+        """Return the resync counters."""
         return self._history.counters()
 
 
 class Requests:
-    """AI requests: how many in each window, and how many of each user over the last 24 hours."""
+    """AI requests: the number in each window, and the number per user over the last 24 hours."""
 
     def __init__(self) -> None:
         self._minutes = MinuteSums(span=DAY // MINUTE + 1, width=1)
         self.by_user = UserCounts()
-        """Those of the last day, in whole minutes: without the edge."""
+        """The requests of the last day, in whole minutes: without the edge."""
 
     async def read(self, plan: ReadPlan) -> tuple[dict[str, int], Integers]:
-        """The requests by window, and those of each user with at least one, in no order."""
+        """Read the rows of the plan. Return the requests by window, and those of each user with at least one, in no
+        order."""
         minutes, users, now = self._minutes, self.by_user, plan.now
         new = []
-        if plan.fill:  # an hour at a time: a day at once would keep the loop busy for long
+        if plan.fill:  # an hour at a time: a whole day would block the loop for long
             minutes, users = MinuteSums(span=DAY // MINUTE + 1, width=1), UserCounts()
             for part in plan.new.cut(HOUR):
                 _replace(minutes, users, part, await self._rows(plan.transaction, part))
@@ -181,7 +183,7 @@ class Requests:
         return totals, users.with_edge(_with_user(edges["24h"])[:, 1:])
 
     def rows_in(self, part: Part) -> int:
-        """The number of requests of a part that are held."""
+        """Return the number of requests in a part."""
         return int(self._minutes.total(*part.minutes)[0])
 
     async def _rows(self, transaction: Transaction, part: Part) -> Integers:
@@ -189,7 +191,7 @@ class Requests:
         return await transaction.integers(_BY_MINUTE_AND_USER, 4, period)
 
     async def _edges(self, transaction: Transaction) -> dict[str, Integers]:
-        """What is within each window of the minute in which it begins."""
+        """Return the rows in the edge of each window: from its start to the end of that minute."""
         selects: list[str] = []
         parameters: dict[str, object] = {}
         for index, window in enumerate(REQUEST_WINDOWS.values()):
@@ -201,12 +203,12 @@ class Requests:
 
 
 def _replace(minutes: MinuteSums, users: UserCounts, part: Part, rows: Integers) -> int:
-    """Set the minutes of a part to the requests by minute and user; by how many requests that changes them."""
+    """Set the minutes of a part to the requests by minute and user. Return the number of requests that differ."""
     users.replace(*part.minutes, _with_user(rows))
     return int(minutes.replace(*part.minutes, rows[:, [0, 3]])[0])
 
 
 def _with_user(rows: Integers) -> Integers:
-    """Of key, whether there is a user, user, count: key, user, count of the rows where there is one."""
+    """Return key, user, count of the rows (key, whether there is a user, user, count) with a user."""
     of_users: Integers = rows[rows[:, 1] == 1][:, [0, 2, 3]]
     return of_users

@@ -4,8 +4,8 @@
     hivesync_ai_cost_month_to_date_dollars{component="tokens"} 31.7
     hivesync_ai_cost_month_projected_dollars{component="gpu"} 240.3
 
-Tokens come from PostgreSQL, GPU time from the workers' heartbeats (`workers.py` asks for that component): each
-component lives and fails with its own source. Without a price file there are tokens, but no dollars.
+Tokens come from PostgreSQL, GPU time from the workers' heartbeats (`workers.py` uses this module for that component):
+each component depends on its own source. Without a price file there are tokens, but no dollars.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from exporter.windows.versions import TimedRows
 DIRECTIONS = ("prompt", "completion")
 MAX_NAMED_MODELS = 100
 HORIZON = 31 * DAY
-"""No month is longer."""
+"""The length of the longest month."""
 
 COMPONENTS = ("tokens", "gpu")
 
@@ -52,7 +52,7 @@ WITH prices AS (
   FROM (SELECT date_trunc('month', %(now)s::timestamptz, 'UTC') AS start) AS month
 )
 """
-"""For the definitions: what has been spent so far, and the share of the month that has passed."""
+"""For the definitions: the dollars spent so far, and the share of the month that has passed."""
 
 TOKENS = MetricSpec(
     "hivesync_ai_tokens_month_to_date",
@@ -99,7 +99,7 @@ _MODEL = TEXT.format("ai_usage_events.model")
 _COMPLETED_AT = "ai_usage_events.completed_at"
 _COUNTS = ("ai_usage_events.prompt_tokens", "ai_usage_events.completion_tokens")
 
-# `settled`: old enough that a later refresh need not look at it again.
+# `settled`: old enough not to be read again by a later refresh.
 _TOKENS = f"""
 SELECT {_MODEL}, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF.format(_COMPLETED_AT)},
        {", ".join(map(TOKEN_SUM.format, _COUNTS))},
@@ -111,8 +111,7 @@ GROUP BY 1, 2, {HOUR_BIN.format(_COMPLETED_AT)}
 """
 
 Tokens = tuple[int, ...]
-"""Prompt tokens, completion tokens, how many values were left out as negative and as excessive, and how many requests
-that is of."""
+"""Prompt tokens, completion tokens, number of values left out as negative and as excessive, and number of requests."""
 
 NONE: Tokens = (0, 0, 0, 0, 0)
 
@@ -121,14 +120,15 @@ Hours = dict[int, dict[str, Tokens]]
 
 
 def dollars(component: str, cost: float, now: float) -> list[Sample]:
-    """The two cost samples of one component; no projection in the month's very first instant. `now` in unix seconds."""
+    """Return the two cost samples of one component; no projection at the first instant of the month. `now` in unix
+    seconds."""
     share = share_of_month(now)
     projected = [PROJECTED.sample(cost / share, component=component)] if share > 0 else []
     return [MONTH_TO_DATE.sample(cost, component=component), *projected]
 
 
 def gpu_dollars(prices: Prices, usage: GpuUsage, now: float) -> list[Sample]:
-    """The cost samples of GPU instances."""
+    """Return the cost samples of GPU instances."""
     return dollars(
         "gpu",
         sum(prices.of_instance(*instance, seconds) for instance, seconds in usage.in_month.items()),
@@ -137,11 +137,12 @@ def gpu_dollars(prices: Prices, usage: GpuUsage, now: float) -> list[Sample]:
 
 
 class TokenCost:
-    """Adds up this month's tokens: what has settled once, by the hour; what can still change at every refresh."""
+    """The collector of this month's tokens. Settled rows are added up once, by the hour, and rows that can still change
+    at every refresh."""
 
     name = "cost"
     sources = ("postgres",)
-    periods = 4  # a month's tokens do not change much in a minute
+    periods = 4  # the tokens of a month change little in a minute
     specs = (TOKENS, MONTH_TO_DATE, PROJECTED, SKIPPED, *RESYNC_SPECS)
 
     def __init__(self, prices: Prices | None) -> None:
@@ -154,7 +155,7 @@ class TokenCost:
         self._named: set[str] = set()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Tokens by model and direction; their cost, when there are prices."""
+        """Return the tokens by model and direction; their cost, where there are prices."""
         async with self._history.reading(sources.postgres) as plan:
             at, now = plan.transaction.now, plan.now
             restart = plan.fill or self._settled_until < plan.begin
@@ -180,11 +181,11 @@ class TokenCost:
         return self._samples(_sum(self._total, *pending.values()), at.timestamp())
 
     def counters(self) -> Sequence[Sample]:
-        """The account of the resync."""
+        """Return the resync counters."""
         return self._history.counters()
 
     def _rows_in(self, part: Part) -> int:
-        """The number of requests that are in the tokens of a part."""
+        """Return the number of requests that are in the tokens of a part."""
         return sum(tokens[-1] for tokens in self._settled.get(part.end // HOUR, {}).values())
 
     async def _rows(self, transaction: Transaction, part: Part, settles: int) -> list[Row]:
@@ -192,7 +193,7 @@ class TokenCost:
         return await transaction.rows(_TOKENS, period)
 
     def _by_hour(self, rows: Sequence[Row]) -> tuple[Hours, Hours]:
-        """What has settled, and what has not."""
+        """Return the settled tokens and the others."""
         settled: Hours = {}
         pending: Hours = {}
         for model, is_settled, hour, *tokens in rows:
@@ -202,7 +203,7 @@ class TokenCost:
         return settled, pending
 
     def _settle(self, hour: int, by_label: dict[str, Tokens]) -> int:
-        """Set what has settled of an hour; by how much that changes it."""
+        """Set the settled tokens of an hour. Return the number of tokens that differ."""
         before = self._settled.get(hour, {})
         self._total = _sum(self._total, by_label, {label: _negative(tokens) for label, tokens in before.items()})
         self._settled[hour] = by_label
@@ -237,7 +238,7 @@ class TokenCost:
 
 
 def _before_month(now: datetime) -> int:
-    """The instant before the calendar month (UTC) of `now`: the month's first instant is in it."""
+    """Return the instant before the calendar month (UTC) of `now`: the month's first instant is in the window."""
     return microseconds(now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)) - 1
 
 
@@ -250,7 +251,7 @@ def _sum(*summands: Mapping[str, Tokens]) -> dict[str, Tokens]:
 
 
 def _difference(left: Mapping[str, Tokens], right: Mapping[str, Tokens]) -> int:
-    """The tokens that two hours differ by, models and directions added up without their signs."""
+    """Return the number of tokens by which two hours differ, absolute values added up over models and directions."""
     differences = _sum(left, {label: _negative(tokens) for label, tokens in right.items()})
     return sum(abs(prompt) + abs(completion) for prompt, completion, *_ in differences.values())
 

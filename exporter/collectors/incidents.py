@@ -1,7 +1,7 @@
 """The latest incidents: AI jobs and preview builds that failed.
 
-No metric comes of this. Only rows that ended since the last reading are read, and the newest few are kept. While
-PostgreSQL is down there are those that the log collectors came by (`logs.py`).
+It has no metrics. A refresh reads rows that ended since the last reading, and keeps the newest ones. While PostgreSQL
+is down, the page shows the incidents found by the log collectors (`logs.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LATEST = " UNION ALL ".join(
 
 
 class Incidents:
-    """Keeps the newest of the last seven days."""
+    """The collector of the newest incidents of the last seven days."""
 
     name = "incidents"
     sources = ("postgres",)
@@ -47,11 +47,11 @@ class Incidents:
         """Newest first; None before the first reading."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `content` up to date; there are no samples."""
+        """Update `content`; there are no samples."""
         async with self._history.reading(sources.postgres) as plan:
             since = plan.new.start
             rows = await plan.transaction.rows(_LATEST, {"since": moment(since)})
-            # These rows are all there are of that time: a row that is gone from it is gone.
+            # The rows are complete for their time: an incident without a row has been deleted.
             kept = () if plan.fill else self.content or ()
             old = [incident for incident in kept if plan.begin < incident.time <= since]
             self.content = newest([*(Incident.of(*row) for row in rows), *old])

@@ -2,8 +2,8 @@
 
     hivesync_job_latency_average_seconds{queue="ai",window="15m"} 6.4
 
-A window without a succeeded job has no sample: no average is not 0. A job that ends before it began is left out and
-counted.
+A window without a succeeded job has no sample: no average is not 0. A job that completed before it was created is left
+out and counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TABLES = {"ai": "ai_usage_events", "preview": "preview_jobs"}
 
 
 def _average(queue: str, table: str) -> str:
-    """For the definition."""
+    """Return SQL for the definition."""
     return f"""
 SELECT '{queue}', windows.name, average FROM
   (VALUES ('1m', interval '1 minute'), ('15m', interval '15 minutes'), ('1h', interval '1 hour'))
@@ -48,7 +48,7 @@ LATENCY = MetricSpec(
 
 
 def latency_sums(table: str) -> Sums:
-    """Of the jobs of a table that succeeded: microseconds, their number, and how many were left out."""
+    """Return the sums of a table's jobs that succeeded: microseconds, their number, and the number of jobs left out."""
     latency = f"{table}.completed_at - {table}.created_at"
     possible = f"({table}.completed_at >= {table}.created_at AND isfinite({table}.created_at))"
     return Sums(
@@ -77,7 +77,7 @@ class Latency:
         self._history = history_of(self.name, *self._queues.values(), part=10 * MINUTE)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """A sample a queue and window in which a job succeeded."""
+        """Return one sample per queue and window in which a job succeeded."""
         samples: list[Sample] = []
         impossible = 0
         async with self._history.reading(sources.postgres) as plan:
@@ -92,9 +92,9 @@ class Latency:
         return samples + skipped(self.name, {"negative_latency": impossible})
 
     def read_afresh(self) -> None:
-        """Look for late rows at the next refresh, whenever that was done last."""
+        """Make the next refresh look for late rows."""
         self._history.look_back()
 
     def counters(self) -> Sequence[Sample]:
-        """The account of the resync."""
+        """Return the resync counters."""
         return self._history.counters()

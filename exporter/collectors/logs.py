@@ -1,4 +1,4 @@
-"""Events and failures counted from HiveSync's two log files (contract §1 Logs, §3; spec §3.2).
+"""Events and failures counted from HiveSync's two log files (docs/definitions.md#logs).
 
     hivesync_ai_log_events_total{event="ai.completed"} 1873.0
     hivesync_ai_log_errors_total{kind="timeout"} 4.0
@@ -6,15 +6,15 @@
     hivesync_log_late_lines_total{log="ai-events"} 0.0
     hivesync_log_unread_bytes{log="ai-events"} 0.0
 
-`sources/jsonl/` hands over lines, each once. The counts and the position they belong to are saved together, before
-the counts are shown: a kill at any moment loses and repeats nothing, and no counter ever goes back. Of a line only
-`event` and `error_kind` are looked at; of the last few that tell of failures, what `incident.py` makes of them is kept
-too, for as long as the process lives.
+`sources/jsonl/` returns each line once. The counts and the position they belong to are saved together, before the
+counts are shown: a kill at any moment loses and repeats nothing, and no counter ever decreases. Only `event` and
+`error_kind` of a line are read; the last few failures are kept as incidents too (`incident.py`), until the process
+ends.
 
-A log's past is no news. At a first start (no state) the counters are absent until the end that the log had then is
-reached: Prometheus would take them for a rate of now while they climb. After an outage they go on from where they
-were, and the lines that were written meanwhile are counted in `hivesync_log_late_lines_total` too, by which the rules
-that use a rate wait until these have left its window.
+The past of a log is not counted as present. At a first start (no state) the counters are absent until the end of the
+log at that time is reached: while they rise to it, Prometheus would compute a rate from them. After an outage they
+continue from their values, and the lines written meanwhile are also counted in `hivesync_log_late_lines_total`; rules
+that use a rate wait until these have left the rate's window.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from exporter.spec import Label, MetricSpec, Sample
 from exporter.state import StateFile
 
 BUDGET_SECONDS = 5.0
-"""How long a refresh goes on reading when there is a lot to catch up with; the next one goes on from there."""
+"""Time for which a refresh reads a backlog; the next refresh continues."""
 
 SAVE_SECONDS = 0.25
-"""How long a backlog is read before what was counted is saved: a save waits for the disk, for 1 ms or for 50."""
+"""Time for which a backlog is read before the counts are saved: a save waits for the disk, for 1 ms or for 50."""
 
 LATE_SECONDS = 120.0
-"""How old a line may be when it is counted, or two refresh periods where those are longer: it is late after that."""
+"""Age at which a line counts as late, or two refresh periods where those are longer."""
 
 RESULTS = ("ok", "malformed", "unknown_event")
 
 FROM_THE_END = "absent at a first start until the log's end is reached"
-"""What the HELP of each counter says of it."""
+"""A part of the HELP text of each counter."""
 
 AI_EVENTS = MetricSpec(
     "hivesync_ai_log_events_total",
@@ -107,7 +107,7 @@ UNREAD = MetricSpec(
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the lines of one log are about, and under which names they are counted."""
+    """The subject of one log, and the names under which its lines are counted."""
 
     collector: str
     source: str
@@ -148,17 +148,17 @@ PREVIEW = Subject(
 
 
 def ai_log(state: StateFile, refresh_seconds: float = 0.0) -> LogCollector:
-    """The collector of the AI events log."""
+    """Return the collector of the AI events log."""
     return LogCollector(AI, state, late_after=max(LATE_SECONDS, 2 * refresh_seconds))
 
 
 def preview_log(state: StateFile, refresh_seconds: float = 0.0) -> LogCollector:
-    """The collector of the preview log."""
+    """Return the collector of the preview log."""
     return LogCollector(PREVIEW, state, late_after=max(LATE_SECONDS, 2 * refresh_seconds))
 
 
 class LogCollector:
-    """Counts the lines of one log, over restarts."""
+    """The collector of one log: counts of its lines, kept across restarts."""
 
     periods = 1
 
@@ -172,7 +172,7 @@ class LogCollector:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Loads the state. Raises StateError when there is one that cannot be read."""
+        """Load the state. Raises StateError where it exists and cannot be read."""
         self.name = subject.collector
         self.sources = (subject.source,)
         self.specs = (subject.events, subject.failures, LINES, LATE, UNREAD)
@@ -183,17 +183,17 @@ class LogCollector:
         self._clock = clock
         self._wall_clock = wall_clock
         self._tally = _load(state, subject)
-        self._at_end: float | None = None  # when the log was last read to its end; None from a failure on
+        self._at_end: float | None = None  # the time at which the log was last read to its end; None after a failure
         self._step: asyncio.Future[Slice] | None = None
         self._incidents: tuple[Incident, ...] = ()
 
     @property
     def content(self) -> tuple[Incident, ...]:
-        """The latest failures that were read since the start, newest first; none before the end is reached."""
+        """The latest failures read since the start, newest first; none before the log's end is reached."""
         return self._incidents if self._tally.is_shown else ()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Counts what was written since the last refresh; the samples are what is left to read."""
+        """Count the lines written since the last refresh. Return the number of unread bytes."""
         deadline = self._clock() + self._budget
         while True:
             found = await self._next_step(self._subject.pick(sources))
@@ -201,7 +201,8 @@ class LogCollector:
                 return [UNREAD.sample(found.unread_bytes, log=self._subject.label)]
 
     def counters(self) -> Sequence[Sample]:
-        """All that has been counted and saved, zeros included; nothing before the log's end has been reached once."""
+        """Return all counts that were saved, zeros included; nothing before the log's end was reached for the first
+        time."""
         subject, tally = self._subject, self._tally
         if not tally.is_shown:
             return []
@@ -213,18 +214,18 @@ class LogCollector:
         ]
 
     async def _next_step(self, log: JsonlLog) -> Slice:
-        # A step is seen through once it is begun. One that a cancelled refresh left behind is waited for, not raced.
+        # A step is not cancelled once it has begun. A step left by a cancelled refresh is awaited, not repeated in
+        # parallel.
         if self._step is None or self._step.done():
             self._step = asyncio.ensure_future(self._count_some(log))
             self._step.add_done_callback(_looked_at)
         return await asyncio.shield(self._step)
 
     async def _count_some(self, log: JsonlLog) -> Slice:
-        """Read and count slices, save, and only then show; the last slice.
+        """Read and count slices, save, and only then show the counts. Return the last slice.
 
-        What waits for the disk does so in a thread. What computes is done here, on the event loop and a batch at a
-        time: a thread that computes takes 5 ms (`sys.getswitchinterval`) to let go of the interpreter, and would do so
-        again for each request that comes in meanwhile.
+        Disk I/O runs in a thread. Computation runs on the event loop, one batch at a time: a computing thread takes 5
+        ms (`sys.getswitchinterval`) to release the interpreter, for each request that arrives meanwhile.
         """
         tally, due = self._tally, self._clock() + SAVE_SECONDS
         failures: deque[Counted] = deque(maxlen=KEPT)
@@ -234,9 +235,9 @@ class LogCollector:
                 found = await asyncio.to_thread(log.read, tally.position)
             except SourceUnavailable as error:
                 self._at_end = None
-                await self._save(tally)  # a slice that cannot be read does not cost those before it
+                await self._save(tally)  # an unreadable slice does not cost the slices before it
                 if error.kind == "missing" and self._tally.position is None:
-                    self._tally = replace(self._tally, left=0)  # a log that is not there yet has no past
+                    self._tally = replace(self._tally, left=0)  # a log that does not exist yet has no past
                 raise
             lags = self._at_end is None or now - self._at_end > self._late_after
             for lines in found.batches():
@@ -255,7 +256,8 @@ class LogCollector:
                 return found
 
     def _keep(self, failures: Iterable[Counted]) -> None:
-        """Of a backlog only the last few are looked at, after it: each takes as long as counting twenty lines."""
+        """Keep the incidents of the last few failures of a backlog, after reading it: each costs as much as counting
+        twenty lines."""
         lines = islice(chain.from_iterable(counted.failures() for counted in failures), KEPT)
         told = (from_line(line, self._subject.incident) for line in lines)
         self._incidents = newest([incident for incident in told if incident] + [*self._incidents])
@@ -273,11 +275,11 @@ class LogCollector:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What has been counted up to a position in the log; None before the first read.
+    """The counts up to a position in the log; the position is None before the first read.
 
-    `left` is how many bytes are to be read before the counts are shown: what there was when this process saw the log
-    for the first time; None before that. It is no more than this, so that a log that grows faster than it is read is
-    shown too.
+    `left` is the number of bytes to be read before the counts are shown: the size of the log when this process first
+    saw it; None before that. It does not grow, so that the counts of a log that grows faster than it is read are shown
+    too.
     """
 
     position: Position | None
@@ -289,11 +291,11 @@ class Tally:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the end has been reached once."""
+        """Whether the end was reached once."""
         return self.left == 0
 
     def plus(self, counted: Counted, *, late: bool) -> Tally:
-        """The tally with the lines of a batch counted; the position is still the one before them."""
+        """Return the tally with the lines of a batch counted; the position is still the previous one."""
         events, kinds, results = dict(self.events), dict(self.kinds), dict(self.results)
         for event, times in counted.events.items():
             if event in events:
@@ -308,7 +310,8 @@ class Tally:
         return replace(self, events=events, kinds=kinds, results=results, late=self.late + lines * late)
 
     def at(self, found: Slice) -> Tally:
-        """The tally after a slice whose lines are counted: those that were too long with it, and its position."""
+        """Return the tally after a slice whose lines are counted: with the number of its oversized lines, and its
+        position."""
         malformed = self.results["malformed"] + found.oversized
         left = self.left
         if not found.more:
@@ -318,7 +321,7 @@ class Tally:
         return replace(self, position=found.position, results={**self.results, "malformed": malformed}, left=left)
 
     def to_state(self) -> dict[str, Any]:
-        """As JSON for the state directory."""
+        """Return the tally as JSON for the state directory."""
         return {
             "position": None if self.position is None else self.position.to_state(),
             "events": self.events,
@@ -330,7 +333,7 @@ class Tally:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], subject: Subject) -> Tally:
-        """The inverse of `to_state`. Raises KeyError, TypeError or ValueError on anything else."""
+        """Restore a result of `to_state`. Raises KeyError, TypeError or ValueError on anything else."""
         return cls(
             position=None if state["position"] is None else Position.from_state(state["position"]),
             events=_counts(state["events"], subject.known_events),
@@ -342,7 +345,7 @@ class Tally:
 
     @classmethod
     def empty(cls, subject: Subject) -> Tally:
-        """Nothing read, all counts 0."""
+        """Return the tally before any reading, all counts 0."""
         return cls(
             position=None,
             events=dict.fromkeys(subject.known_events, 0),
@@ -354,7 +357,7 @@ class Tally:
 
 
 def _looked_at(step: asyncio.Future[Slice]) -> None:
-    """What went wrong in a reading that was left behind is no news: the next one will say it."""
+    """Retrieve the exception of an abandoned step, which is not reported: the next step reports it."""
     if not step.cancelled():
         step.exception()
 
@@ -371,8 +374,8 @@ def _load(file: StateFile, subject: Subject) -> Tally:
 
 
 def _left(state: Mapping[str, Any]) -> int | None:
-    """0 where the counts were shown already, as those of older versions were; else a new process begins again with the
-    end that it finds."""
+    """Return 0 where the counts were shown already (always the case in older versions); else None, so that the process
+    starts with the end that it finds."""
     is_shown = state.get("is_shown", True)
     if type(is_shown) is not bool:
         raise ValueError("neither shown nor not")
@@ -380,7 +383,7 @@ def _left(state: Mapping[str, Any]) -> int | None:
 
 
 def _counts(state: Any, names: Iterable[str]) -> dict[str, int]:
-    """The counts of these names; one that an older version did not have is 0."""
+    """Return the counts of these names; a count that is missing, as in older versions, is 0."""
     if not isinstance(state, dict):
         raise TypeError("no counts")
     counts = {name: state.get(name, 0) for name in names}

@@ -1,12 +1,12 @@
-"""Who is online now: WebSockets in Redis and heartbeats in PostgreSQL, told apart by session (contract §2; spec
-§3.1).
+"""Users and devices online: WebSockets in Redis and heartbeats in PostgreSQL, joined by session
+(docs/definitions.md#online-user, docs/definitions.md#online-device).
 
     hivesync_online_users 42.0
     hivesync_online_devices{device_type="desktop"} 31.0
     hivesync_live_view_sessions 3.0
 
 A WebSocket and its session row are one device. Every value needs both sources. There may be a million of each, so they
-are read some at a time and folded (`presence.py`) as they come; nothing of them is left when the refresh ends.
+are read in batches and folded (`presence.py`) as they arrive; none of them is kept after the refresh.
 """
 
 from __future__ import annotations
@@ -68,23 +68,23 @@ LIVE_VIEW_SESSIONS = MetricSpec(
 T = TypeVar("T")
 
 LOOKUP_IDS = 1_000
-"""Sessions looked up by one statement: more would hold up the event loop and gain nothing."""
+"""Sessions per lookup statement: more would block the event loop without a gain."""
 
 SORTED_IDS = 100 * LOOKUP_IDS
-"""Sessions put in order before they are looked up: 10 MB of ids."""
+"""Sessions sorted before they are looked up: 10 MB of ids."""
 
 _FIELDS = ("user_id", "session_id", "device_type")
 _NO_FIELD = [None, None, None]
 _OTHER_FIELDS = ("connected_at", "last_seen_at")
-"""Asked for only where there is none of the others, to tell a WebSocket without them from a key that is gone."""
+"""Read only for keys without any of the other fields, to distinguish a WebSocket without them from a missing key."""
 
 _COLUMNS = (
     f"{TEXT.format('sessions.id')}, {TEXT.format('sessions.user_id')}, {WORD.format('sessions.device_type')},"
     f" coalesce({WORD.format('sessions.kind')} = 'live_view', false)"
 )
 
-# A heartbeat somewhat ahead of this transaction's `now` is one that arrived while it began, or an application
-# server's clock.
+# A heartbeat slightly ahead of this transaction's `now` arrived while the transaction began, or was written with an
+# application server's clock.
 _BEATING = f"""
 SELECT {_COLUMNS}, sessions.last_heartbeat_at > %(now)s + interval '5 minutes' FROM sessions
 WHERE sessions.last_heartbeat_at > %(now)s - interval '2 minutes' AND sessions.ended_at IS NULL
@@ -95,18 +95,19 @@ _ID_TYPES = f"SELECT {TYPE_OF.format('sessions.id', 'sessions')}, {TYPE_OF.forma
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """The keys that are no open WebSocket. Sets, because a pass may come upon a key twice."""
+    """The keys that are no open WebSocket. Sets, because a pass may return a key twice."""
 
     wrong_type: set[bytes] = field(default_factory=set)
     gone: set[bytes] = field(default_factory=set)
 
     def reasons(self) -> dict[str, int]:
-        """How many by reason."""
+        """Return the number of keys by reason."""
         return {"wrong_type": len(self.wrong_type), "gone": len(self.gone)}
 
 
 async def read_web_sockets(redis: Redis, patterns: Iterable[str]) -> tuple[list[WebSocket], dict[str, int]]:
-    """Every open WebSocket, and how many keys were left out by reason: all at once, which only a check can afford."""
+    """Return every open WebSocket, and the number of keys left out by reason: all at once, suitable for verification
+    only."""
     web_sockets: dict[bytes, WebSocket] = {}
     left_out = LeftOut()
     async with aclosing(_open_web_sockets(redis, patterns, left_out)) as batches:
@@ -118,7 +119,7 @@ async def read_web_sockets(redis: Redis, patterns: Iterable[str]) -> tuple[list[
 
 
 async def fold_web_sockets(redis: Redis, patterns: Iterable[str], presence: Presence, left_out: LeftOut) -> None:
-    """Every open WebSocket, folded as it comes: what Redis alone knows of who is online."""
+    """Fold every open WebSocket as it arrives: the part of the result that is in Redis."""
     async with aclosing(_open_web_sockets(redis, patterns, left_out)) as batches:
         async for keys, rows in batches:
             presence.fold_web_sockets(keys, rows)
@@ -128,7 +129,7 @@ _Rows = tuple[Sequence[bytes], Sequence[Sequence[bytes | None]]]
 
 
 async def _open_web_sockets(redis: Redis, patterns: Iterable[str], left_out: LeftOut) -> AsyncGenerator[_Rows, None]:
-    """Keys and rows of `_FIELDS`, some at a time; a key may come twice."""
+    """Yield keys and rows of `_FIELDS`, in batches; a key may occur twice."""
     nameless: set[bytes] = set()
     async with aclosing(redis.all_hashes(patterns, _FIELDS)) as batches:
         async for batch in batches:
@@ -158,8 +159,8 @@ async def _id_types(transaction: Transaction) -> IdTypes:
 
 
 async def _fold_sessions(transaction: Transaction, presence: Presence) -> int:
-    """The sessions that beat, and those that are silent but named by a WebSocket; returns how many heartbeats were too
-    far ahead to be true."""
+    """Fold the sessions with a recent heartbeat, and the others named by a WebSocket. Return the number of heartbeats
+    too far in the future to be true."""
     ahead = 0
     async with aclosing(_one_ahead(transaction.batches(_BEATING))) as batches:
         async for rows in batches:
@@ -173,13 +174,13 @@ async def _fold_sessions(transaction: Transaction, presence: Presence) -> int:
 
 
 async def _one_ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """The same items: each is being made while the one before it is worked on, here or by PostgreSQL."""
+    """Yield the same items; each is produced while the previous one is processed, here or by PostgreSQL."""
     async with aclosing(items):
         coming = asyncio.ensure_future(anext(items, None))
         try:
             while (item := await coming) is not None:
                 coming = asyncio.ensure_future(anext(items, None))
-                await asyncio.sleep(0)  # it begins
+                await asyncio.sleep(0)  # lets it start
                 yield item
         finally:
             coming.cancel()
@@ -187,10 +188,11 @@ async def _one_ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
 
 
 async def _silent(presence: Presence) -> AsyncGenerator[list[bytes], None]:
-    """The ids of the sessions that are named and do not beat, at most LOOKUP_IDS at a time.
+    """Yield the ids of sessions that are named by a WebSocket and have no recent heartbeat, at most LOOKUP_IDS at a
+    time.
 
-    Those that begin alike come together: then a statement looks at one part of the index and not all over it, which
-    takes PostgreSQL half the time or less.
+    Ids with the same beginning are grouped: a statement then reads one part of the index, which takes PostgreSQL half
+    the time or less.
     """
     alike: defaultdict[bytes, list[bytes]] = defaultdict(list)
     number = 0
@@ -215,20 +217,21 @@ def _in_order(alike: Mapping[bytes, Sequence[bytes]]) -> Iterator[list[bytes]]:
 
 
 async def _sessions_by_id(transaction: Transaction, id_type: IdType, ids: Ids) -> list[Row]:
-    # An array without a type takes on that of `id`, so that its index is used.
+    # An array without a type takes the type of `id`, so that its index is used.
     condition = "sessions.id = ANY(%(ids)s)" if id_type.known else "sessions.id::text = ANY(%(ids)s::text[])"
     query = f"SELECT {_COLUMNS} FROM sessions WHERE {condition}"
     return await transaction.rows(query, {"ids": _array(id_type.possible(ids))})
 
 
 def _array(ids: Ids) -> str:
-    """Ids, which have no NUL, as PostgreSQL writes an array: the driver takes three times as long for a thousand."""
+    """Return ids, which contain no NUL, in PostgreSQL's notation of an array: the driver takes three times as long for
+    a thousand."""
     escaped = b"\0".join(ids).decode().replace("\\", "\\\\").replace('"', '\\"')
     return '{"' + escaped.replace("\0", '","') + '"}' if escaped else "{}"
 
 
 class OnlineNow:
-    """Reads both sources anew at every refresh."""
+    """The collector of users and devices online; it reads both sources completely at every refresh."""
 
     name = "online"
     sources = ("postgres", "redis")
@@ -240,7 +243,7 @@ class OnlineNow:
         self._types: IdTypes | None = None
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Users, devices by type, Live View sessions."""
+        """Return users, devices by type, Live View sessions."""
         if self._types is None:
             async with sources.postgres.transaction() as transaction:
                 self._types = await _id_types(transaction)
@@ -250,7 +253,7 @@ class OnlineNow:
             types = await _id_types(transaction)
             if types == self._types:
                 ahead = await _fold_sessions(transaction, presence)
-        if types != self._types:  # the columns were altered, and the WebSockets folded as their types had been
+        if types != self._types:  # the columns were altered after the WebSockets were folded
             self._types = types
             return await self.refresh(sources)
         online = await asyncio.to_thread(presence.count)

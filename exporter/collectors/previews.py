@@ -37,15 +37,15 @@ class Previews:
         self._history = history_of(self.name, self._requests)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """One sample a window."""
+        """Return one sample per window."""
         async with self._history.reading(sources.postgres) as plan:
             requests = await self._requests.read(plan)
         return [REQUESTS.sample(int(sums[0]), window=window) for window, sums in requests.items()]
 
     def read_afresh(self) -> None:
-        """Look for late rows at the next refresh, whenever that was done last."""
+        """Make the next refresh look for late rows."""
         self._history.look_back()
 
     def counters(self) -> Sequence[Sample]:
-        """The account of the resync."""
+        """Return the resync counters."""
         return self._history.counters()

@@ -1,11 +1,11 @@
-"""Queue depths, and what the AI queue has processed (contract §1 Redis, §3; spec §3.3).
+"""Queue depths, and the jobs processed by the AI queue (docs/definitions.md#queue-depth).
 
     hivesync_queue_depth{queue="ai",name="default"} 7.0
     hivesync_queue_processing_seconds_sum{queue="ai"} 81243.5
 
-An empty Redis list has no key: a queue that is declared by name, or had jobs in the last day, has depth 0 then. A
-pattern declares nothing: where no key matches, the queue may be called something else, so that there is no depth and
-the log says so, once until a key matches.
+An empty Redis list has no key: a queue that is declared by name, or had jobs in the last day, then has depth 0. A
+pattern declares nothing: where no key matches, the queue may have another name, so there is no depth, and an event is
+logged, once until a key matches.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _log = structlog.get_logger()
 
 
 class Queues:
-    """Reads the length of every list the patterns name."""
+    """The collector of queue depths: the length of every list that matches the patterns."""
 
     name = "queues"
     sources = ("redis",)
@@ -65,7 +65,7 @@ class Queues:
         self._processing: tuple[Sample, ...] = ()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """A sample a queue and list."""
+        """Return one sample per queue and list."""
         waiting = {queue: await self._lengths(sources.redis, queue) for queue in self._patterns}
         processing, bad_stats = await _read_processing(sources.redis)
 
@@ -86,7 +86,7 @@ class Queues:
         ]
 
     def counters(self) -> Sequence[Sample]:
-        """What the workers' own counters said last."""
+        """Return the latest values of the workers' own counters."""
         return self._processing
 
     async def _lengths(self, redis: Redis, queue: str) -> Lengths:
@@ -94,7 +94,7 @@ class Queues:
         return dict(zip(keys, await redis.lengths(keys), strict=True))
 
     def _say_whether_any(self, queue: str, lengths: Lengths) -> None:
-        """Log that a queue has no list at all: once, until it has one."""
+        """Log a queue without any list: once, until a list exists."""
         if lengths:
             self._unmatched.discard(queue)
         elif queue not in self._unmatched:
@@ -108,7 +108,8 @@ class Queues:
             )
 
     def _by_importance(self, waiting: Mapping[str, Lengths]) -> list[str]:
-        """The names of all lists: should they be too many, the declared ones keep theirs, then those with jobs."""
+        """Return the names of all lists, in order of precedence beyond the limit: declared lists, then lists with jobs,
+        then others."""
         declared = {key.encode() for patterns in self._patterns.values() for key in patterns if not is_wildcard(key)}
         lists = (
             (key not in declared, length == 0, key) for of_queue in waiting.values() for key, length in of_queue.items()
@@ -116,7 +117,7 @@ class Queues:
         return [_name(key) for *_, key in sorted(lists)]
 
     def _remember(self, queue: str, lengths: Lengths) -> None:
-        """Note which lists have jobs, so that later they are 0 and not gone: for a day, and not too many."""
+        """Note the lists with jobs, so that they are 0 later, and not absent: for a day, and a limited number."""
         now = self._clock()
         seen = self._last_seen[queue] | {
             key: now for key, length in lengths.items() if isinstance(length, int) and length
@@ -126,7 +127,8 @@ class Queues:
 
 
 async def _read_processing(redis: Redis) -> tuple[Summary | None, int]:
-    """What `ai_queue:stats` holds, None where it does not exist, and how many unusable hashes there were (0 or 1)."""
+    """Return the values in `ai_queue:stats`, None where it does not exist, and the number of unusable hashes (0 or
+    1)."""
     (row,) = await redis.hashes([STATS_KEY], ("processed", "processing_ms"))
     if isinstance(row, WrongType):
         return None, 1

@@ -1,5 +1,4 @@
-"""How far the daily roll-up has come (contract §3), and the daily active users it has counted (spec §4 "DAU (14
-days)").
+"""The newest day of the daily roll-up, and its daily active users (docs/definitions.md#daily-roll-up).
 
 hivesync_rollup_latest_day_timestamp_seconds 1767139200.0
 """
@@ -23,10 +22,10 @@ LATEST_DAY = MetricSpec(
 )
 
 TABLE_EXISTS = "SELECT to_regclass('usage_analytics_daily') IS NOT NULL"
-"""Until the roll-up is installed there is no such table, and nothing wrong with that."""
+"""Without an installed roll-up the table does not exist, which is no error."""
 
 DAYS = 90
-"""How many days are shown at most."""
+"""Maximum of days shown."""
 
 _DAYS = (
     "SELECT extract(epoch from usage_analytics_daily.date)::bigint, usage_analytics_daily.dau"
@@ -34,11 +33,11 @@ _DAYS = (
 )
 
 Day = tuple[int, int]
-"""When a day began, in unix seconds, and its daily active users."""
+"""The start of a day in unix seconds, and its daily active users."""
 
 
 class Rollup:
-    """Reads the newest days."""
+    """The collector of the newest days of the roll-up."""
 
     name = "rollup"
     sources = ("postgres",)
@@ -47,10 +46,10 @@ class Rollup:
 
     def __init__(self) -> None:
         self.content: tuple[Day, ...] | None = None
-        """The days that were rolled up, oldest first, as last read; None before that."""
+        """The days in the table, oldest first, at the last reading; None before the first."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """One sample; none while the table is empty, or is not there."""
+        """Return one sample; none while the table is empty or missing."""
         async with sources.postgres.transaction() as transaction:
             ((exists,),) = await transaction.rows(TABLE_EXISTS)
             days = await transaction.rows(_DAYS) if exists else []

@@ -1,10 +1,11 @@
-"""The users with the most AI requests: the one table with users in it.
+"""The users with the most AI requests: the only table with users in it (docs/definitions.md#access).
 
-No metric comes of this. Counting is by 64-bit hashes as everywhere; only of those who lead are id and name asked for.
+It has no metrics. Requests are counted by 64-bit hashes, as in other collectors; id and name are read for the leading
+users only.
 
-A week of requests is the last day, which `ai` keeps by user, and the six days before it. Those are one number per
-user: a row is added once, when it leaves the day, and taken away once, when it leaves the week. Errors that late and
-deleted rows leave in such a sum are gone once the six days are counted again, once a day.
+A week of requests consists of the last day, which `ai` keeps per user, and the six days before it. Those are one number
+per user: a row is added once, when it leaves the last day, and subtracted once, when it leaves the week. Errors of such
+a sum due to late and deleted rows last until the six days are counted again, once a day.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ SIZE = 20
 WINDOW = 7 * DAY
 
 RECOUNT = DAY
-"""How often the six days are counted again."""
+"""Interval at which the six days are counted again."""
 
 SPARE = 10
-"""How many more than SIZE are looked up: some may have been deleted, and their requests are still counted."""
+"""Number of users looked up beyond SIZE: some may have been deleted, with their requests still counted."""
 
 READY_SECONDS = 60.0
-"""How long to wait, after a start, for the shared windows to be filled."""
+"""Time limit of the wait for the shared windows after a start."""
 
 _BY_USER = (
     f"SELECT {USER.format('counted.user_id')}, counted.requests FROM"
@@ -67,7 +68,7 @@ class TopUser:
 
 
 class TopUsers:
-    """Keeps the requests of a week by user, and who the first of them are."""
+    """The collector of the leading users: the requests of a week per user."""
 
     name = "top_users"
     sources = ("postgres",)
@@ -83,12 +84,12 @@ class TopUsers:
         self._totals = UserTotals()
         self._since = self._until = 0  # the minutes of the totals
         self._counted_at: int | None = None
-        self._ids: dict[int, str | None] = {}  # of those who led lately, by their hash; None: no such user any more
+        self._ids: dict[int, str | None] = {}  # of recently leading users, by their hash; None: deleted
         self.content: tuple[TopUser, ...] | None = None
-        """The first SIZE, most requests first; None before the first reading."""
+        """The first SIZE users, most requests first; None before the first reading."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `content` up to date; there are no samples."""
+        """Update `content`; there are no samples."""
         by_user, last_seen = await self._shared(sources)
         async with sources.postgres.transaction(fill=self._counted_at is None) as transaction:
             now, day = transaction.now_us, by_user.counts()
@@ -113,7 +114,7 @@ class TopUsers:
     async def _shared(self, sources: Sources) -> tuple[UserCounts, LatestActivity]:
         if not (self._by_user.is_filled and self._last_seen.is_filled):
             async with sources.postgres.transaction():
-                pass  # where PostgreSQL is down, that is an error at once and not after a wait
+                pass  # reports PostgreSQL as down at once, without a wait
         try:
             async with asyncio.timeout(READY_SECONDS):
                 return await self._by_user.get(), await self._last_seen.get()
@@ -131,7 +132,8 @@ class TopUsers:
     async def _identified(
         self, transaction: Transaction, hashes: Sequence[int], known: dict[int, str | None]
     ) -> dict[int, str | None]:
-        """Their ids. Those that are not known yet take a look at every user: seldom, as the same ones lead for long."""
+        """Return the ids by hash. Unknown hashes cost a scan of all users: rarely needed, as the leading users change
+        slowly."""
         strangers = [user for user in hashes if user not in known]
         found: dict[int, str] = dict(await transaction.rows(_IDS, {"hashes": strangers})) if strangers else {}
         return {user: known[user] if user in known else found.get(user) for user in hashes}
@@ -149,11 +151,11 @@ class TopUsers:
 
 
 def _period(since: int, until: int) -> dict[str, object]:
-    """The parameters for minutes `since < m <= until`."""
+    """Return the parameters for minutes `since < m <= until`."""
     return {"since": moment(since * MINUTE), "until": moment(until * MINUTE)}
 
 
 async def _names(transaction: Transaction, ids: Iterable[str | None]) -> dict[str, str]:
-    """The names by id, found by the key's index whatever its type: an array without a type takes on that of `id`."""
+    """Return the names by id, found by the key's index for any type: an array without a type takes the type of `id`."""
     quoted = ['"' + user_id.replace("\\", "\\\\").replace('"', '\\"') + '"' for user_id in ids if user_id is not None]
     return dict(await transaction.rows(_NAMES, {"ids": "{" + ",".join(quoted) + "}"})) if quoted else {}

@@ -1,14 +1,14 @@
-"""Users by plan class, and projects (contract §2 "plan class"; spec §3.4).
+"""Users by plan class (docs/definitions.md#plan-class), and projects.
 
     hivesync_users{plan="paid"} 120.0
     hivesync_users{plan="trial_expired"} 31.0
     hivesync_projects 870.0
 
-`users`, `subscriptions` and `projects` do not say which of their rows are new, so they are read whole: at every refresh
-up to 100,000 users, beyond after a pause in proportion to the rows (`recount.py`).
+`users`, `subscriptions` and `projects` have no column that marks new rows, so they are read as a whole: at every
+refresh up to 100,000 users, beyond that after a pause in proportion to the rows (`recount.py`).
 
-`Plans` is also what splits active users by plan (`activity.py`): it holds who is not simply free, with the times at
-which that changes, so that a trial ends on the instant, between two readings too.
+`Plans` is also used to split active users by plan (`activity.py`): it holds the users with a paid plan or a trial, with
+the times at which their class changes, so that a trial ends at the exact instant, between two readings too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ PROJECTS = MetricSpec(
     definition=Definition("SELECT count(*) FROM projects"),
 )
 
-# A time that is not set is never, as infinity is. (A trial without an end says nothing, and is not read.)
+# A time that is not set means never, like infinity. (A trial without an end has no meaning, and is not read.)
 _TIME = MICROSECONDS.format("least(greatest(coalesce(subscriptions.{0}, 'infinity'), 'epoch'), '9999-12-31')")
 
 _PLAN = f"coalesce({WORD.format('subscriptions.plan')}, '')"
@@ -71,7 +71,7 @@ CASE WHEN {_PLAN} = '{TRIAL}' THEN subscriptions.trial_ends_at IS NOT NULL
 """
 _IS_UNKNOWN = f"{_PLAN} <> ALL(%(known)s::text[])"
 
-# A foreign key is no proof that their users exist: it is not looked at while rows are restored with triggers disabled.
+# A foreign key does not prove that the users exist: it is not checked while rows are restored with triggers disabled.
 _SUBSCRIPTIONS = f"""
 SELECT coalesce({USER.format("subscriptions.user_id")}, 0), ({_PLAN} = '{TRIAL}')::int::bigint,
        {_TIME.format("ended_at")}, {_TIME.format("trial_ends_at")}, (users.id IS NULL)::int::bigint,
@@ -83,23 +83,24 @@ WHERE {_PAID_OR_TRIAL}
 _UNKNOWN_PLANS = f"SELECT DISTINCT {_PLAN} FROM subscriptions WHERE {_PAID_OR_TRIAL} AND {_IS_UNKNOWN} LIMIT %(most)s"
 
 PLANS_AGE = 2 * MINUTE
-"""How long ago somebody may have seen to the plans when active users are split; mostly the `users` collector has done
-so more recently."""
+"""Age of the last check of the plans at which `activity` reads them itself; normally the `users` collector has checked
+them more recently."""
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Classed:
-    """Every user who is or was more than free, and the index of each one's class in PLAN_CLASSES, at one instant."""
+    """The users with a paid plan or a trial, also an ended one, and the index of each user's class in PLAN_CLASSES, at
+    one instant."""
 
     users: Integers
-    """Sorted. Two that are the same array are of the same reading."""
+    """Sorted. The identical array object means the same reading."""
 
     classes: NDArray[np.int8]
 
     def of(self, users: Integers) -> NDArray[np.int8]:
-        """The classes of these users (sorted, unique), whoever is not known here being free."""
+        """Return the classes of these users (sorted, unique); unknown users are free."""
         classes = np.full(len(users), _FREE, dtype=np.int8)
         if len(users) < len(self.users):
             known = contained(users, self.users)
@@ -110,32 +111,32 @@ class Classed:
         return classes
 
     def moved_since(self, before: Classed) -> Integers:
-        """The users whose class has changed since another instant of the same reading."""
+        """Return the users whose class has changed since another instant of the same reading."""
         moved: Integers = self.users[self.classes != before.classes]
         return moved
 
 
 class Plans:
-    """Every paid plan and trial, as last read, and the plan classes at any time since."""
+    """Every paid plan and trial, as last read, and the plan classes at any later time."""
 
     def __init__(self, free_plans: Sequence[str] = FREE_PLANS) -> None:
-        self._free_plans = [*map(folded, free_plans), ""]  # no plan at all is not a paid one
+        self._free_plans = [*map(folded, free_plans), ""]  # an empty plan is not a paid plan
         self._known_plans = {TRIAL, *PAID_PLANS, *self._free_plans}
         self._named_plans = 0
         self._users = np.empty(0, dtype=np.int64)  # sorted, unique
-        self._first = np.empty(0, dtype=np.int64)  # parallel: where each one's subscriptions begin in
+        self._first = np.empty(0, dtype=np.int64)  # parallel: index of each user's first subscription in the next
         self._is_trial = np.empty(0, dtype=np.bool_)
-        self._ended_at = np.empty(0, dtype=np.int64)  # parallel to it, as is:
+        self._ended_at = np.empty(0, dtype=np.int64)  # parallel to it, like the next:
         self._trial_ends_at = np.empty(0, dtype=np.int64)
         self._total = 0
         self.orphans = 0
-        """Paid plans and trials, as last read, whose user there is not: they are nobody's."""
+        """Number of paid plans and trials, as last read, whose user does not exist; they belong to no class."""
         self._seen_to_at: int | None = None
         self.read_at = 0
-        """When they were read, by the database's clock (microseconds)."""
+        """The time of the reading, by the database's clock (microseconds)."""
 
     async def read(self, transaction: Transaction) -> None:
-        """Read them anew."""
+        """Read the plans."""
         blocks = [np.empty((0, 4), dtype=np.int64)]
         orphans = unknown = 0
 
@@ -164,7 +165,7 @@ class Plans:
         self.seen_to(transaction)
 
     async def _name_unknown_plans(self, transaction: Transaction) -> None:
-        """Log each plan that is neither known nor named before, so that it is not taken for a paid one unnoticed."""
+        """Log each plan that is neither known nor logged before, so that it does not count as a paid plan unnoticed."""
         most = MAX_NAMED_PLANS - self._named_plans
         if most > 0:
             plans = {"free_plans": self._free_plans, "known": sorted(self._known_plans), "most": most}
@@ -175,29 +176,29 @@ class Plans:
 
     @property
     def users(self) -> int:
-        """All users there were at the last reading."""
+        """The number of all users at the last reading."""
         return self._total
 
     @property
     def rows(self) -> int:
-        """Rows of the last reading: users, paid plans and trials."""
+        """The number of rows at the last reading: users, paid plans and trials."""
         return self._total + len(self._is_trial)
 
     def seen_to(self, transaction: Transaction) -> None:
-        """Note that somebody sees to it that they are read as often as need be, and did just now."""
+        """Note that the plans were checked just now, and are read as often as necessary."""
         self._seen_to_at = transaction.now_us
 
     async def read_if_neglected(self, transaction: Transaction) -> None:
-        """Read them anew if nobody has seen to it for PLANS_AGE."""
+        """Read the plans if they were not checked for PLANS_AGE."""
         if self._seen_to_at is None or not 0 <= transaction.now_us - self._seen_to_at < PLANS_AGE:
             await self.read(transaction)
 
     def neglect(self) -> None:
-        """Have them read by whoever comes next."""
+        """Make the next user of the plans read them."""
         self._seen_to_at = None
 
     def at(self, now: int) -> Classed:
-        """The plan classes at `now` (contract §2: the first that holds of paid, trial, trial_expired)."""
+        """Return the plan classes at `now` (docs/definitions.md#plan-class)."""
         holds = np.full(len(self._is_trial), _FREE, dtype=np.int8)
         holds[self._is_trial & (self._trial_ends_at <= now)] = _TRIAL_EXPIRED
         goes_on = self._ended_at > now
@@ -206,14 +207,14 @@ class Plans:
         return Classed(self._users, np.minimum.reduceat(holds, self._first) if len(holds) else holds)
 
     def count(self, now: int) -> dict[str, int]:
-        """How many users, of all there were at the last reading, are of each class at `now`."""
+        """Return the number of users in each class at `now`, out of all users at the last reading."""
         counts = np.bincount(self.at(now).classes, minlength=len(PLAN_CLASSES))
         counts[_FREE] = self._total - counts[:_FREE].sum()
         return dict(zip(PLAN_CLASSES, counts.tolist(), strict=True))
 
 
 class Users:
-    """Reads the small tables; looks once a minute whether it has to."""
+    """The collector of the small tables; it checks once a minute whether a reading is due."""
 
     name = "users"
     sources = ("postgres",)
@@ -227,7 +228,7 @@ class Users:
         self.behind = 0.0
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """One sample a plan class, and the projects."""
+        """Return one sample per plan class, and the projects."""
         async with sources.postgres.transaction() as transaction:
             now = transaction.now_us
             if self._recount.is_due(now):
@@ -245,9 +246,9 @@ class Users:
         ]
 
     def read_afresh(self) -> None:
-        """Count at the next refresh, whatever the pause."""
+        """Make the next refresh read, regardless of the pause."""
         self._recount.forget()
 
     def promised_age(self, interval: float) -> float:
-        """One refresh period more than its interval, and the pause."""
+        """Return one refresh period more than the interval, plus the pause."""
         return interval * (self.periods + 1) / self.periods + longest_pause(self._plans.users) / SECOND

@@ -1,11 +1,10 @@
-"""Workers and their heartbeats, CPU and GPU, and how long GPU instances have run (contract §2 "worker"; spec §3.3,
-§3.4).
+"""Workers and their heartbeats, CPU and GPU, and the running time of GPU instances (docs/definitions.md#worker).
 
     hivesync_worker_healthy{worker="cpu-1",kind="cpu"} 1.0
     hivesync_gpu_worker_state{worker="gpu-1",state="idle"} 1.0
     hivesync_gpu_instance_seconds_total{instance_type="g5.xlarge",lifecycle="spot"} 86400.0
 
-How old a heartbeat is is told by Redis' clock, never by this process'.
+The age of a heartbeat is computed with Redis' clock, never with that of this process.
 """
 
 from __future__ import annotations
@@ -30,7 +29,8 @@ from exporter.state import StateFile
 from exporter.vocabulary import GPU_STATES, LIFECYCLES, WORKER_KINDS
 
 LONGEST_LEAD = 300.0
-"""Seconds a heartbeat may be ahead of the clock before it cannot be true (issue of clocks, not of workers)."""
+"""Seconds by which a heartbeat may be ahead of the clock; beyond that it cannot be true (a fault of clocks, not of
+workers)."""
 
 _SOURCE = "Redis (worker heartbeats)"
 HEALTHY = MetricSpec(
@@ -74,7 +74,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker's latest heartbeat (unix seconds). `state` is None when the hash names none we know."""
+    """A worker's latest heartbeat (unix seconds). `state` is None where the hash has no known state."""
 
     id: str
     kind: str
@@ -85,7 +85,7 @@ class Worker:
 
 
 class Workers:
-    """Reads every heartbeat; counts GPU time from one refresh to the next."""
+    """The collector of heartbeats; GPU time is counted from one refresh to the next."""
 
     name = "workers"
     sources = ("redis",)
@@ -108,7 +108,7 @@ class Workers:
         self._remembers = True
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Health, heartbeat and, for GPU workers, state and instance; the GPU component of the cost."""
+        """Return health, heartbeat and, for GPU workers, state and instance; the GPU component of the cost."""
         keys = await sources.redis.keys(self._patterns)
         rows = await sources.redis.hashes(keys, ("kind", "last_heartbeat", "state", "instance_type", "lifecycle"))
         now = await sources.redis.time()
@@ -120,7 +120,7 @@ class Workers:
         return samples + skipped(self.name, reasons)
 
     def counters(self) -> Sequence[Sample]:
-        """GPU time by instance; nothing before the first GPU worker is seen."""
+        """Return GPU time by instance; nothing before the first GPU worker."""
         return [
             GPU_SECONDS.sample(seconds, instance_type=instance_type, lifecycle=lifecycle)
             for (instance_type, lifecycle), seconds in sorted(self._usage.total.items())
@@ -158,7 +158,7 @@ class Workers:
         return workers, reasons
 
     def _id(self, key: str) -> str:
-        """`worker:heartbeat:gpu-1` -> `gpu-1`: what follows the pattern's fixed beginning."""
+        """Return the worker's id: `worker:heartbeat:gpu-1` -> `gpu-1`, the part after the pattern's fixed beginning."""
         for pattern in filter(is_wildcard, self._patterns):
             prefix = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
             if prefix and key.startswith(prefix):
@@ -166,9 +166,9 @@ class Workers:
         return key
 
     async def _count(self, workers: Iterable[Worker], now: float) -> bool:
-        """Take new heartbeats of GPU workers in, and remember them before they are shown.
+        """Add the new heartbeats of GPU workers, and save them before they are shown.
 
-        False when they could not be remembered: then the counters stand still, and the next refresh counts from there.
+        Return False where saving failed: the counters then keep their values, and the next refresh counts from there.
         """
         beats = [Beat(w.id, w.last_heartbeat, w.instance_type, w.lifecycle) for w in workers if w.kind == "gpu"]
         usage = self._usage.after(beats, now, self._healthy_seconds, self._forgotten_seconds)
@@ -204,7 +204,8 @@ class Workers:
 
 
 def _merged(workers: Sequence[Worker]) -> list[Worker]:
-    """The workers under the labels they may have; those that share one are shown as the one silent for longest."""
+    """Return the workers under their labels; of workers with the same label, the state of the one silent for
+    longest."""
     ids = bounded(sorted(worker.id for worker in workers))
     types = bounded(sorted(worker.instance_type for worker in workers))
     lifecycles = bounded(sorted(worker.lifecycle for worker in workers))
@@ -223,7 +224,7 @@ def _merged(workers: Sequence[Worker]) -> list[Worker]:
 
 
 def _timestamp(value: str | None) -> float | None:
-    """Unix seconds, or None for what is none."""
+    """Return unix seconds; None for an invalid value."""
     try:
         time = float(value or "")
     except ValueError:
