@@ -1,7 +1,8 @@
 """python -m exporter: the composition root.
 
-The only place that reads the environment, starts servers, installs signal handlers, or exits. Exit status: 0 after a
-clean stop or a nil difference, 1 when `verify` found one or nobody answers, 2 for settings that are missing or wrong.
+The only module that reads the environment, starts servers, installs signal handlers, or exits. Exit status: 0 after a
+clean stop or a nil difference, 1 after a difference found by `verify` or without an answering exporter, 2 for settings
+that are missing or wrong.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ STATUS_DIFFERS = 1
 STATUS_SETTINGS = 2
 
 SWITCH_SECONDS = 0.0005
-"""How long a thread that reads a log or merges a window may keep the interpreter from the loop, which answers scrapes;
-Python's own five milliseconds are as long as a scrape should take at most."""
+"""The longest time for which a thread that reads a log or merges a window may keep the interpreter from the event loop,
+which answers scrapes. Python's default of five milliseconds equals the longest acceptable time of a scrape."""
 
 _log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status."""
+    """Run one command. Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m exporter", description="HiveSync's usage as Prometheus metrics.")
     parser.add_argument("--env-file", type=Path, help="read settings from this file in place of .env")
     parser.add_argument("--version", action="version", version=f"{VERSION} ({REVISION})")
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socket) -> None:
-    """Everything at once, until SIGTERM or SIGINT."""
+    """Run everything until SIGTERM or SIGINT."""
     events.watch_loop()
     _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -140,8 +141,8 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
 
 
 def _load_section(settings: Settings, view: Callable[[], View]) -> AnalyticsSection:
-    """The Analytics section, imported only now: what it is made of takes as long to load as all the rest, and the
-    collectors can wait for PostgreSQL meanwhile."""
+    """Import and build the Analytics section. The import takes as long as everything else; in a thread of its own it
+    does not delay the collectors."""
     from admin.app import AnalyticsSection
 
     return AnalyticsSection(settings, settings.state_dir, view)
@@ -158,7 +159,7 @@ async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Sett
 
 
 async def _first_to_end(tasks: Sequence[asyncio.Task[object]], stop: asyncio.Event) -> None:
-    """Wait for the stop, or for a task that fails; then end all the others."""
+    """Wait for the stop, or for a failing task; then end all others."""
     while not stop.is_set():
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -170,8 +171,8 @@ async def _first_to_end(tasks: Sequence[asyncio.Task[object]], stop: asyncio.Eve
 
 
 async def _verify(settings: Settings) -> int:
-    """What the exporter that runs on this state directory serves, and its windows; when none does, windows built for
-    the purpose."""
+    """Compare the values served by the exporter that runs on this state directory, and its windows; without a running
+    exporter, windows built for this purpose."""
     events.watch_loop()
     comparisons = await control.ask_to_verify(settings.state_dir)
     if comparisons is not None:
@@ -202,7 +203,7 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
             collectors = build_collectors(settings, lambda name: StateFile(Path(scratch), name))
             snapshot = Snapshot(collectors, sources, settings.refresh_seconds)
             async with sources.postgres.transaction():
-                pass  # when it is down, that is said once and at once
+                pass  # reports a server that is down once, and at once
             await snapshot.refresh_all(Postgres.name)
             at_rest = snapshot.at_rest(Postgres.name)
             return await verify.compare(at_rest, sources, Terms(settings.prices(), settings.free_plans))
@@ -210,12 +211,12 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
 
 @contextmanager
 def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
-    """A socket that listens there; taken before anything else starts, so that a port in use is said at once."""
+    """Open a listening socket; before everything else, so that a port in use is reported at once."""
     try:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         listener = socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
-        reason = (error.strerror or str(error)).partition(" (while")[0]  # what Python adds is the address once more
+        reason = (error.strerror or str(error)).partition(" (while")[0]  # Python appends the address a second time
         raise SettingsError(f"{variable}: cannot listen on {address.host}:{address.port}: {reason}") from None
     with listener:
         yield listener

@@ -1,6 +1,6 @@
-"""Addresses as people write them into settings: where to listen, origins, networks. Connection URLs are in `urls.py`.
+"""Addresses in settings: listening addresses, origins, networks. `urls.py` has connection URLs.
 
-What is wrong with one is said in its ValueError; `settings.py` puts the variable's name to it.
+A ValueError states the problem; `settings.py` adds the variable's name.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from exporter.urls import read_web
 
 
 class Address(NamedTuple):
-    """Where to listen: `127.0.0.1:10177`, `[::1]:10177`, or `:10177` for every interface."""
+    """A listening address: `127.0.0.1:10177`, `[::1]:10177`, or `:10177` for every interface."""
 
     host: str
     port: int
 
 
 WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
-"""Where a listener on every interface is reached from this machine."""
+"""The local address of a listener on every interface."""
 
 
 def reachable_host(address: Address) -> str:
-    """The host at which this machine reaches who listens there."""
+    """Return the host by which this machine reaches a listener."""
     return WILDCARDS.get(address.host, address.host)
 
 
 def reachable(address: Address) -> str:
-    """`host:port` at which this machine reaches who listens there, as in a URL."""
+    """Return the `host:port` by which this machine reaches a listener, in the form used in a URL."""
     host = reachable_host(address)
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
 def parse_address(value: object) -> object:
-    """Where to listen, of what stands in the environment; what is no text is left as it is. Raises ValueError."""
+    """Parse a listening address from the environment; return a value that is not text unchanged. Raises ValueError."""
     if not isinstance(value, str):
         return value
     host, colon, port = value.strip().rpartition(":")
@@ -48,7 +48,7 @@ def parse_address(value: object) -> object:
 
 
 def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The addresses and networks, if they are. Raises ValueError."""
+    """Return the addresses and networks if all are valid. Raises ValueError."""
     for value in values:
         try:
             ip_network(value)
@@ -58,7 +58,7 @@ def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_origins(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The origins, if they are. Raises ValueError."""
+    """Return the origins if all are valid. Raises ValueError."""
     for value in values:
         if read_web(value).origin != value.lower():
             raise ValueError("each should be an origin, as in https://admin.example, and no more")

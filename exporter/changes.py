@@ -1,12 +1,11 @@
-"""Whether a table has changed since it was last read, as far as PostgreSQL's own counters tell.
+"""Detection of changes in a table since it was last read, from PostgreSQL's own counters.
 
-Nothing says which old rows of the event tables were changed or deleted. But PostgreSQL counts the rows that are
-inserted, updated and deleted in each table (`pg_stat_user_tables`), for every role to read. `resync.py` stands behind
-this.
+The event tables have no record of changed or deleted old rows. PostgreSQL counts the rows inserted, updated and deleted
+per table (`pg_stat_user_tables`), readable by every role. `resync.py` uses this module.
 
-What the counters cannot do: they follow a commit by a second or ten, and by longer while the session that wrote works
-on or waits inside its next transaction; they count what was rolled back too; and there are none for views, partitioned
-and foreign tables, or on a standby. Those are unknown here, and never taken for unchanged.
+Limits of the counters: they follow a commit by a second or ten, and by longer while the session that wrote continues to
+work or waits inside its next transaction; they include rolled back rows; and they do not exist for views, partitioned
+and foreign tables, or on a standby. Such changes are unknown here, and never taken for none.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from dataclasses import dataclass
 from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Transaction
 
-# Of what `pg_stat_user_tables` shows only what is needed: the view itself joins a good deal more. A table that may not
-# be read is unknown, so that somebody tries and says so.
+# Only the needed columns of `pg_stat_user_tables`: the view itself joins more tables. A table without SELECT privilege
+# is unknown, so that a reading is tried and its error reported.
 _COUNTERS = """
 SELECT tables.name, pg_class.relfilenode::bigint, pg_stat_get_tuples_inserted(pg_class.oid),
        pg_stat_get_tuples_updated(pg_class.oid), pg_stat_get_tuples_deleted(pg_class.oid)
@@ -32,7 +31,7 @@ WHERE pg_class.relkind = 'r' AND NOT pg_class.relhassubclass
 
 @dataclass(frozen=True, slots=True)
 class TableChanges:
-    """A table's counters: rows since its statistics began, and the file it lives in, which TRUNCATE replaces."""
+    """A table's counters: rows since its statistics began, and the file that holds it, which TRUNCATE replaces."""
 
     file: int
     inserted: int
@@ -41,15 +40,15 @@ class TableChanges:
 
 
 Changes = Mapping[str, TableChanges]
-"""The counters of some tables by name; of all that were asked for."""
+"""The counters of tables by name; complete for the tables requested."""
 
 
 async def read_changes(transaction: Transaction, tables: Sequence[str]) -> Changes | None:
-    """The counters of these tables as of now, which may be later than the transaction's snapshot; None when those of
-    any are unknown."""
+    """Return the current counters of these tables, which may be later than the transaction's snapshot; None where those
+    of any table are unknown."""
     try:
         async with transaction.savepoint():
             rows = await transaction.rows(_COUNTERS, {"tables": list(tables)})
-    except CollectionFailed:  # a server that lets nobody read its statistics
+    except CollectionFailed:  # a server that hides its statistics
         return None
     return {name: TableChanges(*counters) for name, *counters in rows} if len(rows) == len(tables) else None

@@ -1,8 +1,8 @@
-"""What a collector is: a subject's questions, asked of the sources on its own clock.
+"""The interface of a collector: the queries of one subject, run against the sources on the collector's own clock.
 
-Sources (how to reach a system) stand before it, the snapshot (who keeps time and isolates failures) behind it. A
-collector keeps whatever state makes its next refresh cheap. It changes a piece of that state only once all that belongs
-to it has been read, and without an `await` in between: a refresh that is cancelled or fails leaves every piece whole.
+Sources (access to a system) come before a collector, the snapshot (timing and isolation of failures) after it. A
+collector keeps any state that makes its next refresh cheap. It changes a piece of that state only once all related data
+has been read, and without an `await` in between: a refresh that is cancelled or fails leaves each piece consistent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Content = TypeVar("Content", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Every system a collector may ask, by the name it has in `hivesync_source_up`."""
+    """The systems that collectors read, by their names in `hivesync_source_up`."""
 
     postgres: Postgres
     redis: Redis
@@ -30,7 +30,7 @@ class Sources:
 
 
 class Collector(Protocol):
-    """One subject: its specs, the sources it needs, and how to read them."""
+    """One subject: its specs, its sources, and its reading."""
 
     @property
     def name(self) -> str:
@@ -38,50 +38,51 @@ class Collector(Protocol):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources it asks; it fails when one of them does."""
+        """The sources that the collector reads; it fails when one of them does."""
 
     @property
     def periods(self) -> int:
-        """Refresh periods (REFRESH_SECONDS) between two of its refreshes: 1 for the fast ones."""
+        """Refresh periods (REFRESH_SECONDS) between two refreshes: 1 for the fast collectors."""
 
     @property
     def specs(self) -> tuple[MetricSpec, ...]:
-        """Every metric it may return; a test keeps this true."""
+        """The metrics that the collector may return; a test checks this."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """The samples as of now. Raises SourceUnavailable or CollectionFailed; then none of its gauges are shown."""
+        """Return the samples as of now. Raises SourceUnavailable or CollectionFailed; then none of the gauges are
+        shown."""
 
 
 @runtime_checkable
 class Counting(Protocol):
-    """A collector that counts: what it has counted is shown even while its sources are down."""
+    """A collector with counters, which are shown even while its sources are down."""
 
     def counters(self) -> Sequence[Sample]:
-        """Its counters as they stand."""
+        """Return the current counters."""
 
 
 @runtime_checkable
 class Presenting(Protocol[Content]):
-    """A collector that feeds the Analytics page with more than samples."""
+    """A collector with content for the Analytics page beyond its samples."""
 
     name: str
 
     @property
     def content(self) -> Content:
-        """The content as of the last refresh, which the snapshot takes up after each; immutable."""
+        """The content as of the last refresh, read by the snapshot after each refresh; immutable."""
 
 
 @runtime_checkable
 class Remembering(Protocol):
-    """A collector that shows what it read some time ago, for as long as that is good enough."""
+    """A collector that shows values of an earlier reading while they are recent enough."""
 
     def read_afresh(self) -> None:
-        """Read at the next refresh, whether its time has come or not."""
+        """Make the next refresh read, even if the reading is not due."""
 
 
 @runtime_checkable
 class Dependent(Protocol):
-    """A collector that reads windows which others keep."""
+    """A collector that reads windows kept by other collectors."""
 
     @property
     def needs(self) -> Set[str]:
@@ -90,13 +91,13 @@ class Dependent(Protocol):
 
 @runtime_checkable
 class Dated(Protocol):
-    """A collector whose values may be of an earlier reading than its last refresh."""
+    """A collector whose values may be older than its last refresh."""
 
     behind: float
-    """Seconds from that reading to the last refresh that worked."""
+    """Seconds from the reading to the last successful refresh."""
 
     def promised_age(self, interval: float) -> float:
-        """How old (seconds) its values may be at most, with a refresh every `interval` seconds."""
+        """Return the maximum age (seconds) of the values, with a refresh every `interval` seconds."""
 
 
 SKIPPED = MetricSpec(
@@ -110,5 +111,5 @@ SKIPPED = MetricSpec(
 
 
 def skipped(collector: str, reasons: Mapping[str, int]) -> list[Sample]:
-    """A sample a reason, zeros included, so that a first bad value shows as an increase."""
+    """Return one sample per reason, zeros included, so that a first bad value shows as an increase."""
     return [SKIPPED.sample(count, collector=collector, reason=reason) for reason, count in reasons.items()]

@@ -1,7 +1,7 @@
-"""A Unix socket in the state directory, by which commands ask the exporter that is running: `verify` about its own
-windows, `login-link` for a way into its Analytics page.
+"""A Unix socket in the state directory, for commands to the running exporter: `verify` compares the exporter's own
+windows, `login-link` asks for a login link to its Analytics page.
 
-Only the user it runs as may connect. The ports know nothing of it: no request of theirs causes a query.
+Only the user of the exporter's process may connect. The ports are separate from it: no request to them causes a query.
 """
 
 from __future__ import annotations
@@ -22,25 +22,24 @@ from exporter.verify import Comparison
 SOCKET = "control.sock"
 ANSWER_LIMIT = 16 * 1024 * 1024
 DEADLINE_SECONDS = 600.0
-"""Counting everything from scratch takes what it takes; it holds a connection, and nothing up. Waiting for another
-question's answer is part of it."""
+"""Time limit of an answer. Counting from scratch holds a connection and blocks nothing else. The wait for the answer to
+an earlier question is included."""
 
 ANSWER_SECONDS = DEADLINE_SECONDS + 30.0
-"""After that long without an answer the exporter is taken to hang."""
+"""Time without an answer after which the exporter is assumed to hang."""
 
 QUESTION_SECONDS = 5.0
 
 _log = structlog.get_logger()
 
 Answer = Callable[[], Awaitable[object]]
-"""What answers one question, as something that can be written as JSON. Raises AnalyticsError."""
+"""The handler of one question; its result must be serialisable as JSON. Raises AnalyticsError."""
 
 VERIFY, LOGIN_LINK = "verify", "login-link"
 
 
 async def serve(state_dir: Path, answers: Mapping[str, Answer]) -> None:
-    """Answer until cancelled, one question at a time. Where the socket cannot be made it says so, and the exporter does
-    without."""
+    """Answer until cancelled, one question at a time. Without a usable socket, log a warning and return."""
     path = state_dir / SOCKET
     locks = {question: asyncio.Lock() for question in answers}
 
@@ -76,9 +75,9 @@ async def serve(state_dir: Path, answers: Mapping[str, Answer]) -> None:
 async def _answer_while_there(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answering: Coroutine[None, None, bytes]
 ) -> None:
-    """Whoever leaves is not worked for any longer."""
+    """Send the answer. Cancel the work when the client disconnects."""
     task = asyncio.ensure_future(answering)
-    gone = asyncio.ensure_future(reader.read())  # after the question, all a client can say is that it left
+    gone = asyncio.ensure_future(reader.read())  # after the question, the only possible event is a disconnect
     gone.add_done_callback(lambda _: task.cancel())
     try:
         writer.write(await task)
@@ -98,10 +97,10 @@ async def _answer(answer: Answer, one_at_a_time: asyncio.Lock) -> bytes:
 
 
 async def ask_to_verify(state_dir: Path) -> list[Comparison] | None:
-    """What the exporter that runs on this state directory says of what it serves; None when none runs there.
+    """Return the comparisons of the exporter that runs on this state directory; None where no exporter runs there.
 
-    Raises StateError when one may run there but is not ours to ask, or does not answer, CollectionFailed when it could
-    not verify.
+    Raises StateError where an exporter may run there but access is denied or no answer comes, CollectionFailed where it
+    could not verify.
     """
     answer = await _ask(state_dir, VERIFY)
     if answer is None:
@@ -115,9 +114,9 @@ async def ask_to_verify(state_dir: Path) -> list[Comparison] | None:
 
 
 async def ask_for_login_link(state_dir: Path) -> str | None:
-    """A link that lets whoever opens it into the Analytics page, once; None when no exporter runs there.
+    """Return a one-time login link to the Analytics page; None where no exporter runs there.
 
-    Raises StateError when one may run there but is not ours to ask, does not answer, or gives no links.
+    Raises StateError where an exporter may run there but access is denied, no answer comes, or it gives no links.
     """
     answer = await _ask(state_dir, LOGIN_LINK)
     if answer is None:

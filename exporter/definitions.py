@@ -1,8 +1,8 @@
-"""Every PostgreSQL metric from scratch: its definition in plain SQL, with no memory and no windows.
+"""The definition of each PostgreSQL metric in plain SQL, computed from scratch, without state and windows.
 
-A definition stands beside the collector that computes the metric (`MetricSpec.definition`), says the same in words of
-its own, and shares no code with it: two ways to one number. `verify.py` compares them, and so do the tests. It reads
-whole tables, and takes as long as that takes.
+A definition stands beside the collector of the metric (`MetricSpec.definition`), has its own SQL, and shares no code
+with the collector: two ways to one number. `verify.py` compares them, and so do the tests. Definitions read whole
+tables; their duration depends on the size of the tables.
 
 Parameters: `now`; `free_plans`, `models`, `prompt_prices` and `completion_prices` (parallel to the models) and
 `has_prices` from the settings; `connections`, `users`, `sessions` and `devices` (parallel), the open WebSockets.
@@ -31,13 +31,13 @@ class WebSocket:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What definitions depend on beside the database."""
+    """The inputs of definitions beside the database."""
 
     prices: Prices | None = None
     free_plans: Sequence[str] = FREE_PLANS
 
     def parameters(self, web_sockets: Sequence[WebSocket]) -> Mapping[str, object]:
-        """By the names that definitions use."""
+        """Return the parameters, by the names used in definitions."""
         models = self.prices.models if self.prices else {}
         return {
             "free_plans": [plan.strip().lower() for plan in self.free_plans],
@@ -55,7 +55,8 @@ class Terms:
 async def read_definitions(
     specs: Sequence[MetricSpec], transaction: Transaction, terms: Terms, web_sockets: Sequence[WebSocket] = ()
 ) -> list[Sample]:
-    """The samples that these metrics must have as of the transaction's `now`, of those that have a definition.
+    """Return the samples of these metrics, computed from their definitions as of the transaction's `now`. Metrics
+    without a definition are left out.
 
     Raises CollectionFailed where a table or column is missing.
     """
@@ -80,7 +81,7 @@ async def _is_there(table: str, transaction: Transaction) -> bool:
 
 
 def word(column: str) -> str:
-    """The word that a column of any type holds, without case and surrounding blanks."""
+    """Return SQL for the word in a column of any type, without case and surrounding blanks."""
     return f"regexp_replace(lower({column}::text), '^\\s+|\\s+$', '', 'g')"
 
 
@@ -98,11 +99,11 @@ CASE
   ELSE 'free'
 END
 """
-"""Of a row of `users`."""
+"""The plan class of a row of `users` (docs/definitions.md#plan-class)."""
 
 
 def requests_in_windows(table: str) -> str:
-    """Rows of the table by `created_at` in each window of requests."""
+    """Return SQL for the number of rows of the table by `created_at`, per window of requests."""
     return f"""
 SELECT windows.name, (SELECT count(*) FROM {table}
                       WHERE created_at > %(now)s - windows.length AND created_at <= %(now)s)
@@ -111,8 +112,8 @@ FROM (VALUES ('1m', interval '1 minute'), ('1h', interval '1 hour'), ('24h', int
 """
 
 
-# Ids in Redis are text. Those that the type of the session's column takes for the same are the same: of uuid and of
-# integers as they can be written, of citext in either case.
+# Ids in Redis are text. Ids that are equal in the type of the session's column are the same id: a uuid or an integer in
+# any notation, a citext in either case (docs/definitions.md#types-and-words).
 def _same_id(text: str, column: str) -> str:
     return f"""(SELECT CASE
       WHEN of_type = 'uuid' AND {text} ~* '^([0-9a-f]{{4}}-?){{7}}[0-9a-f]{{4}}$'
@@ -143,4 +144,4 @@ WITH ws AS (
      OR id IN (SELECT session_id FROM ws)
 )
 """
-"""The WebSockets as `ws`, and the sessions that are online, by heartbeat or by WebSocket, as `online`."""
+"""The WebSockets as `ws`, and the online sessions, by heartbeat or by WebSocket, as `online`."""

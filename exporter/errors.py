@@ -1,29 +1,29 @@
-"""Every error of our own, and what it means for the rest.
+"""The errors of this package, and their effect.
 
     AnalyticsError
-    ├── SettingsError          the configuration is wrong: said once, exit status 2
-    ├── SourceUnavailable      a source could not be reached: the source is down, and all it feeds is absent
-    ├── CollectionFailed       the source answered, this collector's question went wrong: only the collector fails
-    └── StateError             the state directory cannot be used: what must be remembered is not counted
+    ├── SettingsError          the configuration is wrong: reported once, exit status 2
+    ├── SourceUnavailable      the source is down, and all its metrics are absent
+    ├── CollectionFailed       the source answered, a query of one collector failed: only that collector fails
+    └── StateError             the state directory cannot be used: values that depend on it are not counted
 
-Drivers' own exceptions end in `sources/`, which turn them into one of these. The `kind` of each is a short constant
-from a closed set (`refused`, `timeout`, `undefined_table`, ...): it goes into log events and is safe to show;
-messages of drivers may hold values of rows, and are not.
+Exceptions of drivers are converted to these in `sources/`. The `kind` of each is a short constant from a closed set
+(`refused`, `timeout`, `undefined_table`, ...): it appears in log events and is safe to show. Messages of drivers may
+contain values of rows, and are not shown.
 """
 
 from __future__ import annotations
 
 
 class AnalyticsError(Exception):
-    """The root: nothing outside this tree is raised on purpose."""
+    """The base class: no other exception is raised on purpose."""
 
 
 class SettingsError(AnalyticsError):
-    """One or more settings are missing or wrong; the message names every variable concerned, a line each."""
+    """One or more settings are missing or wrong; the message has one line per variable."""
 
 
 class SourceUnavailable(AnalyticsError):
-    """A source did not answer. `source` as in the label of `hivesync_source_up`; `kind` says how it failed."""
+    """A source did not answer. `source` is the label value in `hivesync_source_up`; `kind` is the reason."""
 
     def __init__(self, source: str, kind: str) -> None:
         super().__init__(f"{source}: {kind}")
@@ -32,7 +32,7 @@ class SourceUnavailable(AnalyticsError):
 
 
 class CollectionFailed(AnalyticsError):
-    """A collector's question was refused by a source that works; `detail` names the table and column, never a row."""
+    """A source that works refused a query of a collector; `detail` names the table and column, never a row."""
 
     def __init__(self, source: str, kind: str, detail: str = "") -> None:
         super().__init__(f"{source}: {kind}: {detail}" if detail else f"{source}: {kind}")
@@ -42,4 +42,4 @@ class CollectionFailed(AnalyticsError):
 
 
 class StateError(AnalyticsError):
-    """A file in the state directory could not be read or written; the message names it."""
+    """A file in the state directory cannot be read or written; the message names it."""

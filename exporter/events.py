@@ -1,13 +1,13 @@
-"""Where events go: standard error, one JSON object a line; for people at a terminal, the same in words.
+"""The output of events: standard error, one JSON object per line; readable text at a terminal.
 
-Events say what happened to the service. That they cannot be written (a full disk, a reader that went away) is no reason
-to stop. Errors and warnings that Python and libraries would print by themselves become events too:
+Events describe the state of the service. A failure to write them (a full disk, a closed pipe) does not stop the
+service. Errors and warnings that Python and libraries would print themselves become events too:
 
     {"event": "runtime.exception", "origin": "thread", "kind": "ValueError", "where": "/app/x.py:12", ...}
     {"event": "runtime.warning", "kind": "RuntimeWarning", "where": "/app/x.py:12", ...}
     {"event": "runtime.message", "logger": "asyncio", "where": "/app/x.py:12", ...}
 
-with a type and a place, and never their text, which may hold data or a connection string.
+with a type and a location, and never their text, which may contain data or a connection string.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ import structlog
 STANDARD_ERROR = 2
 
 _PARTS_OF_A_LOOP = ("task", "future", "handle", "transport", "protocol", "asyncgen")
-"""Parts of a fault without an exception, as in "Task was destroyed but it is pending"; the first there is names it."""
+"""Parts of a fault without an exception, as in "Task was destroyed but it is pending"; the first part present names
+it."""
 
 _log = structlog.get_logger()
 
 
 def configure() -> None:
-    """Set up structlog for the whole process, and make events of the output of Python and libraries."""
+    """Set up structlog for the whole process, and turn the output of Python and libraries into events."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -42,11 +43,11 @@ def configure() -> None:
         ],
         logger_factory=lambda *_: _Logger(STANDARD_ERROR),
     )
-    # The messages of drivers are in our events already.
+    # The events already contain the messages of drivers.
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     messages = _Messages(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, handlers=[messages])
-    logging.lastResort = messages  # of loggers that are cut off from the root
+    logging.lastResort = messages  # for loggers that are detached from the root
     logging.raiseExceptions = False
     warnings.showwarning = _warned
     threading.excepthook = _failed_thread
@@ -55,19 +56,20 @@ def configure() -> None:
 
 
 def watch_loop() -> None:
-    """Make events of the faults of the running event loop: in callbacks, in transports that were closed, and in tasks
-    whose exception nothing retrieved."""
+    """Turn faults of the running event loop into events: in callbacks, in closed transports, and in tasks whose
+    exception was never retrieved."""
     asyncio.get_running_loop().set_exception_handler(_failed_loop)
 
 
 class _Logger:
-    """Writes lines to a file descriptor, if it can: at once, as what is kept in a buffer fails again later."""
+    """A logger that writes lines to a file descriptor, unbuffered, and ignores errors: text kept in a buffer fails
+    again later."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def msg(self, line: str) -> None:
-        """One line."""
+        """Write one line."""
         with suppress(OSError):
             os.write(self._descriptor, f"{line}\n".encode(errors="replace"))
 
@@ -101,7 +103,7 @@ def _failed_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def _unraisable(args: sys.UnraisableHookArgs) -> None:
-    # Without a traceback the name of the method (`__del__`, say) or of the type is all there is.
+    # Without a traceback, only the name of the method (`__del__`, for example) or of the type is known.
     fields = {"kind": args.exc_type.__name__, "where": _name(args.object)}
     if args.exc_value is not None:
         fields |= _fault(args.exc_value.with_traceback(args.exc_traceback))
@@ -125,12 +127,12 @@ def _failed_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
 
 
 def _name(code: object) -> str:
-    """The name of a function, or that of an object's type."""
+    """Return the name of a function, or that of an object's type."""
     return str(getattr(code, "__qualname__", type(code).__name__))
 
 
 def _fault(error: BaseException) -> dict[str, str]:
-    """The type of an error, and the line that raised it; of a group the first error in it."""
+    """Return the type of an error, and the line that raised it; for a group, those of its first error."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     trace = error.__traceback__

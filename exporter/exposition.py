@@ -1,8 +1,8 @@
-"""The snapshot as text: Prometheus' format and OpenMetrics, plain and gzipped, each made at most once a refresh.
+"""The snapshot as text: Prometheus' format and OpenMetrics, plain and gzipped, each rendered at most once per refresh.
 
-The first scrape after a refresh makes what it asks for, in a millisecond or two; a dozen collectors refresh between
-two scrapes, and what nobody asks for is not made. Every other scrape is a matter of choosing among bytes that are
-ready (`web.py`).
+The first scrape after a refresh renders its format, in a millisecond or two; a dozen collectors refresh between two
+scrapes, and formats that are not requested are not rendered. Every other scrape is answered with bytes that are ready
+(`web.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 GZIP_LEVEL = 6
-"""Of 30 kB it makes 3.8 in 0.2 ms; level 1 makes 4.2 in a third of that, level 9 no less in more."""
+"""Level 6 compresses 30 kB to 3.8 kB in 0.2 ms; level 1 to 4.2 kB in a third of that time, level 9 to no less in more
+time."""
 
 BUILD_INFO = MetricSpec(
     "hivesync_exporter_build_info",
@@ -41,19 +42,19 @@ BUILD_INFO = MetricSpec(
 
 @dataclass(frozen=True)
 class Body:
-    """One format of one view, ready to be sent."""
+    """One format of one view as bytes."""
 
     content_type: str
     plain: bytes
 
     @cached_property
     def gzipped(self) -> bytes:
-        """Made once, when it is first asked for."""
+        """The body gzipped; computed at the first access."""
         return gzip.compress(self.plain, compresslevel=GZIP_LEVEL, mtime=0)
 
 
 class Exposition:
-    """One view in both formats, each made once, when it is first asked for: whenever that is, of the same samples."""
+    """One view in both formats, each rendered at the first access, always from the same samples."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = _Families(tuple(families))
@@ -65,31 +66,32 @@ class Exposition:
 
     @cached_property
     def openmetrics(self) -> Body:
-        """OpenMetrics. Our names are legal as they are: told so, the encoder takes half the time for the same bytes."""
+        """OpenMetrics. Metric names need no escaping: with ALLOWUTF8 the encoder takes half the time for the same
+        bytes."""
         return Body(OPENMETRICS_TYPE, generate_openmetrics(self._families, escaping=ALLOWUTF8))  # type: ignore[no-untyped-call]
 
     def body(self, accept: str) -> Body:
-        """The format that an Accept header asks for."""
+        """Return the format preferred by an Accept header."""
         return self.openmetrics if wants_openmetrics(accept) else self.text
 
 
 @lru_cache(maxsize=64)
 def wants_openmetrics(accept: str) -> bool:
-    """Whether an Accept header prefers OpenMetrics, as prometheus_client reads it."""
+    """Return whether an Accept header prefers OpenMetrics, according to prometheus_client."""
     try:
         return choose_encoder(accept)[1].startswith("application/openmetrics-text")
-    except TypeError:  # what it raises on a version that is no number
+    except TypeError:  # raised for a version that is no number
         return False
 
 
 def render(view: View) -> Exposition:
-    """All samples of a view. Raises TypeError for a value that is not of its metric's type."""
+    """Render all samples of a view. Raises TypeError for a value that does not match its metric's type."""
     return Exposition(_families(view))
 
 
 def _families(view: View) -> Iterator[Metric]:
-    """A family a metric, in the order of the collectors; one that several collectors feed stands where it occurs
-    first."""
+    """Yield a family per metric, in the order of the collectors; a metric of several collectors at its first
+    occurrence."""
     samples: dict[MetricSpec, list[Sample]] = {}
     intervals: dict[MetricSpec, set[float]] = {}
     for collector in view.collectors:
@@ -106,7 +108,8 @@ def _families(view: View) -> Iterator[Metric]:
 
 
 def _note(spec: MetricSpec, intervals: Collection[float]) -> str:
-    """Where it is from and, where collectors feed it, how often; those of several may have clocks of their own."""
+    """Return the source of a metric and the interval of its refreshes; several collectors may have different
+    intervals."""
     if not intervals:
         return f"Source: {spec.source}."
     every = " to ".join(f"{interval:g}" for interval in sorted({min(intervals), max(intervals)}))
@@ -119,7 +122,7 @@ def _sort_in(samples: dict[MetricSpec, list[Sample]], new: Iterable[Sample]) -> 
 
 
 class _Families(Registry):
-    """What prometheus_client's encoders take: something that collects."""
+    """An adapter for prometheus_client's encoders, which take an object with `collect`."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -129,13 +132,12 @@ class _Families(Registry):
 
 
 SHOWN_SECONDS = 0.2
-"""How long what was rendered is shown at least. A dozen collectors refresh one shortly after the other; to render after
-each, for somebody who scrapes many times a second, would hold up his other scrapes by milliseconds."""
+"""Minimum time between two renderings. A dozen collectors refresh shortly after one another; rendering after each of
+them would delay the scrapes of a client that scrapes many times a second by milliseconds."""
 
 
 class Renderer:
-    """The exposition of a snapshot as it stands: rendered anew for whoever asks first after a change, and kept for all
-    others."""
+    """The current exposition of a snapshot: rendered at the first request after a change, and kept for all others."""
 
     def __init__(self, view: Callable[[], View], clock: Callable[[], float] = time.monotonic) -> None:
         self._view = view
@@ -145,12 +147,12 @@ class Renderer:
         self._rendered_at = 0.0
 
     def changed(self) -> None:
-        """The snapshot has something new."""
+        """Note that the snapshot has changed."""
         self._changed = True
 
     @property
     def current(self) -> Exposition:
-        """What there is to show now, or was SHOWN_SECONDS ago."""
+        """The exposition to show: current, or up to SHOWN_SECONDS old."""
         if self._rendered is None or (self._changed and self._clock() - self._rendered_at >= SHOWN_SECONDS):
             self._rendered = render(self._view())
             self._rendered_at, self._changed = self._clock(), False

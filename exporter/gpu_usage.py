@@ -1,10 +1,9 @@
-"""GPU instance time, added up from heartbeats: in all, and for this calendar month (contract §3, §2 "estimated AI
-cost").
+"""GPU instance time, added up from heartbeats: in total, and for the current calendar month
+(docs/definitions.md#ai-cost).
 
-From one heartbeat of a worker to its next is time its instance ran, as long as the two are no further apart than a
-healthy worker's may be; what lies in a longer silence was seen by nobody and is not counted. Only the workers' own
-timestamps are used, so that neither this process' clock nor how often it looks matters. All of it is remembered over
-restarts.
+The time between two heartbeats of a worker counts as running time of its instance, up to the longest gap of a healthy
+worker; a longer gap was not observed and is not counted. Only the workers' own timestamps are used, so that neither
+this process' clock nor the interval of its readings matters. The totals are kept over restarts.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from typing import Any
 from exporter.labels import MAX_VALUES, OTHER, clean
 
 Instance = tuple[str, str]
-"""(instance_type, lifecycle), as they stand in labels."""
+"""(instance_type, lifecycle), as label values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A GPU worker's latest heartbeat (unix seconds) and the instance it runs on."""
+    """The latest heartbeat (unix seconds) of a GPU worker, and its instance."""
 
     worker: str
     at: float
@@ -32,7 +31,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class GpuUsage:
-    """Seconds by instance since counting began, seconds by instance in `month`, and each worker's last heartbeat."""
+    """Seconds per instance since counting began, seconds per instance in `month`, and the last heartbeat per worker."""
 
     total: Mapping[Instance, float] = field(default_factory=dict)
     month: str = ""
@@ -40,10 +39,10 @@ class GpuUsage:
     last_beats: Mapping[str, float] = field(default_factory=dict)
 
     def after(self, beats: Iterable[Beat], now: float, longest_silence: float, forgotten: float) -> GpuUsage:
-        """The usage once these heartbeats are taken in, as of `now` (unix seconds).
+        """Return the usage with these heartbeats added, as of `now` (unix seconds).
 
-        `longest_silence` (seconds) is what may lie between two heartbeats of a running worker; a worker that has been
-        silent for `forgotten` seconds is no longer remembered.
+        `longest_silence` (seconds) is the longest gap between two heartbeats of a running worker; workers silent for
+        more than `forgotten` seconds are dropped.
         """
         month_start = start_of_month(now)
         month = datetime.fromtimestamp(month_start, UTC).strftime("%Y-%m")
@@ -62,7 +61,7 @@ class GpuUsage:
         return replace(self, total=total, month=month, in_month=in_month, last_beats=last_beats)
 
     def to_state(self) -> dict[str, Any]:
-        """As JSON for the state directory."""
+        """Return the usage as JSON for the state directory."""
         return {
             "total": [[*instance, seconds] for instance, seconds in self.total.items()],
             "month": self.month,
@@ -72,7 +71,7 @@ class GpuUsage:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> GpuUsage:
-        """The inverse of `to_state`. Raises KeyError, TypeError or ValueError on anything else."""
+        """Restore a result of `to_state`. Raises KeyError, TypeError or ValueError on anything else."""
         return cls(
             total={(str(kind), str(lifecycle)): float(seconds) for kind, lifecycle, seconds in state["total"]},
             month=str(state["month"]),
@@ -82,18 +81,18 @@ class GpuUsage:
 
 
 def start_of_month(now: float) -> float:
-    """The first instant of the UTC month of `now`, both in unix seconds."""
+    """Return the first instant of the UTC month of `now`, both in unix seconds."""
     time = datetime.fromtimestamp(now, UTC)
     return time.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
 def share_of_month(now: float) -> float:
-    """How much of the UTC month of `now` (unix seconds) has gone, from 0 to 1."""
+    """Return the share of the UTC month of `now` (unix seconds) that has passed, from 0 to 1."""
     start = start_of_month(now)
     end = start_of_month(start + 32 * 86_400)
     return (now - start) / (end - start)
 
 
 def _bounded(instance: Instance, known: Mapping[Instance, float]) -> Instance:
-    """The instance, or `other` where it would be one too many for a counter that never forgets."""
+    """Return the instance, or `other` beyond the limit of instances: a counter drops no label."""
     return instance if instance in known or len(known) < MAX_VALUES else (OTHER, OTHER)

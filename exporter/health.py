@@ -1,7 +1,7 @@
-"""`python -m exporter health`: asks the exporter that runs here how it is, for containers whose image has no curl.
+"""`python -m exporter health`: asks the local exporter for its health, for containers whose image has no curl.
 
-Needs one setting, the address of the metrics port, and looks at no other: whether a database URL is right is not asked
-here. It stands beside the rest, as a client of `web.py` like any other; `__main__` makes its answer an exit status.
+It reads one setting, the address of the metrics port; other settings, such as a database URL, are not checked. It is a
+client of `web.py`; `__main__` turns its result into an exit status.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from exporter.addresses import Address, reachable, reachable_host
 from exporter.settings import PREFIX, Listen, Settings
 
 TIMEOUT_SECONDS = 2.0
-"""The port answers from memory; who waits longer is told by the container engine's own clock."""
+"""The port answers from memory. Longer time limits are set in the container engine."""
 
 HEALTHY, READY = "/-/healthy", "/-/ready"
 
 
 class _Listener(BaseSettings):
-    """The one setting this needs, read as all of them are."""
+    """The one setting that is needed, read like all others."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -31,7 +31,8 @@ class _Listener(BaseSettings):
 
 
 def check(env_file: Path | None = None, *, ready: bool = False) -> tuple[bool, str]:
-    """Whether it lives and, if `ready`, whether its first pass is done too; and the line that says so."""
+    """Return whether the exporter is healthy and, if `ready`, has completed its first pass; and a line with the
+    result."""
     if env_file is not None and not env_file.is_file():
         return False, f"--env-file: {env_file} is not there"
     try:
@@ -45,7 +46,7 @@ def check(env_file: Path | None = None, *, ready: bool = False) -> tuple[bool, s
 
 
 def ask(address: Address, *, ready: bool = False) -> tuple[bool, str]:
-    """As `check`, of the exporter that listens there."""
+    """Run the check against the exporter at this address."""
     where, host = reachable(address), reachable_host(address)
     try:
         lives, has_tried = (_is_ok(host, address.port, path) for path in (HEALTHY, READY))

@@ -1,8 +1,8 @@
-"""HTTP/1.1 for answers that are ready in memory: a server that reads requests from anybody, and stays up.
+"""An HTTP/1.1 server for responses that are ready in memory, safe against any client.
 
-`web.py` says what is answered; here is how a request is read (llhttp does the parsing) and an answer sent: a request
-costs a look-up and a write. Whoever sends nonsense, too much, too slowly, or does not read what it asked for gets a
-refusal or is cut off, and holds up nobody else. Nothing is logged for any of that.
+`web.py` provides the responses; this module reads requests (llhttp parses them) and sends responses: a request costs a
+look-up and a write. A client that sends invalid or oversized requests, is too slow, or does not read its responses gets
+an error or is disconnected, and delays no other client. None of that is logged.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 READ_BYTES = 8 * 1024
-"""Read at once: what one connection can make us parse before the others have their turn, a millisecond or two."""
+"""Bytes per read: the most that one connection can have parsed before the others have their turn, a millisecond or
+two."""
 
 URL_BYTES = 4 * 1024
 HEAD_BYTES = 16 * 1024
-"""Of a request line and its headers. Bytes are counted by the read: what is a read shorter than this always passes."""
+"""Limit of a request line with its headers. Bytes are counted per read: a request that is shorter than the limit
+by a read is always accepted."""
 
 MESSAGE_BYTES = 64 * 1024
-"""Of a whole request. No request needs a body; a small one is read and ignored."""
+"""Limit of a whole request. No request needs a body; a small one is read and ignored."""
 
 BURST = 16
 """Pipelined requests of one connection that are answered before the others have their turn."""
@@ -38,33 +40,35 @@ BURST = 16
 BACKLOG = 1024
 KNOWN_REQUESTS = 64
 KNOWN_BYTES = 1024
-"""A client sends the very same bytes each time. The parsing of so many, up to that length, is remembered."""
+"""A client sends the same bytes each time. The parsed form of that many requests, up to that length, is cached."""
 
 TEXT_TYPE = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may take; the defaults leave a reader on a bad line its time, and a hundred idlers nothing."""
+    """Limits per client; the defaults suit a reader on a slow connection, and bound the cost of many idle ones."""
 
     connections: int = 256
-    """At once, and never more than half of the file descriptors the process may have. One more, and the one that has
-    been still for longest is cut."""
+    """Connections at once, and never more than half of the file descriptors of the process. At the limit, a new
+    connection replaces the one with the longest inactivity."""
     idle_seconds: float = 75.0
-    """Between requests: more than a scrape interval, so that a connection is kept from one scrape to the next."""
+    """Time between requests: more than a scrape interval, so that a connection is kept from one scrape to the next."""
     busy_seconds: float = 10.0
-    """For a request from its first to its last byte, and for taking an answer: Prometheus' own default for both."""
+    """Time for a request from its first to its last byte, and for reading a response: Prometheus' own default for
+    both."""
     linger_seconds: float = 2.0
-    """For closing its end after the last answer; until then what it sends is thrown away, so that it reads ours."""
+    """Time for the client to close its end after the last response; until then its data is discarded, so that it can
+    read the response."""
     stop_seconds: float = 1.0
-    """For taking answers under way once we are told to stop."""
+    """Time for sending pending responses after a stop."""
     tick_seconds: float = 1.0
-    """How often time limits are looked at and the Date header is made; they are exact to that."""
+    """Interval at which time limits are checked and the Date header is updated; the precision of the limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked. `path` without query, percent-decoded; headers that came several times are joined by commas."""
+    """A request: `path` without query, percent-decoded; repeated headers are joined by commas."""
 
     method: str
     path: bytes
@@ -75,7 +79,7 @@ class Request:
 
 
 class Response:
-    """What is answered: made once, sent as often as somebody asks."""
+    """A response: made once, sent any number of times."""
 
     __slots__ = ("_body", "_date", "_head", "_whole")
 
@@ -89,7 +93,7 @@ class Response:
         self._date = self._whole = b""
 
     def encoded(self, date: bytes, *, head: bool, close: bool) -> bytes:
-        """The bytes to send; `head`: without the body. What most ask for is put together once a date."""
+        """Return the bytes to send; with `head`, without the body. The usual form is cached per date."""
         if head or close:
             closing = b"connection: close\r\n" if close else b""
             return b"".join((self._head, date, closing, b"\r\n", b"" if head else self._body))
@@ -99,22 +103,22 @@ class Response:
 
 
 Answer = Callable[[Request], Response]
-"""Answers from memory, at once. An exception ends the connection, and is the event loop's to report."""
+"""A handler that answers from memory, at once. An exception ends the connection, and is reported by the event loop."""
 
 
 @lru_cache
 def plain(status: HTTPStatus) -> Response:
-    """A response that says its status and nothing else."""
+    """Return a response that contains its status only."""
     return Response(status, f"{status.phrase}\n".encode())
 
 
 class Server:
-    """All connections, and what they share."""
+    """All connections, and their shared state."""
 
     def __init__(self, answer: Answer, limits: Limits | None = None) -> None:
         self.answer = answer
         self.limits = limits or Limits()
-        self.buffer = memoryview(bytearray(READ_BYTES))  # one for all: emptied before anything else is read
+        self.buffer = memoryview(bytearray(READ_BYTES))  # shared by all connections: emptied before the next read
         self.known: dict[bytes, Request] = {}
         self._most = min(self.limits.connections, _descriptors() // 2)
         self._connections: dict[_Connection, None] = {}
@@ -122,7 +126,7 @@ class Server:
         self._tick(0.0)
 
     async def serve(self, listener: socket.socket) -> None:
-        """Answer until cancelled; then take no more requests, and send what is under way."""
+        """Answer until cancelled; then accept no more requests, and send pending responses."""
         loop = asyncio.get_running_loop()
         self._tick(loop.time())
         listening = await loop.create_server(lambda: _Connection(self), sock=listener, backlog=BACKLOG)
@@ -132,7 +136,7 @@ class Server:
                 self._tick(loop.time())
         finally:
             listening.close()
-            await asyncio.sleep(0)  # connections that were just accepted are made known only now
+            await asyncio.sleep(0)  # connections that were just accepted are registered only now
             await self._end_all(_Connection.finish)
             await self._end_all(_Connection.abort)
 
@@ -152,7 +156,7 @@ class Server:
                 connection.abort()
 
     def opened(self, connection: _Connection) -> None:
-        """One more connection; at the limit the one that has been as it is for longest makes room."""
+        """Register a connection; at the limit, close the connection with the longest inactivity."""
         if len(self._connections) >= self._most:
             stillest = min(self._connections, key=lambda other: other.since)
             del self._connections[stillest]
@@ -160,47 +164,46 @@ class Server:
         self._connections[connection] = None
 
     def closed(self, connection: _Connection) -> None:
-        """A connection is gone."""
+        """Remove a closed connection."""
         self._connections.pop(connection, None)
         if not self._connections:
             self._none_left.set()
 
     def remember(self, data: bytes, request: Request) -> None:
-        """These bytes, read between two requests, are this request and nothing else."""
+        """Remember that these bytes, read between two requests, are exactly this request."""
         if len(self.known) >= KNOWN_REQUESTS:
             self.known.clear()
         self.known[data] = request
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """One client: its requests are read in turn, answered in that order, and not read any further while it does not
-    take its answers."""
+    """One client: its requests are answered in order, and not read any further while it does not read its responses."""
 
     _transport: asyncio.Transport
 
     def __init__(self, server: Server) -> None:
         self.since = server.now
-        """When it last did what gives it new patience."""
+        """The time of the last event that restarts its time limit."""
         self._server = server
         self._parser: httptools.HttpRequestParser | None = None
         self._waiting: deque[Request | Response] = deque()
         self._paused = False  # an answer is not fully sent
-        self._last = False  # no further request is taken
-        self._ended = False  # everything is answered, and our end is closed
-        self._hasty = False  # the client's end is not waited for
+        self._last = False  # no further request is accepted
+        self._ended = False  # everything is answered, and this end is closed
+        self._hasty = False  # no wait for the client's end
         self._begun = False  # a request has begun and is not complete
         self._start_request()
 
-    # What asyncio tells -------------------------------------------------------------------------------------------
+    # Callbacks of asyncio ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=0)  # of what is not read, never more than one answer is kept
+        self._transport.set_write_buffer_limits(high=0)  # at most one unread response is buffered
         self._server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._parser = None  # which knows us: a circle
+        self._parser = None  # a reference cycle
         self._waiting.clear()
         self._server.closed(self)
 
@@ -230,16 +233,16 @@ class _Connection(asyncio.BufferedProtocol):
         self.since = self._server.now
         self._answer()
 
-    # What the server tells ----------------------------------------------------------------------------------------
+    # Calls by the server -------------------------------------------------------------------------------------------
 
     def patience(self, limits: Limits) -> float:
-        """How many seconds it may stay as it is."""
+        """Return the number of seconds for which it may stay in its present state."""
         if self._paused or self._begun or self._waiting:
             return limits.busy_seconds
         return limits.linger_seconds if self._ended else limits.idle_seconds
 
     def finish(self) -> None:
-        """Take no more requests, and close once those that were taken are answered."""
+        """Accept no more requests, and close once the accepted ones are answered."""
         self._last = self._hasty = True
         if not self._waiting:
             self._transport.close()
@@ -279,7 +282,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """llhttp: a header; after the body a trailer, which nobody looks at any more."""
+        """llhttp: a header; after the body a trailer, which is ignored."""
         name = name.lower()
         if name in (b"accept", b"accept-encoding", b"expect"):
             before = self._headers.get(name)
@@ -287,7 +290,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._hosts += name == b"host"
 
     def on_headers_complete(self) -> None:
-        """llhttp: everything but the body is there."""
+        """llhttp: everything before the body is complete."""
         parser = self._parser
         if self._last or parser is None:
             return
@@ -299,8 +302,8 @@ class _Connection(asyncio.BufferedProtocol):
         elif len(self._url) > URL_BYTES:
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
         else:
-            # What follows a request to upgrade may be in another protocol, and who expects a "100 Continue" has no need
-            # to send its body any more: both are answered at once, and nothing is read after them.
+            # Data after a request to upgrade may be in another protocol, and a client that expects "100 Continue" need
+            # not send its body any more: both are answered at once, and nothing is read after them.
             answered_now = parser.should_upgrade() or b"expect" in self._headers
             self._request = Request(
                 method=parser.get_method().decode("ascii"),
@@ -321,7 +324,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._last = self._request.close
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer what came before, say what is wrong, and read no further."""
+        """Answer the earlier requests, send this error, and read no further."""
         self._begun = False
         if not self._last:
             self._waiting.append(plain(status))
@@ -336,7 +339,7 @@ class _Connection(asyncio.BufferedProtocol):
     # Answering ----------------------------------------------------------------------------------------------------
 
     def _answer(self) -> None:
-        """Answer what waits, as far as the client takes it, and read on when nothing waits any more."""
+        """Answer pending requests while the client reads the responses; resume reading when none is pending."""
         for _ in range(BURST):
             if not self._waiting or self._paused or self._transport.is_closing():
                 break
@@ -344,7 +347,7 @@ class _Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             return
         if self._waiting:
-            self._transport.pause_reading()  # nor is the end read of whoever closes its own; it is answered before
+            self._transport.pause_reading()  # nor is the client's end-of-file read; its requests are answered first
             if not self._paused:
                 asyncio.get_running_loop().call_soon(self._answer)
         elif self._last:
@@ -361,8 +364,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport.write(response.encoded(self._server.date, head=head, close=close))
 
     def _end(self) -> None:
-        """Close our end and wait for the client to close its own: closed with something unread, a connection is reset,
-        and the client may lose the answer."""
+        """Close this end and wait for the client to close its own: closing with unread data resets the connection, and
+        the client may lose the response."""
         if self._hasty:
             self._transport.close()
         elif not self._ended:
@@ -371,7 +374,7 @@ class _Connection(asyncio.BufferedProtocol):
 
 
 def _path(url: bytes) -> bytes:
-    """The path of a request's target; b"" where it has none (`*`, `host:port`)."""
+    """Return the path of a request's target; b"" where it has none (`*`, `host:port`)."""
     if not url.startswith(b"/"):
         try:
             url = httptools.parse_url(url).path or b""

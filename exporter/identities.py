@@ -1,8 +1,9 @@
-"""Ids from elsewhere, written as PostgreSQL writes those of a column: ids that are equal in the column's type are one.
+"""Ids from Redis in the form in which PostgreSQL writes those of a column: ids that are equal in the column's type
+become the same text (docs/definitions.md#types-and-words).
 
 An iPad sends its UUIDs in upper case, another client with braces or without hyphens, and a number may have a sign or
-leading zeros. PostgreSQL takes them all for the same id, so that they have to be the same here before they are
-compared. What is no id of that type stays as it is: it is somebody else's, but told apart all the same.
+leading zeros. PostgreSQL treats each group as one id, so they have to be made equal here before they are compared. A
+text that is no id of that type stays unchanged: it belongs to no row, and remains distinct.
 
     collectors/online.py (the columns' types) -> IdType -> presence.py (ids as bytes), lookups by id
 """
@@ -17,7 +18,7 @@ from decimal import Decimal
 Ids = Sequence[bytes]
 
 TYPE_OF = "pg_typeof(nullif((SELECT {0} FROM {1} LIMIT 0), NULL))::text"
-"""SQL for the name of a column's type, the one beneath a domain (nullif looks through it), of a table or a view."""
+"""SQL for the name of a column's type, for tables and views; for a domain the base type, by way of nullif."""
 
 _UUID = re.compile(rb"(\{)?[0-9a-f]{4}(?:-?[0-9a-f]{4}){7}(?(1)\})", re.IGNORECASE)
 _UUID_SHAPE = b"00000000-0000-0000-0000-000000000000"
@@ -29,20 +30,20 @@ _NUMBER = re.compile(rb"[ \t\n\r\f\v]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+
 
 @dataclass(frozen=True, slots=True)
 class IdType:
-    """A column's type, as far as its ids are concerned."""
+    """The type of an id column."""
 
     name: str
-    """As PostgreSQL shows it: `uuid`, `bigint`, `character varying`, ..."""
+    """The name as PostgreSQL shows it: `uuid`, `bigint`, `character varying`, ..."""
 
     def written(self, ids: Ids) -> Ids:
-        """The same ids as PostgreSQL writes them; those that are none of this type as they are."""
+        """Return the ids in PostgreSQL's own notation; texts that are no id of this type unchanged."""
         are_written, write = _WRITTEN.get(self._base, (None, None))
         if write is None or are_written is None or are_written([text for text in ids if text]):
             return ids
         return [write(text) or text for text in ids]
 
     def possible(self, ids: Ids) -> Ids:
-        """Those of them, written so, that PostgreSQL can read as this type."""
+        """Return those of the ids, in PostgreSQL's own notation, that PostgreSQL can read as this type."""
         if self._base in _BITS:
             limit = 1 << (_BITS[self._base] - 1)
             return [text for text in ids if _INTEGER.fullmatch(text) and -limit <= int(text) < limit]
@@ -53,16 +54,16 @@ class IdType:
 
     @property
     def known(self) -> bool:
-        """Whether `possible` is sure: of any other type an id that PostgreSQL cannot read ends the statement."""
+        """Whether `possible` is certain. For any other type, an id that PostgreSQL cannot read ends the statement."""
         return self._base in _WRITTEN or self._base in _TEXTS
 
     @property
     def _base(self) -> str:
-        return self.name.rpartition(".")[2]  # a type's schema is shown where it is not on the search_path
+        return self.name.rpartition(".")[2]  # the schema of a type is shown where it is not on the search_path
 
 
 def _uuids_are_written(ids: Ids) -> bool:
-    # As almost always, and told at a tenth of the price.
+    # The usual case, detected at a tenth of the cost.
     return b"\0".join(ids).translate(_DIGITS_TO_0) == b"\0".join([_UUID_SHAPE] * len(ids))
 
 
@@ -111,4 +112,5 @@ _WRITTEN: dict[str, tuple[Callable[[Ids], bool], Callable[[bytes], bytes | None]
     "citext": (_never, _write_citext),
     "character": (_never, _write_padded),
 }
-"""By type: whether all these ids are written so already, and how to write one; None for what is none."""
+"""By type: whether all these ids are in PostgreSQL's notation already, and the conversion of one id (None for a text
+that is no such id)."""

@@ -1,8 +1,7 @@
-"""What went wrong for whom it was asked of: a failed AI job or preview build, as the Analytics page lists it (spec §4
-"Recent system incidents").
+"""Incidents: failed AI jobs and preview builds, as listed on the Analytics page.
 
-A database row or a log line becomes one, and nothing else of either goes on: no user, no project, no message. What
-remains is cut to closed sets and to harmless characters, as labels are.
+An incident is made of a database row or a log line, and holds nothing else of them: no user, no project, no message.
+Its values are restricted to closed sets and harmless characters, as labels are.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from exporter.labels import clean, closed
 from exporter.vocabulary import AI_ERROR_KINDS, PREVIEW_ERROR_KINDS
 
 KEPT = 50
-"""How many are kept: what somebody may read."""
+"""Number of incidents kept for the list."""
 
 ERROR_KINDS = {"ai_error": AI_ERROR_KINDS, "preview_failure": PREVIEW_ERROR_KINDS}
-"""What may be said of why, by the kind of incident; the rest is `other`."""
+"""The error kinds by kind of incident; any other kind is `other`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Incident:
     def of(
         cls, time: int, kind: str, job_id: object, provider: object = None, model: object = None, error: object = None
     ) -> Incident:
-        """An incident of values that may be anything."""
+        """Make an incident of unchecked values."""
         is_ai = kind == "ai_error"
         return cls(
             time,
@@ -52,7 +51,7 @@ class Incident:
 
 
 def newest(incidents: Iterable[Incident]) -> tuple[Incident, ...]:
-    """The newest few of them, newest first."""
+    """Return the newest KEPT incidents, newest first."""
     return tuple(sorted(incidents, key=lambda incident: (-incident.time, incident.kind, incident.job_id))[:KEPT])
 
 
@@ -68,7 +67,7 @@ _parse = msgspec.json.Decoder(_Line).decode
 
 
 def from_line(line: bytes, kind: str) -> Incident | None:
-    """The incident a log line tells of; None where it does not say when that was."""
+    """Return the incident in a log line; None where the line has no valid time."""
     try:
         found = _parse(line)
         time = round(unix_time(found.ts) * 1_000_000)
@@ -78,7 +77,7 @@ def from_line(line: bytes, kind: str) -> Incident | None:
 
 
 def unix_time(ts: Any) -> float:
-    """A log line's `ts` in unix seconds: ISO 8601, UTC unless it says otherwise.
+    """Return a log line's `ts` in unix seconds: ISO 8601, UTC where it has no offset.
 
     Raises ValueError, TypeError or OverflowError on anything else.
     """

@@ -1,9 +1,8 @@
-"""Label values from outside, made harmless: whatever a source holds, no metric can grow without bound (contract §3,
-Rules).
+"""Sanitised label values from outside: no source can make a metric grow without bound (docs/definitions.md#metrics).
 
 Closed labels take a word of a fixed set, compared without case and surrounding blanks, or a word for the rest. Open
-ones (`worker`, a queue's `name`, `instance_type`, `lifecycle`) keep 100 characters out of `A-Za-z0-9._:-`, and 200
-values a metric; what is over goes to `other`.
+labels (`worker`, a queue's `name`, `instance_type`, `lifecycle`) keep 100 characters out of `A-Za-z0-9._:-`, and 200
+values per metric; further values become `other`.
 """
 
 from __future__ import annotations
@@ -20,26 +19,25 @@ _REFUSED = re.compile(r"[^A-Za-z0-9._:-]+")
 
 
 def folded(value: str | None) -> str:
-    """A word as it is compared: in lower case, without surrounding blanks; empty for none."""
+    """Return a word in the form in which it is compared: in lower case, without surrounding blanks; empty for none."""
     return (value or "").strip().lower()
 
 
 def closed(value: str | None, allowed: Collection[str], rest: str = OTHER) -> str:
-    """The word of `allowed` (in lower case) that the value is, else `rest`."""
+    """Return the word of `allowed` (in lower case) that matches the value, else `rest`."""
     word = folded(value)
     return word if word in allowed else rest
 
 
 def clean(value: str | None) -> str:
-    """An open label's value cut to the characters and the length the contract allows; `unknown` when nothing is
-    left."""
+    """Return an open label's value restricted to the allowed characters and length; `unknown` where nothing is left."""
     return _REFUSED.sub("", value or "")[:MAX_LENGTH] or UNKNOWN
 
 
 def bounded(values: Iterable[str]) -> dict[str, str]:
-    """Each raw value's label. The first 200 labels, in the order given, stand for themselves; the rest is `other`.
+    """Return the label per raw value. The first 200 labels, in the given order, are kept; the rest is `other`.
 
-    Two raw values may share a label (`a b` and `ab`, or both over the bound): whoever uses this adds them up.
+    Two raw values may share a label (`a b` and `ab`, or both beyond the limit): the caller adds up their values.
     """
     labels: dict[str, str] = {}
     taken: set[str] = set()

@@ -1,17 +1,17 @@
-"""What a few log lines say, counted: events, the kinds of failures, and lines that are not what they should be.
+"""Counts of log lines: events, kinds of failures, and malformed lines.
 
-`sources/jsonl/` hands over the lines as they stand in the log, `collectors/logs.py` adds up what is counted here. That
-is most of the cost of reading a log, so well-formed lines, nearly all, never meet a loop in Python: the parser is given
-them all at once, and makes two fields of each. It takes any room between two values, though, and so would not notice a
-value that goes on in the next line, nor two in one. Both are made impossible first: each line begins with `{` and ends
-with `}`, after which no value can go on with `{`; and there are as many values as lines. Lines among which one is
-different are read one by one, for about a third more CPU time.
+`sources/jsonl/` passes the lines as they stand in the log, `collectors/logs.py` adds up the counts. Counting is most of
+the cost of reading a log, so well-formed lines, nearly all, are not handled in a loop in Python: the parser receives
+them all at once, and reads two fields of each. It accepts any whitespace between two values, and would not detect a
+value that continues in the next line, nor two values in one line. Both are excluded first: each line begins with `{`
+and ends with `}`, after which no value can continue with `{`; and the number of values equals that of the lines. Lines
+among which a single line is different are read one by one, for about a third more CPU time.
 
-Both ways come to the same for every line, whatever its neighbours are. A line is malformed unless it is UTF-8 and a
-JSON object whose `event` is a string; of a doubled key the last counts; half a surrogate pair and what is nested
-too deep to be parsed (a thousand levels) are malformed. A number in a field that is passed over may be as large as
-it likes. A byte order mark, as a file's first line may begin with, is no part of a line, and neither are the NUL bytes
-around it that a truncated file or a power cut leaves; a record after the NUL bytes that half a line ends in is a line.
+Both ways give the same result for every line, whatever its neighbours. A line is malformed unless it is UTF-8 and a
+JSON object whose `event` is a string; of a doubled key the last counts; half a surrogate pair and values nested too
+deep for the parser (a thousand levels) are malformed. A number in an unused field may be of any size. A byte order mark
+at the start of a file's first line is not part of the line, nor are the NUL bytes around it that a truncated file or a
+power cut leaves; a record after the NUL bytes at the end of a half line is a line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import orjson
 from exporter.incident import unix_time
 
 
-class _Record(msgspec.Struct, gc=False):  # of any type: a field of the wrong one is looked at here, not by the parser
+class _Record(msgspec.Struct, gc=False):  # fields of any type: a wrong type is detected here, not by the parser
     event: Any = None
     error_kind: Any = None
 
@@ -42,22 +42,23 @@ class _Stamped(msgspec.Struct, gc=False):
 
 
 BATCH_LINES = 500
-"""How many lines are read one by one at a time: bad lines may be short ones, and many."""
+"""Number of lines that are read one by one in a batch: malformed lines may be short and many."""
 
 
 STAMPED_LINES = 8
-"""How many lines are asked for their time, should the first ones not tell it."""
+"""Number of lines searched for a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How often each event occurred, known or not; and each kind among the failures, None where it was no string."""
+    """The number of occurrences of each event, known or not, and of each kind among the failures, None for a kind that
+    is no string."""
 
     events: Counter[str]
     kinds: Counter[str | None]
     malformed: int
     failures: Callable[[], list[bytes]]
-    """The lines that tell of a failure, newest first; found when asked for only, as nearly all are for nobody."""
+    """The lines of failures, newest first; extracted on demand only, since most are never needed."""
 
 
 _decoder = msgspec.json.Decoder(_Record)
@@ -69,8 +70,8 @@ _BEFORE_RECORD = re.compile(rb"\0+(?=(?:%s)?\s*\{)" % codecs.BOM_UTF8)
 
 
 def count(content: bytes, failure_event: str) -> Iterator[Counted]:
-    """Count whole lines, each with its newline; blank ones are none. All at once, or some at a time where they are many
-    and not as they should be: none, now and then."""
+    """Count whole lines, each with its newline; blank lines are ignored. Yield one result for all lines, or several
+    where many lines are malformed: some of them may be empty."""
     records = read_together(content)
     if records is not None:
         yield _count(records, partial(content.split, b"\n"), failure_event)
@@ -97,7 +98,7 @@ def _count(records: Sequence[_Record], lines: Callable[[], list[bytes]], failure
 
 
 def _strings(values: Sequence[Any]) -> Counter[str]:
-    """How often each of them occurs that is a string."""
+    """Return the number of occurrences of each value that is a string."""
     try:
         counts = Counter(values)
     except TypeError:  # a list or an object
@@ -108,7 +109,7 @@ def _strings(values: Sequence[Any]) -> Counter[str]:
 
 
 def read_together(content: bytes) -> list[_Record] | None:
-    """A record for each line, if all of them are JSON objects, and nothing is beside these."""
+    """Return a record per line if the content consists of JSON objects only, one per line; None otherwise."""
     if not (content.startswith(b"{") and content.endswith(b"}\n")):
         return None
     text = np.frombuffer(content, dtype=np.uint8)
@@ -118,7 +119,7 @@ def read_together(content: bytes) -> list[_Record] | None:
     if np.count_nonzero(as_should_be) + 1 != lines:
         return None
     try:
-        content.decode()  # the parser does not look at the bytes of strings that it passes over
+        content.decode()  # the parser does not check the bytes of strings in unused fields
         records = _decoder.decode_lines(content)
     except (ValueError, RecursionError):
         return None
@@ -126,9 +127,9 @@ def read_together(content: bytes) -> list[_Record] | None:
 
 
 def _plain_lines(content: bytes) -> list[bytes]:
-    """The lines as they were meant."""
+    """Return the lines without NUL bytes and byte order marks."""
     if b"\0" in content:
-        content = _BEFORE_RECORD.sub(b"\n", content)  # none can be part of a record
+        content = _BEFORE_RECORD.sub(b"\n", content)  # NUL is never part of a record
     return [line.strip(b"\0").removeprefix(codecs.BOM_UTF8) for line in content.split(b"\n")]
 
 
@@ -143,22 +144,23 @@ def _read_one(line: bytes) -> _Record:
 
 
 def _read_deep(line: bytes) -> _Record:
-    """What our parser takes for too deep depends on who calls it; orjson draws a line of its own, at 1024 levels."""
+    """Parse a line with orjson, whose limit is fixed at 1024 levels; msgspec's limit depends on the depth of the
+    caller."""
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError:
         return _MALFORMED
-    return _Record(found.get("event"), found.get("error_kind"))  # our parser goes into nothing but objects
+    return _Record(found.get("event"), found.get("error_kind"))  # msgspec reads objects only
 
 
 def begins_after(time: float, content: bytes) -> bool:
-    """Whether the first of the lines that bears a time (`ts`) was written after that time, in unix seconds.
+    """Return whether the first line with a time (`ts`) was written after that time, in unix seconds.
 
-    Only a few are asked: where these bear none, nothing is known, and it is not so.
+    Only the first STAMPED_LINES lines are read: without a time in them, the result is false.
     """
     start = 0
     for _ in range(STAMPED_LINES):
-        end = content.find(b"\n", start) + 1 or len(content)  # one by one: nearly always the first one tells
+        end = content.find(b"\n", start) + 1 or len(content)  # one by one: nearly always the first line has a time
         try:
             return unix_time(_stamp(content[start:end]).ts) > time
         except (ValueError, TypeError, OverflowError, RecursionError):

@@ -1,10 +1,10 @@
 """Memory and pauses of a long-running process: objects of the start are exempt from garbage collection, and free memory
-is given back to the system.
+is returned to the system.
 
-Python's collector goes over every object there is about once an hour. Half a second of that, on a busy machine, is
-spent on modules and settings, which stay to the end; and no scrape is answered meanwhile. And glibc would keep the
-memory of a first pass, which works on whole histories, for the next one: a third more than the process needs, at two
-million users. docs/performance.md has the figures. Without glibc nothing is given back and nothing is wrong.
+Python's collector traverses all objects about once an hour. On a busy machine, half a second of that is spent on
+modules and settings, which are never freed, and no scrape is answered meanwhile. Without trimming, glibc keeps the
+memory of a first pass, which reads whole histories, for later use: a third more than the process needs, at two million
+users. docs/performance.md has the figures. On systems without glibc nothing is returned, without an error.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ GIVE_BACK_SECONDS = 60.0
 
 
 async def keep_small(is_loaded: Callable[[], bool]) -> None:
-    """Once everything is loaded, exempt it from garbage collection; then give back free memory from time to time."""
-    while not is_loaded():  # noqa: ASYNC110 - several parts of the program load, none of which knows of the others
+    """Exempt all objects from garbage collection once everything is loaded; then return free memory at intervals."""
+    while not is_loaded():  # noqa: ASYNC110 - several independent parts of the program load
         await asyncio.sleep(LOOK_SECONDS)
     gc.freeze()
     trim = _trim()

@@ -1,11 +1,12 @@
-"""Users and devices online, told apart and counted however many there are (contract §2 "online user", "online device").
+"""Counts of users and devices online, for any number of them (docs/definitions.md#online-user,
+docs/definitions.md#online-device).
 
-Before this on the way: `collectors/online.py`, which reads WebSockets and sessions some at a time. Here they are folded
-into 64-bit hashes of their ids, so that of a million WebSockets 16 bytes each are kept, and the session's id until it
-is known whether that session has to be looked up. No I/O here.
+`collectors/online.py` reads WebSockets and sessions in batches and passes them here. They are folded into 64-bit hashes
+of their ids, so that 16 bytes are kept per WebSocket, and the session's id until it is known whether that session has
+to be looked up. No I/O here.
 
-The hash is Python's own of bytes (SipHash, keyed anew in every process). The odds that any two of a million devices
-share one are 1 in 4 million, and of a million users 1 in 30 million; and at the next refresh all is read anew.
+The hash is Python's own hash of bytes (SipHash, with a new key per process). The probability that any two of a million
+devices share a hash is 1 in 4 million, of a million users 1 in 30 million; the next refresh reads everything again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from exporter.sources.redis import as_text
 from exporter.vocabulary import DEVICE_TYPES
 from exporter.windows import Integers, contained
 
-# A device is 61 bits of a hash and, below them, what is said of its type: least what is to be believed first. What its
-# session row says comes before what a WebSocket says; of WebSockets that differ, the first in the order of the names.
+# A device is 61 bits of a hash and, below them, the rank of its type: the lowest rank counts. The type in its session
+# row has precedence over that in a WebSocket; among WebSockets that differ, the first in the order of the names.
 _RANK_BITS = 3
 _RANK = 2**_RANK_BITS - 1
 _SAID_BY_SESSION = {name: rank for rank, name in enumerate(DEVICE_TYPES)}
@@ -31,12 +32,12 @@ _SAID_BY_WEB_SOCKET = {name: len(DEVICE_TYPES) + rank for rank, name in enumerat
 _NOT_SAID = 2 * len(DEVICE_TYPES)
 
 MAX_REMEMBERED = 100
-"""Device types whose rank is looked up once: written in whatever way, there are few."""
+"""Number of device types whose rank is cached: there are few, in any notation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Online:
-    """What is counted. `devices` has a count for every device type and `unknown`."""
+    """The counts. `devices` has a count for every device type and `unknown`."""
 
     users: int
     devices: dict[str, int]
@@ -55,25 +56,25 @@ _WORDS = IdTypes(IdType("text"), IdType("text"))
 
 
 class Presence:
-    """Folds WebSockets and sessions into one: users by id, devices by session id, a WebSocket without a session being a
-    device of its own. What is folded a second time changes nothing.
+    """The union of WebSockets and sessions: users by id, devices by session id; a WebSocket without a session is a
+    device of its own. Folding the same item twice changes nothing.
 
-    A device's type is what its session row says; where that says nothing known, what its WebSocket says.
+    The type of a device is that of its session row; where the row has no known type, that of its WebSocket.
     """
 
     def __init__(self, types: IdTypes = _WORDS) -> None:
-        """Ids are told apart as PostgreSQL tells those of these types."""
+        """Compare ids in the same way as PostgreSQL compares ids of these types."""
         self.types = types
         self._ranks: dict[bytes | None, int] = {}
-        """Of the device types that WebSockets have named, written in whatever way."""
+        """Ranks of the device types in WebSockets, by their notation."""
         self._users: list[Integers] = []
         self._web_sockets: list[tuple[Integers, bytes]] = []
-        """Devices, and the ids of their sessions with NUL between them."""
+        """Devices, and the ids of their sessions separated by NUL."""
         self._sessions: list[Integers] = []
         self._live_views: list[Integers] = []
 
     def fold_web_sockets(self, keys: Sequence[bytes], rows: Sequence[Sequence[bytes | None]]) -> None:
-        """Rows of (user id, session id, device type)."""
+        """Fold rows of (user id, session id, device type)."""
         if not rows:
             return
         user_ids, session_ids, device_types = zip(*rows, strict=True)
@@ -84,7 +85,7 @@ class Presence:
         self._users.append(_hashes(self.types.user.written(_plain(user_ids))))
 
     def fold_sessions(self, rows: Sequence[Row]) -> None:
-        """Rows of (id, user id, device type, whether it is a Live View session)."""
+        """Fold rows of (id, user id, device type, whether it is a Live View session)."""
         if not rows:
             return
         ids, user_ids, device_types, live_view = zip(*rows, strict=True)
@@ -95,11 +96,12 @@ class Presence:
         self._users.append(_hashes(self.types.user.written([(user_id or "").encode() for user_id in user_ids])))
 
     def sessions(self) -> Integers:
-        """The sessions folded so far, to tell those that are silent by: of a million it takes a moment."""
+        """Return the sessions folded so far, as input to `silent`. Takes noticeable time at a million sessions."""
         return _distinct(_together(self._sessions) >> _RANK_BITS)
 
     def silent(self, sessions: Integers) -> Iterator[list[bytes]]:
-        """The ids of sessions that WebSockets name and that are not among `sessions`, some at a time, perhaps none."""
+        """Yield the ids of sessions that are named by WebSockets and not among `sessions`, in batches, some of them
+        empty."""
         for devices, ids in self._web_sockets:
             missing = ~contained(devices >> _RANK_BITS, sessions)
             if missing.any():
@@ -115,7 +117,7 @@ class Presence:
         return rank
 
     def count(self) -> Online:
-        """All that was folded: of a million it takes a moment."""
+        """Return the counts of everything folded. Takes noticeable time at a million items."""
         users = _distinct(_together(self._users))
         said = _together([*(devices for devices, _ in self._web_sockets), *self._sessions])
         ranks = np.bincount(_distinct(said, _RANK_BITS) & _RANK, minlength=_NOT_SAID + 1).tolist()
@@ -131,7 +133,8 @@ class Presence:
 
 
 def _plain(values: Sequence[bytes | None]) -> list[bytes]:
-    """Ids as PostgreSQL could have them, nothing for none: only what is no ASCII text has to be looked at singly."""
+    """Return ids in a form possible in PostgreSQL, empty for none: only text that is not ASCII is converted one by
+    one."""
     given = [value or b"" for value in values]
     together = b"".join(given)
     if together.isascii() and b"\0" not in together:
@@ -140,7 +143,7 @@ def _plain(values: Sequence[bytes | None]) -> list[bytes]:
 
 
 def _hashes(ids: Sequence[bytes]) -> Integers:
-    """64 bits each; 0 for nothing, as it happens."""
+    """Return 64 bits per id; 0 for the empty one, as Python defines it."""
     return np.fromiter(map(hash, ids), np.int64, len(ids))
 
 
@@ -154,8 +157,8 @@ def _together(arrays: Sequence[Integers]) -> Integers:
 
 
 def _distinct(values: Integers, low_bits: int = 0) -> Integers:
-    """The least of each of those that are alike but for their low bits, sorted. Unlike `np.unique`, sorting lets go of
-    the interpreter, so that a thread that does it holds up nobody."""
+    """Return, of the values that differ in their low bits only, the least, sorted. Unlike `np.unique`, sorting releases
+    the interpreter lock, so that a thread blocks nothing else."""
     values = np.sort(values)
     first = np.ones(len(values), dtype=np.bool_)
     first[1:] = values[1:] >> low_bits != values[:-1] >> low_bits

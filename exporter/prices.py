@@ -1,4 +1,4 @@
-"""Prices from the operator's TOML file (contract §3, Settings): what tokens and GPU hours cost, in dollars.
+"""Prices of tokens and GPU hours in dollars, from the operator's TOML file (docs/definitions.md#ai-cost).
 
 [models."gpt-4.1"]          # dollars per million tokens
 prompt = 2.0
@@ -35,7 +35,7 @@ class ModelPrice(BaseModel):
 
 
 class Prices(BaseModel):
-    """The whole price file; models and instances it does not name cost nothing (they are estimates: spec §3.4)."""
+    """The whole price file; models and instances without a price cost nothing, as all costs are estimates."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,25 +52,25 @@ class Prices(BaseModel):
     @field_validator("instances")
     @classmethod
     def _under_their_labels(cls, instances: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        """As the names stand in metrics: that is under which GPU time is counted."""
+        """Convert the names to label values, under which GPU time is counted."""
         return {
             clean(name): {clean(kind): price for kind, price in prices.items()} for name, prices in instances.items()
         }
 
     def of_tokens(self, model: str, prompt: int, completion: int) -> float:
-        """Dollars for this many tokens of a model; 0 when the model has no price."""
+        """Return the dollars for this many tokens of a model; 0 for a model without a price."""
         price = self.models.get(model)
         if price is None:
             return 0.0
         return (prompt * price.prompt + completion * price.completion) / TOKENS_PER_PRICE
 
     def of_instance(self, instance_type: str, lifecycle: str, seconds: float) -> float:
-        """Dollars for this many seconds of an instance; 0 when it has no price."""
+        """Return the dollars for this many seconds of an instance; 0 for an instance without a price."""
         return seconds / SECONDS_PER_HOUR * self.instances.get(instance_type, {}).get(lifecycle, 0.0)
 
 
 def read_prices(path: Path) -> Prices:
-    """The prices in a file. Raises ValueError with a message that says what is wrong and where in the file."""
+    """Read the prices in a file. Raises ValueError with the problem and its place in the file."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,9 +1,9 @@
-"""Options of a Redis URL, what stands after its `?`: read and checked, by redis-py's names.
+"""Options of a Redis URL, the part after its `?`: read and checked, by redis-py's names.
 
     urls -> redis_options (this) -> sources/redis
 
-A URL is often shared with an application, so that every option that redis-py knows in a URL is understood. Those that
-would change how answers are decoded or how many connections there are have no effect: that is not the URL's to say.
+A URL is often shared with an application, so every URL option of redis-py is accepted. Options that would change the
+decoding of answers or the number of connections have no effect: the exporter sets these itself.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 from urllib.parse import unquote
 
 Reader = Callable[[str], Any]
-"""Reads a value; raises ValueError with what it should be."""
+"""Reads a value; raises ValueError with the expected form."""
 
 FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 REQUIREMENTS = {"none": "none", "optional": "optional", "required": "required"}
-REQUIREMENTS |= {f"cert_{name}": name for name in REQUIREMENTS}  # as Celery has them
+REQUIREMENTS |= {f"cert_{name}": name for name in REQUIREMENTS}  # Celery's names
 
 
 def read_options(query: str, scheme: str) -> dict[str, Any]:
-    """The options as arguments of redis-py's connections for this scheme (`redis`, `rediss`, `unix`).
+    """Return the options as arguments of redis-py's connections for this scheme (`redis`, `rediss`, `unix`).
 
     Raises ValueError that names the option, and repeats no value.
     """
@@ -37,7 +37,7 @@ def read_options(query: str, scheme: str) -> dict[str, Any]:
         if name not in readers and name in _BY_SCHEME["rediss"]:
             raise ValueError(f"option {name}: is not for a {scheme}:// URL")
         if name not in readers:
-            # After a password with an unescaped & its rest would be taken for a name.
+            # After a password with an unescaped &, its rest would be taken for a name.
             shown = f"option {name}" if re.fullmatch("[a-z_]{1,40}", name) and not secret else "an option"
             raise ValueError(f"{shown}: is not known")
         if name in options:
@@ -158,7 +158,7 @@ _BY_SCHEME: Mapping[str, Mapping[str, Reader]] = {
 
 
 def _check_tls(options: Mapping[str, Any]) -> None:
-    """Load the files that are named, which redis-py would do at the first connection."""
+    """Load the named files, which redis-py would do at the first connection."""
     if "ssl_keyfile" in options and "ssl_certfile" not in options:
         raise ValueError("option ssl_keyfile: needs ssl_certfile as well")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -170,7 +170,7 @@ def _check_tls(options: Mapping[str, Any]) -> None:
             lambda path: context.load_cert_chain(
                 path,
                 options.get("ssl_keyfile"),
-                options.get("ssl_password", ""),  # without one, OpenSSL would ask for it at the terminal
+                options.get("ssl_password", ""),  # without a password, OpenSSL would ask for it at the terminal
             ),
             "a certificate (PEM) with its key, there or in ssl_keyfile, which ssl_password opens",
         ),

@@ -1,5 +1,5 @@
-"""The sources, opened from settings and closed again: for whoever runs collectors, `__main__` or a process that the
-Analytics section is mounted in."""
+"""The sources, opened from settings and closed again: for a process that runs collectors, `__main__` or an application
+in which the Analytics section is mounted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exporter.sources.redis import Redis
 
 @asynccontextmanager
 async def open_sources(settings: Settings) -> AsyncIterator[Sources]:
-    """Every source; connects to nothing yet."""
+    """Open every source; connections are made later."""
     archives = [Path(directory) for directory in settings.log_archive_dirs]
     sources = Sources(
         postgres=Postgres(settings.database_url.get_secret_value()),

@@ -1,8 +1,8 @@
-"""Every setting, from environment variables and a `.env` file (contract §3, Settings).
+"""All settings, from environment variables and a `.env` file; docs/settings.md lists them.
 
-Read once, by `__main__`, and passed down from there. All problems are reported together, each with the name of its
-variable. A secret can also be given as a file (`HIVESYNC_DATABASE_URL_FILE=/run/secrets/database_url`), as container
-secrets are.
+`__main__` reads them once and passes them down. All problems are reported together, each with the name of its variable.
+A secret can also be given as a file (`HIVESYNC_DATABASE_URL_FILE=/run/secrets/database_url`), the usual form of
+container secrets.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ URLS: Mapping[str, Callable[[str], object]] = {
     "prometheus_url": read_web,
     "grafana_url": read_web,
 }
-"""How each connection URL is read; the result as text is the form in which it is printed."""
+"""The parser of each connection URL; the result as text is the printable form."""
 
 
 def _patterns(value: object) -> object:
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
         description="TOML file with prices of tokens and GPU instances. Without it there are no cost metrics.",
     )
     ws_session_keys: KeyPatterns = Field(("ws_sessions:*",), description="Key patterns of WebSocket sessions (hashes).")
-    # No key without a wildcard: that would declare a queue which the operator may not have, and show it empty.
+    # No key without a wildcard: it would declare a queue that the operator may not have, and show it empty.
     ai_queue_keys: KeyPatterns = Field(
         ("ai_queue:*",),
         description="Keys and key patterns of AI queues (lists). A key without a wildcard declares a queue: it is 0"
@@ -200,11 +200,11 @@ class Settings(BaseSettings):
         return value
 
     def prices(self) -> Prices | None:
-        """The prices of `prices_file`, or None where there is no such file set."""
+        """Return the prices of `prices_file`, or None where it is not set."""
         return read_prices(self.prices_file) if self.prices_file else None
 
     def shown(self) -> dict[str, str]:
-        """Every setting by its variable's name, secrets masked: the only form in which settings are printed."""
+        """Return every setting by its variable's name, secrets masked: the only form in which settings are printed."""
         return {PREFIX + name.upper(): shown(name, value) for name, value in self}
 
     @classmethod
@@ -216,8 +216,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before `.env`; a secret's file counts as its variable."""
-        del file_secret_settings  # its directory of files knows no *_FILE variables
+        """Give the environment precedence over `.env`; a secret's file counts as its variable."""
+        del file_secret_settings  # its directory of files supports no *_FILE variables
         return (
             init_settings,
             _SecretFiles(settings_cls, env_settings, dotenv_settings),
@@ -227,14 +227,14 @@ class Settings(BaseSettings):
 
 
 class RollupSettings(Settings):
-    """The same settings as the roll-up needs them: it asks no Redis, and may have a database role of its own only."""
+    """The settings for the roll-up: without Redis, and with a database role of its own if set."""
 
     database_url: SecretStr | None = None  # type: ignore[assignment]
     redis_url: SecretStr | None = None  # type: ignore[assignment]
 
     @property
     def rollup_url(self) -> SecretStr:
-        """Where the roll-up reads and writes. Raises SettingsError when neither variable is set."""
+        """The URL with which the roll-up reads and writes. Raises SettingsError when neither variable is set."""
         url = self.rollup_database_url or self.database_url
         if url is None:
             raise SettingsError(f"{PREFIX}ROLLUP_DATABASE_URL: is not set, nor is {PREFIX}DATABASE_URL")
@@ -242,13 +242,13 @@ class RollupSettings(Settings):
 
 
 MASK = "********"
-"""In place of a secret."""
+"""Replacement for a secret."""
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
-    """Secrets given as `HIVESYNC_<NAME>_FILE`; in place of one that cannot be had, the ValueError that says why."""
+    """Secrets given as `HIVESYNC_<NAME>_FILE`; for an unreadable secret, the ValueError with the reason."""
 
     def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
         super().__init__(settings_cls)
@@ -277,7 +277,7 @@ def _read_secret(path: str, variable: str) -> str | ValueError:
     try:
         secret = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        # Where the secret itself was written in place of its file's path, it is not repeated.
+        # A secret written in place of its file's path is not repeated.
         file = path if path.startswith("/") and "@" not in path else "the file"
         return ValueError(f"cannot read {file} ({variable}): {_reason(error)}")
     return secret or ValueError(f"{path} ({variable}) is empty")
@@ -298,9 +298,9 @@ def read_settings(env_file: Path | None, model: type[AnySettings]) -> AnySetting
 
 
 def read_settings(env_file: Path | None = None, model: type[Settings] = Settings) -> Settings:
-    """The settings of this process. `env_file` in place of `.env` in the current directory, then it must exist.
+    """Return the settings of this process. `env_file` replaces `.env` in the current directory, and must exist.
 
-    Raises SettingsError whose message has one line a problem, each beginning with the variable's name.
+    Raises SettingsError whose message has one line per problem, each beginning with the variable's name.
     """
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"--env-file: {env_file} is not there")
@@ -314,7 +314,7 @@ def read_settings(env_file: Path | None = None, model: type[Settings] = Settings
 
 
 def unknown_variables(env_file: Path | None = None) -> list[str]:
-    """Variables with our prefix that are no setting: misspelt, perhaps, or HiveSync's own."""
+    """Return the variables with the prefix that are no setting: misspelt, perhaps, or HiveSync's own."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {
         f"{PREFIX}{name.upper()}_FILE" for name in SECRETS
     }
@@ -345,7 +345,7 @@ def _problem(problem: Mapping[str, Any]) -> str:
 
 
 def shown(name: str, value: object) -> str:
-    """How a setting is printed: as it would be written in the environment, a secret masked."""
+    """Return the printable form of a setting: as written in the environment, a secret masked."""
     if value is None:
         return ""
     if name in URLS and isinstance(value, SecretStr | str):
@@ -361,5 +361,5 @@ def _text(value: SecretStr | str) -> str:
 
 
 def _may_hold_a_password(value: object) -> bool:
-    """Whether it looks like `user:password@host`, though its setting is for something else."""
+    """Return whether the value looks like `user:password@host`, though its setting is no URL."""
     return ":" in str(value) and "@" in str(value)

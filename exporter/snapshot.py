@@ -1,7 +1,7 @@
-"""Who keeps time and isolates failures: runs every collector on its own clock, and holds what each said last.
+"""The snapshot: runs every collector on its own clock, isolates failures, and holds the latest results.
 
-Collectors stand before it; `exposition.py` and whatever else shows numbers read its `view()`, and never cause a
-query. A collector that fails is caught here and nowhere else: its samples vanish, the others do not notice.
+Collectors come before it; `exposition.py` and other outputs read its `view()`, and never cause a query. The failure of
+a collector is caught here and nowhere else: its samples vanish, the other collectors are not affected.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from exporter.sources.postgres import FILL_SECONDS
 from exporter.spec import Histogram, Label, MetricSpec, Sample
 
 DEADLINE_SECONDS = FILL_SECONDS + 30
-"""When a refresh is cancelled. Sources have far shorter limits of their own; this one keeps a fault in ours from
-lasting."""
+"""Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits the effect of a
+bug in the exporter."""
 
 STAGGER_SECONDS = 0.1
-"""Between the turns of one collector and the next, so that they do not all come at once."""
+"""Time between the refreshes of two successive collectors, so that they do not coincide."""
 
 ORDER_SECONDS = 0.01
-"""The same at a start, when everything is to be there soon, and the longest readings are to begin first."""
+"""The same at a start, where all values are needed soon, and the longest readings are to begin first."""
 
 LARGEST_SHARE = 1 / 5
-"""Of the time, that a collector spends on passes over Redis' keys, which may be millions, on a server that has others
-to serve: one that takes longer than this share of its interval refreshes less often. A fifth, so that a pass that
-takes a third longer than the one before it does not take more than a quarter. Where windows are kept instead, how long
-a refresh took says little of the next: it may have filled them, or waited while others did."""
+"""The largest share of the time that a collector may spend on passes over Redis' keys, which may be millions, on a
+server with other clients: a collector whose pass exceeds this share of its interval is refreshed less often. With a
+fifth, a pass that takes a third longer than the previous one still takes at most a quarter. For collectors with
+windows, the duration of a refresh does not predict that of the next: it may have been a fill, or have waited for
+others."""
 
 LEAST_PROMISE_SECONDS = 5.0
-"""The age that every collector's values may have, however short its interval: a refresh takes time of its own."""
+"""Minimum of the promised age of values, however short the interval: a refresh takes time of its own."""
 
 DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -84,8 +85,8 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CollectorView:
-    """One collector as it stands: `up` is None before its first refresh has ended; `samples` are empty while it
-    fails, `last_samples` and `last_content` are those of its last success."""
+    """The state of one collector: `up` is None before the end of its first refresh; `samples` are empty while it fails,
+    `last_samples` and `last_content` are those of its last success."""
 
     name: str
     sources: tuple[str, ...]
@@ -101,7 +102,7 @@ class CollectorView:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """One source as it stands: `up` is None before it was first asked; `error` is a constant word (`refused`)."""
+    """The state of one source: `up` is None before the first attempt; `error` is a constant word (`refused`)."""
 
     name: str
     up: bool | None
@@ -111,10 +112,10 @@ class SourceView:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One collector's gauges at a moment: none while it `fails`, or a source of its is down.
+    """One collector's gauges at a moment: none while it `fails`, or one of its sources is down.
 
-    `age` is the time (seconds) since they were read or, where nothing was read yet, since the start. Beyond
-    `promised_age` the collector is late.
+    `age` is the time (seconds) since their reading or, before the first reading, since the start. Beyond `promised_age`
+    the collector is late.
     """
 
     collector: str
@@ -126,7 +127,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything there is to show at one moment; `own` are the samples about the exporter's own work."""
+    """All values at one moment; `own` are the samples about the exporter's own work."""
 
     collectors: tuple[CollectorView, ...]
     own: tuple[Sample, ...]
@@ -134,12 +135,12 @@ class View:
 
     @property
     def ready(self) -> bool:
-        """Whether every collector that makes metrics has tried once: what can be shown is shown."""
+        """Whether every collector with metrics has completed an attempt: all available values are shown."""
         return all(collector.up is not None for collector in self.collectors if collector.specs)
 
 
 class Snapshot:
-    """Refreshes all collectors for as long as `run` runs."""
+    """The refreshes of all collectors, and their latest results."""
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class Snapshot:
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`changed` is called after every refresh of a collector, with the new state to be seen in `view()`."""
+        """`changed` is called after every refresh of a collector, when `view()` has the new state."""
         self.sources = sources
         self._entries = [_Entry(collector, refresh_seconds) for collector in collectors]
         self._reachabilities = {
@@ -169,22 +170,22 @@ class Snapshot:
         self._started = 0.0
 
     async def run(self) -> None:
-        """Refresh each collector on its own clock until cancelled; the first refreshes start one shortly after the
-        other."""
+        """Refresh each collector on its own clock until cancelled; the first refreshes start shortly after one
+        another."""
         self._started = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as group:
             for index, entry in enumerate(self._entries):
                 group.create_task(self._keep(entry, index), name=f"refresh {entry.collector.name}")
 
     async def refresh_all(self, source: str | None = None) -> None:
-        """Refresh every collector once, one after the other; or only those that ask `source`."""
+        """Refresh every collector once, one after the other; with `source`, only the collectors of that source."""
         for entry in self._entries:
             if source is None or source in entry.collector.sources:
                 await self._refresh(entry)
 
     @asynccontextmanager
     async def at_rest(self, source: str) -> AsyncIterator[Sequence[Collector]]:
-        """The collectors that ask `source`, none of them refreshing while this is held."""
+        """Yield the collectors of `source`, with their refreshes suspended meanwhile."""
         entries = [entry for entry in self._entries if source in entry.collector.sources]
         async with AsyncExitStack() as locks:
             for entry in entries:
@@ -192,13 +193,13 @@ class Snapshot:
             yield [entry.collector for entry in entries]
 
     def view(self) -> View:
-        """All samples as they stand now; built afresh, changed by nobody."""
+        """Return all current samples in a new, immutable object."""
         down = self._down()
         sources = tuple(SourceView(r.source, r.up, r.error, r.last_success) for r in self._reachabilities.values())
         return View(tuple(entry.view(down) for entry in self._entries), tuple(self._own()), sources)
 
     def served(self, source: str) -> list[Served]:
-        """The collectors that ask `source`, as they stand now."""
+        """Return the current state of the collectors of `source`."""
         now, down = asyncio.get_running_loop().time(), self._down()
         return [
             Served(
@@ -215,18 +216,19 @@ class Snapshot:
     async def _keep(self, entry: _Entry, index: int) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         due, stagger = loop.time() + index * ORDER_SECONDS, index * STAGGER_SECONDS
-        # A driver can swallow a cancellation: asyncio.wait_for does, up to Python 3.11, if its answer comes just then.
+        # A driver can swallow a cancellation: asyncio.wait_for does, up to Python 3.11, if its answer arrives at that
+        # moment.
         while task is None or not task.cancelling():
             await asyncio.sleep(due - loop.time())
             rest = await self._refresh(entry)
-            # A slow collector that failed need not wait its whole turn to try again.
+            # A slow collector that failed tries again before its interval has passed.
             interval = entry.interval if entry.up else self._refresh_seconds
             missed = max(0.0, loop.time() - due)
             due = max(due + stagger + interval * (1 + missed // interval), loop.time() + rest)
             stagger = 0.0
 
     async def _refresh(self, entry: _Entry) -> float:
-        """Returns how many seconds are to pass before it is refreshed again."""
+        """Refresh a collector. Return the least number of seconds before its next refresh."""
         loop = asyncio.get_running_loop()
         rest = 0.0
         async with entry.lock:
@@ -234,7 +236,7 @@ class Snapshot:
             try:
                 async with asyncio.timeout(DEADLINE_SECONDS):
                     samples = tuple(await entry.collector.refresh(self.sources))
-            except Exception as error:  # noqa: BLE001 - the one place where failures of collectors end
+            except Exception as error:  # noqa: BLE001 - the one place where failures of collectors are caught
                 self._note_failure(entry, error)
             else:
                 rest = entry.rest_after(loop.time() - began)
@@ -263,7 +265,7 @@ class Snapshot:
 
     def _note_failure(self, entry: _Entry, error: Exception) -> None:
         kind = error.kind if isinstance(error, SourceUnavailable | CollectionFailed) else type(error).__name__
-        # A source that is down is said once for the source, not once a collector.
+        # A source that is down is logged once for the source, not once per collector.
         if not isinstance(error, SourceUnavailable) and not entry.degraded:
             _log.warning(
                 "system.analytics.degraded",
@@ -300,7 +302,7 @@ class Snapshot:
 
 
 class _Durations:
-    """Observations counted by bucket."""
+    """Counts of observations by bucket."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(DURATION_BOUNDS) + 1)
@@ -319,14 +321,14 @@ class _Durations:
 
 
 class _Entry:
-    """A collector and how it fares."""
+    """A collector and its state."""
 
     def __init__(self, collector: Collector, refresh_seconds: float) -> None:
         self.collector = collector
         self.interval = collector.periods * refresh_seconds
         self.lock = asyncio.Lock()
         self.up: bool | None = None
-        self.degraded = False  # said so in the log, on its own account
+        self.degraded = False  # its own failure is in the log
         self.error: str | None = None
         self.last_success: float | None = None
         self.read_at: float | None = None  # the reading of its gauges, by the loop's clock
@@ -338,11 +340,11 @@ class _Entry:
         self.last_content: object = None
 
     def rest_after(self, seconds: float) -> float:
-        """How long a server is to be left alone after a refresh that took so long and worked."""
+        """Return the pause for the server after a successful refresh of that duration."""
         return seconds * (1 / LARGEST_SHARE - 1) if "redis" in self.collector.sources else 0.0
 
     def note_age(self, began: float, next_due: float) -> None:
-        """Note that a refresh worked, and when the next one is due at the earliest."""
+        """Note a successful refresh, and the earliest time of the next one."""
         self.read_at = began - (self.collector.behind if isinstance(self.collector, Dated) else 0.0)
         self.promised_age = self._promised_age(max(self.interval, next_due - began))
 
@@ -351,12 +353,12 @@ class _Entry:
         return max(promised, LEAST_PROMISE_SECONDS)
 
     def shown(self, down: Set[str]) -> tuple[Sample, ...]:
-        """Its gauges. Those that a source which is down feeds are not shown, though its own clock may not have come
-        round."""
+        """Return its gauges; none while a source of the collector is down, even before the collector itself has
+        failed."""
         return self.gauges if down.isdisjoint(self.collector.sources) else ()
 
     def view(self, down: Set[str]) -> CollectorView:
-        """As it stands."""
+        """Return its state."""
         collector = self.collector
         gauges = self.shown(down)
         counters = tuple(collector.counters()) if isinstance(collector, Counting) else ()
@@ -379,8 +381,8 @@ def _names(sources: Sequence[str]) -> str:
 
 
 def _detail(error: Exception) -> dict[str, str]:
-    """What may be logged of a failure: for our own errors which table and column; for others where, as the message
-    may hold data."""
+    """Return the details of a failure that may be logged: the table and column for errors of this package; the code
+    location for others, whose message may contain data."""
     if isinstance(error, CollectionFailed):
         return {"detail": error.detail} if error.detail else {}
     if isinstance(error, AnalyticsError):

@@ -1,7 +1,7 @@
-"""What a metric is, before anything is measured: its name, type, help and labels.
+"""The declaration of a metric: its name, type, help and labels, independent of its values.
 
 Collectors declare specs and make samples of them; `exposition.py` turns both into text. This is the only module that
-knows prometheus_client's metric families, so that everything before it works on plain frozen values.
+uses prometheus_client's metric families, so that all earlier modules work on plain frozen values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MetricType = Literal["gauge", "counter", "summary", "histogram", "info"]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A sum in base units and the count of what was summed (a Prometheus summary without quantiles)."""
+    """A sum in base units and the count of observations (a Prometheus summary without quantiles)."""
 
     total: float
     count: int
@@ -43,7 +43,7 @@ Value = float | Summary | Histogram
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label: its closed set of values, or None for an open one, whose values `labels.py` bounds."""
+    """A label: its closed set of values, or None for an open label, whose values are bounded by `labels.py`."""
 
     name: str
     values: tuple[str, ...] | None = None
@@ -53,8 +53,8 @@ class Label:
 class Definition:
     """A metric's definition in plain SQL: rows of label values and, last, the value, as of the parameter `now`.
 
-    It shares no code with the collector that computes the metric; `definitions.py` has its parameters, and the SQL that
-    definitions share. `table` may be missing, and then there is no sample.
+    It shares no code with the collector of the metric; `definitions.py` has its parameters, and the SQL that
+    definitions share. `table` may be missing; then there is no sample.
     """
 
     sql: str
@@ -63,7 +63,7 @@ class Definition:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MetricSpec:
-    """A metric, declared once. `help` names what it counts and over which window, `source` where that comes from."""
+    """A metric, declared once. `help` states its meaning and window, `source` the origin of its data."""
 
     name: str
     type: MetricType
@@ -74,11 +74,11 @@ class MetricSpec:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """In the order of a sample's label values."""
+        """The label names in the order of a sample's label values."""
         return tuple(label.name for label in self.labels)
 
     def sample(self, value: Value, **labels: str) -> Sample:
-        """One sample of this metric; the keyword arguments must be exactly its labels.
+        """Return a sample of this metric; the keyword arguments must be exactly its labels.
 
         Raises TypeError for other labels, ValueError for a value that is not in a label's closed set.
         """
@@ -100,7 +100,7 @@ class Sample:
 
 
 def family(spec: MetricSpec, samples: Iterable[Sample], note: str = "") -> Metric:
-    """prometheus_client's family for one spec; `note` is appended to the help (how often it is refreshed)."""
+    """Return prometheus_client's family for one spec; `note` is appended to the help (the refresh interval)."""
     help_text = f"{spec.help} {note}".rstrip()
     names: Sequence[str] = spec.label_names
     match spec.type:

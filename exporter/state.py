@@ -1,7 +1,7 @@
-"""What must outlive the process: one small JSON file a subject, in a directory that belongs to one exporter alone.
+"""State that outlives the process: one small JSON file per subject, in a directory that belongs to one exporter alone.
 
-Collectors that count stand on both sides: they load their file once, when they are built, and save it before they show
-a new count. State is a cache: a file that is missing or makes no sense costs the counts it held and nothing else.
+A collector with counters loads its file once, when it is built, and saves it before it shows a new count. State is a
+cache: a file that is missing or invalid costs the counts in it and nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from exporter.errors import SettingsError, StateError
 _log = structlog.get_logger()
 
 LOCK = "lock"
-"""The file whose lock says that the directory is in use; it holds the process id of its holder."""
+"""The file whose lock marks the directory as in use; it contains the process id of the holder."""
 
 
 class StateFile:
@@ -33,9 +33,9 @@ class StateFile:
         self.path = directory / name
 
     def load(self) -> dict[str, Any] | None:
-        """The object saved last; None when there is none, or when the file holds something else.
+        """Return the object saved last; None where there is none, or the file holds anything else.
 
-        Raises StateError when there is a file that cannot be read.
+        Raises StateError where a file exists and cannot be read.
         """
         try:
             content = self.path.read_bytes()
@@ -53,7 +53,7 @@ class StateFile:
         return None
 
     def set_aside(self, reason: str) -> None:
-        """Keep a file that makes no sense as `NAME.corrupt`, where a person can look at it."""
+        """Keep an invalid file as `NAME.corrupt`, for inspection."""
         aside = self.path.with_name(f"{self.path.name}.corrupt")
         _log.warning("state not understood: starting anew", file=str(self.path), kept_as=str(aside), reason=reason)
         try:
@@ -62,11 +62,11 @@ class StateFile:
             raise _failed(self.path, "set aside", error) from error
 
     def save(self, value: Any) -> None:
-        """Replace the object; once this returns, not even a power cut brings the old one back.
+        """Replace the object; after the return, not even a power cut restores the old one.
 
-        Raises StateError when that cannot be promised. The file on disk is whole either way.
+        Raises StateError where that cannot be guaranteed. The file on disk is complete either way.
         """
-        temporary = self.path.with_name(f".{self.path.name}.new")  # one name: what a kill leaves is overwritten
+        temporary = self.path.with_name(f".{self.path.name}.new")  # a fixed name: leftovers are overwritten
         try:
             try:
                 with temporary.open("wb") as file:
@@ -84,15 +84,16 @@ class StateFile:
 
 
 class StateDirectory:
-    """The directory of all state files, created where it is missing and locked for as long as this is open."""
+    """The directory of all state files, created where it is missing and locked while this is open."""
 
     def __init__(self, path: Path) -> None:
-        """Raises SettingsError when it cannot be created or written, or when another exporter is using it."""
+        """Lock the directory. Raises SettingsError where it cannot be created or written, or is in use by another
+        exporter."""
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
-                pass  # a lock file that exists can be opened even where no other file can be made
+                pass  # an existing lock file can be opened even where no other file can be created
             self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise _unusable(path, f"cannot be written: {error.strerror}") from None
@@ -103,11 +104,11 @@ class StateDirectory:
             raise
 
     def file(self, name: str) -> StateFile:
-        """The state file of that name."""
+        """Return the state file of that name."""
         return StateFile(self.path, name)
 
     def close(self) -> None:
-        """Let another exporter have the directory."""
+        """Release the directory for another exporter."""
         os.close(self._lock)
 
     def __enter__(self) -> Self:
@@ -119,7 +120,7 @@ class StateDirectory:
         self.close()
 
     def _take_lock(self) -> None:
-        # The kernel ends the lock with the process, however that ends: no lock is ever left behind.
+        # The kernel releases the lock when the process ends, in any way: no lock is ever left behind.
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -135,7 +136,8 @@ class StateDirectory:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make a rename in it last; file systems that cannot sync a directory (some network ones) do without."""
+    """Make a rename in the directory durable; file systems that cannot sync a directory (some network ones) are
+    accepted."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -2,9 +2,10 @@
 
     settings (check, show) -> urls (this) -> redis_options
 
-A URL is read as its client reads it: PostgreSQL's by libpq itself. It is refused where a character of a password may
-have been taken for a delimiter, so that no other host, port or database is asked and none of it is printed. The text
-that is shown is built from scheme, host, port, database and path alone. Messages of errors hold no part of a URL.
+A URL is read in the same way as by its client: PostgreSQL's by libpq itself. A URL in which a character of a password
+may have been taken for a delimiter is refused, so that no other host, port or database is contacted and no part of the
+password is printed. The printable form consists of scheme, host, port, database and path alone. Error messages contain
+no part of a URL.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 class InvalidUrl(ValueError):
-    """A URL that is refused; the message names the problem and the remedy, and holds no part of the URL."""
+    """A refused URL; the message names the problem and the remedy, and contains no part of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Place:
 
     @property
     def is_socket(self) -> bool:
-        """Whether it is a Unix socket's path (or the name of an abstract one)."""
+        """Whether it is a Unix socket's path (or the name of an abstract socket)."""
         return self.host.startswith(("/", "@"))
 
     def __str__(self) -> str:
@@ -80,7 +81,7 @@ class RedisUrl:
     place: Place
     database: int
     options: Mapping[str, object] = field(repr=False)
-    """redis-py's own arguments for a connection of that kind: where, database, credentials, time limits, TLS."""
+    """redis-py's own arguments for a connection of that kind: address, database, credentials, time limits, TLS."""
 
     def __str__(self) -> str:
         if self.place.is_socket:
@@ -90,7 +91,7 @@ class RedisUrl:
 
 @dataclass(frozen=True, slots=True)
 class WebUrl:
-    """A server of HTTP."""
+    """An HTTP server."""
 
     scheme: str
     place: Place
@@ -106,7 +107,7 @@ class WebUrl:
 
 
 def read_postgres(text: str) -> PostgresUrl:
-    """Servers and database of a libpq URL or keyword string (`host=... dbname=...`). Raises InvalidUrl."""
+    """Read the servers and the database of a libpq URL or keyword string (`host=... dbname=...`). Raises InvalidUrl."""
     if text.startswith(("postgresql://", "postgres://")):
         _check_characters(text, POSTGRES_EXAMPLE)
         _check_postgres_delimiters(text.partition("://")[2])
@@ -114,7 +115,7 @@ def read_postgres(text: str) -> PostgresUrl:
         raise _refused("holds a character that is not text", POSTGRES_EXAMPLE)
     try:
         parts = conninfo_to_dict(text)
-    except (ProgrammingError, ValueError):  # a message of libpq's repeats the URL, password included
+    except (ProgrammingError, ValueError):  # libpq's message repeats the URL, password included
         raise _refused("should be a URL", POSTGRES_EXAMPLE) from None
     hosts, addresses, ports = (str(parts.get(name) or "").split(",") for name in ("host", "hostaddr", "port"))
     names = [host or address for host, address in zip_longest(hosts, addresses, fillvalue="")]
@@ -131,8 +132,7 @@ def read_postgres(text: str) -> PostgresUrl:
 
 
 def read_redis(text: str) -> RedisUrl:
-    """Server, database and options of a Redis URL. Raises InvalidUrl, for files of certificates that cannot be used
-    too."""
+    """Read the server, database and options of a Redis URL. Raises InvalidUrl, also for unusable certificate files."""
     parts = _split(text, REDIS_EXAMPLES)
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise _refused("should begin with redis://, rediss:// or unix://", REDIS_EXAMPLES)
@@ -155,7 +155,7 @@ def read_redis(text: str) -> RedisUrl:
 
 
 def read_web(text: str) -> WebUrl:
-    """The server that an http or https URL names, with or without credentials. Raises InvalidUrl."""
+    """Read the server of an http or https URL, with or without credentials. Raises InvalidUrl."""
     if not text.startswith(("http://", "https://")):
         raise InvalidUrl("should begin with http:// or https://")
     parts = _split(text, WEB_EXAMPLE)
@@ -167,7 +167,7 @@ def read_web(text: str) -> WebUrl:
 
 
 def _split(text: str, example: str) -> SplitResult:
-    """The parts of a URL whose user and password end at the last @ before the path."""
+    """Return the parts of a URL whose user and password end at the last @ before the path."""
     _check_characters(text, example)
     try:
         parts = urlsplit(text)
@@ -181,7 +181,7 @@ def _split(text: str, example: str) -> SplitResult:
 
 
 def _place(parts: SplitResult, example: str, port: int | None) -> Place:
-    """Host and port; `port` is the default."""
+    """Return host and port; `port` is the default."""
     found = SERVER.fullmatch(parts.netloc.rpartition("@")[2])
     host = unquote(found["address"] or found["name"]).lower() if found else ""
     if found is None or not _is_host(host):
@@ -197,7 +197,7 @@ def _socket(parts: SplitResult) -> str:
 
 
 def _redis_database(parts: SplitResult, option: object) -> int:
-    """The database in the path; `option` is the one in the query, which has to be the same."""
+    """Return the database in the path; `option` is the database in the query, which must be the same."""
     path = "" if parts.scheme == "unix" else parts.path.removeprefix("/")
     if not path:
         return int(option) if isinstance(option, int) else 0
@@ -209,13 +209,14 @@ def _redis_database(parts: SplitResult, option: object) -> int:
 
 
 def _check_characters(text: str, example: str) -> None:
-    """Blanks are removed or cut at by some clients, and control characters end the text for others."""
+    """Refuse blanks and control characters: some clients remove blanks or cut the text there, and control characters
+    end it for others."""
     if not text.isprintable() or any(map(str.isspace, text)):
         raise _refused("holds a space, a newline or another character that is not printed", example)
 
 
 def _check_postgres_delimiters(rest: str) -> None:
-    """To libpq, user and password end at the first @, if no / comes before it."""
+    """Refuse ambiguous delimiters. For libpq, user and password end at the first @, if no / comes before it."""
     user, at, after = rest.partition("@")
     if "@" in after or (at and "/" in user):
         raise _refused("has an @ after its host", POSTGRES_EXAMPLE)
@@ -224,7 +225,7 @@ def _check_postgres_delimiters(rest: str) -> None:
 
 
 def _postgres_host(host: str) -> str:
-    """Empty: libpq's default."""
+    """Return the host; empty means libpq's default."""
     if host.startswith(("/", "@")):
         if "@" in host[1:] or not host.isprintable():
             raise _refused("has an @ in the path of its socket", POSTGRES_EXAMPLE)
@@ -234,14 +235,14 @@ def _postgres_host(host: str) -> str:
 
 
 def _port(port: str, example: str) -> int | None:
-    """Empty: the default."""
+    """Return the port; None for an empty one, the default."""
     if port and not (port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) <= 65535):
         raise _refused(HOST_AND_PORT, example)
     return int(port) if port else None
 
 
 def _is_host(host: str) -> bool:
-    """Whether a resolver can be asked for it: a name of ASCII letters, or an address."""
+    """Return whether a resolver accepts the host: a name of ASCII letters, or an address."""
     try:
         if ":" in host:
             return host.isascii() and host.isprintable() and "/" not in host and bool(IPv6Address(host))
@@ -260,7 +261,7 @@ def _decoded(text: str, example: str) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it was UTF-8 in the environment."""
+    """Return whether the text was UTF-8 in the environment."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,11 +1,11 @@
-"""Holds what `/metrics` shows, and the windows behind it, against the definitions.
+"""Verification: compares the values of `/metrics`, and the windows behind them, with the definitions.
 
-Three ways to every PostgreSQL metric: `served`, as the running exporter showed it when it was asked; `fresh`, after one
-more refresh; and from scratch, counted by the oracle. The last two happen inside one transaction, with one `now` and
-one reading of the WebSockets, while traffic goes on: whatever differs between them is a fault of the windows, not of
-the moment. What is looked for less often than it may change (users, plans, projects, late rows) is looked for on the
-occasion. What was served is older; it may differ from what is fresh for as long as its collector promises to be no
-older than that, and no longer.
+Each PostgreSQL metric is obtained in three ways: `served`, as shown by the running exporter at the time of the
+question; `fresh`, after one more refresh; and from scratch, computed from the definition. The last two share one
+transaction, with one `now` and one reading of the WebSockets, while traffic goes on: a difference between them is a
+fault of the windows, not of timing. Values that are normally read less often than they may change (users, plans,
+projects, late rows) are read for the comparison. Served values are older; they may differ from fresh ones within the
+age promised by their collector, and no longer.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Not proved: that the tables, or views in their place, are the right ones (all wa
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One sample every way; None where one way has no such sample. `error` in place of all where it could not be
-    read."""
+    """One sample in all ways; None for a way without such a sample. `error` replaces all values after a failed
+    reading."""
 
     metric: str
     fresh: float | None = None
@@ -45,33 +45,33 @@ class Comparison:
     error: str | None = None
     served: float | None = None
     age: float | None = None
-    """Of what was served, in seconds; None where nothing serves."""
+    """Age of the served value in seconds; None without a serving exporter."""
     promised_age: float = 0.0
-    """How old that may be; 0 where its collector fails."""
+    """Limit of that age; 0 where the collector fails."""
 
     @property
     def same(self) -> bool:
-        """Whether what is fresh is right."""
+        """Whether the fresh value is right."""
         return self.error is None and _alike(self.fresh, self.from_scratch)
 
     @property
     def serves_the_same(self) -> bool:
-        """Whether what was served is what is fresh, or nothing serves."""
+        """Whether the served value equals the fresh one, or nothing is served."""
         return self.age is None or _alike(self.served, self.fresh)
 
     @property
     def late(self) -> bool:
-        """Whether what was served differs from what is fresh, and is older than promised."""
+        """Whether the served value differs from the fresh one, and is older than promised."""
         return not self.serves_the_same and self.age is not None and self.age > self.promised_age
 
     @property
     def nil(self) -> bool:
-        """Whether there is nothing wrong with it."""
+        """Whether the sample is right in all ways."""
         return self.same and not self.late
 
     @property
     def difference(self) -> float | None:
-        """Fresh less from scratch or, where those are the same, served less fresh; None where one is missing."""
+        """Fresh less from scratch or, where those are equal, served less fresh; None where a value is missing."""
         if self.same and self.age is not None:
             return _difference(self.served, self.fresh)
         return _difference(self.fresh, self.from_scratch)
@@ -90,17 +90,19 @@ def _difference(one: float | None, other: float | None) -> float | None:
 
 
 AtRest = AbstractAsyncContextManager[Sequence[Collector]]
-"""Collectors that nothing else refreshes while it is held (`Snapshot.at_rest`)."""
+"""Collectors whose refreshes are suspended meanwhile (`Snapshot.at_rest`)."""
 
 
 async def compare(at_rest: AtRest, sources: Sources, terms: Terms, served: Sequence[Served] = ()) -> list[Comparison]:
-    """Every sample of the collectors that ask PostgreSQL, every way. They rest for their own refresh only.
+    """Compare every sample of the collectors of PostgreSQL in all ways. They are suspended only during the fresh
+    refresh.
 
-    `served` is what `/metrics` showed (`Snapshot.served`) before this; without it there is none to compare.
+    `served` are the values shown by `/metrics` (`Snapshot.served`) before this; without them none are compared.
     """
     shown = {each.collector: each for each in served}
     async with AsyncExitStack() as resting:
-        # They rest before the transaction begins: one that refreshed after that would take its `now` for the past.
+        # They are suspended before the transaction begins: for a collector refreshed after that, its `now` would be in
+        # the past.
         collectors = await resting.enter_async_context(at_rest)
         async with sources.postgres.transaction(fill=True) as transaction:
             pinned = replace(
@@ -137,7 +139,7 @@ async def _outcome(reading: Awaitable[Sequence[Sample]]) -> _Outcome:
 
 
 def is_defined(collector: Collector) -> bool:
-    """Whether it asks PostgreSQL for metrics, so that definitions say what these must be."""
+    """Return whether the collector has metrics from PostgreSQL, with definitions to compare them with."""
     return Postgres.name in collector.sources and any(spec.definition for spec in collector.specs)
 
 
@@ -180,7 +182,7 @@ def _name(sample: Sample) -> str:
 
 
 class _OneTransaction:
-    """Stands for the PostgreSQL source and gives everybody the same transaction."""
+    """A stand-in for the PostgreSQL source that gives all collectors the same transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -193,7 +195,7 @@ class _OneTransaction:
 
 
 class _OneReading:
-    """Stands for the Redis source and answers the same question the same way a second time."""
+    """A stand-in for the Redis source that answers a repeated question with the same result."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -217,7 +219,7 @@ class _OneReading:
 
 
 def render(comparisons: Sequence[Comparison]) -> str:
-    """A table for people, a line a sample; below it what it comes to, and what it does not prove."""
+    """Return a readable table, one line per sample, followed by the result and the limits of the proof."""
     width = max((len(c.metric) for c in comparisons), default=6)
     serving = any(c.age is not None for c in comparisons)
     served = f"  {'served':>14}  {'age':>7}" if serving else ""

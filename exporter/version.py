@@ -1,4 +1,4 @@
-"""Which exporter this is: the version of the distribution, and the revision it was built from."""
+"""The version of the distribution, and the revision from which it was built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _version() -> str:
 
 
 def _revision() -> str:
-    """The commit: from the file REVISION that a build leaves in the package, else from git, else `unknown`."""
+    """Return the commit: from the file REVISION that a build leaves in the package, else from git, else `unknown`."""
     built = Path(__file__).with_name("REVISION")
     if built.is_file():
         return built.read_text(encoding="ascii").strip()

@@ -1,9 +1,9 @@
-"""The words of HiveSync's that mean something here, in lower case as they are compared."""
+"""HiveSync's words with a meaning here, in lower case, as they are compared."""
 
 from __future__ import annotations
 
 PLAN_CLASSES = ("paid", "trial", "trial_expired", "free")
-"""In the order in which the first that holds is a user's."""
+"""In order of precedence: the first class that holds is a user's."""
 
 TRIAL = "trial"
 
@@ -11,7 +11,7 @@ FREE_PLANS = ("free", "admin")
 """Plans that are not paid, unless FREE_PLANS names others."""
 
 PAID_PLANS = ("pro", "premium")
-"""Plans that are known to be paid. Any other word is taken for a paid plan too, and logged once."""
+"""Known paid plans. Any other word counts as a paid plan too, and is logged once."""
 
 DEVICE_TYPES = ("desktop", "ipad", "phone")
 

@@ -1,7 +1,7 @@
-"""The metrics port: `/metrics` from bytes that are ready, health and readiness, and a page that says what this is.
+"""The metrics port: `/metrics` from bytes that are ready, health and readiness, and a landing page.
 
-No request does I/O or waits for anything; `/-/healthy` depends on no source (a probe that restarts us would help
-nobody). `exposition.py` stands before it, `http1.py` sends what it answers.
+No request does I/O or waits; `/-/healthy` depends on no source (a restart by a probe would not help). `exposition.py`
+comes before it, `http1.py` sends its responses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ METHODS = ("GET", "HEAD")
 
 
 def build_site(exposition: Callable[[], Exposition], ready: Callable[[], bool]) -> Answer:
-    """What is answered to whom; both parameters answer from memory."""
+    """Build the handler of the port; both parameters must answer from memory."""
     landing = Response(HTTPStatus.OK, _LANDING.encode(), "text/html; charset=utf-8")
     healthy = Response(HTTPStatus.OK, b"healthy\n")
     is_ready = Response(HTTPStatus.OK, b"ready\n")
@@ -46,7 +46,7 @@ def build_site(exposition: Callable[[], Exposition], ready: Callable[[], bool]) 
 
 
 class _Metrics:
-    """The responses of the latest exposition, each made when it is first asked for."""
+    """The responses of the latest exposition, each made at its first request."""
 
     def __init__(self, exposition: Callable[[], Exposition]) -> None:
         self._exposition = exposition
@@ -74,7 +74,7 @@ def _response(exposition: Exposition, openmetrics: bool, zipped: bool) -> Respon
 
 @lru_cache(maxsize=64)
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether an Accept-Encoding header names gzip, and not with a weight of 0."""
+    """Return whether an Accept-Encoding header names gzip with a weight other than 0."""
     for offer in accept_encoding.lower().split(","):
         name, *parameters = (part.strip() for part in offer.split(";"))
         if name == "gzip":
