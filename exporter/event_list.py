@@ -35,7 +35,7 @@ EVENTS = {
         "The tokens of this model count as `other` and cost nothing; once per model.", ("model",)
     ),
     "queue.no_key_matches": LogEvent(
-        "No key in Redis matches the patterns of a queue: its depth is not known, which is neither 0 nor an alert. Write"
+        "No key in Redis matches the patterns of a queue: its depth is not known, neither 0 nor an alert. Write"
         " the queue's keys into the setting. Once until a key matches.",
         ("queue", "setting", "patterns", "remedy"),
     ),
