@@ -22,8 +22,8 @@ from bench.measure import NotMeasured
 from bench.parts import PARTS
 from bench.progress import Progress
 from bench.run import Run
-from demo.child import ChildError
-from demo.temporary import temporary_directory
+from servers.child import ChildError
+from servers.temporary import temporary_directory
 
 RESULTS = Path(__file__).with_name("results")
 STATUS_DIFFERS = 1
@@ -85,7 +85,10 @@ def _options(arguments: Sequence[str] | None) -> tuple[Options, Path]:
     names = [part.name for part in PARTS]
     parser.add_argument("--size", type=int, default=1_000_000, help="AI events in thirty days (default 1000000)")
     parser.add_argument(
-        "--only", default=",".join(names), metavar="PART,...", help="these parts alone: " + ", ".join(names)
+        "--only",
+        default=",".join(part.name for part in PARTS if part.is_regular),
+        metavar="PART,...",
+        help="these parts alone: " + ", ".join(names),
     )
     parser.add_argument("--seed", type=int, default=7, help="of all that is made up (default 7)")
     parser.add_argument("--rounds", type=int, default=2, help="how often each is measured, in turn (default 2)")

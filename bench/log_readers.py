@@ -59,6 +59,14 @@ def product(log: Path, state: Path) -> Read:
     return lambda: uvloop.run(read())
 
 
+def product_line_by_line(log: Path, state: Path) -> Read:
+    """The same with each line parsed by itself."""
+    from exporter import log_lines
+
+    log_lines.read_together = lambda content: None
+    return product(log, state)
+
+
 def pygtail(log: Path, state: Path) -> Read:
     """pygtail's iteration alone: nothing is looked at."""
     lines = _pygtail_lines(log, state)
@@ -107,8 +115,11 @@ def _count(lines: Iterable[str | bytes]) -> Counts:
     return {"events": dict(events), "kinds": dict(kinds), "results": {"malformed": malformed}}
 
 
+LINE_BY_LINE = "product, line by line"
+
 WAYS: dict[str, Callable[[Path, Path], Read]] = {
     "product": product,
+    LINE_BY_LINE: product_line_by_line,
     "pygtail": pygtail,
     "pygtail + orjson": pygtail_orjson,
     "blocks of bytes + orjson": blocks_orjson,
@@ -118,6 +129,7 @@ WAYS: dict[str, Callable[[Path, Path], Read]] = {
 if __name__ == "__main__":
     way, log, state = sys.argv[1:]
     read = WAYS[way](Path(log), Path(state))
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     counted = read()
-    print(orjson.dumps({"seconds": time.perf_counter() - started, "counts": counted}).decode())
+    taken = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - used}
+    print(orjson.dumps(taken | {"counts": counted}).decode())

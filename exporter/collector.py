@@ -7,14 +7,16 @@ to it has been read, and without an `await` in between: a refresh that is cancel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from exporter.sources.jsonl import JsonlLog
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Redis
 from exporter.spec import Label, MetricSpec, Sample
+
+Content = TypeVar("Content", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,31 @@ class Counting(Protocol):
 
 
 @runtime_checkable
+class Presenting(Protocol[Content]):
+    """A collector that feeds the Analytics page with more than samples."""
+
+    name: str
+
+    @property
+    def content(self) -> Content:
+        """The content as of the last refresh, which the snapshot takes up after each; immutable."""
+
+
+@runtime_checkable
 class Remembering(Protocol):
     """A collector that shows what it read some time ago, for as long as that is good enough."""
 
     def read_afresh(self) -> None:
         """Read at the next refresh, whether its time has come or not."""
+
+
+@runtime_checkable
+class Dependent(Protocol):
+    """A collector that reads windows which others keep."""
+
+    @property
+    def needs(self) -> Set[str]:
+        """The names of those collectors."""
 
 
 @runtime_checkable

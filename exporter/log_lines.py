@@ -1,20 +1,23 @@
 """What a few log lines say, counted: events, the kinds of failures, and lines that are not what they should be.
 
-`sources/jsonl/` hands over the lines as they stand in the log, `collectors/logs.py` adds up what is counted here. This
-is what reading a log costs, so lines that are as they should be, nearly all, never meet a loop in Python: the parser is
-given them all at once, and makes two fields of each. It takes any room between two values, though, and so would not
-notice a value that goes on in the next line, nor two in one. What makes that impossible is looked at first: each line
-begins with `{` and ends with `}`, after which no value can go on with `{`; and there are as many values as lines. Lines
-among which one is different are read one by one, at a third of the speed or less.
+`sources/jsonl/` hands over the lines as they stand in the log, `collectors/logs.py` adds up what is counted here. That
+is most of the cost of reading a log, so well-formed lines, nearly all, never meet a loop in Python: the parser is given
+them all at once, and makes two fields of each. It takes any room between two values, though, and so would not notice a
+value that goes on in the next line, nor two in one. Both are made impossible first: each line begins with `{` and ends
+with `}`, after which no value can go on with `{`; and there are as many values as lines. Lines among which one is
+different are read one by one, for about a third more CPU time.
 
 Both ways come to the same for every line, whatever its neighbours are. A line is malformed unless it is UTF-8 and a
 JSON object whose `event` is a string; of a doubled key the last counts; half a surrogate pair and what is nested
 too deep to be parsed (a thousand levels) are malformed. A number in a field that is passed over may be as large as
-it likes.
+it likes. A byte order mark, as a file's first line may begin with, is no part of a line, and neither are the NUL bytes
+around it that a truncated file or a power cut leaves; a record after the NUL bytes that half a line ends in is a line.
 """
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,16 +65,17 @@ _stamp = msgspec.json.Decoder(_Stamped).decode
 _event = attrgetter("event")
 _MALFORMED = _Record()
 _NEWLINE, _OPEN, _CLOSE = b"\n{}"
+_BEFORE_RECORD = re.compile(rb"\0+(?=(?:%s)?\s*\{)" % codecs.BOM_UTF8)
 
 
 def count(content: bytes, failure_event: str) -> Iterator[Counted]:
     """Count whole lines, each with its newline; blank ones are none. All at once, or some at a time where they are many
     and not as they should be: none, now and then."""
-    records = _read_together(content)
+    records = read_together(content)
     if records is not None:
         yield _count(records, partial(content.split, b"\n"), failure_event)
         return
-    lines = [*filter(bytes.strip, content.split(b"\n"))]
+    lines = [*filter(bytes.strip, _plain_lines(content))]
     for first in range(0, max(1, len(lines)), BATCH_LINES):
         some = lines[first : first + BATCH_LINES]
         yield _count([*map(_read_one, some)], some.copy, failure_event)
@@ -103,7 +107,7 @@ def _strings(values: Sequence[Any]) -> Counter[str]:
     return counts
 
 
-def _read_together(content: bytes) -> list[_Record] | None:
+def read_together(content: bytes) -> list[_Record] | None:
     """A record for each line, if all of them are JSON objects, and nothing is beside these."""
     if not (content.startswith(b"{") and content.endswith(b"}\n")):
         return None
@@ -119,6 +123,13 @@ def _read_together(content: bytes) -> list[_Record] | None:
     except (ValueError, RecursionError):
         return None
     return records if len(records) == lines else None
+
+
+def _plain_lines(content: bytes) -> list[bytes]:
+    """The lines as they were meant."""
+    if b"\0" in content:
+        content = _BEFORE_RECORD.sub(b"\n", content)  # none can be part of a record
+    return [line.strip(b"\0").removeprefix(codecs.BOM_UTF8) for line in content.split(b"\n")]
 
 
 def _read_one(line: bytes) -> _Record:
@@ -145,9 +156,11 @@ def begins_after(time: float, content: bytes) -> bool:
 
     Only a few are asked: where these bear none, nothing is known, and it is not so.
     """
-    for line in content.split(b"\n", STAMPED_LINES)[:STAMPED_LINES]:
+    start = 0
+    for _ in range(STAMPED_LINES):
+        end = content.find(b"\n", start) + 1 or len(content)  # one by one: nearly always the first one tells
         try:
-            return unix_time(_stamp(line).ts) > time
+            return unix_time(_stamp(content[start:end]).ts) > time
         except (ValueError, TypeError, OverflowError, RecursionError):
-            continue
+            start = end
     return False

@@ -25,8 +25,8 @@ import redis
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from demo.bound import Bound
 from demo.exporting import Exporter, exporter_variables
+from servers.bound import Bound
 from tests.rows import insert, users
 from tests.waiting import POLL_SECONDS, WITHIN_SECONDS, patience
 

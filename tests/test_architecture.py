@@ -21,6 +21,14 @@ LAYERS = [
         "exporter.errors",
         "exporter.spec",
         "exporter.windows",
+        "exporter.windows.units",
+        "exporter.windows.cursor",
+        "exporter.windows.wheel",
+        "exporter.windows.minutes",
+        "exporter.windows.users",
+        "exporter.windows.latest",
+        "exporter.windows.shared",
+        "exporter.windows.sql",
         "exporter.labels",
         "exporter.vocabulary",
         "exporter.columns",
@@ -51,9 +59,10 @@ LAYERS = [
         "exporter.sources.jsonl",
     },
     {"exporter.changes", "exporter.definitions", "exporter.recount"},
-    {"exporter.versions"},
-    {"exporter.resync"},
-    {"exporter.sliding", "exporter.presence", "exporter.collector"},
+    {"exporter.windows.versions"},
+    {"exporter.windows.resync"},
+    {"exporter.windows.history"},
+    {"exporter.windows.sums", "exporter.presence", "exporter.collector"},
     {"exporter.collectors.*"},
     {"exporter.collectors"},
     {"exporter.snapshot"},
@@ -63,13 +72,13 @@ LAYERS = [
 ]
 """Each module imports from its own layer or those before it."""
 
-OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "tests"}
+OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "servers", "tests"}
 
 DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
     "redis": {"exporter.sources.redis"},
     "httpx2": {"exporter.sources.prometheus"},
-    "pygtail": {"exporter.sources.jsonl.files"},
+    "pygtail": {"exporter.sources.jsonl.rotation"},
 }
 
 
@@ -137,7 +146,7 @@ def test_the_admin_section_asks_no_source_and_draws_no_dashboard() -> None:
     assert len(found) > 50
     assert {i for _, i in found if i.partition(".")[0] in OURS - {"admin", "exporter"}} <= {
         *("grafana.panels", "grafana.style"),
-        *(f"grafana.panels.{name}" for name in ("ANALYTICS_PATH", "Analytics", "Panel")),
+        *(f"grafana.panels.{name}" for name in ("ANALYTICS_PATH", "GRAFANA_PATH", "Analytics", "Panel")),
         *(i for _, i in found if i.startswith("grafana.style.")),
     }
     drivers = {"psycopg", "redis", "pygtail"}
@@ -241,5 +250,5 @@ def test_code_that_a_definition_shares_would_be_noticed() -> None:
 
 
 def test_definitions_read_nothing_that_collectors_read_with() -> None:
-    theirs = {"exporter.columns", "exporter.sliding", "exporter.identities"}
+    theirs = {"exporter.columns", "exporter.windows.sql", "exporter.windows.sums", "exporter.identities"}
     assert theirs.isdisjoint(imports(dict(modules())["exporter.definitions"]))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.figures import Figure
-from bench.parts import logs, redis, refresh, rollup, scrape
+from bench.parts import ablation, logs, redis, refresh, rollup, scrape
 from bench.run import Run
 
 
@@ -17,6 +17,8 @@ class Part:
     name: str
     about: str
     measure: Callable[[Run], Sequence[Figure]]
+    is_regular: bool = True
+    """Whether it runs without being asked for by name."""
 
 
 PARTS = (
@@ -25,4 +27,5 @@ PARTS = (
     Part(redis.PART, "keys of a big Redis a second, and what that does to other clients", redis.measure),
     Part(scrape.PART, "requests of /metrics a second, beside prometheus_client and nginx", scrape.measure),
     Part(rollup.PART, "days of the roll-up, beside a COUNT(DISTINCT) a day", rollup.measure),
+    Part(ablation.PART, "parts of the product that save something, with and without", ablation.measure, False),
 )

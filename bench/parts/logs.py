@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from bench.command import debian_version, run
 from bench.figures import Figure, at_least, at_most, ratio
 from bench.log_file import LogFile
-from bench.log_readers import WAYS, Counts
+from bench.log_readers import LINE_BY_LINE, WAYS, Counts
 from bench.measure import NotMeasured
 from bench.peers.mtail import PACKAGE, Mtail
 from bench.run import Run
@@ -25,7 +25,8 @@ TIMES_MTAIL = 5.0
 def measure(bench: Run) -> Sequence[Figure]:
     """Lines a second of each way, in turn; the product's counts against what was written."""
     log = bench.log
-    speeds: dict[str, list[float]] = {way: [] for way in (*WAYS, "mtail")}
+    ways = [way for way in WAYS if way != LINE_BY_LINE]
+    speeds: dict[str, list[float]] = {way: [] for way in (*ways, "mtail")}
     wrong: list[float] = []
     try:
         mtail, why_not = Mtail(bench.directory / "mtail"), ""
@@ -34,8 +35,8 @@ def measure(bench: Run) -> Sequence[Figure]:
         mtail, why_not = None, str(error)
     for number in range(bench.options.rounds):
         with bench.progress.stage(PART, f"round {number + 1} of {bench.options.rounds}"):
-            for way in WAYS:
-                seconds, counts = _read(way, log)
+            for way in ways:
+                seconds, _, counts = read_log(way, log)
                 speeds[way].append(log.lines / seconds)
                 if way == "product":
                     wrong.append(miscounted(log, counts))
@@ -79,7 +80,8 @@ def miscounted(log: LogFile, counts: Counts) -> float:
     )
 
 
-def _read(way: str, log: LogFile) -> tuple[float, Counts]:
+def read_log(way: str, log: LogFile) -> tuple[float, float, Counts]:
+    """Seconds by the clock and of CPU time that one way takes, and its counts."""
     with tempfile.TemporaryDirectory() as state:
         ended = run(
             [sys.executable, "-m", "bench.log_readers", way, str(log.path), state],
@@ -87,4 +89,4 @@ def _read(way: str, log: LogFile) -> tuple[float, Counts]:
             environment=dict(os.environ) | {"PYTHONPATH": str(PROJECT)},
         )
     answer = json.loads(ended.stdout.splitlines()[-1])
-    return answer["seconds"], answer["counts"]
+    return answer["seconds"], answer["cpu_seconds"], answer["counts"]

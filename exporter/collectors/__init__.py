@@ -1,11 +1,11 @@
 """The registry of collectors: one file a subject, each named here once. A test keeps every module of this folder in
-it."""
+it. Windows and plans that two collectors need are made here and given to both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from exporter.collector import Collector
+from exporter.collector import Collector, Dependent
 from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
 from exporter.collectors.charts import Charts
@@ -23,13 +23,12 @@ from exporter.collectors.workers import Workers
 from exporter.errors import SettingsError
 from exporter.settings import PREFIX, Settings
 from exporter.state import StateFile
+from exporter.windows.latest import LatestActivity
+from exporter.windows.shared import SharedWindow
+from exporter.windows.users import UserCounts
 
 OpenState = Callable[[str], StateFile]
 """The state file of that name."""
-
-
-NEEDS = {"top_users": {"ai", "activity"}}
-"""Collectors that look into others."""
 
 
 def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, ...]:
@@ -39,12 +38,12 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
     Raises SettingsError where COLLECTORS names one that there is not, or leaves out one that another needs.
     """
     plans, prices = Plans(settings.free_plans), settings.prices()
-    ai, activity = Ai(), Activity(plans)
+    by_user, last_seen = SharedWindow[UserCounts](Ai.name), SharedWindow[LatestActivity](Activity.name)
     every: tuple[Collector, ...] = (
         Users(plans),
         OnlineNow(settings.ws_session_keys),
-        activity,
-        ai,
+        Activity(plans, last_seen),
+        Ai(by_user),
         Previews(),
         Latency(),
         Queues({"ai": settings.ai_queue_keys, "preview": settings.preview_queue_keys}),
@@ -61,18 +60,19 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
         Rollup(),
         Charts(),
         Incidents(),
-        TopUsers(ai, activity, plans),
+        TopUsers(by_user, last_seen, plans),
     )
     chosen = set(settings.collectors) or {collector.name for collector in every}
-    _check(chosen, {collector.name for collector in every})
+    _check(chosen, {collector.name: collector for collector in every})
     return tuple(collector for collector in every if collector.name in chosen)
 
 
-def _check(chosen: set[str], known: set[str]) -> None:
+def _check(chosen: set[str], known: Mapping[str, Collector]) -> None:
     variable = f"{PREFIX}COLLECTORS"
-    if chosen - known:
-        strangers = ", ".join(sorted(chosen - known))
+    if chosen - known.keys():
+        strangers = ", ".join(sorted(chosen - known.keys()))
         raise SettingsError(f"{variable}: there is no collector {strangers}; there are {', '.join(sorted(known))}")
-    for name in chosen & NEEDS.keys():
-        if NEEDS[name] - chosen:
-            raise SettingsError(f"{variable}: {name} needs {' and '.join(sorted(NEEDS[name] - chosen))}")
+    for name in sorted(chosen):
+        collector = known[name]
+        if isinstance(collector, Dependent) and (missing := sorted(collector.needs - chosen)):
+            raise SettingsError(f"{variable}: {name} needs {' and '.join(missing)}: name them too, or leave it out")

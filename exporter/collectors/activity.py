@@ -1,11 +1,11 @@
-"""Daily and monthly active users by plan class (contract §2 "DAU / MAU"; spec §3.1).
+"""Daily and monthly active users by plan class (docs/definitions.md#active-users).
 
     hivesync_active_users{window="24h",plan="paid"} 41.0
     hivesync_active_users{window="30d",plan="free"} 230.0
 
 Each user's latest activity is enough for both windows, and a maximum is idempotent: reading a minute twice changes
-nothing. What a maximum cannot tell is when somebody was active before it, should that row be deleted: then all is read
-anew.
+nothing. A maximum does not tell when the user was active before it: once its row is deleted, the whole window is filled
+again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from exporter.collectors.users import Classed, Plans
 from exporter.columns import USER
 from exporter.definitions import PLAN_CLASS
 from exporter.recount import longest_pause
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Again, Resync
-from exporter.sliding import MICROSECONDS
-from exporter.sources.postgres import Transaction, moment
+from exporter.sources.postgres import moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
-from exporter.versions import Rows, Versions
 from exporter.vocabulary import PLAN_CLASSES
-from exporter.windows import DAY, SECOND, Integers, LatestActivity, ReadCursor, latest_of
+from exporter.windows import DAY, SECOND, Integers, Part
+from exporter.windows.history import History, ReadPlan
+from exporter.windows.latest import LatestActivity, latest_of
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.shared import SharedWindow
+from exporter.windows.sql import MICROSECONDS
+from exporter.windows.versions import TimedRows
 
 WINDOWS = {"24h": DAY, "30d": 30 * DAY}
 HORIZON = max(WINDOWS.values())
@@ -60,7 +62,7 @@ FROM (VALUES ('24h'), ('30d')) AS windows(name),
 
 _TABLES = ("sessions", "ai_usage_events", "preview_jobs")
 
-# Grouped a table by the id itself, which is cheap to compare; only then hashed, once a user.
+# Grouped in each table by the id itself, which is cheap to compare; only then hashed, once per user.
 _LATEST = " UNION ALL ".join(
     f"SELECT {USER.format('latest.user_id')}, {MICROSECONDS.format('latest.at')} FROM"
     f" (SELECT {table}.user_id, max({table}.created_at) AS at FROM {table}"
@@ -78,88 +80,69 @@ class Activity:
     periods = 4  # a day's and a month's users do not change much in a minute
     specs = (ACTIVE_USERS, *RESYNC_SPECS)
 
-    def __init__(self, plans: Plans) -> None:
+    def __init__(self, plans: Plans, last_seen: SharedWindow[LatestActivity] | None = None) -> None:
+        """`last_seen` is shown each user's latest activity."""
         self._plans = plans
+        self._last_seen = last_seen or SharedWindow(self.name)
         self._latest = LatestActivity()
         self._read_until = 0
-        self._cursor = ReadCursor(HORIZON)
-        self._resync = Resync(self.name, HORIZON, {**dict.fromkeys(_TABLES, True), "users": False})
-        self._versions = Versions([Rows(table, f"{table}.created_at") for table in _TABLES])
+        rows = [TimedRows(table, f"{table}.created_at") for table in _TABLES]
+        self._history = History(self.name, HORIZON, rows, refers=["users"])
         self._classed: Classed | None = None
         self.behind = 0.0
-        self.filled = asyncio.Event()
-        """Set once the windows hold what they should: then `last_seen` means something."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """One sample a window and plan class."""
-        async with sources.postgres.transaction(fill=self._cursor.filling) as transaction:
-            now = transaction.now_us
-            since, fill = self._cursor.since(now)
-            again = await self._resync.due(transaction)
-            again.filled = fill
-            if fill:
-                filled = await self._fill(transaction, since)
-                await self._versions.filled(transaction)
+        """One sample per window and plan class."""
+        async with self._history.reading(sources.postgres) as plan:
+            if plan.fill:
+                filled = await self._fill(plan)
             else:
-                rows = await self._rows(transaction, since, now)
-                changed = await again.changed(transaction, self._versions, again.within(HORIZON))
-                parts = [(*part, await self._rows(transaction, *part)) for part in changed]
-            await self._plans.read_if_neglected(transaction)
-        if fill:
-            if self._resync.doubtful:
-                self._latest.forget(since)
-                again.corrected += self._latest.differing(filled, self._read_until)
-            self._latest, self._classed = filled, None
-        else:
-            self._latest.merge(rows)
-            for part in parts:
-                self._correct(again, *part)
-            self._latest.forget(now - HORIZON)
-            self._versions.forget(now - HORIZON)
-        self._read_until = now
-        self._cursor.advance(now, fill)
-        self._resync.done(again)
-        self._cursor.filling = self._resync.wants_fill(now)
-        await self._classify(now)
-        self.behind = (now - self._plans.read_at) / SECOND
-        self.filled.set()
-        return self._samples(now)
-
-    def last_seen(self, users: Integers) -> Integers:
-        """When each of these users (hashes) was last active, microseconds since the epoch; -1: not in 30 days."""
-        return self._latest.times_of(users)
+                rows = await self._rows(plan, plan.new)
+                reread = [(part, await self._rows(plan, part)) for part in plan.recheck]
+            await self._plans.read_if_neglected(plan.transaction)
+            if plan.fill:
+                if plan.corrects:
+                    self._latest.forget(plan.begin)
+                    plan.corrected += self._latest.differing(filled, self._read_until)
+                self._latest, self._classed = filled, None
+            else:
+                self._latest.merge(rows)
+                for part, part_rows in reread:
+                    changed, vanished = self._latest.check(*part, part_rows)
+                    plan.corrected += changed
+                    plan.doubtful |= vanished > 0  # when these users were active before is not known here
+                self._latest.forget(plan.begin)
+            self._read_until = plan.now
+        await self._classify(plan.now)
+        self.behind = (plan.now - self._plans.read_at) / SECOND
+        self._last_seen.put(self._latest)
+        return self._samples(plan.now)
 
     def counters(self) -> Sequence[Sample]:
-        """How the past was looked at again."""
-        return self._resync.counters()
+        """The account of the resync."""
+        return self._history.counters()
 
     def read_afresh(self) -> None:
         """Split by plans as they are, not as they were last read; look for late rows."""
-        self._cursor.look_back()
+        self._history.look_back()
         self._plans.neglect()
 
     def promised_age(self, interval: float) -> float:
         """As everything, and the pause between two readings of the plans."""
         return 2 * interval + longest_pause(self._plans.users) / SECOND
 
-    async def _rows(self, transaction: Transaction, since: int, until: int) -> Integers:
-        return await transaction.integers(_LATEST, 2, {"since": moment(since), "until": moment(until)})
+    async def _rows(self, plan: ReadPlan, part: Part) -> Integers:
+        return await plan.transaction.integers(_LATEST, 2, {"since": moment(part.start), "until": moment(part.end)})
 
-    async def _fill(self, transaction: Transaction, since: int) -> LatestActivity:
+    async def _fill(self, plan: ReadPlan) -> LatestActivity:
         ranges: list[tuple[Integers, Integers]] = []
-        period = {"since": moment(since), "until": transaction.now}
-        await transaction.integers_in_blocks(_LATEST, 2, period, lambda rows: ranges.append(latest_of(rows)))
+        period = {"since": moment(plan.new.start), "until": moment(plan.new.end)}
+        await plan.transaction.integers_in_blocks(_LATEST, 2, period, lambda rows: ranges.append(latest_of(rows)))
         return LatestActivity.of(ranges)
 
-    def _correct(self, again: Again, since: int, until: int, rows: Integers) -> None:
-        changed, vanished = self._latest.check(since, until, rows)
-        again.corrected += changed
-        if vanished:  # when they were active before that is not known here
-            self._resync.doubtful = True
-
     async def _classify(self, now: int) -> None:
-        """Classes are looked up for those who are new or whose class has changed; for all after a reading of plans, and
-        then beside the loop."""
+        """Look up the classes of users who are new or whose class has changed; after a reading of plans, those of all
+        users, beside the loop."""
         classed = self._plans.at(now)
         if self._classed is None or self._classed.users is not classed.users:
             self._latest.classify_all(await asyncio.to_thread(classed.of, self._latest.since(0)))

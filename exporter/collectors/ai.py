@@ -1,4 +1,4 @@
-"""AI requests, how they spread over users, and AI errors (contract §2; spec §3.2).
+"""AI requests, their spread over users, and AI errors (docs/definitions.md#ai-request, #ai-error).
 
 hivesync_ai_requests_in_window{window="1h"} 212.0
 hivesync_ai_requests_per_user{window="24h",statistic="p90"} 14.0
@@ -7,23 +7,24 @@ hivesync_ai_errors_in_window{window="24h",kind="timeout"} 3.0
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
 from exporter.collector import Sources
 from exporter.columns import USER, WORD, words
 from exporter.definitions import requests_in_windows, word
 from exporter.labels import OTHER
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Again, Resync
-from exporter.sliding import MINUTE_BIN, MINUTE_OF, SlidingSums, Sums
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
-from exporter.versions import Rows, Versions
 from exporter.vocabulary import AI_ERROR_KINDS
-from exporter.windows import DAY, HOUR, MINUTE, Integers, MinuteSums, Part, ReadCursor, UserCounts, minute, percentile
+from exporter.windows import DAY, HOUR, MINUTE, Integers, Part, minute
+from exporter.windows.history import History, ReadPlan
+from exporter.windows.minutes import MinuteSums
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.shared import SharedWindow
+from exporter.windows.sql import MINUTE_BIN, MINUTE_OF
+from exporter.windows.sums import SlidingSums, Sums
+from exporter.windows.users import UserCounts, percentile
+from exporter.windows.versions import TimedRows
 
 REQUEST_WINDOWS = {"1m": MINUTE, "1h": HOUR, "24h": DAY}
 STATISTICS = ("median", "p90", "max")
@@ -99,7 +100,9 @@ class Ai:
     periods = 1
     specs = (REQUESTS, PER_USER, ERRORS, *RESYNC_SPECS)
 
-    def __init__(self) -> None:
+    def __init__(self, by_user: SharedWindow[UserCounts] | None = None) -> None:
+        """`by_user` is shown the requests of the last day."""
+        self._by_user = by_user or SharedWindow(self.name)
         self._requests = Requests()
         self._errors = SlidingSums(
             Sums(
@@ -111,19 +114,15 @@ class Ai:
             ),
             {"24h": DAY},
         )
-        self._resync = Resync(self.name, DAY, {"ai_usage_events": True})
-        self.filled = asyncio.Event()
-        """Set once the windows hold what they should: then there is a `day`."""
+        rows = [TimedRows("ai_usage_events", "ai_usage_events.created_at"), self._errors.rows]
+        self._history = History(self.name, DAY, rows, known=self._rows_in)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Requests by window, statistics a user (none while nobody asked anything), errors by kind."""
-        filling = self._requests.cursor.filling or self._errors.cursor.filling
-        async with sources.postgres.transaction(fill=filling) as transaction:
-            again = await self._resync.due(transaction)
-            requests, per_user = await self._requests.read(transaction, again)
-            errors = (await self._errors.read(transaction, again))["24h"]
-        self._resync.done(again)
-        self.filled.set()
+        """Requests by window, statistics per user (none without a request), errors by kind."""
+        async with self._history.reading(sources.postgres) as plan:
+            requests, per_user = await self._requests.read(plan)
+            errors = (await self._errors.read(plan))["24h"]
+        self._by_user.put(self._requests.by_user)
         samples = [REQUESTS.sample(count, window=window) for window, count in requests.items()]
         for kind, count in zip((*AI_ERROR_KINDS, OTHER), errors.tolist(), strict=True):
             samples.append(ERRORS.sample(count, window="24h", kind=kind))
@@ -136,27 +135,16 @@ class Ai:
             samples += [PER_USER.sample(value, window="24h", statistic=name) for name, value in statistics.items()]
         return samples
 
-    def day(self) -> UserDay:
-        """The requests of the last day by user, as last read."""
-        return self._requests.day()
+    def _rows_in(self, part: Part) -> int:
+        return self._requests.rows_in(part) + self._errors.rows_in(part)
 
     def read_afresh(self) -> None:
         """Look for late rows at the next refresh, whenever that was done last."""
-        for cursor in (self._requests.cursor, self._errors.cursor):
-            cursor.look_back()
+        self._history.look_back()
 
     def counters(self) -> Sequence[Sample]:
-        """How the past was looked at again."""
-        return self._resync.counters()
-
-
-@dataclass(frozen=True, slots=True)
-class UserDay:
-    """The requests of each user (hash) with at least one, in the minutes after `since`."""
-
-    since: int
-    users: Integers
-    counts: Integers
+        """The account of the resync."""
+        return self._history.counters()
 
 
 class Requests:
@@ -164,57 +152,40 @@ class Requests:
 
     def __init__(self) -> None:
         self._minutes = MinuteSums(span=DAY // MINUTE + 1, width=1)
-        self._users = UserCounts()
-        self.cursor = ReadCursor(horizon=DAY)
-        self._versions = Versions([Rows("ai_usage_events", "ai_usage_events.created_at")])
-        self._forgotten = 0
+        self.by_user = UserCounts()
+        """Those of the last day, in whole minutes: without the edge."""
 
-    def day(self) -> UserDay:
-        """What is held of users: whole minutes, without the edge."""
-        return UserDay(self._forgotten, *self._users.counts())
-
-    async def read(self, transaction: Transaction, again: Again) -> tuple[dict[str, int], Integers]:
+    async def read(self, plan: ReadPlan) -> tuple[dict[str, int], Integers]:
         """The requests by window, and those of each user with at least one, in no order."""
-        now = transaction.now_us
-        since, fill = self.cursor.since(now)
-        minutes, users = self._minutes, self._users
-        if fill:  # an hour at a time: a day at once would be worked on for long, and nothing else go on meanwhile
+        minutes, users, now = self._minutes, self.by_user, plan.now
+        new = []
+        if plan.fill:  # an hour at a time: a day at once would keep the loop busy for long
             minutes, users = MinuteSums(span=DAY // MINUTE + 1, width=1), UserCounts()
-            for start, end in pairwise([since, *range(since // HOUR * HOUR + HOUR, now, HOUR), now]):
-                rows = await self._rows(transaction, start, end)
-                minutes.replace(minute(start), minute(end), rows[:, [0, 3]])
-                users.replace(minute(start), minute(end), _with_user(rows))
-            again.filled = True
-            await self._versions.filled(transaction)
-        new = None if fill else await self._rows(transaction, since, now)
-        changed = await again.changed(transaction, self._versions, again.within(DAY), self._rows_in)
-        parts = [(start, end, await self._rows(transaction, start, end)) for start, end in changed]
-        edges = await self._edges(transaction)
+            for part in plan.new.cut(HOUR):
+                _replace(minutes, users, part, await self._rows(plan.transaction, part))
+        else:
+            new = [(plan.new, await self._rows(plan.transaction, plan.new))]
+        reread = [(part, await self._rows(plan.transaction, part)) for part in plan.recheck]
+        edges = await self._edges(plan.transaction)
 
-        self._minutes, self._users = minutes, users
-        if new is not None:
-            minutes.replace(minute(since), minute(now), new[:, [0, 3]])
-            users.replace(minute(since), minute(now), _with_user(new))
-        for start, end, rows in parts:
-            again.corrected += int(minutes.replace(minute(start), minute(end), rows[:, [0, 3]])[0])
-            users.replace(minute(start), minute(end), _with_user(rows))
-        self._forgotten = minute(now - DAY)
-        users.forget(self._forgotten)
-        self._versions.forget(now - DAY)
-        self.cursor.advance(now, fill)
+        self._minutes, self.by_user = minutes, users
+        for part, rows in new:
+            _replace(minutes, users, part, rows)
+        for part, rows in reread:
+            plan.corrected += _replace(minutes, users, part, rows)
+        users.forget(minute(plan.begin))
         totals = {
             name: int(minutes.total(minute(now - window), minute(now))[0] + edges[name][:, 3].sum())
             for name, window in REQUEST_WINDOWS.items()
         }
         return totals, users.with_edge(_with_user(edges["24h"])[:, 1:])
 
-    def _rows_in(self, part: Part) -> int:
-        """How many requests of a part are held."""
-        start, end = part
-        return int(self._minutes.total(minute(start), minute(end))[0])
+    def rows_in(self, part: Part) -> int:
+        """The number of requests of a part that are held."""
+        return int(self._minutes.total(*part.minutes)[0])
 
-    async def _rows(self, transaction: Transaction, since: int, until: int) -> Integers:
-        period = {"since": moment(since), "until": moment(until)}
+    async def _rows(self, transaction: Transaction, part: Part) -> Integers:
+        period = {"since": moment(part.start), "until": moment(part.end)}
         return await transaction.integers(_BY_MINUTE_AND_USER, 4, period)
 
     async def _edges(self, transaction: Transaction) -> dict[str, Integers]:
@@ -227,6 +198,12 @@ class Requests:
             parameters |= {f"start{index}": moment(start), f"end{index}": moment(minute(start) * MINUTE)}
         rows = await transaction.integers(" UNION ALL ".join(selects), 4, parameters)
         return {name: rows[rows[:, 0] == index] for index, name in enumerate(REQUEST_WINDOWS)}
+
+
+def _replace(minutes: MinuteSums, users: UserCounts, part: Part, rows: Integers) -> int:
+    """Set the minutes of a part to the requests by minute and user; by how many requests that changes them."""
+    users.replace(*part.minutes, _with_user(rows))
+    return int(minutes.replace(*part.minutes, rows[:, [0, 3]])[0])
 
 
 def _with_user(rows: Integers) -> Integers:

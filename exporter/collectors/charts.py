@@ -1,8 +1,7 @@
-"""AI requests and latency hour by hour over the last week: what the Analytics page draws where there is no Grafana
-(spec §4 "Charts").
+"""AI requests and latency hour by hour over the last week, as the Analytics page draws them without Grafana.
 
 No metric comes of this: Prometheus keeps the past of those there are. The minutes of a week are kept here as elsewhere
-those of an hour or a day, so that a refresh reads new rows only, and one hour of the past is looked at again each eight
+those of an hour or a day, so that a refresh reads new rows only, and one hour of the past is checked each eight
 minutes.
 """
 
@@ -13,15 +12,12 @@ from dataclasses import dataclass
 
 from exporter.collector import Sources
 from exporter.collectors.latency import latency_sums
-from exporter.resync import Again
-from exporter.sliding import SlidingSums, Sums
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, HOUR, MINUTE, Integers, Wheel, minute
+from exporter.windows import DAY, HOUR, MINUTE, Integers, minute
+from exporter.windows.sums import SlidingSums, Sums, history_of
 
 HORIZON = 7 * DAY + HOUR
 """A week of hours that end now, the first of which began an hour before."""
-
-_WHEEL = Wheel(HOUR, HORIZON // HOUR, DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +30,10 @@ class Hours:
 
     latency: Integers
     """Shape (minutes, 3): microseconds and number of the AI jobs that succeeded, and of those left out."""
+
+    def __post_init__(self) -> None:
+        self.requests.setflags(write=False)
+        self.latency.setflags(write=False)
 
     def ending(self, step: int, points: int) -> list[int]:
         """When each of the last `points` hours ends, `step` minutes apart, oldest first; unix seconds."""
@@ -61,23 +61,18 @@ class Charts:
         table = "ai_usage_events"
         self._requests = SlidingSums(Sums(table, f"{table}.created_at", ("count(*)",)), {"all": HORIZON})
         self._latency = SlidingSums(latency_sums(table), {"all": HORIZON})
-        self._done_at: int | None = None
-        self.hours: Hours | None = None
+        self._history = history_of(self.name, self._requests, self._latency, hourly=False)
+        self.content: Hours | None = None
         """As last read; None before that."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `hours` up to date; there are no samples."""
-        filling = self._requests.cursor.filling or self._latency.cursor.filling
-        async with sources.postgres.transaction(fill=filling) as transaction:
-            now = transaction.now_us
-            again = Again(now, [] if self._done_at is None else _WHEEL.due(self._done_at, now))
-            await self._requests.read(transaction, again)
-            await self._latency.read(transaction, again)
-        again.done()
-        self._done_at = now
-        until = minute(now) - 1  # the last minute that is over
+        """Brings `content` up to date; there are no samples."""
+        async with self._history.reading(sources.postgres) as plan:
+            await self._requests.read(plan)
+            await self._latency.read(plan)
+        until = minute(plan.now) - 1  # the last minute that is over
         since = until - HORIZON // MINUTE
-        self.hours = Hours(until, self._requests.minutes(since, until), self._latency.minutes(since, until))
+        self.content = Hours(until, self._requests.minutes(since, until), self._latency.minutes(since, until))
         return []
 
 

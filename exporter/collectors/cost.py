@@ -1,4 +1,4 @@
-"""The estimated AI cost of this calendar month, so far and projected to its end (contract §2; spec §3.4).
+"""The estimated AI cost of this calendar month, so far and projected to its end (docs/definitions.md#ai-cost).
 
     hivesync_ai_tokens_month_to_date{model="gpt-4.1",direction="prompt"} 1.2e+06
     hivesync_ai_cost_month_to_date_dollars{component="tokens"} 31.7
@@ -11,6 +11,7 @@ component lives and fails with its own source. Without a price file there are to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import structlog
 
@@ -19,13 +20,14 @@ from exporter.columns import EXCESSIVE_TOKENS, NEGATIVE_TOKENS, TEXT, TOKEN_SUM
 from exporter.gpu_usage import GpuUsage, share_of_month
 from exporter.labels import OTHER
 from exporter.prices import Prices
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Resync
-from exporter.sliding import HOUR_BIN, HOUR_OF
-from exporter.sources.postgres import Row, Transaction, moment
+from exporter.sources.postgres import Row, Transaction, microseconds, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
-from exporter.versions import Rows, Versions
-from exporter.windows import DAY, HOUR, LATE, Part, ReadCursor
+from exporter.windows import DAY, HOUR, Part
+from exporter.windows.cursor import LATE
+from exporter.windows.history import History
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.sql import HOUR_BIN, HOUR_OF
+from exporter.windows.versions import TimedRows
 
 DIRECTIONS = ("prompt", "completion")
 MAX_NAMED_MODELS = 100
@@ -147,65 +149,46 @@ class TokenCost:
         self._settled: Hours = {}
         self._total: dict[str, Tokens] = {}  # of all settled hours
         self._settled_until = 0
-        self._cursor = ReadCursor(HORIZON)
-        self._resync = Resync(self.name, HORIZON, {"ai_usage_events": True})
-        self._versions = Versions([Rows("ai_usage_events", "ai_usage_events.completed_at")])
+        rows = [TimedRows("ai_usage_events", _COMPLETED_AT)]
+        self._history = History(self.name, HORIZON, rows, known=self._rows_in, begins=_before_month)
         self._named: set[str] = set()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Tokens by model and direction; their cost, when there are prices."""
-        async with sources.postgres.transaction(fill=self._cursor.filling) as transaction:
-            month = transaction.now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-            now = transaction.now_us
-            before_month = int(month.timestamp()) * 1_000_000 - 1  # the month's first instant is in it
-            _, fill = self._cursor.since(now)
-            again = await self._resync.due(transaction)
-            again.filled = fill
-            anew = fill or self._settled_until < before_month
-            since = before_month if anew else self._settled_until
+        async with self._history.reading(sources.postgres) as plan:
+            at, now = plan.transaction.now, plan.now
+            restart = plan.fill or self._settled_until < plan.begin
+            since = plan.begin if restart else self._settled_until
             settles = max(since, now - LATE)
-            if fill:
-                await self._versions.filled(transaction)
-            rows = await self._rows(transaction, since, now, settles)
-            settled_parts = [
-                (max(start, before_month), end)
-                for start, end in again.within(HORIZON)
-                if before_month < end <= since and not anew
-            ]
-            parts = [
-                (end // HOUR, await self._rows(transaction, start, end, end))
-                for start, end in await again.changed(transaction, self._versions, settled_parts, self._rows_in)
-            ]
+            plan.recheck = [part for part in plan.recheck if part.end <= since and not restart]
+            rows = await self._rows(plan.transaction, Part(since, now), settles)
+            reread = [(part, await self._rows(plan.transaction, part, part.end)) for part in plan.recheck]
 
-        settled, pending = self._by_hour(rows)
-        if anew:
-            if fill and self._resync.doubtful:
-                old = {hour for hour in (*self._settled, *settled) if hour * HOUR <= self._settled_until}
-                again.corrected += sum(_difference(self._settled.get(h, {}), settled.get(h, {})) for h in old)
-            self._settled, self._total = {}, {}
-        for hour, by_label in settled.items():
-            self._settle(hour, _sum(self._settled.get(hour, {}), by_label))
-        for hour, part_rows in parts:
-            part, _ = self._by_hour(part_rows)
-            again.corrected += self._settle(hour, part.get(hour, {}))
-        self._settled_until = settles
-        self._versions.forget(before_month)
-        self._cursor.advance(now, fill)
-        self._resync.done(again)
-        self._cursor.filling = self._resync.wants_fill(now)
-        month_to_date = _sum(self._total, *pending.values())
-        return self._samples(month_to_date, transaction.now.timestamp())
+            settled, pending = self._by_hour(rows)
+            if restart:
+                if plan.corrects:
+                    old = {hour for hour in (*self._settled, *settled) if hour * HOUR <= self._settled_until}
+                    plan.corrected += sum(_difference(self._settled.get(h, {}), settled.get(h, {})) for h in old)
+                self._settled, self._total = {}, {}
+            for hour, by_label in settled.items():
+                self._settle(hour, _sum(self._settled.get(hour, {}), by_label))
+            for part, part_rows in reread:
+                hour = part.end // HOUR
+                by_hour, _ = self._by_hour(part_rows)
+                plan.corrected += self._settle(hour, by_hour.get(hour, {}))
+            self._settled_until = settles
+        return self._samples(_sum(self._total, *pending.values()), at.timestamp())
 
     def counters(self) -> Sequence[Sample]:
-        """How the past was looked at again."""
-        return self._resync.counters()
+        """The account of the resync."""
+        return self._history.counters()
 
     def _rows_in(self, part: Part) -> int:
-        """How many requests are in the tokens of a part."""
-        return sum(tokens[-1] for tokens in self._settled.get(part[1] // HOUR, {}).values())
+        """The number of requests that are in the tokens of a part."""
+        return sum(tokens[-1] for tokens in self._settled.get(part.end // HOUR, {}).values())
 
-    async def _rows(self, transaction: Transaction, since: int, until: int, settles: int) -> list[Row]:
-        period = {"since": moment(since), "until": moment(until), "settles": moment(settles)}
+    async def _rows(self, transaction: Transaction, part: Part, settles: int) -> list[Row]:
+        period = {"since": moment(part.start), "until": moment(part.end), "settles": moment(settles)}
         return await transaction.rows(_TOKENS, period)
 
     def _by_hour(self, rows: Sequence[Row]) -> tuple[Hours, Hours]:
@@ -251,6 +234,11 @@ class TokenCost:
             self._named.add(model or "")
             _log.warning("model without a price", model=(model or "(none)")[:100])
         return label
+
+
+def _before_month(now: datetime) -> int:
+    """The instant before the calendar month (UTC) of `now`: the month's first instant is in it."""
+    return microseconds(now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)) - 1
 
 
 def _sum(*summands: Mapping[str, Tokens]) -> dict[str, Tokens]:

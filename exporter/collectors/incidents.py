@@ -1,4 +1,4 @@
-"""The latest incidents: AI jobs and preview builds that failed (spec §4 "Recent system incidents").
+"""The latest incidents: AI jobs and preview builds that failed.
 
 No metric comes of this. Only rows that ended since the last reading are read, and the newest few are kept. While
 PostgreSQL is down there are those that the log collectors came by (`logs.py`).
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from exporter.collector import Sources
 from exporter.columns import TEXT, WORD
 from exporter.incident import KEPT, Incident, newest
-from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY, ReadCursor
+from exporter.windows import DAY
+from exporter.windows.history import History
+from exporter.windows.sql import MICROSECONDS
 
 HORIZON = 7 * DAY
 
@@ -41,18 +42,17 @@ class Incidents:
     specs: tuple[MetricSpec, ...] = ()
 
     def __init__(self) -> None:
-        self._cursor = ReadCursor(HORIZON)
-        self.rows: tuple[Incident, ...] | None = None
+        self._history = History(self.name, HORIZON, [], hourly=False)
+        self.content: tuple[Incident, ...] | None = None
         """Newest first; None before the first reading."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `rows` up to date; there are no samples."""
-        async with sources.postgres.transaction(fill=self._cursor.filling) as transaction:
-            now = transaction.now_us
-            since, fill = self._cursor.since(now)
-            new = [Incident.of(*row) for row in await transaction.rows(_LATEST, {"since": moment(since)})]
-        # What is read again is all there is of that time: a row that is gone from it is gone.
-        old = [] if fill or self.rows is None else [i for i in self.rows if now - HORIZON < i.time <= since]
-        self._cursor.advance(now, fill)
-        self.rows = newest([*new, *old])
+        """Brings `content` up to date; there are no samples."""
+        async with self._history.reading(sources.postgres) as plan:
+            since = plan.new.start
+            rows = await plan.transaction.rows(_LATEST, {"since": moment(since)})
+            # These rows are all there are of that time: a row that is gone from it is gone.
+            kept = () if plan.fill else self.content or ()
+            old = [incident for incident in kept if plan.begin < incident.time <= since]
+            self.content = newest([*(Incident.of(*row) for row in rows), *old])
         return []

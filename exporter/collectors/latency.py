@@ -1,4 +1,4 @@
-"""Average job latency, from created to completed (contract §2 "job latency"; spec §3.3).
+"""Average job latency, from created to completed (docs/definitions.md#job-latency).
 
     hivesync_job_latency_average_seconds{queue="ai",window="15m"} 6.4
 
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.columns import WORD
 from exporter.definitions import word
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Resync
-from exporter.sliding import MICROSECONDS, SlidingSums, Sums
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.vocabulary import QUEUES
 from exporter.windows import HOUR, MINUTE, SECOND
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.sql import MICROSECONDS
+from exporter.windows.sums import SlidingSums, Sums, history_of
 
 WINDOWS = {"1m": MINUTE, "15m": 15 * MINUTE, "1h": HOUR}
 TABLES = {"ai": "ai_usage_events", "preview": "preview_jobs"}
@@ -74,31 +74,27 @@ class Latency:
 
     def __init__(self) -> None:
         self._queues = {queue: SlidingSums(latency_sums(table), WINDOWS) for queue, table in TABLES.items()}
-        self._resync = Resync(self.name, max(WINDOWS.values()), dict.fromkeys(TABLES.values(), True), 10 * MINUTE)
+        self._history = history_of(self.name, *self._queues.values(), part=10 * MINUTE)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """A sample a queue and window in which a job succeeded."""
         samples: list[Sample] = []
         impossible = 0
-        filling = any(sums.cursor.filling for sums in self._queues.values())
-        async with sources.postgres.transaction(fill=filling) as transaction:
-            again = await self._resync.due(transaction)
+        async with self._history.reading(sources.postgres) as plan:
             for queue, sums in self._queues.items():
-                windows = await sums.read(transaction, again)
+                windows = await sums.read(plan)
                 impossible += int(windows["1h"][2])
                 samples += [
                     LATENCY.sample(int(total) / int(count) / SECOND, queue=queue, window=window)
                     for window, (total, count, _) in windows.items()
                     if count
                 ]
-        self._resync.done(again)
         return samples + skipped(self.name, {"negative_latency": impossible})
 
     def read_afresh(self) -> None:
         """Look for late rows at the next refresh, whenever that was done last."""
-        for sums in self._queues.values():
-            sums.cursor.look_back()
+        self._history.look_back()
 
     def counters(self) -> Sequence[Sample]:
-        """How the past was looked at again."""
-        return self._resync.counters()
+        """The account of the resync."""
+        return self._history.counters()

@@ -1,4 +1,4 @@
-"""Preview requests (contract §2; spec §1 "Preview builder load").
+"""Preview requests (docs/definitions.md#preview-request).
 
 hivesync_preview_requests_in_window{window="1h"} 17.0
 """
@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from exporter.collector import Sources
 from exporter.collectors.ai import REQUEST_WINDOWS
 from exporter.definitions import requests_in_windows
-from exporter.resync import SPECS as RESYNC_SPECS
-from exporter.resync import Resync
-from exporter.sliding import SlidingSums, Sums
 from exporter.spec import Definition, Label, MetricSpec, Sample
+from exporter.windows.resync import SPECS as RESYNC_SPECS
+from exporter.windows.sums import SlidingSums, Sums, history_of
 
 REQUESTS = MetricSpec(
     "hivesync_preview_requests_in_window",
@@ -35,20 +34,18 @@ class Previews:
 
     def __init__(self) -> None:
         self._requests = SlidingSums(Sums("preview_jobs", "preview_jobs.created_at", ("count(*)",)), REQUEST_WINDOWS)
-        self._resync = Resync(self.name, max(REQUEST_WINDOWS.values()), {"preview_jobs": True})
+        self._history = history_of(self.name, self._requests)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """One sample a window."""
-        async with sources.postgres.transaction(fill=self._requests.cursor.filling) as transaction:
-            again = await self._resync.due(transaction)
-            requests = await self._requests.read(transaction, again)
-        self._resync.done(again)
+        async with self._history.reading(sources.postgres) as plan:
+            requests = await self._requests.read(plan)
         return [REQUESTS.sample(int(sums[0]), window=window) for window, sums in requests.items()]
 
     def read_afresh(self) -> None:
         """Look for late rows at the next refresh, whenever that was done last."""
-        self._requests.cursor.look_back()
+        self._history.look_back()
 
     def counters(self) -> Sequence[Sample]:
-        """How the past was looked at again."""
-        return self._resync.counters()
+        """The account of the resync."""
+        return self._history.counters()

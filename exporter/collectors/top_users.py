@@ -1,10 +1,10 @@
-"""Who uses AI the most: the one table with users in it (spec §4 "Top 20 highest AI usage users", §6).
+"""The users with the most AI requests: the one table with users in it.
 
 No metric comes of this. Counting is by 64-bit hashes as everywhere; only of those who lead are id and name asked for.
 
-A week of requests is the last day, which `ai.py` holds by user, and the six days before it. Those are one number a
-user: a row is added once, when it leaves the day, and taken away once, when it leaves the week. What late and deleted
-rows leave in such a sum is gone when the six days are counted anew, once a day.
+A week of requests is the last day, which `ai` keeps by user, and the six days before it. Those are one number per
+user: a row is added once, when it leaves the day, and taken away once, when it leaves the week. Errors that late and
+deleted rows leave in such a sum are gone once the six days are counted again, once a day.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.collector import Sources
-from exporter.collectors.activity import Activity
-from exporter.collectors.ai import Ai
 from exporter.collectors.users import Plans
 from exporter.columns import TEXT, USER
 from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
 from exporter.vocabulary import PLAN_CLASSES
-from exporter.windows import DAY, MINUTE, Integers, UserTotals, minute
+from exporter.windows import DAY, MINUTE, Integers, minute
+from exporter.windows.latest import LatestActivity
+from exporter.windows.shared import SharedWindow
+from exporter.windows.users import UserCounts, UserTotals
 
 SIZE = 20
 WINDOW = 7 * DAY
 
-ANEW = DAY
-"""How often the six days are counted anew."""
+RECOUNT = DAY
+"""How often the six days are counted again."""
 
 SPARE = 10
 """How many more than SIZE are looked up: some may have been deleted, and their requests are still counted."""
 
 READY_SECONDS = 60.0
-"""How long to wait, after a start, for the collectors whose windows this uses."""
+"""How long to wait, after a start, for the shared windows to be filled."""
 
 _BY_USER = (
     f"SELECT {USER.format('counted.user_id')}, counted.requests FROM"
@@ -55,8 +56,8 @@ _NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class TopUser:
-    """One row. `last_seen` is the latest activity (contract §2) of the last 30 days, in microseconds since the
-    epoch."""
+    """One row. `last_seen` is the latest activity (docs/definitions.md#activity) of the last 30 days, in microseconds
+    since the epoch."""
 
     user_id: str
     user: str
@@ -73,47 +74,49 @@ class TopUsers:
     periods = 4
     specs: tuple[MetricSpec, ...] = ()
 
-    def __init__(self, ai: Ai, activity: Activity, plans: Plans) -> None:
-        self._ai, self._activity, self._plans = ai, activity, plans
+    def __init__(
+        self, by_user: SharedWindow[UserCounts], last_seen: SharedWindow[LatestActivity], plans: Plans
+    ) -> None:
+        """`by_user` has the requests of the last day, `last_seen` the activity of the last 30."""
+        self._by_user, self._last_seen, self._plans = by_user, last_seen, plans
+        self.needs = frozenset({by_user.keeper, last_seen.keeper})
         self._totals = UserTotals()
         self._since = self._until = 0  # the minutes of the totals
         self._counted_at: int | None = None
         self._ids: dict[int, str | None] = {}  # of those who led lately, by their hash; None: no such user any more
-        self.rows: tuple[TopUser, ...] | None = None
+        self.content: tuple[TopUser, ...] | None = None
         """The first SIZE, most requests first; None before the first reading."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `rows` up to date; there are no samples."""
-        await self._windows_filled(sources)
+        """Brings `content` up to date; there are no samples."""
+        by_user, last_seen = await self._shared(sources)
         async with sources.postgres.transaction(fill=self._counted_at is None) as transaction:
-            now, day = transaction.now_us, self._ai.day()
-            since, until = minute(now - WINDOW), day.since
-            anew = self._counted_at is None or not 0 <= now - self._counted_at < ANEW
-            if anew or since < self._since or until < self._until:
-                totals, anew = await self._count(transaction, since, until), True
+            now, day = transaction.now_us, by_user.counts()
+            since, until = minute(now - WINDOW), by_user.since
+            recount = self._counted_at is None or not 0 <= now - self._counted_at < RECOUNT
+            if recount or since < self._since or until < self._until:
+                totals, recount = await self._count(transaction, since, until), True
             else:
                 gained = await self._read(transaction, self._until, until)
                 lost = await self._read(transaction, self._since, since)
                 totals = await asyncio.to_thread(self._totals.moved, gained, lost)
-            leading = await asyncio.to_thread(totals.largest, SIZE + SPARE, day.users, day.counts)
+            leading = await asyncio.to_thread(totals.largest, SIZE + SPARE, *day)
             hashes = leading[:, 0].tolist()
-            ids = await self._identified(transaction, hashes, {} if anew else self._ids)
+            ids = await self._identified(transaction, hashes, {} if recount else self._ids)
             names = await _names(transaction, ids.values())
         self._totals, self._since, self._until, self._ids = totals, since, until, ids
-        if anew:
+        if recount:
             self._counted_at = now
-        self.rows = tuple(self._rows(leading, names, now))[:SIZE]
+        self.content = tuple(self._rows(leading, names, last_seen, now))[:SIZE]
         return []
 
-    async def _windows_filled(self, sources: Sources) -> None:
-        if self._ai.filled.is_set() and self._activity.filled.is_set():
-            return
-        async with sources.postgres.transaction():
-            pass  # where it is down, that is said at once and not after a wait
+    async def _shared(self, sources: Sources) -> tuple[UserCounts, LatestActivity]:
+        if not (self._by_user.is_filled and self._last_seen.is_filled):
+            async with sources.postgres.transaction():
+                pass  # where PostgreSQL is down, that is an error at once and not after a wait
         try:
             async with asyncio.timeout(READY_SECONDS):
-                await self._ai.filled.wait()
-                await self._activity.filled.wait()
+                return await self._by_user.get(), await self._last_seen.get()
         except TimeoutError:
             raise CollectionFailed("postgres", "windows_not_filled") from None
 
@@ -133,12 +136,12 @@ class TopUsers:
         found: dict[int, str] = dict(await transaction.rows(_IDS, {"hashes": strangers})) if strangers else {}
         return {user: known[user] if user in known else found.get(user) for user in hashes}
 
-    def _rows(self, leading: Integers, names: dict[str, str], now: int) -> Iterable[TopUser]:
+    def _rows(self, leading: Integers, names: dict[str, str], last_seen: LatestActivity, now: int) -> Iterable[TopUser]:
         users = leading[:, 0]
         order = users.argsort()
         classes, seen = users.copy(), users.copy()
         classes[order] = self._plans.at(now).of(users[order])
-        seen[order] = self._activity.last_seen(users[order])
+        seen[order] = last_seen.times_of(users[order])
         for (user, requests), plan, at in zip(leading.tolist(), classes.tolist(), seen.tolist(), strict=True):
             user_id = self._ids[user]
             if user_id is not None and user_id in names and requests > 0:

@@ -25,11 +25,11 @@ from exporter.columns import USER, WORD
 from exporter.definitions import PLAN_CLASS
 from exporter.labels import clean, folded
 from exporter.recount import READ_ALWAYS, Recount, longest_pause
-from exporter.sliding import MICROSECONDS
 from exporter.sources.postgres import Transaction
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.vocabulary import FREE_PLANS, PAID_PLANS, PLAN_CLASSES, TRIAL
 from exporter.windows import MINUTE, SECOND, Integers, contained
+from exporter.windows.sql import MICROSECONDS
 
 _PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
 

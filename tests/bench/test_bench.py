@@ -54,7 +54,7 @@ def test_a_small_run_writes_its_table_and_leaves_no_process(tmp_path: Path, envi
     results = tmp_path / "results"
     command = bench_command(results, "--size", "2000", "--rounds", "1", "--steady", "1", "--no-history")
     ended = subprocess.run(
-        [*command, "--only", "refresh,logs"],
+        [*command, "--only", "refresh,logs,ablation"],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
@@ -71,6 +71,11 @@ def test_a_small_run_writes_its_table_and_leaves_no_process(tmp_path: Path, envi
     assert verdicts["ten times the history / base, database time"] == "not measured"
     assert verdicts["query-exporter: database time of a refresh"] == "not measured"
     assert verdicts["product: lines, events and errors counted wrongly"] == "met"
+    assert {name for name in verdicts if name.startswith("without / with ")} == {
+        "without / with row versions, database time",
+        "without / with batches of log lines, CPU time",
+        "without / with memory.py, resident memory",
+    }
     page = (results / "2000.md").read_text()
     assert str(tmp_path) not in page
     assert os.uname().nodename not in page

@@ -49,7 +49,7 @@ def test_that_events_cannot_be_written_stops_nothing() -> None:
     assert (said.stdout, said.returncode) == (b"still here\n", 0)
 
 
-# ---- what Python and libraries would print by themselves ----
+# ---- output of Python and libraries ----
 
 BEGIN = """
 import asyncio, gc, logging, ssl, sys, threading, warnings

@@ -18,10 +18,9 @@ import redis
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from demo.servers import ValkeyServer
-from exporter.collector import Collector
-from exporter.collectors import NEEDS
+from exporter.collector import Collector, Dependent
 from exporter.errors import CollectionFailed
+from servers.valkey import ValkeyServer
 from tests.exporter.deployments import (
     EXPECTED,
     ID_TYPES,
@@ -192,7 +191,7 @@ def test_what_is_missing_is_said_with_table_and_column(
     """And once it is there again, all is well."""
     collector, url, redis_url = collectors[name], url_for_reader("public"), valkey_server.url
     seed(connection, valkey, datetime.now(UTC))  # who is nobody's user is not asked after
-    for other in NEEDS.get(name, ()):
+    for other in collector.needs if isinstance(collector, Dependent) else ():
         asyncio.run(refreshed(collectors[other], url, redis_url))
     for table, columns in READS[name].items():
         if table != "usage_analytics_daily":  # is not HiveSync's, and may not be there yet

@@ -45,7 +45,6 @@ print(gc.get_freeze_count())
 @pytest.mark.skipif(not HAS_GLIBC, reason="this C library gives back what it likes")
 def test_what_was_freed_among_what_stays_is_given_back() -> None:
     held, given_back = printed("""
-memory.share_one_heap()
 blocks = [bytes(60_000) for _ in range(1000)]
 kept = blocks[::10]
 del blocks
@@ -56,32 +55,11 @@ print(resident())
     assert held - given_back > 30
 
 
-@pytest.mark.skipif(not HAS_GLIBC, reason="this C library gives back what it likes")
-def test_threads_use_one_heap() -> None:
-    (apart,) = printed("""
-import ctypes, threading
-memory.share_one_heap()
-malloc = ctypes.CDLL(None).malloc
-malloc.restype = ctypes.c_void_p
-places = []
-threads = [threading.Thread(target=lambda: places.append(malloc(1000))) for _ in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-with open("/proc/self/maps") as maps:
-    first, last = (int(end, 16) for end in next(line for line in maps if "[heap]" in line).split()[0].split("-"))
-print(sum(not first <= place < last for place in places))
-""")
-    assert apart == 0
-
-
 def test_where_there_is_no_glibc_nothing_is_given_back_and_nothing_is_wrong() -> None:
     (frozen,) = printed("""
 def none(name):
     raise OSError(name)
 memory.ctypes.CDLL = none
-memory.share_one_heap()
 asyncio.run(memory.keep_small(lambda: True))
 print(gc.get_freeze_count())
 """)

@@ -13,8 +13,9 @@ import pytest
 import redis
 
 from demo.database import DATABASE, EXPORTER_ROLE, create_database
-from demo.ports import LOOPBACK
-from demo.servers import PostgresServer, ValkeyServer
+from servers.ports import LOOPBACK
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.rows import NO_DATABASE, NOWHERE
 from tests.running import (
     COUNTERS,

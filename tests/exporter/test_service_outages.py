@@ -19,7 +19,8 @@ import psycopg
 import pytest
 
 from demo.database import DATABASE, EXPORTER_ROLE, create_database
-from demo.servers import PostgresServer, ValkeyServer
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.running import (
     COUNTERS,
     FED_BY,

@@ -16,20 +16,27 @@ from exporter.collectors.top_users import TopUser, TopUsers
 from exporter.collectors.users import Plans, Users
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources.postgres import microseconds
+from exporter.windows.latest import LatestActivity
+from exporter.windows.shared import SharedWindow
+from exporter.windows.users import UserCounts
 from tests.rows import NO_DATABASE, NOON, collect, insert, sources, user, users
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
+def shared() -> tuple[SharedWindow[UserCounts], SharedWindow[LatestActivity]]:
+    return SharedWindow(Ai.name), SharedWindow(Activity.name)
+
+
 class Table:
-    """The collector with those it looks into, refreshed together as the exporter does."""
+    """The collector with those that keep its windows, refreshed together as the exporter does."""
 
     def __init__(self, database: str) -> None:
         self._database = database
         plans = Plans()
-        ai, activity = Ai(), Activity(plans)
-        self.collector = TopUsers(ai, activity, plans)
-        self._all = (Users(plans), activity, ai, self.collector)
+        by_user, last_seen = shared()
+        self.collector = TopUsers(by_user, last_seen, plans)
+        self._all = (Users(plans), Activity(plans, last_seen), Ai(by_user), self.collector)
 
     def at(self, now: datetime) -> tuple[TopUser, ...]:
         async def refresh() -> None:
@@ -40,8 +47,8 @@ class Table:
                         await collector.refresh(opened)
 
         asyncio.run(refresh())
-        assert self.collector.rows is not None
-        return self.collector.rows
+        assert self.collector.content is not None
+        return self.collector.content
 
 
 @pytest.fixture
@@ -159,25 +166,23 @@ def test_ids_with_quotes_and_backslashes_are_found(database: str, connection: ps
     insert(connection, "users", id=odd, email="odd@example.org", username="odd")
     ask(connection, odd, 2, NOON - HOUR)
     plans = Plans()
-    ai, activity = Ai(), Activity(plans)
+    by_user, last_seen = shared()
     connection.execute("ALTER TABLE sessions ALTER user_id TYPE text")
     connection.execute("ALTER TABLE preview_jobs ALTER user_id TYPE text")
     connection.execute("ALTER TABLE subscriptions ALTER user_id TYPE text")
-    collector = TopUsers(ai, activity, plans)
-    for each in (activity, ai, collector):
+    collector = TopUsers(by_user, last_seen, plans)
+    for each in (Activity(plans, last_seen), Ai(by_user), collector):
         collect(each, database, now=NOON)
-    assert collector.rows is not None
-    assert [(row.user_id, row.user, row.ai_requests) for row in collector.rows] == [(odd, "odd", 2)]
+    assert collector.content is not None
+    assert [(row.user_id, row.user, row.ai_requests) for row in collector.content] == [(odd, "odd", 2)]
 
 
 def test_without_the_windows_it_needs_it_fails_after_a_while(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(top_users, "READY_SECONDS", 0.01)
-    plans = Plans()
     with pytest.raises(CollectionFailed, match="windows_not_filled"):
-        collect(TopUsers(Ai(), Activity(plans), plans), database)
+        collect(TopUsers(*shared(), Plans()), database)
 
 
 def test_where_postgresql_is_down_that_is_said_at_once() -> None:
-    plans = Plans()
     with pytest.raises(SourceUnavailable):
-        collect(TopUsers(Ai(), Activity(plans), plans), NO_DATABASE)
+        collect(TopUsers(*shared(), Plans()), NO_DATABASE)
