@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := exporter admin rollup grafana bench demo docs tests
+PACKAGES := exporter admin rollup grafana bench demo docs servers tests
 SIZE ?= 1000000
 PROCESSES ?= 2
 BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail prometheus-redis-exporter nginx-light wrk
@@ -32,6 +32,7 @@ packages: ## install what the tests need from Debian (Prometheus, VictoriaMetric
 	@command -v redis-server >/dev/null || tools/packages.sh redis-server || true
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tools/packages.sh pgbouncer || true
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tools/packages.sh postgresql || true
+	@tools/packages.sh logrotate faketime bzip2 xz-utils zstd || true
 
 demo: $(VENV)/installed page ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)

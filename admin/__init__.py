@@ -1,10 +1,8 @@
-"""The Analytics section of HiveSync's Admin Panel: API, page, and Grafana behind one door (contract §3).
+"""The Analytics section of HiveSync's Admin Panel: API, page, and Grafana behind one middleware.
 
-    exporter/snapshot.py -> readings.py: every value with its status, its sources and the time it is of
-      -> answers.py, charts.py, tables.py -> api.py: JSON and CSV, made once a refresh
-      -> app.py: behind the door, beside the page and Grafana -> the admin port, or HiveSync's own FastAPI
+    exporter/snapshot.py -> documents/: one module per subject, with its model, its values and its cards
+      -> api.py: JSON and CSV, rendered once per change    page/: HTML, styles and modules
+      -> app.py: behind access/, beside grafana/ (the proxy) -> site.py (the admin port), mounting.py (another FastAPI)
 
-    auth.py, door.py: who may come in    page.py, page/: the page    proxy.py: Grafana
-
-Everything shown comes from the snapshot: no request causes a query.
+All content comes from the view of the snapshot: no request causes a query.
 """

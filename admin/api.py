@@ -1,7 +1,9 @@
-"""The API's routes: JSON of the snapshot as it stands, and CSV of its tables and charts (contract §3).
+"""The routes of the API: documents of the snapshot as JSON, charts and tables as CSV too.
 
-An answer is made when it is first asked for after a change of the snapshot, and kept: the same bytes with the same
-ETag for everybody, until something changes. Who may ask is the door's concern, not this module's.
+    documents/ -> DocumentCache -> routes (this) -> app.py
+
+A document is rendered for the first request after a change of the snapshot and kept until the next change: the same
+bytes with the same ETag for every client. Authentication is the middleware's task, not the routes'.
 """
 
 from __future__ import annotations
@@ -14,189 +16,192 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from admin import answers, csv_files, models, tables
-from admin.charts import CHARTS
+from admin.documents import DOCUMENTS, csv_files, status, summary
+from admin.documents.cards import TableCard
+from admin.documents.charts import CHARTS, Chart, ChartCard
+from admin.documents.models import Problem
+from admin.documents.tables import TABLES, TableDocument
+from admin.documents.trends import Trends
+from admin.documents.values import Values
 from admin.problem import VARY
-from admin.readings import Reading
-from admin.trends import Trends
 
 JSON_TYPE = "application/json"
 CSV_TYPE = "text/csv; charset=utf-8"
 
 CACHING = {"Cache-Control": "private, no-cache", "Vary": VARY}
-"""A browser may keep an answer, and asks each time whether it is still the same."""
+"""A browser may keep a document, and revalidates it at each use."""
 
 PROBLEMS: Mapping[int | str, dict[str, Any]] = {
-    status: {"model": models.Problem, "content": {"application/problem+json": {}}, "description": description}
-    for status, description in (
-        (401, "No credentials, or bad ones."),
-        (403, "Valid credentials that are not an admin's."),
-        (422, "A parameter that cannot be."),
-        (429, "Too many bad credentials from this address."),
+    code: {"model": Problem, "content": {"application/problem+json": {}}, "description": description}
+    for code, description in (
+        (401, "No credentials, or invalid ones."),
+        (403, "Valid credentials without the admin scope."),
+        (422, "An invalid parameter."),
+        (429, "Too many invalid credentials from this address."),
     )
 }
 
+CSV_RESPONSE: Mapping[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+
+Form = Annotated[Literal["json", "csv"], Query(alias="format")]
+
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Bytes that are ready, and their ETag."""
+class Rendered:
+    """A document in bytes, and its ETag."""
 
     body: bytes
     etag: str
 
     @classmethod
-    def of(cls, body: bytes) -> Answer:
-        """The tag follows from the bytes alone."""
+    def of(cls, body: bytes) -> Rendered:
+        """The ETag is a hash of the bytes."""
         return cls(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
-class Answers:
-    """Everything the API can say now; `changed` has it said anew."""
+class DocumentCache:
+    """The rendered documents of the snapshot's current view."""
 
     def __init__(
         self,
-        read: Callable[[], Reading],
-        grafana: Callable[[], models.GrafanaState],
+        read: Callable[[], Values],
+        grafana: Callable[[], status.GrafanaState],
         clock: Callable[[], float],
     ) -> None:
-        """`grafana`: whether it is configured and answers, which is not of the snapshot. `clock`: unix seconds."""
+        """`grafana`: its state, which is not part of the snapshot; `clock`: Unix seconds."""
         self._read = read
         self.grafana = grafana
         self._clock = clock
-        self._trends = Trends()
-        self._reading: Reading | None = None
-        self._made: dict[object, Answer] = {}
+        self.trends = Trends()
+        self._values: Values | None = None
+        self._rendered: dict[object, Rendered] = {}
 
     def changed(self) -> None:
-        """The snapshot has something new. Once a minute the header's values are noted for their trends."""
-        self._reading = None
-        self._made.clear()
+        """Drop all documents: the snapshot has changed. Note the numbers of the summary, once a minute."""
+        self._values = None
+        self._rendered.clear()
         now = self._clock()
-        if self._trends.wants(now) and self.reading.view.ready:
-            self._trends.note(now, answers.header(self.reading))
+        if self.trends.wants(now) and self.values.view.ready:
+            self.trends.note(now, summary.numbers(self.values))
 
     @property
-    def reading(self) -> Reading:
-        """The snapshot as it stands."""
-        if self._reading is None:
-            self._reading = self._read()
-        return self._reading
+    def values(self) -> Values:
+        """The values of the snapshot's current view."""
+        if self._values is None:
+            self._values = self._read()
+        return self._values
 
-    def summary(self) -> models.Summary:
-        """The header's cards and their trends."""
-        return answers.summary(self.reading, self._trends.shown(answers.TRENDS))
-
-    def state(self) -> models.State:
-        """Every source, and Grafana."""
-        return answers.state(self.reading, self.grafana())
-
-    def made(self, key: object, make: Callable[[], bytes]) -> Answer:
-        """The answer of that key, made if it is not there."""
-        if key not in self._made:
-            self._made[key] = Answer.of(make())
-        return self._made[key]
+    def rendered(self, key: object, render: Callable[[], bytes]) -> Rendered:
+        """The document of that key, rendered if it is not there."""
+        if key not in self._rendered:
+            self._rendered[key] = Rendered.of(render())
+        return self._rendered[key]
 
 
-def build_router(kept: Answers) -> APIRouter:
-    """The routes, relative to wherever they are mounted."""
+def build_router(cache: DocumentCache) -> APIRouter:
+    """The routes, relative to the path at which they are mounted."""
     router = APIRouter(responses=dict(PROBLEMS))
 
-    def add(path: str, model: type[BaseModel], make: Callable[[], BaseModel], varies: Callable[[], object]) -> None:
+    def add(
+        path: str,
+        title: str,
+        model: type[BaseModel],
+        build: Callable[[], BaseModel],
+        varies: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`varies`: what the document depends on besides the snapshot."""
+
         async def endpoint(request: Request) -> Response:
-            return _sent(request, kept.made((path, varies()), lambda: _json(make())), JSON_TYPE)
+            return _response(request, cache.rendered((path, varies()), lambda: _json(build())), JSON_TYPE)
 
-        router.add_api_route(path, endpoint, response_model=model, name=path.strip("/"), summary=model.__doc__)
+        router.add_api_route(f"/{path}", endpoint, response_model=model, name=path, summary=title)
 
-    def of_reading(make: Callable[[Reading], BaseModel]) -> Callable[[], BaseModel]:
-        return lambda: make(kept.reading)
-
-    add("/summary", models.Summary, kept.summary, nothing)
-    add("/users", models.Users, of_reading(answers.users_and_sessions), nothing)
-    add("/ai", models.Ai, of_reading(answers.ai_usage), nothing)
-    add("/queues", models.Queues, of_reading(answers.queues_and_jobs), nothing)
-    add("/workers", models.Workers, of_reading(answers.all_workers), nothing)
-    add("/monetization", models.Monetization, of_reading(answers.monetization), nothing)
-    add("/status", models.State, kept.state, kept.grafana)
-    _add_charts(router, kept)
-    _add_tables(router, kept)
+    add(summary.PATH, summary.TITLE, summary.Summary, lambda: summary.build(cache.values, cache.trends))
+    for document in DOCUMENTS:
+        add(document.path, document.title, document.model, lambda build=document.build: build(cache.values))  # type: ignore[misc]
+    add(status.PATH, status.TITLE, status.State, lambda: status.build(cache.values, cache.grafana()), cache.grafana)
+    for chart in CHARTS:
+        _add_chart(router, cache, chart)
+    for table in TABLES:
+        _add_table(router, cache, table)
     return router
 
 
-def nothing() -> None:
-    """What an answer varies with that is made of the snapshot alone."""
+def _add_chart(router: APIRouter, cache: DocumentCache, card: ChartCard) -> None:
+    def respond(request: Request, span: str, form: str) -> Response:
+        file = "-".join(filter(None, (card.id, span)))
+        return _response_as(
+            form,
+            request,
+            cache,
+            (card.document, span),
+            lambda: card.build(cache.values, span),
+            csv_files.of_chart,
+            file,
+        )
+
+    async def with_range(request: Request, span: str = card.range, form: Form = "json") -> Response:
+        return respond(request, span, form)
+
+    async def without_range(request: Request, form: Form = "json") -> Response:
+        return respond(request, "", form)
+
+    with_range.__annotations__["span"] = Annotated[Literal.__getitem__(card.ranges), Query(alias="range")]
+    _add_csv_route(router, card, Chart, with_range if card.ranges else without_range)
 
 
-HoursRange = Annotated[Literal["6h", "24h", "7d"], Query(alias="range")]
-DaysRange = Annotated[Literal["14d", "30d", "90d"], Query(alias="range")]
-Form = Annotated[Literal["json", "csv"], Query(alias="format")]
+def _add_table(router: APIRouter, cache: DocumentCache, table: TableDocument) -> None:
+    card = table.card
 
-_CSV_TOO: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+    async def endpoint(request: Request, form: Form = "json") -> Response:
+        return _response_as(
+            form, request, cache, card.document, lambda: table.build(cache.values), csv_files.of_table, card.id
+        )
 
-
-def _add_charts(router: APIRouter, kept: Answers) -> None:
-    def sent(request: Request, name: str, span: str, form: str) -> Response:
-        def chart() -> models.Chart:
-            return CHARTS[name](kept.reading, span)
-
-        if form == "csv":
-            answer = kept.made((name, span, form), lambda: csv_files.of_chart(chart()))
-            return _sent(request, answer, CSV_TYPE, "-".join(filter(None, (name, span))))
-        return _sent(request, kept.made((name, span, form), lambda: _json(chart())), JSON_TYPE)
-
-    @router.get("/charts/ai-requests", response_model=models.Chart, responses=_CSV_TOO)
-    async def ai_requests(request: Request, span: HoursRange = "24h", form: Form = "json") -> Response:
-        """AI requests per hour."""
-        return sent(request, "ai-requests", span, form)
-
-    @router.get("/charts/dau", response_model=models.Chart, responses=_CSV_TOO)
-    async def dau(request: Request, span: DaysRange = "14d", form: Form = "json") -> Response:
-        """Daily active users, a UTC day a point."""
-        return sent(request, "dau", span, form)
-
-    @router.get("/charts/plans", response_model=models.Chart, responses=_CSV_TOO)
-    async def plans(request: Request, form: Form = "json") -> Response:
-        """Users by plan."""
-        return sent(request, "plans", "", form)
-
-    @router.get("/charts/ai-latency", response_model=models.Chart, responses=_CSV_TOO)
-    async def ai_latency(request: Request, span: HoursRange = "24h", form: Form = "json") -> Response:
-        """Average AI latency, an hour a point."""
-        return sent(request, "ai-latency", span, form)
+    _add_csv_route(router, card, table.model, endpoint)
 
 
-def _add_tables(router: APIRouter, kept: Answers) -> None:
-    def sent(
-        request: Request, name: str, form: str, make: Callable[[Reading], models.TopUsers | models.Incidents]
-    ) -> Response:
-        if form == "csv":
-            return _sent(
-                request, kept.made((name, form), lambda: csv_files.of_table(make(kept.reading))), CSV_TYPE, name
-            )
-        return _sent(request, kept.made((name, form), lambda: _json(make(kept.reading))), JSON_TYPE)
+def _add_csv_route(
+    router: APIRouter, card: ChartCard | TableCard, model: type[BaseModel], endpoint: Callable[..., Any]
+) -> None:
+    router.add_api_route(
+        f"/{card.document}",
+        endpoint,
+        response_model=model,
+        responses=dict(CSV_RESPONSE),
+        name=card.id.replace("-", "_"),
+        summary=card.title,
+        description=card.meaning.counts,
+    )
 
-    @router.get("/tables/top-users", response_model=models.TopUsers, responses=_CSV_TOO)
-    async def top_users(request: Request, form: Form = "json") -> Response:
-        """The 20 users with the most AI requests in 7 days."""
-        return sent(request, "top-users", form, tables.top_users)
 
-    @router.get("/tables/incidents", response_model=models.Incidents, responses=_CSV_TOO)
-    async def incidents(request: Request, form: Form = "json") -> Response:
-        """The latest AI errors and preview failures of 7 days."""
-        return sent(request, "incidents", form, tables.incidents)
+def _response_as(
+    form: str,
+    request: Request,
+    cache: DocumentCache,
+    key: object,
+    build: Callable[[], Any],
+    to_csv: Callable[[Any], bytes],
+    file: str,
+) -> Response:
+    """The document as JSON or CSV; `file`: the name of the CSV file without prefix and extension."""
+    if form == "csv":
+        return _response(request, cache.rendered((key, form), lambda: to_csv(build())), CSV_TYPE, file)
+    return _response(request, cache.rendered((key, form), lambda: _json(build())), JSON_TYPE)
 
 
 def _json(model: BaseModel) -> bytes:
     return model.model_dump_json(by_alias=True).encode()
 
 
-def _sent(request: Request, answer: Answer, media_type: str, file: str | None = None) -> Response:
-    """The answer, or that it is still the same (RFC 9110 §13.1.2)."""
-    headers = {"ETag": answer.etag, **CACHING}
-    if _matches(request.headers.get("if-none-match", ""), answer.etag):
+def _response(request: Request, rendered: Rendered, media_type: str, file: str | None = None) -> Response:
+    """The document, or 304 if the client has it (RFC 9110 §13.1.2)."""
+    headers = {"ETag": rendered.etag, **CACHING}
+    if _matches(request.headers.get("if-none-match", ""), rendered.etag):
         return Response(status_code=304, headers=headers)
     if file:
         headers["Content-Disposition"] = f'attachment; filename="hivesync-{file}.csv"'
-    return Response(answer.body, headers=headers, media_type=media_type)
+    return Response(rendered.body, headers=headers, media_type=media_type)
 
 
 def _matches(if_none_match: str, etag: str) -> bool:

@@ -1,8 +1,8 @@
-"""The Analytics section put together: API, page and Grafana behind the door, as one FastAPI application.
+"""The Analytics section as one FastAPI application: API, page and Grafana behind the middleware.
 
-    access, snapshot -> app (this) -> site.py (the admin port), mounting.py (HiveSync's own FastAPI)
+    access, snapshot -> app (this) -> site.py (the admin port), mounting.py (an application of HiveSync's)
 
-All of its paths are relative to where it is mounted, which is /admin/analytics in both.
+All paths are relative to the path at which the application is mounted, /admin/analytics in both.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from admin.access import Access, build_access
-from admin.api import Answers, build_router
-from admin.door import GRAFANA, LOGIN, Door
-from admin.login import login_routes
-from admin.models import GrafanaState
+from admin.access.authentication import Access, build_access
+from admin.access.login import login_routes
+from admin.access.middleware import GRAFANA, LOGIN, AccessMiddleware
+from admin.access.security_headers import SecurityHeaders
+from admin.api import DocumentCache, build_router
+from admin.documents.status import GrafanaState
+from admin.documents.values import Values
+from admin.grafana.proxy import GrafanaProxy
 from admin.page import Page
 from admin.problem import problem
-from admin.proxy import GrafanaProxy
-from admin.readings import Reading, Tables
-from admin.security_headers import SecurityHeaders
 from exporter.addresses import reachable
-from exporter.collector import Collector
 from exporter.errors import StateError
 from exporter.settings import Settings
 from exporter.snapshot import View
@@ -39,29 +38,27 @@ from grafana.panels import ANALYTICS_PATH
 
 _log = structlog.get_logger()
 
-DESCRIPTION = "HiveSync's usage, read only. Every value says whether it is degraded, where it is from, and as of when."
+DESCRIPTION = "HiveSync's usage, read only. Every value has a status, its sources and its time."
 
 
 class AnalyticsSection:
-    """The section, and what it has to be told and to do in the background."""
+    """The section: its application and its background task."""
 
     def __init__(
         self,
         settings: Settings,
         state_directory: Path,
         view: Callable[[], View],
-        collectors: Sequence[Collector],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Raises SettingsError where a key of the admin's cannot be used."""
-        tables = Tables.of(collectors)
+        """`view`: that of the snapshot; `clock`: Unix seconds. Raises SettingsError for a key that cannot be used."""
         self.access = build_access(settings, state_directory)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
-        self._answers = Answers(lambda: Reading(view(), tables, clock()), self._grafana_state, clock)
+        self._documents = DocumentCache(lambda: Values(view(), clock()), self._grafana_state, clock)
         page = Page(self._grafana_up)
-        self.api = build_api(self._answers, self.access, page, self._grafana)
-        self.app = behind_door(self.api, self.access, page, settings.admin_frame_ancestors)
+        self.api = build_api(self._documents, self.access, page, self._grafana)
+        self.app = with_access(self.api, self.access, page, settings.admin_frame_ancestors)
         if not self.access.authenticator.configured:
             _log.warning(
                 "no admin credential is set: the Analytics section answers 503",
@@ -69,19 +66,19 @@ class AnalyticsSection:
             )
 
     def changed(self) -> None:
-        """The snapshot has something new."""
-        self._answers.changed()
+        """Note a change of the snapshot."""
+        self._documents.changed()
 
     def login_link(self, settings: Settings) -> str:
-        """A link with a new one-time code in its fragment, which no server is sent. Raises StateError where nobody can
-        be let in."""
+        """A login link with a new one-time code in its fragment, which browsers send to no server. Raises StateError
+        without an admin credential."""
         if not self.access.authenticator.configured:
-            raise StateError("no admin credential is set, so that nobody is let in")
+            raise StateError("no admin credential is set, so that no login is possible")
         origin = next(iter(settings.admin_origins), f"http://{reachable(settings.admin_listen)}")
         return f"{origin}{ANALYTICS_PATH.rstrip('/')}{LOGIN}#code={self.access.codes.issue()}"
 
     async def run(self) -> None:
-        """Ask Grafana how it is, until cancelled; then let go of it."""
+        """Probe Grafana until cancelled; then close its connections."""
         try:
             await (self._grafana.run() if self._grafana else asyncio.Event().wait())
         finally:
@@ -95,18 +92,18 @@ class AnalyticsSection:
         return GrafanaState(configured=self._grafana is not None, up=self._grafana_up())
 
 
-def build_api(answers: Answers, access: Access, page: Page, grafana: ASGIApp | None) -> FastAPI:
-    """Everything there is behind the door, and the login."""
+def build_api(documents: DocumentCache, access: Access, page: Page, grafana: ASGIApp | None) -> FastAPI:
+    """All routes: the API, the login, Grafana and the page."""
     api = FastAPI(
         title="HiveSync Analytics",
         version=VERSION,
         description=DESCRIPTION,
-        docs_url=None,  # they would load scripts from elsewhere
+        docs_url=None,  # would load scripts from another host
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,
     )
-    api.include_router(build_router(answers))
+    api.include_router(build_router(documents))
     api.router.routes += login_routes(access, page.render_login)
     if grafana is not None:
         api.mount(GRAFANA.rstrip("/"), grafana)
@@ -117,13 +114,14 @@ def build_api(answers: Answers, access: Access, page: Page, grafana: ASGIApp | N
     return api
 
 
-def behind_door(api: ASGIApp, access: Access, page: Page, frame_ancestors: Sequence[str] = ()) -> ASGIApp:
-    """What is served; outermost are the security headers, on the door's own answers and those to faults too."""
-    return SecurityHeaders(Door(HeadAsGet(api), access, page.render_login), frame_ancestors)
+def with_access(api: ASGIApp, access: Access, page: Page, frame_ancestors: Sequence[str] = ()) -> ASGIApp:
+    """The application with its middleware; security headers are outermost, so that refusals and errors have them."""
+    return SecurityHeaders(AccessMiddleware(HeadAsGet(api), access, page.render_login), frame_ancestors)
 
 
 class HeadAsGet:
-    """Answers HEAD as GET without the body: FastAPI's routes know GET alone. Grafana answers for itself."""
+    """ASGI middleware that handles HEAD as GET without the body, as FastAPI's routes support GET alone. Grafana handles
+    HEAD itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -144,18 +142,18 @@ class HeadAsGet:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    """What the router refuses."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - for whom it is registered
+    """A refusal of the router."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     return problem(error.status_code, headers=error.headers)
 
 
 async def _not_understood(_: Request, error: Exception) -> Response:
-    """A parameter that cannot be: which, and what it may be."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - for whom it is registered
+    """An invalid parameter: its name and its valid values."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
     details = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
     return problem(422, detail=details)
 
 
 async def _failed(_: Request, __: Exception) -> Response:
-    """A fault of ours, which whoever serves this reports: nothing of it goes out."""
+    """An internal error, which the server logs; the response has nothing of it."""
     return problem(500)

@@ -1,4 +1,4 @@
-"""The Analytics section in a FastAPI application of HiveSync's own, with the collectors in that process.
+"""The Analytics section in an application of HiveSync's, with the collectors in its process.
 
     analytics = MountedAnalytics(read_settings())
 
@@ -10,8 +10,8 @@
     app = FastAPI(lifespan=lifespan)
     app.mount("/admin/analytics", analytics)
 
-The collectors run once, in one process: a state directory belongs to one. Where the application has several workers,
-run `python -m exporter` beside them and pass /admin/analytics/ on to its admin port.
+The collectors run in one process, as a state directory belongs to one process. For an application with several workers,
+run `python -m exporter` beside them and proxy /admin/analytics/ to its admin port.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from exporter.state import StateDirectory
 
 
 class MountedAnalytics:
-    """An ASGI application that answers while `running`."""
+    """An ASGI application that serves the section while `running`, and 503 otherwise."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -40,14 +40,14 @@ class MountedAnalytics:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Collects until it is left. Raises SettingsError, or StateError where another exporter has the state
+        """Collect while the context is open. Raises SettingsError, or StateError if another process has the state
         directory."""
         settings = self._settings
         with StateDirectory(settings.state_dir) as state:
             collectors = build_collectors(settings, state.file)
             async with open_sources(settings) as sources:
                 snapshot = Snapshot(collectors, sources, settings.refresh_seconds, changed=lambda: section.changed())
-                section = AnalyticsSection(settings, settings.state_dir, snapshot.view, collectors)
+                section = AnalyticsSection(settings, settings.state_dir, snapshot.view)
                 tasks = [asyncio.create_task(snapshot.run()), asyncio.create_task(section.run())]
                 self._app = section.app
                 try:
@@ -61,6 +61,6 @@ class MountedAnalytics:
                             await task
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The section, or 503 while it does not run."""
+        """Handle one request."""
         answer = self._app or problem(503, detail="The Analytics section is not running.")
         await answer(scope, receive, send)

@@ -1,7 +1,8 @@
-"""Errors as `application/problem+json` (RFC 9457), the one form in which the Analytics section says no to a program.
+"""Errors as `application/problem+json` (RFC 9457), the one form of the Analytics section's errors.
 
-The door, the routes and the proxy stand before this. What went wrong inside, or how close a guess came, is in none of
-them: `detail` is a constant sentence of ours.
+    middleware, routes, proxy -> problem (this)
+
+No error has internal details or the quality of a guess: `detail` is a constant sentence.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from starlette.responses import Response
 PROBLEM_TYPE = "application/problem+json"
 
 VARY = "Cookie, Authorization, X-API-Key, Accept"
-"""What an answer of the section depends on besides its URL: who asks, and for a page or for data."""
+"""The headers on which a response depends: the credential, and HTML or JSON."""
 
 
 def problem(
     status: int, title: str | None = None, detail: str = "", headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An answer with that status; `title` defaults to the status's own words. Never stored by a cache."""
+    """A response with that status; `title` defaults to the phrase of the status. Not stored by caches."""
     content: dict[str, Any] = {"type": "about:blank", "title": title or HTTPStatus(status).phrase, "status": status}
     if detail:
         content["detail"] = detail

@@ -1,7 +1,7 @@
-"""The admin port: uvicorn with what nobody needs left out, in the exporter's own loop.
+"""The server of the admin port: uvicorn without its optional parts, in the exporter's event loop.
 
-The metrics port has a server of its own (`exporter/http1.py`), made for the same bytes over and over. Here are few
-requests, of all kinds, and a proxy that streams.
+The metrics port has its own server (`exporter/http1.py`) for many identical responses. The admin port has few requests
+of all kinds, and a streaming proxy.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ from starlette.types import ASGIApp
 _log = structlog.get_logger()
 
 CONNECTIONS = 200
-"""At once; one administrator's page, with all its frames, makes a dozen."""
+"""At once; the page of one admin, with all its frames, opens a dozen."""
 
 TICK_SECONDS = 1.0
 
 GRACE_SECONDS = 2
-"""How long an answer that is on its way may take once the process is to stop."""
+"""The time for responses in progress when the process stops."""
 
 
 class _Faults(logging.Handler):
-    """What uvicorn says of a fault of ours, as one line of the log: which error and where, and nothing that it says, as
-    that may hold data."""
+    """Logs an internal error that uvicorn reports: its type and place, without its message, which may hold data."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind, _, trace = record.exc_info or (None, None, None)
         if kind is None:
-            return  # an answer that was broken off, as Grafana broke it off: nobody's fault here
+            return  # a response cut off because Grafana's was: no internal error
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         where = {} if trace is None else {"where": f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"}
@@ -42,26 +41,26 @@ class _Faults(logging.Handler):
 
 
 def _report_faults() -> None:
-    """Faults are reported; that somebody sends what is no HTTP is not."""
+    """Log internal errors, and no invalid requests."""
     logger = logging.getLogger("uvicorn.error")
     logger.handlers, logger.propagate = [_Faults(logging.ERROR)], False
 
 
 class _Server(uvicorn.Server):
-    """One that leaves signals to `__main__`, and wakes up no oftener than it has to."""
+    """uvicorn's server without its signal handlers, and with a slower tick."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._ending = asyncio.Event()
 
     def end(self) -> None:
-        """Take no more connections, and end."""
+        """Stop accepting connections, and stop."""
         self.should_exit = True
         self._ending.set()
 
     async def main_loop(self) -> None:
-        """Once a second the date in the headers is made anew; uvicorn's own loop looks ten times as often whether it is
-        to end, which costs more than all else here while nobody asks."""
+        """Renew the Date header once per second. uvicorn's own loop ticks ten times per second, at a higher cost than
+        the rest of an idle server."""
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
@@ -69,13 +68,13 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
+        """Leave signals to `__main__`."""
         yield
 
 
 async def serve(app: ASGIApp, listener: socket.socket, trusted_proxies: Sequence[str] = ()) -> None:
-    """Serve until cancelled; what is being answered then is finished first, for GRACE_SECONDS at most. The proxies are
-    addresses or networks of those who may say for whom a request comes."""
+    """Serve until cancelled, and then finish responses in progress, for GRACE_SECONDS at most. `trusted_proxies`:
+    addresses or networks of proxies whose X-Forwarded headers are used."""
     _report_faults()
     server = _Server(
         uvicorn.Config(

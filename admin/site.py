@@ -21,7 +21,7 @@ async def _nothing_here(_: Request, __: Exception) -> Response:
 
 
 def build_site(section: ASGIApp) -> Starlette:
-    """`/` and a path without its last slash lead to the section."""
+    """The section; `/` and its path without the final slash redirect to it."""
     path = ANALYTICS_PATH.rstrip("/")
     return Starlette(
         routes=[Route("/", _to_section), Route(path, _to_section), Mount(path, section)],

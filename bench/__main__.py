@@ -22,8 +22,8 @@ from bench.measure import NotMeasured
 from bench.parts import PARTS
 from bench.progress import Progress
 from bench.run import Run
-from demo.child import ChildError
-from demo.temporary import temporary_directory
+from servers.child import ChildError
+from servers.temporary import temporary_directory
 
 RESULTS = Path(__file__).with_name("results")
 STATUS_DIFFERS = 1

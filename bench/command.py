@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.measure import NotMeasured
-from demo.child import LEASH
 from demo.exporting import PROJECT
+from servers.child import LEASH
 
 
 class Conversation:

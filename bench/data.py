@@ -17,7 +17,7 @@ from threading import Thread
 import psycopg
 
 from demo.database import EXPORTER_ROLE, ROLE, SCHEMA
-from demo.servers import PostgresServer
+from servers.postgres import PostgresServer
 
 DAYS = 30
 PER_AI_EVENT = {"ai_usage_events": 1.0, "sessions": 0.25, "preview_jobs": 0.25}

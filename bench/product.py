@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from bench.command import run
 from bench.measure import NotMeasured
 from demo.exporting import Exporter, exporter_variables
-from demo.fetch import fetch
 from exporter.collectors.charts import Charts
 from exporter.collectors.incidents import Incidents
 from exporter.collectors.top_users import TopUsers
+from servers.fetch import fetch
 
 REFRESH_SECONDS = 15
 FIRST_PASS_SECONDS = 600.0

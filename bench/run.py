@@ -18,7 +18,8 @@ from bench.conditions import Options, memory_bytes
 from bench.measure import NotMeasured
 from bench.product import Product
 from bench.progress import Progress
-from demo.servers import PostgresServer, ValkeyServer
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 
 
 @dataclass

@@ -17,13 +17,13 @@ from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 
-from demo.child import ChildError
 from demo.console import Console
 from demo.exporting import Exporter, environment_file
 from demo.overview import aligned, status
-from demo.servers import PostgresServer
 from demo.stage import Stage
-from demo.temporary import temporary_directory
+from servers.child import ChildError
+from servers.postgres import PostgresServer
+from servers.temporary import temporary_directory
 
 STATUS_SECONDS = 10.0
 WATCH_SECONDS = 0.5

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from demo.ports import LOOPBACK, free_port
+from servers.ports import LOOPBACK, free_port
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from demo.tables import insert
 from rollup.migrate import MIGRATIONS
 
 if TYPE_CHECKING:  # the image has no embedded servers, and feed.py needs none
-    from demo.servers import PostgresServer
+    from servers.postgres import PostgresServer
 
 DATABASE = "hivesync"
 EXPORTER_ROLE = "hivesync_exporter"

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from demo.child import Child, ChildError
-from demo.fetch import fetch
-from demo.ports import LOOPBACK, free_port
 from exporter.control import ask_for_login_link
+from servers.child import Child, ChildError
+from servers.fetch import fetch
+from servers.ports import LOOPBACK, free_port
 
 PROJECT = Path(__file__).parents[1]
 METRICS_PORT = 10177

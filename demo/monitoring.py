@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo.child import ChildError
+from servers.child import ChildError
 
 SHIPPED = Path(__file__).parents[1] / "prometheus"
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from demo.child import Child
 from demo.database import EXPORTER_ROLE, GRAFANA_ROLE, ROLLUP_ROLE
 from demo.exporting import PROJECT
+from servers.child import Child
 
 EVERY = "1m"
 LONGEST_BLOCK = "256h"

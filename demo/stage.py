@@ -11,16 +11,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from demo.alerts import listening
-from demo.child import Child, ChildError
 from demo.console import Console
 from demo.database import DATABASE, EXPORTER_ROLE, GRAFANA_ROLE, ROLLUP_ROLE, create_database, fill_database
 from demo.exporting import Exporter, exporter_variables
-from demo.grafana_server import GrafanaServer
 from demo.monitoring import fit
-from demo.ports import LOOPBACK, free_port
 from demo.rolling_up import Rollup
-from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 from demo.traffic import Traffic
+from servers.alertmanager import AlertmanagerServer
+from servers.child import Child, ChildError
+from servers.grafana import GrafanaServer
+from servers.ports import LOOPBACK, free_port
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
+from servers.valkey import ValkeyServer
 
 AWAY_SECONDS = 15.0
 PROMETHEUS_PORT = 9090

@@ -22,7 +22,6 @@ import uvloop
 
 from exporter import control, events, health, memory, verify, web
 from exporter.addresses import Address
-from exporter.collector import Collector
 from exporter.collectors import build_collectors
 from exporter.definitions import Terms
 from exporter.errors import AnalyticsError, SettingsError
@@ -131,7 +130,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
                     stop.wait(),
                 )
             ]
-            section = asyncio.create_task(asyncio.to_thread(_load_section, settings, snapshot.view, collectors))
+            section = asyncio.create_task(asyncio.to_thread(_load_section, settings, snapshot.view))
             tasks += [
                 asyncio.create_task(_serve_section(section, settings, admin)),
                 asyncio.create_task(memory.keep_small(lambda: section.done() and snapshot.view().ready)),
@@ -140,12 +139,12 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
     _log.info("stopped")
 
 
-def _load_section(settings: Settings, view: Callable[[], View], collectors: Sequence[Collector]) -> AnalyticsSection:
+def _load_section(settings: Settings, view: Callable[[], View]) -> AnalyticsSection:
     """The Analytics section, imported only now: what it is made of takes as long to load as all the rest, and the
     collectors can wait for PostgreSQL meanwhile."""
     from admin.app import AnalyticsSection
 
-    return AnalyticsSection(settings, settings.state_dir, view, collectors)
+    return AnalyticsSection(settings, settings.state_dir, view)
 
 
 async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Settings, listener: socket.socket) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from exporter.sources.jsonl import JsonlLog
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Redis
 from exporter.spec import Label, MetricSpec, Sample
+
+Content = TypeVar("Content", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,17 @@ class Counting(Protocol):
 
     def counters(self) -> Sequence[Sample]:
         """Its counters as they stand."""
+
+
+@runtime_checkable
+class Presenting(Protocol[Content]):
+    """A collector that feeds the Analytics page with more than samples."""
+
+    name: str
+
+    @property
+    def content(self) -> Content:
+        """The content as of the last refresh, which the snapshot takes up after each; immutable."""
 
 
 @runtime_checkable

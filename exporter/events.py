@@ -27,13 +27,13 @@ import structlog
 STANDARD_ERROR = 2
 
 _PARTS_OF_A_LOOP = ("task", "future", "handle", "transport", "protocol", "asyncgen")
-"""What asyncio may tell of a fault without an exception, as in "Task was destroyed but it is pending"."""
+"""Parts of a fault without an exception, as in "Task was destroyed but it is pending"; the first there is names it."""
 
 _log = structlog.get_logger()
 
 
 def configure() -> None:
-    """Set up structlog for the whole process, and make events of what Python and libraries would print."""
+    """Set up structlog for the whole process, and make events of the output of Python and libraries."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -42,7 +42,7 @@ def configure() -> None:
         ],
         logger_factory=lambda *_: _Logger(STANDARD_ERROR),
     )
-    # What drivers say is in our events already.
+    # The messages of drivers are in our events already.
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     messages = _Messages(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, handlers=[messages])

@@ -10,11 +10,14 @@ different are read one by one, for about a third more CPU time.
 Both ways come to the same for every line, whatever its neighbours are. A line is malformed unless it is UTF-8 and a
 JSON object whose `event` is a string; of a doubled key the last counts; half a surrogate pair and what is nested
 too deep to be parsed (a thousand levels) are malformed. A number in a field that is passed over may be as large as
-it likes.
+it likes. A byte order mark, as a file's first line may begin with, is no part of a line, and neither are the NUL bytes
+around it that a truncated file or a power cut leaves; a record after the NUL bytes that half a line ends in is a line.
 """
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,6 +65,7 @@ _stamp = msgspec.json.Decoder(_Stamped).decode
 _event = attrgetter("event")
 _MALFORMED = _Record()
 _NEWLINE, _OPEN, _CLOSE = b"\n{}"
+_BEFORE_RECORD = re.compile(rb"\0+(?=(?:%s)?\s*\{)" % codecs.BOM_UTF8)
 
 
 def count(content: bytes, failure_event: str) -> Iterator[Counted]:
@@ -71,7 +75,7 @@ def count(content: bytes, failure_event: str) -> Iterator[Counted]:
     if records is not None:
         yield _count(records, partial(content.split, b"\n"), failure_event)
         return
-    lines = [*filter(bytes.strip, content.split(b"\n"))]
+    lines = [*filter(bytes.strip, _plain_lines(content))]
     for first in range(0, max(1, len(lines)), BATCH_LINES):
         some = lines[first : first + BATCH_LINES]
         yield _count([*map(_read_one, some)], some.copy, failure_event)
@@ -121,6 +125,13 @@ def read_together(content: bytes) -> list[_Record] | None:
     return records if len(records) == lines else None
 
 
+def _plain_lines(content: bytes) -> list[bytes]:
+    """The lines as they were meant."""
+    if b"\0" in content:
+        content = _BEFORE_RECORD.sub(b"\n", content)  # none can be part of a record
+    return [line.strip(b"\0").removeprefix(codecs.BOM_UTF8) for line in content.split(b"\n")]
+
+
 def _read_one(line: bytes) -> _Record:
     try:
         line.decode()
@@ -145,9 +156,11 @@ def begins_after(time: float, content: bytes) -> bool:
 
     Only a few are asked: where these bear none, nothing is known, and it is not so.
     """
-    for line in content.split(b"\n", STAMPED_LINES)[:STAMPED_LINES]:
+    start = 0
+    for _ in range(STAMPED_LINES):
+        end = content.find(b"\n", start) + 1 or len(content)  # one by one: nearly always the first one tells
         try:
-            return unix_time(_stamp(line).ts) > time
+            return unix_time(_stamp(content[start:end]).ts) > time
         except (ValueError, TypeError, OverflowError, RecursionError):
-            continue
+            start = end
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from exporter.collector import Sources
 from exporter.settings import Settings
@@ -16,11 +17,12 @@ from exporter.sources.redis import Redis
 @asynccontextmanager
 async def open_sources(settings: Settings) -> AsyncIterator[Sources]:
     """Every source; connects to nothing yet."""
+    archives = [Path(directory) for directory in settings.log_archive_dirs]
     sources = Sources(
         postgres=Postgres(settings.database_url.get_secret_value()),
         redis=Redis(settings.redis_url.get_secret_value()),
-        ai_events_log=JsonlLog("ai_events_log", settings.ai_events_log),
-        preview_log=JsonlLog("preview_log", settings.preview_log),
+        ai_events_log=JsonlLog("ai_events_log", settings.ai_events_log, archives),
+        preview_log=JsonlLog("preview_log", settings.preview_log, archives),
     )
     try:
         yield sources

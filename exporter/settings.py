@@ -63,7 +63,19 @@ def _words(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
+    for path in map(Path, given):
+        try:
+            wrong = path.is_absolute() and path.exists() and not path.is_dir()
+        except OSError as error:
+            raise ValueError(f"cannot look at {path}: {_reason(error)}") from None
+        if wrong:
+            raise ValueError(f"{path} should be a directory")
+    return given
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Directories = Annotated[Words, AfterValidator(_check_directories)]
 Origins = Annotated[Words, AfterValidator(check_origins)]
 Networks = Annotated[Words, AfterValidator(check_networks)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
@@ -85,6 +97,11 @@ class Settings(BaseSettings):
     )
     ai_events_log: Path = Field(Path("/data/logs/ai-events.log"), description="The AI events log (JSON Lines).")
     preview_log: Path = Field(Path("/data/logs/preview.log"), description="The preview log (JSON Lines).")
+    log_archive_dirs: Directories = Field(
+        (),
+        description="Directories, separated by commas, that rotated logs are moved to (logrotate's `olddir`). A"
+        " relative one is beside each log.",
+    )
     state_dir: Path = Field(
         Path("/var/lib/hivesync-analytics"),
         description="Keeps log positions, log counters and GPU seconds over restarts. Belongs to one exporter alone.",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from exporter import vocabulary
-from exporter.collector import Collector, Counting, Dated, Sources
+from exporter.collector import Collector, Counting, Dated, Presenting, Sources
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.sources.postgres import FILL_SECONDS
 from exporter.spec import Histogram, Label, MetricSpec, Sample
@@ -85,7 +85,7 @@ _log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class CollectorView:
     """One collector as it stands: `up` is None before its first refresh has ended; `samples` are empty while it
-    fails, `last_samples` are those of its last success."""
+    fails, `last_samples` and `last_content` are those of its last success."""
 
     name: str
     sources: tuple[str, ...]
@@ -96,6 +96,7 @@ class CollectorView:
     last_success: float | None
     samples: tuple[Sample, ...]
     last_samples: tuple[Sample, ...] = ()
+    last_content: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +258,8 @@ class Snapshot:
         entry.degraded = False
         entry.up, entry.error, entry.last_success, entry.gauges = True, None, self._clock(), samples
         entry.last_gauges = samples
+        if isinstance(entry.collector, Presenting):
+            entry.last_content = entry.collector.content
 
     def _note_failure(self, entry: _Entry, error: Exception) -> None:
         kind = error.kind if isinstance(error, SourceUnavailable | CollectionFailed) else type(error).__name__
@@ -332,6 +335,7 @@ class _Entry:
         self.durations = _Durations()
         self.gauges: tuple[Sample, ...] = ()
         self.last_gauges: tuple[Sample, ...] = ()
+        self.last_content: object = None
 
     def rest_after(self, seconds: float) -> float:
         """How long a server is to be left alone after a refresh that took so long and worked."""
@@ -366,6 +370,7 @@ class _Entry:
             last_success=self.last_success,
             samples=gauges + counters,
             last_samples=self.last_gauges + counters,
+            last_content=self.last_content,
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether the role may do what a run does and sees all rows; what is missing is said as the statements that cure it."""
+"""Whether the role has the rights for a run and sees all rows; if not, the error holds the statements that cure it."""
 
 from __future__ import annotations
 

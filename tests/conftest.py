@@ -14,11 +14,17 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from demo.database import tables
-from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
 from exporter.sources import postgres as source_postgres
 from exporter.sources import redis as source_redis
+from servers.alertmanager import AlertmanagerServer
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
+from servers.valkey import ValkeyServer
 from tests.pooling import PgBouncer
 from tests.waiting import patience
+
+LOGROTATE = {"logrotate": "logrotate", "faketime": "faketime", "bzip2": "bzip2", "xz": "xz-utils", "zstd": "zstd"}
+"""The programs with which logs are rotated, and their packages."""
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -92,6 +98,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "postgresql": list(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
         "redis": shutil.which("redis-server"),
+        "logrotate": all(map(_is_installed, LOGROTATE)),
     }
     packages = {
         "prometheus": "prometheus",
@@ -101,12 +108,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "postgresql": "postgresql",
         "victoriametrics": "victoria-metrics",
         "redis": "redis-server",
+        "logrotate": " ".join(LOGROTATE.values()),
     }
     for marker, package in packages.items():
         reason = f"{marker.capitalize()} is not installed (on Debian: apt-get install {package})"
         for item in items:
             if item.get_closest_marker(marker) and not installed[marker]:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _is_installed(program: str) -> bool:
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is not None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

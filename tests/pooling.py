@@ -12,10 +12,10 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from demo.child import Child, ChildError
-from demo.ports import LOOPBACK, free_port
-from demo.postgres_files import place_for_nobody
-from demo.servers import PostgresServer
+from servers.child import Child, ChildError
+from servers.ports import LOOPBACK, free_port
+from servers.postgres import PostgresServer
+from servers.postgres_files import place_for_nobody
 
 PROGRAM = "pgbouncer"
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"

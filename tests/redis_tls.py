@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from demo.child import Child, ChildError
-from demo.ports import LOOPBACK, free_port
+from servers.child import Child, ChildError
+from servers.ports import LOOPBACK, free_port
 
 KEY_PASSWORD = "of-the-key"
 

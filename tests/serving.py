@@ -17,8 +17,8 @@ from typing import Self
 
 import uvloop
 
-from demo.ports import LOOPBACK
 from exporter.http1 import Answer, Limits, Server
+from servers.ports import LOOPBACK
 from tests.waiting import patience
 
 

@@ -72,13 +72,13 @@ LAYERS = [
 ]
 """Each module imports from its own layer or those before it."""
 
-OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "tests"}
+OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "servers", "tests"}
 
 DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
     "redis": {"exporter.sources.redis"},
     "httpx2": {"exporter.sources.prometheus"},
-    "pygtail": {"exporter.sources.jsonl.files"},
+    "pygtail": {"exporter.sources.jsonl.rotation"},
 }
 
 
@@ -146,7 +146,7 @@ def test_the_admin_section_asks_no_source_and_draws_no_dashboard() -> None:
     assert len(found) > 50
     assert {i for _, i in found if i.partition(".")[0] in OURS - {"admin", "exporter"}} <= {
         *("grafana.panels", "grafana.style"),
-        *(f"grafana.panels.{name}" for name in ("ANALYTICS_PATH", "Analytics", "Panel")),
+        *(f"grafana.panels.{name}" for name in ("ANALYTICS_PATH", "GRAFANA_PATH", "Analytics", "Panel")),
         *(i for _, i in found if i.startswith("grafana.style.")),
     }
     drivers = {"psycopg", "redis", "pygtail"}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo import bound
+from servers import bound
 from tests.waiting import bounded, patience, until, until_async
 
 

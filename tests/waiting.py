@@ -6,7 +6,7 @@
         await event.wait()
 
 No test waits in another way, and none sleeps for a guessed time. A bound is reached only by a test that fails: it is
-far off on a quiet machine, and farther on a busy one (`demo.bound`).
+far off on a quiet machine, and farther on a busy one (`servers.bound`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from demo.bound import Bound, slowness
+from servers.bound import Bound, slowness
 
 WITHIN_SECONDS = 30.0
 POLL_SECONDS = 0.05

@@ -1,10 +1,10 @@
-"""The Analytics page: its skeleton and the login page, rendered here, and the modules, styles and uPlot they load.
+"""The Analytics page and the login page, and the modules, styles and uPlot that they load.
 
-    cards.py, overview.py, sections.py (what there is) -> Page (HTML without numbers) -> modules/main.js (the numbers)
+    documents/ (cards, charts, tables) -> Page (HTML without numbers) -> modules/main.js (the numbers)
 
-The skeleton is the same for everybody and holds no data: titles, definitions, heads of tables, links. The modules ask
-the API for the rest. There is no inline script and no inline style, so that the content security policy can forbid
-both. Nothing is built: what stands in modules/ is what the browser runs.
+The HTML is the same for all admins and holds no data: titles, definitions, heads of tables, links. The modules request
+the data from the API. There is no inline script or style, so that the content security policy can forbid both. There is
+no build: the browser runs the files in modules/.
 """
 
 from __future__ import annotations
@@ -19,36 +19,37 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from admin.cards import WORDS, Chart
-from admin.overview import CHARTS, HEADER, TABLES
-from admin.sections import SECTIONS
+from admin.documents import DOCUMENTS, status, summary
+from admin.documents.cards import WORDS
+from admin.documents.charts import CHARTS, ChartCard
+from admin.documents.tables import TABLES
 from exporter.version import VERSION
 from grafana.panels import ANALYTICS_PATH
 from grafana.style import SOURCES
 
 HERE = Path(__file__).parent
 UPLOT = HERE / "node_modules" / "uplot" / "dist"
-"""Installed by the set-up (tools/page.sh) or the image's build; without it the charts' data is shown in tables."""
+"""Installed by tools/page.sh or the image's build; without it charts are shown as tables."""
 
 MODULES = tuple(
     path.name
     for path in sorted((HERE / "modules").glob("*.js"))
     if path.name not in ("main.js", "login.js", "remembered-theme.js")
 )
-"""What main.js imports: named in the page, so that a browser asks for all at once and not for one after the other."""
+"""The imports of main.js: named in the page, so that a browser requests them at once."""
 
 REFRESH_SECONDS = 30
-"""The page's clock (specification §4)."""
+"""The refresh interval of the page."""
 
 LONGEST_PAUSE_SECONDS = 300
-"""What the clock slows down to while something is degraded or does not answer."""
+"""The longest interval, while a value is degraded or the API does not respond."""
 
 
 class Page:
-    """What a browser gets to see.
+    """Renders the pages and serves their files.
 
-    `grafana_up`: whether Grafana answers, None where there is none or it is not known yet; then the page begins with
-    frames and does not wait for the first status. `uplot`: the folder of uPlot's files.
+    `grafana_up`: whether Grafana responds, None without Grafana and before its first probe; if it does, the page starts
+    with frames before its first status. `uplot`: the folder of uPlot's files.
     """
 
     def __init__(self, grafana_up: Callable[[], bool | None] = lambda: None, *, uplot: Path = UPLOT) -> None:
@@ -63,7 +64,7 @@ class Page:
         )
 
     def routes(self) -> list[BaseRoute]:
-        """The page, and what it loads; the latter holds no data and needs no login."""
+        """The page, and its files, which hold no data and need no login."""
         static: list[BaseRoute] = [Mount(f"/{name}", _Files(directory=HERE / name)) for name in ("modules", "styles")]
         if self._uplot:
             static.append(Mount("/uplot", _Files(directory=self._uplot)))
@@ -77,24 +78,24 @@ class Page:
         base = _base(request)
         return self._templates.get_template("page.html").render(
             base=base,
-            header=HEADER,
+            summary=summary,
             charts=CHARTS,
-            tables=TABLES,
-            sections=SECTIONS,
+            tables=tuple(table.card for table in TABLES),
+            sections=DOCUMENTS,
             sources=SOURCES,
             version=VERSION,
             modules=MODULES,
-            documents=("summary", "users", "ai", "queues", "workers", "monetization", "status"),
+            documents=(summary.PATH, *(document.path for document in DOCUMENTS), status.PATH),
             data=self._data(base),
             has_uplot=self._uplot is not None,
         )
 
     def render_login(self, request: Request, failed: bool) -> str:
-        """The login page; `failed`: what was sent was not accepted."""
+        """The login page; `failed`: after a refused credential."""
         return self._templates.get_template("login.html").render(base=_base(request), failed=failed)
 
     def _data(self, base: str) -> Mapping[str, Any]:
-        """What the modules have to know and cannot read from the page's elements."""
+        """The data of the modules that is not in the page's elements."""
         return {
             "base": base,
             "refreshSeconds": REFRESH_SECONDS,
@@ -111,12 +112,12 @@ class Page:
 
 
 def _base(request: Request) -> str:
-    """The section's own path, with a slash at its end."""
+    """The path of the section, with a final slash."""
     return f"{request.scope.get('root_path', '').rstrip('/')}/"
 
 
-def _frames(chart: Chart, base: str) -> dict[str, str]:
-    """The URL of Grafana's panel by range, in the light theme; the modules put in the one that is chosen."""
+def _frames(chart: ChartCard, base: str) -> dict[str, str]:
+    """The URL of Grafana's panel by range, in the light theme, which the modules replace by the chosen theme."""
     return {
         span: base + panel.url(theme="light", **({"since": f"now-{span}"} if span else {})).removeprefix(ANALYTICS_PATH)
         for span, panel in chart.frames.items()
@@ -124,8 +125,8 @@ def _frames(chart: Chart, base: str) -> dict[str, str]:
 
 
 class _Files(StaticFiles):
-    """Files that a browser keeps, and asks for again each time: with an ETag, that costs next to nothing, and after an
-    update no page runs with modules of two versions."""
+    """Files that a browser keeps and revalidates at each use, so that no page runs modules of two versions after an
+    update."""
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:
         response = super().file_response(*arguments, **options)

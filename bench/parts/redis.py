@@ -16,8 +16,8 @@ from bench.product import FIRST_PASS_SECONDS, Product, Samples, all_up
 from bench.redis_readers import PATTERN, PRODUCT, PRODUCT_PASS, WAYS
 from bench.run import Run
 from bench.sockets import SMALL
-from demo.child import ChildError
 from demo.database import EXPORTER_ROLE
+from servers.child import ChildError
 
 PART = "redis"
 IDLE_SECONDS = 3.0

@@ -35,8 +35,8 @@ from bench.product import (
 )
 from bench.run import Run, room_for
 from bench.traffic import Traffic
-from demo.child import ChildError
 from demo.database import EXPORTER_ROLE
+from servers.child import ChildError
 
 PART = "refresh"
 

@@ -14,9 +14,9 @@ from bench.measure import Load, NotMeasured, read_wrk
 from bench.peers.http import Nginx, PageServer, PrometheusClient
 from bench.product import FIRST_PASS_SECONDS, Product, all_up
 from bench.run import Run
-from demo.child import ChildError
 from demo.database import EXPORTER_ROLE
-from demo.fetch import fetch
+from servers.child import ChildError
+from servers.fetch import fetch
 
 PART = "scrape"
 CLIENTS = 16

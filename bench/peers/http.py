@@ -8,10 +8,10 @@ from http.client import HTTPException
 from pathlib import Path
 
 from bench.command import debian_version, installed
-from demo.child import Child
 from demo.exporting import PROJECT
-from demo.fetch import fetch
-from demo.ports import LOOPBACK, free_port
+from servers.child import Child
+from servers.fetch import fetch
+from servers.ports import LOOPBACK, free_port
 
 NGINX = """\
 daemon off;

@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from demo.ports import LOOPBACK
+from servers.ports import LOOPBACK
 
 
 def registry_of(page: str) -> CollectorRegistry:

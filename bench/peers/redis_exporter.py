@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bench.command import debian_version, installed
 from bench.measure import NotMeasured
-from demo.child import Child
-from demo.fetch import fetch
-from demo.ports import LOOPBACK, free_port
+from servers.child import Child
+from servers.fetch import fetch
+from servers.ports import LOOPBACK, free_port
 
 PACKAGE = "prometheus-redis-exporter"
 PASS_SECONDS = 120.0

@@ -18,9 +18,9 @@ from bench.data import Database
 from bench.environments import version_in
 from bench.measure import NotMeasured, until
 from bench.peers.queries import QUERIES, Query
-from demo.child import Child
-from demo.fetch import fetch
-from demo.ports import LOOPBACK, free_port
+from servers.child import Child
+from servers.fetch import fetch
+from servers.ports import LOOPBACK, free_port
 
 REFRESH_SECONDS = 300.0
 

@@ -31,6 +31,10 @@ class Hours:
     latency: Integers
     """Shape (minutes, 3): microseconds and number of the AI jobs that succeeded, and of those left out."""
 
+    def __post_init__(self) -> None:
+        self.requests.setflags(write=False)
+        self.latency.setflags(write=False)
+
     def ending(self, step: int, points: int) -> list[int]:
         """When each of the last `points` hours ends, `step` minutes apart, oldest first; unix seconds."""
         return [(self.until - step * back) * 60 for back in reversed(range(points))]
@@ -58,17 +62,17 @@ class Charts:
         self._requests = SlidingSums(Sums(table, f"{table}.created_at", ("count(*)",)), {"all": HORIZON})
         self._latency = SlidingSums(latency_sums(table), {"all": HORIZON})
         self._history = history_of(self.name, self._requests, self._latency, hourly=False)
-        self.hours: Hours | None = None
+        self.content: Hours | None = None
         """As last read; None before that."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `hours` up to date; there are no samples."""
+        """Brings `content` up to date; there are no samples."""
         async with self._history.reading(sources.postgres) as plan:
             await self._requests.read(plan)
             await self._latency.read(plan)
         until = minute(plan.now) - 1  # the last minute that is over
         since = until - HORIZON // MINUTE
-        self.hours = Hours(until, self._requests.minutes(since, until), self._latency.minutes(since, until))
+        self.content = Hours(until, self._requests.minutes(since, until), self._latency.minutes(since, until))
         return []
 
 

@@ -43,16 +43,16 @@ class Incidents:
 
     def __init__(self) -> None:
         self._history = History(self.name, HORIZON, [], hourly=False)
-        self.rows: tuple[Incident, ...] | None = None
+        self.content: tuple[Incident, ...] | None = None
         """Newest first; None before the first reading."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `rows` up to date; there are no samples."""
+        """Brings `content` up to date; there are no samples."""
         async with self._history.reading(sources.postgres) as plan:
             since = plan.new.start
             rows = await plan.transaction.rows(_LATEST, {"since": moment(since)})
             # These rows are all there are of that time: a row that is gone from it is gone.
-            kept = () if plan.fill else self.rows or ()
+            kept = () if plan.fill else self.content or ()
             old = [incident for incident in kept if plan.begin < incident.time <= since]
-            self.rows = newest([*(Incident.of(*row) for row in rows), *old])
+            self.content = newest([*(Incident.of(*row) for row in rows), *old])
         return []

@@ -48,31 +48,34 @@ LATE_SECONDS = 120.0
 
 RESULTS = ("ok", "malformed", "unknown_event")
 
+FROM_THE_END = "absent at a first start until the log's end is reached"
+"""What the HELP of each counter says of it."""
+
 AI_EVENTS = MetricSpec(
     "hivesync_ai_log_events_total",
     "counter",
-    "Events in the AI events log, since counting began.",
+    f"Events in the AI events log, since counting began; {FROM_THE_END}.",
     "ai-events.log",
     (Label("event", vocabulary.AI_EVENTS),),
 )
 AI_ERRORS = MetricSpec(
     "hivesync_ai_log_errors_total",
     "counter",
-    "Events ai.error in the AI events log by their error_kind, since counting began.",
+    f"Events ai.error in the AI events log by their error_kind, since counting began; {FROM_THE_END}.",
     "ai-events.log",
     (Label("kind", (*ERROR_KINDS["ai_error"], OTHER)),),
 )
 PREVIEW_EVENTS = MetricSpec(
     "hivesync_preview_log_events_total",
     "counter",
-    "Events in the preview log, since counting began.",
+    f"Events in the preview log, since counting began; {FROM_THE_END}.",
     "preview.log",
     (Label("event", vocabulary.PREVIEW_EVENTS),),
 )
 PREVIEW_FAILURES = MetricSpec(
     "hivesync_preview_log_failures_total",
     "counter",
-    "Events preview.failed in the preview log by their error_kind, since counting began.",
+    f"Events preview.failed in the preview log by their error_kind, since counting began; {FROM_THE_END}.",
     "preview.log",
     (Label("kind", (*ERROR_KINDS["preview_failure"], OTHER)),),
 )
@@ -80,7 +83,7 @@ LINES = MetricSpec(
     "hivesync_log_lines_total",
     "counter",
     "Lines read from a log by what they were, since counting began: ok (a known event), malformed (no JSON object with "
-    "an event, or over 1 MiB), unknown_event. Blank lines are not counted.",
+    f"an event, or over 1 MiB), unknown_event. Blank lines are not counted; {FROM_THE_END}.",
     "the log files",
     (Label("log", vocabulary.LOGS), Label("result", RESULTS)),
 )
@@ -185,7 +188,7 @@ class LogCollector:
         self._incidents: tuple[Incident, ...] = ()
 
     @property
-    def incidents(self) -> tuple[Incident, ...]:
+    def content(self) -> tuple[Incident, ...]:
         """The latest failures that were read since the start, newest first; none before the end is reached."""
         return self._incidents if self._tally.is_shown else ()
 

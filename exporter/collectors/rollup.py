@@ -46,7 +46,7 @@ class Rollup:
     specs = (LATEST_DAY,)
 
     def __init__(self) -> None:
-        self.days: tuple[Day, ...] | None = None
+        self.content: tuple[Day, ...] | None = None
         """The days that were rolled up, oldest first, as last read; None before that."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
@@ -54,5 +54,5 @@ class Rollup:
         async with sources.postgres.transaction() as transaction:
             ((exists,),) = await transaction.rows(TABLE_EXISTS)
             days = await transaction.rows(_DAYS) if exists else []
-        self.days = tuple((began, dau) for began, dau in reversed(days))
-        return [LATEST_DAY.sample(began) for began, _ in self.days[-1:]]
+        self.content = tuple((began, dau) for began, dau in reversed(days))
+        return [LATEST_DAY.sample(began) for began, _ in self.content[-1:]]

@@ -84,11 +84,11 @@ class TopUsers:
         self._since = self._until = 0  # the minutes of the totals
         self._counted_at: int | None = None
         self._ids: dict[int, str | None] = {}  # of those who led lately, by their hash; None: no such user any more
-        self.rows: tuple[TopUser, ...] | None = None
+        self.content: tuple[TopUser, ...] | None = None
         """The first SIZE, most requests first; None before the first reading."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Brings `rows` up to date; there are no samples."""
+        """Brings `content` up to date; there are no samples."""
         by_user, last_seen = await self._shared(sources)
         async with sources.postgres.transaction(fill=self._counted_at is None) as transaction:
             now, day = transaction.now_us, by_user.counts()
@@ -107,7 +107,7 @@ class TopUsers:
         self._totals, self._since, self._until, self._ids = totals, since, until, ids
         if recount:
             self._counted_at = now
-        self.rows = tuple(self._rows(leading, names, last_seen, now))[:SIZE]
+        self.content = tuple(self._rows(leading, names, last_seen, now))[:SIZE]
         return []
 
     async def _shared(self, sources: Sources) -> tuple[UserCounts, LatestActivity]:

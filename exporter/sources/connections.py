@@ -2,8 +2,8 @@
 
     take() -> a connection that works, or why there is none;  give_back() -> kept for the next, or closed
 
-The task that needs a connection opens it, so that the reason of a refusal reaches that task and no other: nothing is
-shared between those that wait. How many there may be at once is decided in `postgres.py`, which stands behind this.
+The task that needs a connection opens it, so that the reason of a refusal reaches that task and no other: waiting tasks
+share nothing. The number of connections is limited in `postgres.py`, which stands behind this.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Connections:
         self._closed = False
 
     async def take(self, check_seconds: float) -> Connection:
-        """One that works: of those that are idle, if any still does, otherwise a new one. After a restart of the server
-        all that were idle are dead.
+        """A connection that works: an idle one, if any still does, otherwise a new one. After a restart of the server
+        all idle connections are dead.
 
-        `check_seconds` is the longest that one which was idle may take to answer. Raises TimeoutError, OSError or
+        `check_seconds` is the longest time that an idle connection may take to answer. Raises TimeoutError, OSError or
         psycopg.Error.
         """
         while self._idle:
@@ -83,7 +83,7 @@ class Connections:
         return await self._open()
 
     async def give_back(self, connection: Connection) -> None:
-        """Keep it for the next, unless it is broken, in the middle of something, or old; close what has been idle."""
+        """Keep it for the next task, unless it is broken, in a transaction, or old; close the long idle."""
         now = time.monotonic()
         is_usable = connection.pgconn.transaction_status == TransactionStatus.IDLE
         if is_usable and not self._closed and now - connection.opened_at < LIFETIME_SECONDS:
@@ -95,7 +95,7 @@ class Connections:
             await self._idle.pop(0).close()
 
     async def close(self) -> None:
-        """Close those that are idle now, and the others when they are given back."""
+        """Close the idle connections now, and the others when they are given back."""
         self._closed = True
         while self._idle:
             await self._idle.pop().close()
@@ -104,9 +104,13 @@ class Connections:
         # psycopg limits the time of each address, and not that of resolving a name.
         async with asyncio.timeout(ADDRESSES * self._address_seconds):
             connection = await Connection.connect(self._url, prepare_threshold=None, **self._options)
-        connection.opened_at = time.monotonic()
-        await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
-        await connection.set_read_only(True)
+        try:
+            connection.opened_at = time.monotonic()
+            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+            await connection.set_read_only(True)
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
 

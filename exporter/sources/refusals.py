@@ -64,7 +64,7 @@ _OF_A_SERVER = (
     ("certificate", "tls"),
     ("ssl", "tls"),
 )
-"""In what servers and poolers say (in lower case, without names), most telling first."""
+"""Words in the errors of servers and poolers (lower case, without names) and their kinds; the first match counts."""
 
 _OF_LIBPQ = (
     ("refused", "refused"),
@@ -77,16 +77,16 @@ _OF_LIBPQ = (
     ("certificate", "tls"),
     ("ssl", "tls"),
 )
-"""In what libpq says by itself."""
+"""The same for libpq's own messages."""
 
 
 def failure(error: Exception) -> SourceUnavailable | CollectionFailed:
-    """What a driver's error means: the source is down, or this one question went wrong."""
+    """The meaning of a driver's error: the source is down, or this one question went wrong."""
     if isinstance(error, TimeoutError | errors.ConnectionTimeout):
         return SourceUnavailable(NAME, "timeout")
     if isinstance(error, errors.QueryCanceled):
         return CollectionFailed(NAME, "statement_timeout")
-    if isinstance(error, errors.ProtocolViolation):  # what a pooler that gives up says: query_wait_timeout, for one
+    if isinstance(error, errors.ProtocolViolation):  # of a pooler that gives up, as in query_wait_timeout
         return SourceUnavailable(NAME, REFUSED_BY_SERVER)
     if isinstance(error, psycopg.Error) and error.sqlstate is not None:
         kind = _words(type(error).__name__)

@@ -1,4 +1,4 @@
-"""The Analytics section with something in every answer, for the tests of this folder that ask it."""
+"""The Analytics section with data in every document."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import psycopg
 import pytest
 import redis
 
-from demo.servers import ValkeyServer
+from servers.valkey import ValkeyServer
 from tests.admin.world import World
 from tests.scenario import beat, seed_postgres, seed_valkey
 
 
 @pytest.fixture
 def seeded(connection: psycopg.Connection, valkey: redis.Redis) -> None:
-    """Something for every metric."""
+    """Data for every metric."""
     seed_postgres(connection)
     seed_valkey(valkey)
     beat(valkey, 15)

@@ -1,4 +1,4 @@
-"""The section put together: one door before everything, its own port's site, and a mount in HiveSync's application."""
+"""The section as a whole: middleware before all routes, the admin port, and the mount in another application."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from structlog.testing import capture_logs
 from admin import server
 from admin.mounting import MountedAnalytics
 from admin.site import build_site
-from demo.ports import LOOPBACK, free_port
-from demo.servers import ValkeyServer
+from servers.ports import LOOPBACK, free_port
+from servers.valkey import ValkeyServer
 from tests.admin.world import API_KEY, CHARTS, DATA, TABLES, World
 from tests.rows import NO_DATABASE, NOWHERE
 from tests.running import RunningExporter, get, run_exporter
@@ -43,14 +43,14 @@ SECURITY = (
 )
 
 
-def test_nothing_but_login_logout_and_files_is_reached_without_credentials(world: World) -> None:
-    """Whatever routes there are: a new one is behind the door too."""
+def test_only_login_logout_and_files_need_no_credential(world: World) -> None:
+    """Holds for all routes, new ones included."""
     open_to_all = {"/login", "/logout", "/static"}
     closed = {route.path for route in world.section.api.routes if isinstance(route, Route | Mount)} - open_to_all
     assert closed == {"/", "/openapi.json"}
     closed |= {*DATA, *world.get("/openapi.json").json["paths"], "/grafana/", "/nowhere"}
     for path in closed:
-        answer = world.as_nobody(path)
+        answer = world.without_credentials(path)
         assert (answer.status, answer.header("content-type")) == (401, "application/problem+json"), path
         assert answer.json.keys() <= {"type", "title", "status", "detail"}
 
@@ -59,13 +59,13 @@ def test_nothing_but_login_logout_and_files_is_reached_without_credentials(world
     "path", [*DATA, "/", "/openapi.json", "/nowhere", "/login", "/static/nowhere", "/charts/dau?range=x"]
 )
 def test_every_answer_has_the_security_headers(path: str, world: World) -> None:
-    for answer in (world.get(path), world.as_nobody(path), world.get(path, method="DELETE")):
+    for answer in (world.get(path), world.without_credentials(path), world.get(path, method="DELETE")):
         assert all(answer.header(name) for name in SECURITY), answer
         assert "unsafe" not in (answer.header("content-security-policy") or "")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"])
-def test_the_api_is_read_and_not_written(method: str, world: World) -> None:
+def test_the_api_supports_get_and_head_alone(method: str, world: World) -> None:
     for path in (*DATA, "/", "/openapi.json"):
         answer = world.get(path, method=method)
         assert (answer.status, answer.header("content-type")) == (405, "application/problem+json"), path
@@ -75,12 +75,12 @@ def test_the_api_is_read_and_not_written(method: str, world: World) -> None:
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/summary/", "/tables", "/tables/users", "/charts/", "//summary", "/docs"]
 )
-def test_what_there_is_not_is_404(path: str, world: World) -> None:
+def test_an_unknown_path_is_404(path: str, world: World) -> None:
     answer = world.get(path)
     assert (answer.status, answer.header("content-type")) == (404, "application/problem+json")
 
 
-def test_without_a_credential_configured_it_says_what_to_set(
+def test_without_a_credential_the_response_names_the_settings(
     seeded: None, database: str, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
     with World(database, valkey_server.url, tmp_path, admin_api_key=None) as world:
@@ -106,14 +106,14 @@ def test_the_openapi_document_has_every_path_and_describes_every_value(world: Wo
 
 @pytest.fixture(scope="module")
 def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExporter]:
-    """The real one, with every source down: it answers all the same."""
+    """The real exporter, with every source down."""
     folder = tmp_path_factory.mktemp("app")
     with RunningExporter(folder, database_url=NO_DATABASE, redis_url=NOWHERE, admin_api_key=API_KEY) as running:
         yield running
 
 
-def test_every_answer_is_as_the_openapi_document_says_whatever_is_asked(exporter: RunningExporter) -> None:
-    """Schemathesis makes up requests, good and bad, from the document, and holds the answers against it."""
+def test_every_response_conforms_to_the_openapi_document(exporter: RunningExporter) -> None:
+    """Schemathesis generates valid and invalid requests from the document, and checks the responses against it."""
     asked: set[str] = set()
     key = {"X-API-Key": API_KEY}
     schema = schemathesis.openapi.from_dict(orjson.loads(get(f"{exporter.page}openapi.json", key)[2]))
@@ -142,7 +142,7 @@ def test_the_port_leads_to_the_section(exporter: RunningExporter) -> None:
         assert (status, headers["content-type"]) == (404, "application/problem+json")
 
 
-def test_a_login_link_lets_in_once(exporter: RunningExporter) -> None:
+def test_a_login_link_is_valid_once(exporter: RunningExporter) -> None:
     asked = exporter.command_line("login-link")
     assert (asked.returncode, asked.stderr) == (0, "")
     page, code = asked.stdout.strip().split("login#code=")
@@ -165,7 +165,7 @@ def test_without_an_exporter_there_is_no_login_link(exporter: RunningExporter, t
     assert asked.stderr == f"hivesync-analytics: no exporter is running on {tmp_path}\n"
 
 
-def test_a_port_that_is_taken_is_said_at_once(exporter: RunningExporter, tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error_at_start(exporter: RunningExporter, tmp_path: Path) -> None:
     taken = exporter.page.removeprefix("http://").partition("/")[0]
     environment = {
         **exporter.environment,
@@ -178,8 +178,8 @@ def test_a_port_that_is_taken_is_said_at_once(exporter: RunningExporter, tmp_pat
     assert f"HIVESYNC_ADMIN_LISTEN: cannot listen on {taken}" in asked.stderr
 
 
-def test_a_key_that_is_none_is_said_and_ends_it(tmp_path: Path) -> None:
-    """Though the section is loaded only after the rest has begun."""
+def test_an_invalid_key_is_an_error_at_start(tmp_path: Path) -> None:
+    """The section is loaded after the other parts have started."""
     (tmp_path / "key.pem").write_text("not a key")
     exporter = RunningExporter(
         tmp_path, database_url=NO_DATABASE, redis_url=NOWHERE, admin_jwt_public_key_file=tmp_path / "key.pem"
@@ -189,10 +189,10 @@ def test_a_key_that_is_none_is_said_and_ends_it(tmp_path: Path) -> None:
     assert asked.stderr.endswith("HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE: holds no public key (PEM)\n")
 
 
-def test_a_fault_of_ours_is_500_and_one_line_of_the_log(
+def test_an_internal_error_is_500_and_one_log_line(
     seeded: None, database: str, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
-    """Nothing of what the error says goes out or into the log: it may hold data."""
+    """The message of the error is neither in the response nor in the log: it may hold data."""
     with World(database, valkey_server.url, tmp_path) as world, socket.create_server((LOOPBACK, 0)) as listener:
 
         async def fails() -> None:
@@ -220,9 +220,7 @@ def test_a_fault_of_ours_is_500_and_one_line_of_the_log(
 
 
 @pytest.mark.parametrize(("trusted", "addresses"), [(("127.0.0.1",), {"192.0.2.1", "192.0.2.2"}), ((), {LOOPBACK})])
-def test_for_whom_a_request_comes_is_believed_of_trusted_proxies_alone(
-    trusted: tuple[str, ...], addresses: set[str]
-) -> None:
+def test_the_client_address_is_taken_from_trusted_proxies_alone(trusted: tuple[str, ...], addresses: set[str]) -> None:
     seen: set[str] = set()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -245,7 +243,7 @@ def test_for_whom_a_request_comes_is_believed_of_trusted_proxies_alone(
     assert seen == addresses
 
 
-def test_it_stops_at_once_while_a_page_is_open(tmp_path: Path) -> None:
+def test_it_stops_at_once_despite_an_open_connection(tmp_path: Path) -> None:
     with RunningExporter(tmp_path, database_url=NO_DATABASE, redis_url=NOWHERE, admin_api_key=API_KEY) as exporter:
         with httpx2.Client() as client:  # keeps its connection open
             assert client.get(f"{exporter.page}status", headers={"X-API-Key": API_KEY}).status_code == 200
@@ -261,7 +259,7 @@ def test_it_stops_at_once_while_a_page_is_open(tmp_path: Path) -> None:
 def test_it_can_be_mounted_in_an_application_of_fastapi(
     seeded: None, database: str, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
-    """As the README shows it."""
+    """As in the README."""
     configured = settings_for(
         database, valkey_server.url, tmp_path, state_dir=tmp_path / "state", admin_api_key=API_KEY
     )

@@ -1,4 +1,4 @@
-"""The Analytics section on real sources, in this process: what is asked is what the admin port would be asked.
+"""The Analytics section on real sources, in this process, with requests as on the admin port.
 
 with World(database, valkey_server.url, folder) as world:
     world.refresh()
@@ -8,8 +8,8 @@ with World(database, valkey_server.url, folder) as world:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +18,7 @@ from admin.app import AnalyticsSection
 from exporter.collectors import build_collectors
 from exporter.snapshot import Snapshot
 from exporter.state import StateFile
-from tests.admin.asking import Answer, ask
+from tests.admin.client import Answer, ask
 from tests.rows import NOON
 from tests.scenario import settings_for, sources_at_noon
 
@@ -32,7 +32,7 @@ DATA = (*DOCUMENTS, *CHARTS, *TABLES)
 
 
 class World:
-    """Everything of one exporter but its ports; its clocks stand at NOON."""
+    """An exporter without its ports; its clocks stand at NOON."""
 
     def __init__(self, database: str, redis_url: str, folder: Path, **settings: Any) -> None:
         self.settings = settings_for(
@@ -46,9 +46,7 @@ class World:
         sources = self._runner.run(self._open.enter_async_context(sources_at_noon(self.settings)))
         collectors = build_collectors(self.settings, lambda name: StateFile(self._folder, name))
         self.snapshot = Snapshot(collectors, sources, 15, changed=lambda: self.section.changed(), clock=NOON.timestamp)
-        self.section = AnalyticsSection(
-            self.settings, self._folder, self.snapshot.view, collectors, clock=NOON.timestamp
-        )
+        self.section = AnalyticsSection(self.settings, self._folder, self.snapshot.view, clock=NOON.timestamp)
         return self
 
     def __exit__(
@@ -57,14 +55,23 @@ class World:
         self._runner.run(self._open.aclose())
         self._runner.close()
 
+    @contextmanager
+    def restarted(self) -> Iterator[World]:
+        """The section after a restart, refreshed once."""
+        with World(
+            self.settings.database_url.get_secret_value(), self.settings.redis_url.get_secret_value(), self._folder
+        ) as world:
+            world.refresh()
+            yield world
+
     def refresh(self, source: str | None = None) -> None:
-        """Every collector once, or those that ask the source."""
+        """Refresh every collector once, or those of the source."""
         self._runner.run(self.snapshot.refresh_all(source))
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
-        """As an admin."""
+        """A request of an admin."""
         return ask(self.section.app, path, method, {"X-API-Key": API_KEY, **(headers or {})})
 
-    def as_nobody(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
-        """Without credentials."""
+    def without_credentials(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+        """A request without credentials."""
         return ask(self.section.app, path, method, headers or {})

@@ -16,7 +16,7 @@ from bench.log_readers import WAYS
 from bench.parts.logs import miscounted
 from bench.peers import check, queries
 from demo.database import EXPORTER_ROLE
-from demo.servers import PostgresServer
+from servers.postgres import PostgresServer
 
 SHAPE = data.Shape(users=200, ai_events=2_000)
 ROWS = "SELECT id, user_id, model, created_at - (SELECT min(created_at) FROM ai_usage_events) FROM ai_usage_events"

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from bench.measure import NotMeasured, StatementClock, cpu_seconds, memory_mb, percentile, read_wrk
-from demo.servers import PostgresServer
+from servers.postgres import PostgresServer
 from tests.waiting import patience
 
 WRK = """\

@@ -22,13 +22,13 @@ import pytest
 
 from demo.__main__ import main
 from demo.console import Console
-from demo.fetch import fetch
 from demo.overview import aligned, status
-from demo.servers import ValkeyServer
 from demo.stage import Stage
 from demo.traffic import Traffic
-from tests.demo.processes import alive
-from tests.demo.standin_grafana import install
+from servers.fetch import fetch
+from servers.valkey import ValkeyServer
+from tests.servers.processes import alive
+from tests.servers.standin_grafana import install
 from tests.waiting import patience, until
 
 PROJECT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ import pytest
 from demo import world
 from demo.database import EXPORTER_ROLE, ROLE, fill_database
 from demo.history import make_history
-from demo.servers import PostgresServer
 from demo.tables import NULL, Table
+from servers.postgres import PostgresServer
 from tests.demo.consistency import lies
 
 USERS = 120

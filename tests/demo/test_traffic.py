@@ -16,8 +16,9 @@ import redis
 from demo import event_log, traffic, workers, world
 from demo.database import create_database, fill_database
 from demo.jobs import KEYS
-from demo.servers import PostgresServer, ValkeyServer
 from demo.traffic import Traffic
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.demo.consistency import lies
 from tests.waiting import until
 

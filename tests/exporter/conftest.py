@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from demo.servers import PostgresServer
 from exporter.collector import Collector
 from exporter.collectors import build_collectors
 from exporter.settings import Settings
 from exporter.state import StateFile
+from servers.postgres import PostgresServer
 from tests.exporter.deployments import PRICES, Build, Url
 
 

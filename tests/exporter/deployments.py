@@ -152,7 +152,6 @@ EXPECTED: Mapping[str, float] = {
     "hivesync_ai_cost_month_to_date_dollars{gpu}": 0,
     "hivesync_ai_cost_month_projected_dollars{gpu}": 0,
     "hivesync_queue_depth{ai,default}": 2,
-    "hivesync_queue_depth{preview,default}": 0,
     "hivesync_worker_healthy{gpu-1,gpu}": 1,
     "hivesync_worker_healthy{cpu-1,cpu}": 0,
     "hivesync_worker_last_heartbeat_timestamp_seconds{gpu-1,gpu}": NOW.timestamp() - 60,

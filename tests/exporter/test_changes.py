@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from demo.servers import PostgresServer
 from exporter.changes import Changes, read_changes
 from exporter.sources.postgres import Postgres
+from servers.postgres import PostgresServer
 from tests.rows import counted, insert, user
 
 

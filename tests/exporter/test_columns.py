@@ -15,7 +15,6 @@ import psycopg
 import pytest
 import redis
 
-from demo.servers import PostgresServer, ValkeyServer
 from exporter.collectors import build_collectors
 from exporter.collectors.charts import Charts
 from exporter.collectors.incidents import Incidents
@@ -26,6 +25,8 @@ from rollup.connection import connected
 from rollup.daily import read_days
 from rollup.days import pieces, span
 from rollup.history import read_history
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.exporter.deployments import EXPECTED, NOW, PRICES, from_scratch, metrics, seed
 from tests.rows import insert, user
 
@@ -73,14 +74,14 @@ class Deployment:
         assert isinstance(charts, Charts)
         assert isinstance(incidents, Incidents)
         assert isinstance(top, TopUsers)
-        assert charts.hours is not None
+        assert charts.content is not None
         return {
             "metrics": shown,
             "definitions": from_scratch(collectors.values(), self.url, self.redis_url),
-            "incidents": incidents.rows,
-            "top users": top.rows,
-            "requests": charts.hours.requests_per_hour(60, 24),
-            "latencies": charts.hours.latency_seconds(60, 24),
+            "incidents": incidents.content,
+            "top users": top.content,
+            "requests": charts.content.requests_per_hour(60, 24),
+            "latencies": charts.content.latency_seconds(60, 24),
             **asyncio.run(self._rolled_up()),
         }
 

@@ -181,7 +181,7 @@ def test_it_does_not_wait_for_another_answer_for_ever_either(tmp_path: Path, mon
 
     async def asked() -> str:
         one_at_a_time = asyncio.Lock()
-        async with one_at_a_time, asyncio.timeout(5):
+        async with one_at_a_time, bounded():
             return (await control._answer(found, one_at_a_time)).decode()
 
     assert "not done" in asyncio.run(asked())
@@ -201,7 +201,7 @@ def stand_in(answer: bytes) -> Callable[[Path], Coroutine[None, None, object]]:
                 writer.close()
 
         gone = asyncio.Event()
-        async with await asyncio.start_unix_server(send, directory / SOCKET), asyncio.timeout(5):
+        async with await asyncio.start_unix_server(send, directory / SOCKET), bounded():
             try:
                 return await ask_to_verify(directory)
             finally:

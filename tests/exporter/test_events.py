@@ -49,7 +49,7 @@ def test_that_events_cannot_be_written_stops_nothing() -> None:
     assert (said.stdout, said.returncode) == (b"still here\n", 0)
 
 
-# ---- what Python and libraries would print by themselves ----
+# ---- output of Python and libraries ----
 
 BEGIN = """
 import asyncio, gc, logging, ssl, sys, threading, warnings
@@ -195,7 +195,7 @@ def test_a_tls_connection_that_was_closed_leaves_events_only(tmp_path: Path) -> 
     pem = tmp_path / "server.pem"
     certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
     for_address = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(tmp_path / "only.pem")]
-    subprocess.run([*certificate, *for_address], check=True, capture_output=True, timeout=60)
+    subprocess.run([*certificate, *for_address], check=True, capture_output=True, timeout=patience(60))
     pem.write_bytes(pem.read_bytes() + (tmp_path / "only.pem").read_bytes())
     said = script(BEGIN + CLOSED_TLS, str(pem))
     events = [orjson.loads(line) for line in said.stderr.splitlines()]
@@ -241,11 +241,18 @@ def test_the_rollup_says_faults_of_its_loop_and_threads_as_events(database: str,
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
     environment |= {"HIVESYNC_DATABASE_URL": database, "PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"}
     ran = subprocess.run(
-        [sys.executable, "-m", "rollup"], env=environment, cwd=tmp_path, capture_output=True, timeout=60, check=True
+        [sys.executable, "-m", "rollup"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=patience(60),
+        check=True,
     )
     events = [orjson.loads(line) for line in ran.stderr.splitlines()]
     assert faults(events) == {("event_loop", "ZeroDivisionError"), ("thread", "ZeroDivisionError")}
 
 
 def script(code: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, timeout=patience(60), check=False
+    )

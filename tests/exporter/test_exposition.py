@@ -23,7 +23,6 @@ import redis
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from demo.servers import ValkeyServer
 from exporter import exposition, snapshot
 from exporter.collectors import build_collectors
 from exporter.exposition import BUILD_INFO, SHOWN_SECONDS, Exposition, Renderer, render
@@ -31,6 +30,7 @@ from exporter.settings import Settings
 from exporter.snapshot import CollectorView, Snapshot, View
 from exporter.spec import Histogram, Label, MetricSpec, Summary
 from exporter.state import StateFile
+from servers.valkey import ValkeyServer
 from tests.rows import NOON
 from tests.running import metrics_of, parse
 from tests.scenario import beat, seed_postgres, seed_valkey, settings_for, sources_at_noon

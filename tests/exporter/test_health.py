@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from demo.exporting import PROJECT
-from demo.ports import LOOPBACK, free_port
 from exporter.addresses import WILDCARDS, Address
 from exporter.health import ask
 from exporter.http1 import Answer, Request, Response, plain
+from servers.ports import LOOPBACK, free_port
 from tests.serving import serving
 from tests.waiting import patience
 

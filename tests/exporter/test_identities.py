@@ -13,10 +13,10 @@ import psycopg
 import pytest
 import redis
 
-from demo.servers import ValkeyServer
 from exporter.collectors.online import OnlineNow, read_web_sockets
 from exporter.definitions import Terms, read_definitions
 from exporter.identities import IdType
+from servers.valkey import ValkeyServer
 from tests.exporter.deployments import create_tables
 from tests.rows import NOON, by_name, collect, insert, keep, sources
 

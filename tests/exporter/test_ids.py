@@ -18,9 +18,9 @@ import redis
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from demo.servers import ValkeyServer
 from exporter.collector import Collector, Dependent
 from exporter.errors import CollectionFailed
+from servers.valkey import ValkeyServer
 from tests.exporter.deployments import (
     EXPECTED,
     ID_TYPES,

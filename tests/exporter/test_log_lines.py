@@ -8,6 +8,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from exporter import log_lines
 from exporter.log_lines import BATCH_LINES, count
 
 FAILURE = "ai.error"
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def plain(lines: Sequence[bytes]) -> Told:
     kinds: Counter[str | None] = Counter()
     malformed = 0
     failures: list[bytes] = []
-    for line in lines:
+    for line in (part for whole in lines for part in meant(whole)):
         try:
             found = json.loads(line.decode(), parse_constant=refuse, object_pairs_hook=Pairs)
             json.dumps(found, ensure_ascii=False).encode()  # fails on half a surrogate pair
@@ -80,6 +82,18 @@ def plain(lines: Sequence[bytes]) -> Told:
             kinds[kind if isinstance(kind, str) else None] += 1
             failures.insert(0, line)
     return Told(events, kinds, malformed, tuple(failures))
+
+
+def meant(line: bytes) -> list[bytes]:
+    """The lines in a line: NUL bytes before a record end one; around one they, and a byte order mark, are no part."""
+    cuts = [0]
+    for index, byte in enumerate(line):
+        rest = line[index:].lstrip(b"\0").removeprefix(BOM)
+        if byte == 0 and line[index - 1 : index] != b"\0" and rest.lstrip().startswith(b"{"):
+            cuts.append(index)
+    parts = [line[begin:end] for begin, end in pairwise([*cuts, len(line)])]
+    cleaned = [part.strip(b"\0").removeprefix(BOM) for part in parts]
+    return [part for part in cleaned if part.strip()]
 
 
 def infinite(value: Any) -> bool:
@@ -135,6 +149,15 @@ ODD = [
     b"{}{}",
     b'{"event":"ai.requested"} {"event":"ai.requested"}',
     b'\xef\xbb\xbf{"event":"ai.requested"}',
+    b'\xef\xbb\xbf\xef\xbb\xbf{"event":"ai.requested"}',
+    b'\0\0\xef\xbb\xbf {"event":"ai.error","error_kind":"timeout"}',
+    b'\0\0\0{"event":"ai.error"}\0\0',
+    b'{"event":"ai.requ\0\0{"event":"ai.error","error_kind":"timeout"}',
+    b'{"event":"ai.requested"}\0\0\0{"event":"ai.error"}',
+    b'{"event":"ai.requested","x":"\0"}',
+    b"\0\0",
+    b"\xef\xbb\xbf",
+    b"\xff\0x",
     b'{"event":["ai.requested"]}',
     b'{"event":{"event":"ai.requested"}}',
     b'{"event":1,"event":"ai.requested"}',
@@ -168,9 +191,7 @@ ODD = [
     b"2]}",
 ]
 garbage = st.binary(max_size=20)
-hostile = st.one_of(objects(), damaged(), st.sampled_from(ODD), garbage).filter(
-    lambda line: line.strip() and b"\n" not in line
-)
+hostile = st.one_of(objects(), damaged(), st.sampled_from(ODD), garbage).filter(lambda line: b"\n" not in line)
 
 
 @settings(max_examples=600, deadline=None)
@@ -258,3 +279,18 @@ def test_a_last_line_needs_no_newline() -> None:
 def test_many_bad_lines_are_counted_some_at_a_time() -> None:
     parts = list(count(b"x\n" * (3 * BATCH_LINES + 1), FAILURE))
     assert [part.malformed for part in parts] == [BATCH_LINES] * 3 + [1]
+
+
+def test_a_byte_order_mark_before_the_first_line_costs_no_event() -> None:
+    lines = [BOM + b'{"event":"ai.requested"}', b'{"event":"ai.completed"}']
+    assert told(lines) == Told(Counter({"ai.requested": 1, "ai.completed": 1}))
+
+
+def test_nul_bytes_before_a_line_cost_no_event_and_half_a_line_before_them_is_one() -> None:
+    nul = b"\0" * 1000
+    assert told([nul + b'{"event":"ai.requested"}']) == Told(Counter({"ai.requested": 1}))
+    assert told([b'{"event":"ai.c' + nul + b'{"event":"ai.requested"}']) == Told(
+        Counter({"ai.requested": 1}), malformed=1
+    )
+    failure = b'{"event":"ai.error","error_kind":"timeout"}'
+    assert told([nul + BOM + failure]).failures == (failure,)

@@ -20,9 +20,11 @@ import psycopg
 import pytest
 import redis
 
-from demo.ports import LOOPBACK
-from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
 from exporter.exposition import TEXT_TYPE
+from servers.ports import LOOPBACK
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
+from servers.valkey import ValkeyServer
 from tests.running import COUNTERS, FED_BY, RunningExporter, all_there, get, seed_database, seed_valkey
 from tests.waiting import patience, until
 

@@ -12,7 +12,6 @@ import pytest
 import redis
 from psycopg.conninfo import make_conninfo
 
-from demo.servers import PostgresServer, ValkeyServer
 from exporter.collector import Collector, Sources
 from exporter.collectors import build_collectors
 from exporter.errors import CollectionFailed
@@ -20,6 +19,8 @@ from exporter.settings import Settings
 from exporter.sources.postgres import Postgres
 from exporter.spec import Sample
 from exporter.state import StateFile
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.exporter.sources.test_postgres import ask, refused
 from tests.roles import reading_role, run
 from tests.rows import by_name, sources

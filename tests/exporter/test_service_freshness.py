@@ -17,7 +17,8 @@ import psycopg
 import pytest
 
 from demo.database import tables
-from demo.servers import PostgresServer, ValkeyServer
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.rows import counted, insert, user, users
 from tests.running import RunningExporter
 

@@ -191,6 +191,69 @@ def test_killed_again_and_again_in_a_burst_of_lines_it_counts_each_exactly_once(
     assert min(expected.values()) > 100
 
 
+# Rotated while it was down ---------------------------------------------------------------------------------------
+
+LOGROTATE = {
+    "extension": "extension .log",
+    "seconds": "dateext\ndateformat -%s",
+    "directory": "olddir {folder}/away\ncreateolddir 0755",
+    "times": "dateext\ndateformat -%Y%m%dT%H%M%S\ncompress\ncompresscmd /usr/bin/zstd\ncompressext .zst\n"
+    "compressoptions -q --rm",
+}
+
+
+@pytest.mark.logrotate
+@pytest.mark.parametrize("options", LOGROTATE.values(), ids=LOGROTATE)
+def test_lines_written_while_it_was_down_are_counted_wherever_logrotate_put_them(tmp_path: Path, options: str) -> None:
+    exporter = RunningExporter(
+        tmp_path,
+        database_url=NO_DATABASE,
+        redis_url=NOWHERE,
+        refresh_seconds=0.2,
+        log_archive_dirs=f"{tmp_path}/away",
+    )
+    names = {exporter.ai_log: ("ai.requested", "ai-events"), exporter.preview_log: ("live_view.left", "preview")}
+
+    def write(count: int) -> None:
+        for log, (event, _) in names.items():
+            with log.open("ab") as file:
+                file.write(b'{"ts":"2026-01-01","event":"%s","n":%d}\n' % (event.encode(), count) * count)
+
+    def counted(count: int) -> None:
+        exporter.wait_for(
+            lambda samples: (
+                [samples[LINES.format(log=label, result="ok")] for _, label in names.values()] == [count] * 2
+            )
+        )
+
+    configuration, options = tmp_path / "logrotate.conf", options.format(folder=tmp_path)
+    configuration.write_text(f"{exporter.ai_log}\n{exporter.preview_log} {{\nrotate 50\ncreate\n{options}\n}}\n")
+    configuration.chmod(0o600)
+    written = 0
+    try:
+        for number in range(1, 5):
+            write(100 + number)
+            written += 100 + number
+            if number == 1:
+                exporter.start()
+                counted(written)
+                exporter.stop()
+            else:
+                subprocess.run(
+                    ["faketime", f"2026-01-0{number} 10:20:30", "logrotate", "-f", "-s", tmp_path / "s", configuration],
+                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NO_FAKE_STAT": "1", "FAKE_UTIME": "0"},
+                    check=True,
+                )
+        write(7)
+        exporter.start()
+        counted(written + 7)
+        assert not [event for event in exporter.events() if event["event"].startswith("log.")]
+        exporter.refreshed()
+        counted(written + 7)
+    finally:
+        exporter.stop()
+
+
 # The end ---------------------------------------------------------------------------------------------------------
 
 

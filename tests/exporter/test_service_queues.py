@@ -6,7 +6,7 @@ from pathlib import Path
 
 import redis
 
-from demo.servers import ValkeyServer
+from servers.valkey import ValkeyServer
 from tests.rows import NO_DATABASE
 from tests.running import RunningExporter, some_of
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 
-from demo.servers import ValkeyServer
+from servers.valkey import ValkeyServer
 from tests.redis_tls import RedisServer, make_certificates
 from tests.running import RunningExporter, is_up, run_exporter
 

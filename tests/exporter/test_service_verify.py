@@ -19,9 +19,9 @@ import pytest
 import redis
 
 from demo.database import fill_database
-from demo.servers import ValkeyServer
 from exporter.control import SOCKET, VERIFY
 from exporter.verify import Comparison, render
+from servers.valkey import ValkeyServer
 from tests.rows import NO_DATABASE, insert, user
 from tests.running import RunningExporter
 from tests.waiting import until

@@ -70,6 +70,7 @@ def test_every_setting_has_the_contracts_default(set_variables: Set) -> None:
         "rollup_database_url": None,
         "ai_events_log": Path("/data/logs/ai-events.log"),
         "preview_log": Path("/data/logs/preview.log"),
+        "log_archive_dirs": (),
         "state_dir": Path("/var/lib/hivesync-analytics"),
         "metrics_listen": Address("127.0.0.1", 10177),
         "admin_listen": Address("127.0.0.1", 10178),
@@ -87,6 +88,7 @@ def test_every_setting_has_the_contracts_default(set_variables: Set) -> None:
         "grafana_url": None,
         "prices_file": None,
         "ws_session_keys": ("ws_sessions:*",),
+        "free_plans": ("free", "admin"),
         "ai_queue_keys": ("ai_queue:*",),
         "preview_queue_keys": ("preview_queue:*",),
         "worker_keys": ("worker:heartbeat:*",),
@@ -105,6 +107,7 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "rollup_database_url": "postgresql://writer@db/hivesync",
         "ai_events_log": "/logs/ai",
         "preview_log": "/logs/preview",
+        "log_archive_dirs": "/archive,old",
         "state_dir": "/state",
         "metrics_listen": "0.0.0.0:1",
         "admin_listen": "[::1]:2",
@@ -122,6 +125,7 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "grafana_url": "https://grafana.example/sub",
         "prices_file": str(tmp_path / "prices.toml"),
         "ws_session_keys": "ws:*,gateway:*",
+        "free_plans": "Free,community",
         "ai_queue_keys": "ai_tasks",
         "preview_queue_keys": "preview_tasks",
         "worker_keys": "hb:*",
@@ -506,3 +510,11 @@ def test_an_origin_is_a_scheme_a_host_and_no_more(origin: str, set_variables: Se
 def test_a_trusted_proxy_is_an_address_or_a_network(proxy: str, set_variables: Set) -> None:
     set_variables(ADMIN_TRUSTED_PROXIES=f"127.0.0.1,{proxy}")
     assert "should be an address or a network" in problems()["HIVESYNC_ADMIN_TRUSTED_PROXIES"]
+
+
+@pytest.mark.parametrize("directories", ["{tmp}/file", "{tmp},{tmp}/file"])
+def test_an_archive_directory_that_is_a_file_is_said(directories: str, set_variables: Set, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    set_variables(log_archive_dirs=directories.format(tmp=tmp_path))
+    with pytest.raises(SettingsError, match=r"HIVESYNC_LOG_ARCHIVE_DIRS: .*/file should be a directory"):
+        read_settings()

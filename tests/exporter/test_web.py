@@ -11,12 +11,12 @@ import psycopg
 import pytest
 import redis
 
-from demo.servers import ValkeyServer
 from exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Exposition, render
 from exporter.snapshot import CollectorView, View
 from exporter.spec import Label, MetricSpec
 from exporter.version import VERSION
 from exporter.web import build_site
+from servers.valkey import ValkeyServer
 from tests.rows import users
 from tests.running import RunningExporter, get, parse
 from tests.serving import Client, serving

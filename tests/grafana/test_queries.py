@@ -18,9 +18,11 @@ import psycopg
 import pytest
 
 from demo.history import make_history
-from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
 from demo.tables import insert
 from demo.traffic import Traffic
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
+from servers.valkey import ValkeyServer
 from tests.grafana.boards import Target, metrics_in, specs, targets
 from tests.running import RunningExporter, get
 from tests.waiting import until

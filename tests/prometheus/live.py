@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from demo.ports import LOOPBACK
+from servers.ports import LOOPBACK
 from tests.running import get
 from tests.waiting import patience
 

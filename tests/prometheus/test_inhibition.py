@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from demo.monitoring import fit
-from demo.servers import AlertmanagerServer
+from servers.alertmanager import AlertmanagerServer
 from tests.prometheus.live import alerts_of, raise_alerts
 from tests.prometheus.rules import rules
 from tests.waiting import until

@@ -18,8 +18,11 @@ import pytest
 import redis
 
 from demo.monitoring import fit, replace
-from demo.ports import LOOPBACK
-from demo.servers import AlertmanagerServer, PostgresServer, PrometheusServer, ValkeyServer
+from servers.alertmanager import AlertmanagerServer
+from servers.ports import LOOPBACK
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
+from servers.valkey import ValkeyServer
 from tests.prometheus.live import Webhook, ask, hasten, query, webhook
 from tests.prometheus.rules import RUNBOOKS, alert_names, fences, recorded, rules
 from tests.running import RunningExporter, beat, seed_database, seed_valkey

@@ -1,4 +1,4 @@
-"""What a log tells of the past alerts nobody: a real Prometheus with the shipped rules, on a real exporter.
+"""What a log tells of the past raises no alert: a real Prometheus with the shipped rules, on a real exporter.
 
 Durations are short (`live.HURRY`), and here windows are too: a test waits until a jump has left them.
 """
@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from demo.monitoring import fit
-from demo.servers import PrometheusServer
+from servers.prometheus import PrometheusServer
 from tests.prometheus.live import hasten, query
 from tests.rows import NO_DATABASE, NOWHERE
 from tests.running import RunningExporter
@@ -87,7 +87,7 @@ def until_evaluated(prometheus: PrometheusServer) -> None:
     until(lambda: query(prometheus.url, since), "the rules are evaluated")
 
 
-def test_a_log_of_the_past_at_a_first_start_alerts_nobody(tmp_path: Path, exporter: RunningExporter) -> None:
+def test_a_log_of_the_past_at_a_first_start_raises_no_alert(tmp_path: Path, exporter: RunningExporter) -> None:
     append(exporter.ai_log, failures(LINES, PAST))
     with watched(tmp_path, exporter) as prometheus:
         exporter.launch()
@@ -101,9 +101,7 @@ def test_a_log_of_the_past_at_a_first_start_alerts_nobody(tmp_path: Path, export
         until(lambda: alerted(prometheus), "what fails now is told at once")
 
 
-def test_what_failed_in_an_outage_alerts_nobody_and_what_fails_after_it_does(
-    tmp_path: Path, exporter: RunningExporter
-) -> None:
+def test_failures_of_an_outage_raise_no_alert_and_later_ones_do(tmp_path: Path, exporter: RunningExporter) -> None:
     exporter.ai_log.touch()
     with watched(tmp_path, exporter) as prometheus:
         exporter.launch()

@@ -164,7 +164,7 @@ class Command:
 
 
 def keep_hooks(patch: pytest.MonkeyPatch) -> None:
-    """Have what a command installs for its whole process undone with the patch: faults are pytest's to find."""
+    """Undo with the patch the hooks that a command installs for its whole process: faults are pytest's to find."""
     for module, name in (
         (sys, "excepthook"),
         (sys, "unraisablehook"),

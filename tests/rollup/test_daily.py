@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo.database import SCHEMA
-from demo.servers import PostgresServer
 from rollup import days
 from rollup.connection import connected
 from rollup.daily import Row, read_days, read_first_activity
 from rollup.days import Piece, pieces, span
+from servers.postgres import PostgresServer
 from tests.rollup.rolling import DAY, midnight, plainly
 from tests.rows import INSTANT, insert, users
 

@@ -16,7 +16,6 @@ import psycopg
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from demo.servers import PostgresServer, PrometheusServer
 from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
 from exporter.collectors.latency import Latency
@@ -24,6 +23,8 @@ from exporter.collectors.previews import Previews
 from exporter.definitions import Terms, read_definitions
 from exporter.sources.postgres import Postgres
 from rollup.openmetrics import whole_file
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
 from tests.rollup.rolling import DAY, Command, midnight, today
 from tests.rows import INSTANT, insert, users
 from tests.running import get

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from demo.servers import PostgresServer
 from rollup import days, table
 from rollup.daily import Row
+from servers.postgres import PostgresServer
 from tests.rollup.rolling import DAY, Command, end, plainly, stored, today
 from tests.rollup.test_run import seed, waiting
 from tests.rows import NO_DATABASE, insert

@@ -11,8 +11,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from demo.database import fill_database
-from demo.servers import PostgresServer
 from rollup.connection import LOCK
+from servers.postgres import PostgresServer
 from tests.pooling import PgBouncer
 from tests.rollup.rolling import Command, plainly, stored, today
 

@@ -10,9 +10,9 @@ from datetime import date, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from demo.servers import PrometheusServer
 from exporter.sources.prometheus import Prometheus
 from rollup.queue_depth import DAY_SECONDS, QueueDepths, step_of
+from servers.prometheus import PrometheusServer
 from tests.rollup.rolling import DAY, midnight
 
 SECOND, MS = timedelta(seconds=1), timedelta(milliseconds=1)

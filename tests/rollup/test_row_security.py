@@ -44,7 +44,7 @@ def refusal(ran: Ran, role: str, *tables: str) -> None:
 
 
 def degraded(rollup: Command) -> list[dict[str, Any]]:
-    """What the process said of PostgreSQL; of Prometheus, which is not there, it says so too."""
+    """The events about PostgreSQL; there is one about Prometheus, which is not there, too."""
     return [event for event in rollup.said("system.analytics.degraded") if event["source"] == "postgres"]
 
 

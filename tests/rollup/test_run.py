@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from demo.servers import PrometheusServer
 from rollup import days
 from rollup.connection import LOCK
+from servers.prometheus import PrometheusServer
 from tests.rollup.rolling import DAY, Command, end, midnight, plainly, stored, today
 from tests.rollup.test_queue_depth import openmetrics
 from tests.rows import INSTANT, insert, user, users

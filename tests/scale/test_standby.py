@@ -16,8 +16,9 @@ import pytest
 
 from demo.database import DATABASE, EXPORTER_ROLE, create_database, fill_database
 from demo.exporting import PROJECT
-from demo.postgres_files import place_for_nobody
-from demo.servers import PostgresServer, ValkeyServer
+from servers.postgres import PostgresServer
+from servers.postgres_files import place_for_nobody
+from servers.valkey import ValkeyServer
 from tests.rows import insert
 from tests.running import RunningExporter, is_up, run_exporter, seed_valkey
 from tests.waiting import until

@@ -21,9 +21,11 @@ import yaml
 
 from demo.history import make_history
 from demo.monitoring import SHIPPED, replace
-from demo.servers import PostgresServer, PrometheusServer, ValkeyServer
 from demo.tables import insert
 from demo.traffic import Traffic
+from servers.postgres import PostgresServer
+from servers.prometheus import PrometheusServer
+from servers.valkey import ValkeyServer
 from tests.prometheus.live import ask
 from tests.running import RunningExporter, is_up
 from tests.scale.expressions import of_panels, of_rules

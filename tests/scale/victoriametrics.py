@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from demo.child import Child, ChildError
-from demo.fetch import fetch
-from demo.ports import LOOPBACK, free_port
+from servers.child import Child, ChildError
+from servers.fetch import fetch
+from servers.ports import LOOPBACK, free_port
 
 
 class VictoriaMetricsServer(Child):

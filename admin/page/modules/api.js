@@ -1,7 +1,7 @@
-// The API: documents as JSON. The browser keeps each and asks whether it has changed (ETag, 304), so that a refresh of
-// what stands still sends no bodies.
+// The API's documents as JSON. The browser caches and revalidates each (ETag, 304), so that a refresh of unchanged
+// documents sends no bodies.
 
-/** The session has ended, or the user may not see this: asking again is no use. */
+/** The session has ended, or the user is no admin: a retry is of no use. */
 export class NotAllowed extends Error {
   constructor(status) {
     super(`status ${status}`);
@@ -9,10 +9,10 @@ export class NotAllowed extends Error {
   }
 }
 
-/** How long an answer may take; the server has it in memory. */
+/** The time-out of a request; the server has the response in memory. */
 const PATIENCE_MS = 15_000;
 
-/** The document at this path below the section. Rejects with NotAllowed, or with another Error when there is none. */
+/** The document at this path below the section. Rejects with NotAllowed, or another Error without a response. */
 export async function read(base, path) {
   const giveUp = new AbortController();
   const timer = setTimeout(() => giveUp.abort(), PATIENCE_MS);
@@ -32,7 +32,7 @@ export async function read(base, path) {
   }
 }
 
-/** All of these at once: a Map from path to document, or to the Error it failed with. Rejects with NotAllowed only. */
+/** All of these at once: a Map from path to document, or to its Error. Rejects with NotAllowed only. */
 export async function readAll(base, paths) {
   const results = await Promise.allSettled(paths.map((path) => read(base, path)));
   const refused = results.find((result) => result.reason instanceof NotAllowed);

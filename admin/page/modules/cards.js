@@ -1,4 +1,4 @@
-// The cards: every <data data-path="document/key/..."> gets its value, and every card says how it stands.
+// The cards: every <data data-path="document/key/..."> gets its value, and every card its state.
 
 import { inSum, isValue, knowsNothing, mark, NO_ANSWER } from "./degraded.js";
 import { number } from "./formats.js";
@@ -20,12 +20,12 @@ export class Cards {
     }));
   }
 
-  /** Which documents they are made of. */
+  /** The documents of all cards. */
   get documents() {
     return [...new Set(this.#cards.flatMap((card) => card.numbers.map((one) => one.path)))];
   }
 
-  /** Show these documents; one that is an Error leaves the last values, grey. */
+  /** Show these documents; an Error leaves the last values, in grey. */
   show(documents) {
     for (const card of this.#cards) this.#show(card, documents);
   }

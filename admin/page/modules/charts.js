@@ -1,4 +1,4 @@
-// The charts: Grafana's panels in frames where Grafana answers and has one for the range, otherwise drawn here.
+// The charts: Grafana's panels in frames if Grafana responds and has a panel for the range, otherwise drawn here.
 
 import { read } from "./api.js";
 import { knowsNothing, mark, NO_ANSWER } from "./degraded.js";
@@ -13,7 +13,7 @@ export class Charts {
   #charts;
   #grafana;
 
-  /** `page`: the page's data; `uPlot`: null where it is not installed. */
+  /** `page`: the page's data; `uPlot`: null if it is not installed. */
   constructor(root, page, uPlot, sources, isRefreshing) {
     this.#grafana = page.grafanaUp === true ? { configured: true, up: true } : null;
     this.#charts = [...root.querySelectorAll("[data-chart]")].map(
@@ -22,18 +22,18 @@ export class Charts {
     for (const chart of this.#charts) chart.show(this.#grafana);
   }
 
-  /** Which documents they are drawn from at present. */
+  /** The documents of the charts that are drawn here. */
   get documents() {
     return this.#charts.filter((chart) => chart.needsDocument).map((chart) => chart.document);
   }
 
-  /** Show these documents, and frames where `grafana` (of the status, or null when it is not known) is up. */
+  /** Show these documents, or frames while `grafana` (of the status; null: unknown) is up. */
   show(documents, grafana) {
     this.#grafana = grafana ?? this.#grafana;
     for (const chart of this.#charts) chart.show(this.#grafana, documents.get(chart.document));
   }
 
-  /** The theme, or whether the page refreshes itself, is another now. */
+  /** Redraw after a change of the theme or of the automatic refresh. */
   redraw() {
     for (const chart of this.#charts) chart.redraw();
   }
@@ -78,7 +78,7 @@ class Chart {
     return !this.#frame || this.#details.open;
   }
 
-  /** `document`: undefined when none was asked for, an Error when there was no answer. */
+  /** `document`: undefined if it was not requested, an Error without a response. */
   show(grafana, document) {
     this.#grafana = grafana;
     if (document instanceof Error) this.#mark(NO_ANSWER);
@@ -92,7 +92,7 @@ class Chart {
     this.#caption();
   }
 
-  /** The URL of Grafana's panel, when it is to be shown. */
+  /** The URL of Grafana's panel, if it is shown. */
   get #frame() {
     return (this.#grafana?.up === true && this.#frames[this.#range]) || null;
   }

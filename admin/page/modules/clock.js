@@ -1,7 +1,7 @@
-// The page's one clock: when the next refresh is due. It stands still while it is switched off or nobody looks at the
-// page, catches up when somebody does, and slows down while something is wrong.
+// The page's clock: the time of the next refresh. It stops while it is switched off or the tab is hidden, catches up when
+// the tab is shown, and slows down during failures.
 
-/** Of the time to the next refresh, so that many pages do not ask in step. */
+/** The share by which an interval varies, so that many pages do not refresh at the same time. */
 const JITTER = 0.03;
 
 export class Clock {
@@ -23,7 +23,7 @@ export class Clock {
     this.#on = on;
   }
 
-  /** The first refresh, and from now on whenever one is due. */
+  /** Refresh now, and from now on at each interval. */
   start() {
     document.addEventListener("visibilitychange", () => this.#plan());
     return this.refresh();
@@ -39,7 +39,7 @@ export class Clock {
     this.#plan();
   }
 
-  /** Refresh now, whether it is on or off; the next one is due a whole pause later. */
+  /** Refresh now, on or off; the next refresh follows a full interval later. */
   async refresh() {
     if (this.#running || this.#ended) return;
     this.#running = true;

@@ -1,5 +1,5 @@
-// What a number means is shown by the style sheet while its button is hovered or focused. Here: Escape closes it until
-// the pointer or the focus has left, and a tap opens it where tapping gives no focus.
+// The popovers of definitions. The style sheet shows them while their button is hovered or focused. Here, Escape closes
+// a popover until pointer and focus have left, and a tap opens it on devices where a tap gives no focus.
 
 export function mindDefinitions(root) {
   for (const meaning of root.querySelectorAll(".meaning")) {

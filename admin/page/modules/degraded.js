@@ -1,4 +1,4 @@
-// What a card, chart or table says about how far it can be believed: the badge, since when, and why.
+// The degraded state of a card, chart or table: the badge, the time and the reason.
 
 import { asOf, writeTime } from "./formats.js";
 
@@ -8,10 +8,10 @@ export const NO_ANSWER = "no answer from HiveSync Analytics";
 export const isValue = (thing) =>
   thing !== null && typeof thing === "object" && "value" in thing && "status" in thing && "as_of" in thing;
 
-/** Whether it was never known, as after the server's start: that takes nothing away that the page knows. */
+/** Whether the value was never read, as after the server's start; the page then keeps its last value. */
 export const knowsNothing = ({ status, as_of: since }) => status !== "ok" && since === null;
 
-/** Of many values: whether any is degraded, their sources, and the oldest time. */
+/** The state of many values: whether any is degraded, their sources, and the oldest time. */
 export function inSum(values) {
   const bad = values.filter((value) => value.status !== "ok");
   const times = (bad.length ? bad : values).map((value) => value.as_of).filter(Boolean);
@@ -22,7 +22,7 @@ export function inSum(values) {
   };
 }
 
-/** Show it on a panel. `reason` is empty where all is well; `asOf` is an ISO time, or null when there never was a value. */
+/** Show the state on a panel. `reason`: empty if not degraded; `asOf`: ISO time, or null without a value. */
 export function mark(panel, { reason, asOf: since }) {
   const degraded = reason !== "";
   panel.toggleAttribute("data-degraded", degraded);

@@ -1,4 +1,4 @@
-// How numbers and times are written: in the viewer's language and zone, by the browser's own Intl.
+// The formats of numbers and times, in the viewer's language and time zone, by the browser's Intl.
 
 const NOTHING = "–";
 
@@ -21,7 +21,7 @@ const FORMATS = {
   seconds,
 };
 
-/** A number in one of the formats of cards.py; `empty` where there is none. */
+/** A number in one of the formats of cards.py; `empty` for null. */
 export function number(value, format = "count", empty = "") {
   return typeof value === "number" ? FORMATS[format](value) : empty || NOTHING;
 }
@@ -40,23 +40,23 @@ const utcDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeri
 /** HH:MM, or with seconds, of a Date. */
 export const timeOfDay = (date) => clock.format(date);
 export const timeOfDaySeconds = (date) => clockSeconds.format(date);
-/** Day and time of a Date; the year only when it is another one. */
+/** Day and time of a Date; the year only if it is not the current one. */
 export function dayAndTime(date) {
   const year = date.getFullYear() === new Date().getFullYear() ? day : dayOfYear;
   return `${year.format(date)}, ${clock.format(date)}`;
 }
-/** What stands below an axis: the day where one begins, otherwise the time. */
+/** The label of a time axis: the day at midnight, otherwise the time. */
 export function axisTime(date) {
   return date.getHours() || date.getMinutes() ? clock.format(date) : day.format(date);
 }
 /** The UTC day of a Date. */
 export const dayInUtc = (date) => utcDay.format(date);
-/** As "14:05" when it is today, otherwise with the day. */
+/** "14:05" for today, otherwise with the day. */
 export function asOf(date, now = new Date()) {
   return date.toDateString() === now.toDateString() ? timeOfDay(date) : dayAndTime(date);
 }
 
-/** Make a <time> say this moment in the viewer's zone, and in UTC to whoever asks. */
+/** Write a time into a <time> in the viewer's time zone, with UTC as its tooltip. */
 export function writeTime(element, iso, write = dayAndTime) {
   const date = new Date(iso);
   element.dateTime = iso;

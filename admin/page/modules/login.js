@@ -1,5 +1,5 @@
-// Logging in: with what is typed in, or with the code of a one-time link, which stands behind the # and so is in no
-// server's log. Without this module the forms work all the same.
+// The login: with a credential, or with the code of a one-time link, which is in the fragment and so in no server's log.
+// The forms work without this module too.
 
 const panel = document.querySelector("[data-base]");
 const base = panel.dataset.base;
@@ -7,12 +7,12 @@ const error = document.getElementById("error");
 const progress = document.getElementById("progress");
 
 const WORDS = {
-  401: "That was not accepted. Check it and try again.",
-  403: "That is valid, but not an administrator's.",
+  401: "The credential was not accepted. Check it and try again.",
+  403: "The credential is valid, but not an administrator's.",
 };
 const LINK_WORDS = { 401: "This link has been used or has expired. Make a new one, or log in below." };
 
-/** Send it; on success, on to the page. */
+/** Send a credential; on success, go to the page. */
 async function logIn(credential, words) {
   error.hidden = true;
   progress.hidden = false;
@@ -52,7 +52,7 @@ for (const form of document.querySelectorAll("[data-login]")) {
 
 const code = new URLSearchParams(location.hash.slice(1)).get("code");
 if (code) {
-  history.replaceState(null, "", location.pathname); // a code is good for once, and belongs in no history
+  history.replaceState(null, "", location.pathname); // a code is valid once, and belongs in no history
   logIn({ code }, { ...WORDS, ...LINK_WORDS });
 } else {
   document.getElementById("api-key").focus();

@@ -1,4 +1,4 @@
-// The Analytics page comes to life here: what is asked for at every tick of the clock, and where the answers go.
+// The entry point of the Analytics page: requests all documents at every tick of the clock, and shows them.
 
 import { NotAllowed, readAll } from "./api.js";
 import { Cards } from "./cards.js";
@@ -26,7 +26,7 @@ const cards = new Cards(document, sources);
 const tables = new Tables(document, page.words, sources);
 const charts = new Charts(document, page, uPlot, sources, () => clock.on);
 
-/** Ask for everything that is shown, and show it. What the clock is told: "ok", "troubled" or "ended". */
+/** Request all documents and show them. The result for the clock: "ok", "troubled" or "ended". */
 async function refresh() {
   document.documentElement.dataset.refreshing = "";
   try {
@@ -65,7 +65,7 @@ async function readAndShow() {
   return failed || !known || status.degraded ? "troubled" : "ok";
 }
 
-/** A line above everything; none when it is empty. */
+/** Show a notice at the top; none if `kind` is empty. */
 function say(kind, ...parts) {
   notice.dataset.kind = kind;
   notice.hidden = kind === "";

@@ -4,7 +4,7 @@ import { axisTime, dayAndTime, dayInUtc, NOTHING, number } from "./formats.js";
 
 const HEIGHT_OF_LEGEND = 28;
 
-/** What a token of tokens.css is now, as the canvas understands it. */
+/** The current value of a token of tokens.css, for the canvas. */
 function token(element, name) {
   const probe = document.createElement("i");
   probe.style.color = `var(${name})`;
@@ -14,7 +14,7 @@ function token(element, name) {
   return color;
 }
 
-/** The name and colour of each series (of bars: of each category), from the words that the page has for them. */
+/** The name and colour of each series (of bars: of each category), from the words of the page. */
 function things(document, words) {
   const known = Object.assign({}, ...Object.values(words));
   const spare = Object.values(words.queues).map((thing) => thing.color);
@@ -28,13 +28,13 @@ function things(document, words) {
   }));
 }
 
-/** Where a document's points stand: the words for each. */
+/** The label of each point of a document. */
 export function pointNames(document, words, hasDays) {
   if (document.kind === "bar") return things(document, words).map((thing) => thing.title);
   return document.times.map((time) => (hasDays ? dayInUtc : dayAndTime)(new Date(time * 1000)));
 }
 
-/** Draws one chart into a slot, again and again. */
+/** Draws one chart into a slot, repeatedly. */
 export class Plot {
   #uPlot;
   #words;
@@ -61,7 +61,7 @@ export class Plot {
     this.#watch.observe(slot);
   }
 
-  /** Draw a document, in the colours of the theme that is shown. */
+  /** Draw a document, in the colours of the current theme. */
   draw(document) {
     this.clear();
     this.#document = document;
@@ -82,7 +82,7 @@ export class Plot {
     this.#say(null);
   }
 
-  /** Leave the slot empty. */
+  /** Clear the slot. */
   clear() {
     this.#plot?.destroy();
     this.#plot = null;
@@ -208,7 +208,7 @@ export class Plot {
     return list;
   }
 
-  /** The values at a point, by default at the last, in the legend. */
+  /** Show the values at a point (default: the last) in the legend. */
   #say(index) {
     const { kind, series, times } = this.#document;
     if (kind === "bar") return;

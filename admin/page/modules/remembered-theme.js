@@ -1,7 +1,7 @@
-// Puts on the remembered theme before anything is drawn: so this one is not a module, which would come too late.
+// Sets the remembered theme before the first paint; a module would run too late.
 try {
   const theme = JSON.parse(localStorage.getItem("hivesync-analytics.theme"));
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch {
-  // No storage, or not what we wrote: the system's theme.
+  // No storage or an unknown value: the system's theme.
 }

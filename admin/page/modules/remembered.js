@@ -1,5 +1,5 @@
-// What this browser remembers: the theme, ranges, and whether the page refreshes itself. Storage may be forbidden or
-// full; then a choice lasts as long as the page.
+// The browser's storage of the theme, the ranges and the automatic refresh. Storage may be forbidden or full; a choice
+// then lasts as long as the page.
 
 const PREFIX = "hivesync-analytics.";
 
@@ -15,6 +15,6 @@ export function remember(name, value) {
   try {
     localStorage.setItem(PREFIX + name, JSON.stringify(value));
   } catch {
-    // As said above.
+    // No storage: see above.
   }
 }

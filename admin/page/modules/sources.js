@@ -1,11 +1,11 @@
-// The status line of all sources, and the words for why something is degraded.
+// The status line of all sources, and the text of the reason of a degraded value.
 
 import { asOf } from "./formats.js";
 
 /** "connection_refused" -> "connection refused" */
 const inWords = (kind) => kind.replaceAll("_", " ");
 
-/** Answers why a value is degraded, from the latest status. */
+/** Gives the reason of degraded values, from the latest status. */
 export class Sources {
   #titles;
   #status = null;
@@ -14,13 +14,13 @@ export class Sources {
     this.#titles = titles;
   }
 
-  /** A new status, or null while it is not known. */
+  /** Set the status; null: unknown. */
   set status(status) {
     this.#status = status;
     if (status) this.#draw(status);
   }
 
-  /** Why a value of these sources is degraded: which source, and the kind of its error. */
+  /** The reason for a degraded value of these sources: the source and the kind of its error. */
   reason(sources) {
     const title = (name) => this.#titles[name] ?? name;
     const down = (this.#status?.sources ?? []).filter((one) => sources.includes(one.source) && one.up === false);

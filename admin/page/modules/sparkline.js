@@ -1,4 +1,4 @@
-// A small trend: one line over the minutes there are, from its lowest to its highest. Gaps stay gaps.
+// A small trend line over the minutes, scaled from its lowest to its highest value. Gaps stay gaps.
 
 const WIDTH = 120;
 const HEIGHT = 36;

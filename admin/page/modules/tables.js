@@ -1,4 +1,4 @@
-// The tables: rows from the API under the heads that the page has, sortable by each column.
+// The tables: rows of the API under the heads of the page, sortable by each column.
 
 import { inSum, isValue, knowsNothing, mark, NO_ANSWER } from "./degraded.js";
 import { NOTHING, number, writeTime } from "./formats.js";
@@ -12,12 +12,12 @@ export class Tables {
     this.#tables = [...root.querySelectorAll(".table-panel")].map((panel) => new Table(panel, words, sources));
   }
 
-  /** Which documents they are made of. */
+  /** The documents of all tables. */
   get documents() {
     return [...new Set(this.#tables.map((table) => table.document))];
   }
 
-  /** Show these documents; one that is an Error leaves the last rows, grey. */
+  /** Show these documents; an Error leaves the last rows, in grey. */
   show(documents) {
     for (const table of this.#tables) table.show(documents.get(table.document));
   }
@@ -98,7 +98,7 @@ class Table {
     const compare = (a, b) => (typeof a === "number" ? a - b : collator.compare(a, b));
     return this.#rows.toSorted((one, other) => {
       const [a, b] = [key(one), key(other)];
-      if (a == null || b == null) return (a == null) - (b == null); // what is not known stands last, either way
+      if (a == null || b == null) return (a == null) - (b == null); // nulls are last in both directions
       return sign * compare(a, b);
     });
   }

@@ -1,15 +1,15 @@
-// The theme: the system's, or one that is chosen and remembered. tokens.css does the rest.
+// The theme: the system's, or a chosen and remembered theme. tokens.css has the colours.
 
 import { recall, remember } from "./remembered.js";
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 
-/** "light" or "dark": what is shown now. */
+/** The current theme: "light" or "dark". */
 export function shownTheme() {
   return document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light");
 }
 
-/** Make the radio buttons choose it; `changed()` after each change. */
+/** Bind the radio buttons to the theme; `changed()` follows each change. */
 export function chooseTheme(fieldset, changed) {
   const chosen = recall("theme", "system");
   for (const input of fieldset.querySelectorAll("input")) {

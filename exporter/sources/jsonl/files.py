@@ -1,108 +1,95 @@
-"""A log's files: their names and which is older, and reading bytes from one, plain or compressed, renamed or not.
+"""One file of a log: who it is, and reading bytes from it, plain or compressed, renamed or not.
 
-pygtail is asked here for the name that the live file was put away under last.
+`search.py` finds files, `recognise.py` compares them with what was read before, `log.py` reads on in them.
 """
 
 from __future__ import annotations
 
 import errno
-import gzip
 import os
-import re
 import stat
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from pygtail.core import Pygtail
-
+from exporter.sources.jsonl.archives import (
+    MAGIC_BYTES,
+    PIECE_BYTES,
+    Unpacked,
+    is_not_read,
+    may_become_packed,
+    unpacking,
+)
+from exporter.sources.jsonl.names import Place
 from exporter.sources.jsonl.position import MARK_BYTES, Identity, Mark, Track
 
-PIECE_BYTES = 1024 * 1024
+Kind = Literal["live", "rotated", "other"]
+"""The name that is written to; one that belongs to the log by its name; any other."""
 
-
-class Rotation(Pygtail):  # type: ignore[misc]  # pygtail has no types
-    """pygtail, asked for the name under which the live file was put away last, and for nothing else."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path), offset_file=os.devnull)
-        self._path = path
-
-    def last(self) -> str | None:
-        """The file name, None where there is none beside the live file."""
-        found = Path(self._check_rotated_filename_candidates() or "")
-        # A path with wildcards in it makes it find other files.
-        mine = found.parent == self._path.parent and found.name.startswith(self._path.name)
-        return found.name if mine else None
-
-    def __del__(self) -> None:
-        """pygtail's own would open the live file in order to close it."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Order:
-    """Where a rotated name stands among its kind: the greater, the newer. Kinds cannot be compared by name."""
-
-    scheme: str
-    number: int = 0
-    date: str = ""
-
-
-LIVE = Order("live")
-_SUFFIX = re.compile(r"(?:\.(?P<number>[1-9]\d{0,4})|(?P<date>[-.]\d{4}-?\d\d-?\d\d(?:[-_]\d+)*))(?:\.gz)?")
-
-
-def order_of(name: str, base: str) -> Order | None:
-    """`x.log.2` is older than `x.log.1.gz`, `x.log-20250101` than `x.log-20250102`; None for no rotated name."""
-    match = _SUFFIX.fullmatch(name.removeprefix(base)) if name.startswith(base) else None
-    if match is None:
-        return None
-    if match["number"]:
-        return Order("number", number=-int(match["number"]))
-    return Order(re.sub(r"\d", "0", match["date"]), date=match["date"])
+SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name, and the file it stood for when it was looked at."""
+    """A name, and the file it stood for when it was looked at. Times are nanoseconds, of the file system's clock."""
 
     path: Path
-    order: Order
+    kind: Kind
     identity: Identity
+    place: Place
+    modified: int
+    changed: int
+    size: int
 
     @property
-    def live(self) -> bool:
-        """Whether this is the name that is written to."""
-        return self.order is LIVE
+    def shown(self) -> str:
+        """The file's name as text, whatever its bytes are."""
+        return os.fsencode(self.path.name).decode("utf-8", "backslashreplace")
+
+    @property
+    def latest(self) -> int:
+        """The latest moment at which it can have been written last: some compressors keep full seconds only."""
+        return self.modified + (2 * SECOND if self.modified % SECOND == 0 else 0)
+
+    def quiet(self, now: float, grace: float) -> bool:
+        """Whether it has not been written to, or renamed, for that long (the file system's clock against ours)."""
+        return now - max(self.modified, self.changed) / SECOND >= grace
 
 
-def name_at(path: Path, order: Order) -> Name | None:
+def name_at(path: Path, kind: Kind, place: Place) -> Name | None:
     """None where there is no such file; what is a directory or a device is no log, and no rotated log either."""
     try:
-        info = path.stat()
+        info = path.stat() if kind != "other" else path.lstat()
     except FileNotFoundError:
         return None
+    except OSError:
+        if kind == "live":
+            raise
+        return None  # a link to itself, or one into a folder that is closed to us
     if not stat.S_ISREG(info.st_mode):
-        if order is LIVE:
+        if kind == "live":
             raise IsADirectoryError(errno.EISDIR, "not a regular file")
         return None
-    return Name(path, order, (info.st_dev, info.st_ino))
+    identity = (info.st_dev, info.st_ino)
+    return Name(path, kind, identity, place, info.st_mtime_ns, info.st_ctime_ns, info.st_size)
 
 
 class File:
     """One file, opened when it is first read; after that it may be renamed or deleted. `name` is None when it was."""
 
-    whole = True
-
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.name: Name | None = None
+        self.kept = False
         self._opened: int | None = None
+        self._plain = False
+        self._unpacked: Unpacked | None = None
+        self._begin: bytes | None = None
 
     @property
     def live(self) -> bool:
         """Whether it is the file that is written to."""
-        return self.name is not None and self.name.live
+        return self.name is not None and self.name.kind == "live"
 
     @property
     def held(self) -> bool:
@@ -126,16 +113,39 @@ class File:
     @property
     def readable(self) -> bool:
         """Whether we may open it."""
+        if self._begin is not None:
+            return True
         try:
             return self.descriptor >= 0
         except PermissionError:
             return False
 
+    @property
+    def packed(self) -> bool:
+        """Whether it is compressed, or a compressed file of which not even the mark has been written."""
+        return self._packing() is not None or (not self._plain and may_become_packed(self._magic()))
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it can be read: so for a compressed file once its end has been reached and is one."""
+        packing = self._packing()
+        return packing.whole if packing is not None else not self.packed
+
+    @property
+    def understood(self) -> bool:
+        """Whether it is not compressed in a way that cannot be read."""
+        return self.live or self.name is None or not is_not_read(self.name.path.name, self._magic())
+
     def close(self) -> None:
         """Let the file go."""
         if self._opened is not None:
             os.close(self._opened)
-            self._opened = None
+            self._opened = self._unpacked = None
+
+    def rest(self) -> None:
+        """Close it, if it was opened for a look: of thousands of files not all can be open."""
+        if not (self.kept or self.live):
+            self.close()
 
     def start(self) -> Track:
         """The track of a file of which nothing has been read."""
@@ -143,15 +153,38 @@ class File:
 
     def marked_read(self) -> Track:
         """The track of a file that is not to be read."""
-        head = self.read_at(0, MARK_BYTES) if self.readable else b""
-        return Track(*self.identity, head=Mark.of(head), state="read")
+        if not self.readable:
+            return Track(*self.identity, state="read")
+        begin, start = self.beginning(), 0
+        if begin[:1] == b"\0":
+            start = self._first_line()
+            begin = self.read_at(start, MARK_BYTES)
+        return Track(*self.identity, head=Mark.of(begin), state="read", start=start, offset=start)
+
+    def beginning(self) -> bytes:
+        """Its first bytes; remembered, so that many files need not stay open to be compared."""
+        if self.live:
+            return self.read_at(0, MARK_BYTES)
+        if self._begin is None:
+            self._begin = self.read_at(0, MARK_BYTES)
+        return self._begin
+
+    def forget_beginning(self) -> None:
+        """Read it again when it is asked for next."""
+        self._begin = None
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """So many bytes from there on; fewer at the end."""
-        return os.pread(self.descriptor, length, offset)
+        """So many bytes of its content from there on; fewer at the end, or where a compressed file is broken off."""
+        packing = self._packing()
+        if packing is not None:
+            return packing.read_at(offset, length)
+        return b"" if self.packed else os.pread(self.descriptor, length, offset)
 
     def unread(self, offset: int) -> int:
-        """How many bytes there are after `offset`."""
+        """How many bytes there are after `offset`; of a compressed file its size on disk, until it is read."""
+        packing = self._packing()
+        if packing is not None:
+            return packing.unread(offset)
         return max(0, os.fstat(self.descriptor).st_size - offset)
 
     def quiet(self, now: float, grace: float) -> bool:
@@ -160,70 +193,35 @@ class File:
         return now - max(info.st_mtime, info.st_ctime) >= grace
 
     def finished(self, end: int, now: float, grace: float) -> bool:
-        """Whether a rotated file that was read up to `end` ends there for good."""
+        """Whether a rotated file that was read up to `end` ends there for good.
+
+        Nobody appends to a compressed one; but it may still be being made.
+        """
+        if self.packed:
+            return self.whole or self.quiet(now, grace)
         return os.fstat(self.descriptor).st_size == end and self.quiet(now, grace)
 
+    def _first_line(self) -> int:
+        """Where the NUL bytes end with which it begins."""
+        offset = 0
+        while piece := self.read_at(offset, PIECE_BYTES):
+            if rest := piece.lstrip(b"\0"):
+                return offset + len(piece) - len(rest)
+            offset += len(piece)
+        return offset
 
-class Archive(File):
-    """A gzip file: offsets are those of what was compressed. It is read forward, and a short way back."""
+    def _packing(self) -> Unpacked | None:
+        descriptor = self.descriptor
+        if self._unpacked is None and not self._plain:
+            if self.live:
+                self._plain = True  # for as long as it is open
+                return None
+            begin = self._magic()
+            if (unpack := unpacking(begin)) is not None:
+                self._unpacked = Unpacked(descriptor, unpack)
+            elif len(begin) == MAGIC_BYTES:
+                self._plain = True
+        return self._unpacked
 
-    def __init__(self, identity: Identity) -> None:
-        super().__init__(identity)
-        self.whole = False  # until its end has been reached and is one
-        self._stream: gzip.GzipFile | None = None
-        self._head = b""
-        self._window = bytearray()  # of the content, from `_start` on
-        self._start = 0
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """So many bytes from there on; fewer at the end, or where the archive is broken off."""
-        if offset + length <= len(self._head):
-            return self._head[offset : offset + length]
-        stream = self._stream
-        if stream is None or offset < self._start:
-            stream = self._rewind()
-        while self._start + len(self._window) < offset + length and self._pull(stream):
-            # What was asked for is kept: the half line at its end, and the anchor before that, will be asked for again.
-            passed = min(offset - self._start, len(self._window))
-            if passed > 0:
-                del self._window[:passed]
-                self._start += passed
-        begin = offset - self._start
-        with memoryview(self._window) as window:
-            return bytes(window[begin : begin + length])
-
-    def unread(self, offset: int) -> int:
-        """Its size on disk, or 0 when it has been read to its end."""
-        at_end = self.whole and offset >= self._start + len(self._window)
-        return 0 if at_end else os.fstat(self.descriptor).st_size
-
-    def finished(self, end: int, now: float, grace: float) -> bool:
-        """Nobody appends to an archive; but it may still be being made."""
-        return self.whole or self.quiet(now, grace)
-
-    def close(self) -> None:
-        """Let the file go."""
-        super().close()
-        self._stream = None
-
-    def _rewind(self) -> gzip.GzipFile:
-        os.lseek(self.descriptor, 0, os.SEEK_SET)
-        self._window.clear()
-        self._start = 0
-        self._stream = gzip.GzipFile(fileobj=open(self.descriptor, "rb", closefd=False))  # noqa: SIM115
-        return self._stream
-
-    def _pull(self, stream: gzip.GzipFile) -> bool:
-        """Decompress some more; False at the end."""
-        try:
-            piece = stream.read1(PIECE_BYTES)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            self._stream = None  # broken off: should it be being written, the next read starts over and gets further
-            return False
-        if not piece:
-            self.whole = os.fstat(self.descriptor).st_size > 0
-            return False
-        self._window += piece
-        if len(self._head) < MARK_BYTES and self._start == 0:
-            self._head = bytes(self._window[:MARK_BYTES])
-        return True
+    def _magic(self) -> bytes:
+        return os.pread(self.descriptor, MAGIC_BYTES, 0)

@@ -33,7 +33,12 @@ NOTHING = Mark.of(b"")
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """How far one file has been read: `anchor` marks the last bytes before `offset`, `head` the first ones."""
+    """How far one file has been read: `anchor` marks the last bytes before `offset`, `head` the first ones.
+
+    The head begins at `start`, after NUL bytes that a truncation can leave before the first line. `name` is the last
+    one after its rotation, `modified` the time of the last writing that was seen, and `seen` that of the newest of all
+    the log's files (nanoseconds, the file system's clock).
+    """
 
     device: int
     inode: int
@@ -42,6 +47,10 @@ class Track:
     anchor: Mark = NOTHING
     skipping: bool = False  # in the middle of a line that is too long
     state: State = "open"
+    start: int = 0
+    name: str = ""
+    modified: int = 0
+    seen: int = 0
 
     @property
     def identity(self) -> Identity:
@@ -51,7 +60,7 @@ class Track:
     @property
     def blank(self) -> bool:
         """Whether nothing has been read of the file by which it could be recognised."""
-        return self.head.length == 0
+        return self.head.length == 0 and self.offset == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,11 @@ class Position:
     def to_state(self) -> dict[str, Any]:
         """As JSON for the state directory."""
         return asdict(self)
+
+    @property
+    def seen(self) -> int:
+        """When the newest of the log's files had been written last: any that came after was so later, or then."""
+        return max((track.seen for track in self.tracks), default=0)
 
     @classmethod
     def from_state(cls, state: Any) -> Position:
@@ -82,7 +96,18 @@ def _track_from_state(state: Any) -> Track:
         anchor=Mark(_number(state["anchor"]["length"], most=min(offset, MARK_BYTES)), str(state["anchor"]["digest"])),
         skipping=state["skipping"],
         state=state["state"],
+        # Positions of the first version have none of these.
+        start=_number(state.get("start", 0), most=offset),
+        name=_name(state.get("name", "")),
+        modified=_number(state.get("modified", 0), most=2**63 - 1),
+        seen=_number(state.get("seen", 0), most=2**63 - 1),
     )
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or "/" in value:
+        raise ValueError("not a name")
+    return value
 
 
 def _number(value: Any, most: int = 2**64 - 1) -> int:

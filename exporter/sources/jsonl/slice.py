@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from exporter.sources.jsonl.position import Position
 
@@ -38,14 +39,15 @@ class Slice:
 
 @dataclass(slots=True)
 class Reading:
-    """What one slice has gathered so far, and how many bytes it may still read."""
+    """What one slice has gathered so far, how many bytes it may still read, and whether to wait for files missing."""
 
     budget: int
+    waiting: bool = False
     pieces: list[memoryview] = field(default_factory=list)
     oversized: int = 0
     unread: int = 0
     more: bool = False
-    lost: list[str] = field(default_factory=list)
+    lost: list[dict[str, Any]] = field(default_factory=list)
 
     def take(self, content: bytes, begin: int, end: int, line_limit: int) -> None:
         """Add the lines from `begin` to `end`: cut where one ends, and without those that are longer than the limit."""
@@ -57,8 +59,16 @@ class Reading:
             if not cut:  # one line, longer than that or without a newline
                 newline = content.find(b"\n", begin, end)
                 cut, longest = (end, end - begin) if newline < 0 else (newline + 1, newline - begin)
+            if longest > line_limit and b"\0" in content[begin : begin + 1]:
+                nul = _nul(content, begin, cut)
+                longest, begin = longest - nul, begin + nul  # they are no part of the line
             if longest > line_limit:
                 self.oversized += 1
             else:
                 self.pieces.append(view[begin:cut])
             begin = cut
+
+
+def _nul(content: bytes, begin: int, end: int) -> int:
+    """How many NUL bytes begin there."""
+    return end - begin - len(content[begin:end].lstrip(b"\0"))

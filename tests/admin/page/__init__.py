@@ -1,1 +1,1 @@
-"""A package, and no mere folder: what conftest.py starts for it ends with it."""
+"""A package, so that the package-scoped fixtures of conftest.py end with it."""

@@ -1,6 +1,6 @@
-"""Chromium, started once for this folder, and the page in front of an API that says what a test wants.
+"""Chromium, started once for this folder, and the page with an API that a test controls.
 
-Whatever a page logs as an error, and every request that leaves the host, fails its test.
+Every error that a page logs and every request to another host fails the test.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAILED = "Failed to load resource"
 
 @dataclass
 class Visit:
-    """One page, and what there is to complain of."""
+    """One page, with its errors and its requests to other hosts."""
 
     page: Page
     host: str
@@ -31,7 +31,7 @@ class Visit:
     elsewhere: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        """Begin to listen."""
+        """Start to record."""
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
         self.page.on("request", lambda request: self._check(request.url))
@@ -69,14 +69,14 @@ def server() -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(server: Stage) -> Stage:
-    """What the API says: all is well, until the test has it otherwise."""
+    """The API, without failures until the test sets some."""
     server.reset()
     return server
 
 
 @pytest.fixture
 def open_page(browser: Browser, stage: Stage) -> Iterator[Open]:
-    """Opens pages that are watched; see `Open`."""
+    """Opens watched pages; see `Open`."""
     visits: list[tuple[Visit, bool]] = []
 
     def open_page(

@@ -1,12 +1,20 @@
-"""Answers as the API gives them, with numbers that are all different, so that none can stand in another's place."""
+"""Documents of the API with numbers that are all different, so that no number can stand in another's place."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
+
+from pydantic import BaseModel
+
+from admin.documents import DOCUMENTS, summary
+from admin.documents.charts import CHARTS
+from admin.documents.models import Known
+from admin.documents.tables import INCIDENTS, TABLES, TOP_USERS
 
 Document = dict[str, Any]
 
@@ -14,13 +22,41 @@ DAY = 86_400
 
 
 def iso(seconds: float) -> str:
-    """Unix seconds as the API writes them."""
+    """Unix seconds in the API's format."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+MODELS: dict[str, type[BaseModel]] = {
+    summary.PATH: summary.Summary,
+    **{document.path: document.model for document in DOCUMENTS},
+    **{table.card.document: table.model for table in TABLES},
+}
+"""The model of each document by its path."""
+
+
 def documents(now: float | None = None) -> dict[str, Document]:
-    """Every document of the API at this moment, all well, by its path with its query."""
+    """Every document of the API at this moment, without failures, by its path with its query."""
     now = time.time() if now is None else now
+    found = _documents(now)
+    numbers = count(70_001)
+    for path, model in MODELS.items():
+        _complete(found[path], model, numbers, iso(now - 4))
+    return found
+
+
+def _complete(document: Document, model: type[BaseModel], numbers: Iterator[int], as_of: str) -> None:
+    """Add the model's values that the document lacks, with a different number each."""
+    for name, field in model.model_fields.items():
+        kind, key = field.annotation, field.alias or name
+        if not isinstance(kind, type) or not issubclass(kind, BaseModel):
+            continue
+        if key not in document and issubclass(kind, Known):
+            document[key] = {"value": next(numbers), "status": "ok", "sources": ["postgres"], "as_of": as_of}
+        elif not issubclass(kind, Known):
+            _complete(document.setdefault(key, {}), kind, numbers, as_of)
+
+
+def _documents(now: float) -> dict[str, Document]:
 
     def value(value: Any, *sources: str) -> Document:
         return {"value": value, "status": "ok", "sources": list(sources or ("postgres",)), "as_of": iso(now - 4)}
@@ -132,7 +168,7 @@ def documents(now: float | None = None) -> dict[str, Document]:
             "grafana": {"configured": False, "up": None},
         },
         "tables/top-users": rows(
-            "Top 20 by AI usage",
+            TOP_USERS.title,
             now,
             [
                 {
@@ -150,7 +186,7 @@ def documents(now: float | None = None) -> dict[str, Document]:
             ],
         ),
         "tables/incidents": rows(
-            "Recent incidents",
+            INCIDENTS.title,
             now,
             [
                 {
@@ -167,19 +203,19 @@ def documents(now: float | None = None) -> dict[str, Document]:
         | {"origin": "postgres"},
         **{
             f"charts/ai-requests?range={span}": line(
-                "AI requests per hour", "requests", span, ends(now, step, points), wave(900, points), now
+                TITLES["ai-requests"], "requests", span, ends(now, step, points), wave(900, points), now
             )
             for span, step, points in SPANS
         },
         **{
             f"charts/ai-latency?range={span}": line(
-                "Average AI latency", "seconds", span, ends(now, step, points), wave(1.4, points), now
+                TITLES["ai-latency"], "seconds", span, ends(now, step, points), wave(1.4, points), now
             )
             for span, step, points in SPANS
         },
         **{
             f"charts/dau?range={days}d": line(
-                "Daily active users",
+                TITLES["dau"],
                 "users",
                 f"{days}d",
                 [int(now) // DAY * DAY - DAY * back for back in reversed(range(days))],
@@ -189,18 +225,20 @@ def documents(now: float | None = None) -> dict[str, Document]:
             for days in (14, 30, 90)
         },
         "charts/plans": {
-            **line("Users by plan", "users", None, None, list(plans.values()), now),
+            **line(TITLES["plans"], "users", None, None, list(plans.values()), now),
             "kind": "bar",
             "categories": list(plans),
         },
     }
 
 
+TITLES = {chart.id: chart.title for chart in CHARTS}
+
 SPANS = (("6h", 900, 25), ("24h", 3600, 24), ("7d", 3600, 168))
 
 
 def wave(around: float, count: int) -> list[float | None]:
-    """Something that goes up and down twice, with one gap, and ends at `around`."""
+    """Values that rise and fall twice, with one gap, and end at `around`."""
     values: list[float | None] = []
     for index in range(count):
         swing = math.sin(4 * math.pi * index / count) * 0.3 + ((index * 7) % 5 - 2) * 0.02
@@ -211,7 +249,7 @@ def wave(around: float, count: int) -> list[float | None]:
 
 
 def ends(now: float, step: int, count: int) -> list[int]:
-    """The ends of the last so many steps."""
+    """The ends of the last `count` steps."""
     return [int(now) // step * step - step * back for back in reversed(range(count))]
 
 
@@ -270,7 +308,7 @@ def worker(
 
 
 def degraded(document: Any, source: str) -> Any:
-    """The same document while this source is down: what it feeds has the status, and its last value."""
+    """The same document while this source is down: its values are degraded, with their last value."""
     if isinstance(document, Mapping):
         changed = {key: degraded(inner, source) for key, inner in document.items()}
         if source in document.get("sources", ()) and "status" in document:

@@ -1,7 +1,7 @@
-"""A server for the page alone: the page's own routes, and an API that says what a test wants.
+"""A server of the page with an API that a test controls.
 
-It stands for the Analytics application behind its door (test_end_to_end.py has the real one), with its real security
-headers; its `/grafana/` stands for a Grafana that answers, of which the page sees nothing but that a frame loads.
+It stands for the Analytics application behind its middleware (test_end_to_end.py has the real one), with the real
+security headers; its `/grafana/` stands for a Grafana that responds, as the page only sees that a frame loads.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp
 
+from admin.access.security_headers import SecurityHeaders
 from admin.page import UPLOT, Page
-from admin.security_headers import SecurityHeaders
-from demo.ports import LOOPBACK, free_port
+from servers.ports import LOOPBACK, free_port
 from tests.admin.page.samples import Document, documents
 from tests.waiting import until
 
@@ -34,7 +34,7 @@ KEY = "the admin's key"
 
 @dataclass
 class Stage:
-    """What the API says, and what it was asked."""
+    """The documents of the API, and its requests."""
 
     url: str = ""
     documents: dict[str, Document] = field(default_factory=documents)
@@ -48,13 +48,13 @@ class Stage:
     is_logged_in: bool = True
 
     def reset(self) -> None:
-        """As at first."""
+        """Restore the state at the start."""
         self.documents = documents()
         self.failing, self.asked, self.framed, self.not_modified = {}, [], [], 0
         self.is_logged_in = True
 
     async def api(self, request: Request) -> Response:
-        """One document, or what the test wants in its place."""
+        """One document, or the failure set by the test."""
         query = {name: value for name, value in request.query_params.items() if name != "format"}
         path = request.path_params["path"] + (f"?range={query['range']}" if "range" in query else "")
         self.asked.append(path)
@@ -73,13 +73,13 @@ class Stage:
         return Response(body, headers=headers, media_type="application/json")
 
     async def grafana(self, request: Request) -> Response:
-        """A panel: its own query, so that a test sees which it is."""
+        """A panel, with its query for the test."""
         self.framed.append(request.url.query)
         return HTMLResponse(f"<!doctype html><title>Panel</title><p>Panel {request.query_params['panelId']}</p>")
 
 
 def application(stage: Stage, uplot: Path = UPLOT) -> ASGIApp:
-    """The page with that API, under the path it always has."""
+    """The page with that API, under its usual path."""
     page = Page(uplot=uplot)
 
     async def login(request: Request) -> Response:

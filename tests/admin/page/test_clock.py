@@ -1,4 +1,4 @@
-"""When the page asks again, with the browser's clock in the test's hand: every 30 s, and when it had better not."""
+"""The refresh interval of the page, with the browser's clock under control of the test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ that for an answer, which takes real time."""
 
 
 def stop_time(page: Page) -> None:
-    """From now on the page's clock goes only when it is told to, and its chance is none."""
+    """Stop the page's clock, and take the jitter out."""
     page.add_init_script("Math.random = () => 0.5")
     start = time.time()
     page.clock.install(time=start)
@@ -40,7 +40,7 @@ def refreshes(stage: Stage) -> int:
 
 
 def later(page: Page, milliseconds: int, stage: Stage, asked: int) -> None:
-    """So much later the page has asked so often in all, and has shown the answers."""
+    """Advance the clock, and wait for the number of refreshes."""
     while milliseconds >= 0:
         page.clock.run_for(min(milliseconds, STEP))
         at_rest(page)
@@ -48,7 +48,7 @@ def later(page: Page, milliseconds: int, stage: Stage, asked: int) -> None:
     assert refreshes(stage) == asked
 
 
-def test_every_thirty_seconds_the_page_shows_what_is_new(page: Page, stage: Stage) -> None:
+def test_the_page_shows_new_values_every_thirty_seconds(page: Page, stage: Stage) -> None:
     assert refreshes(stage) == 1
     stage.documents["summary"]["online_users"]["value"] = 43
     later(page, TOO_SHORT, stage, 1)
@@ -60,12 +60,12 @@ def test_every_thirty_seconds_the_page_shows_what_is_new(page: Page, stage: Stag
     later(page, HALF_A_MINUTE, stage, 3)
 
 
-def test_what_stands_still_is_not_sent_again(page: Page, stage: Stage) -> None:
+def test_unchanged_documents_are_not_sent_again(page: Page, stage: Stage) -> None:
     later(page, HALF_A_MINUTE, stage, 2)
     assert stage.not_modified == len(stage.asked) / 2
 
 
-def test_switched_off_it_asks_no_more_and_remembers_that(page: Page, stage: Stage) -> None:
+def test_switched_off_the_page_does_not_refresh_and_remembers_it(page: Page, stage: Stage) -> None:
     switch = page.get_by_role("switch", name="Auto-refresh")
     expect(switch).to_be_checked()
     switch.click()
@@ -79,7 +79,7 @@ def test_switched_off_it_asks_no_more_and_remembers_that(page: Page, stage: Stag
     later(page, 0, stage, 3)
 
 
-def test_switched_on_again_it_catches_up(page: Page, stage: Stage) -> None:
+def test_switched_on_again_the_page_catches_up(page: Page, stage: Stage) -> None:
     switch = page.get_by_role("switch", name="Auto-refresh")
     switch.click()
     later(page, HALF_A_MINUTE, stage, 1)
@@ -98,7 +98,7 @@ def test_a_hidden_tab_does_not_ask_and_catches_up_when_it_is_seen(page: Page, st
     later(page, TOO_SHORT, stage, 2)  # it was not overdue
 
 
-def test_while_degraded_it_slows_down_to_five_minutes_and_back_when_all_is_well(page: Page, stage: Stage) -> None:
+def test_while_degraded_the_interval_grows_to_five_minutes_and_resets(page: Page, stage: Stage) -> None:
     well = stage.documents
     stage.documents = degraded(well, "redis")
     later(page, HALF_A_MINUTE, stage, 2)
@@ -110,7 +110,7 @@ def test_while_degraded_it_slows_down_to_five_minutes_and_back_when_all_is_well(
     later(page, HALF_A_MINUTE, stage, 9)
 
 
-def test_while_nothing_answers_it_slows_down_too(open_page: Open, stage: Stage) -> None:
+def test_without_responses_the_interval_grows_too(open_page: Open, stage: Stage) -> None:
     page = settled(open_page(before=stop_time, fails=True))
     stage.failing["*"] = 503
     later(page, HALF_A_MINUTE, stage, 2)
@@ -119,7 +119,7 @@ def test_while_nothing_answers_it_slows_down_too(open_page: Open, stage: Stage) 
 
 
 @pytest.mark.parametrize(("chance", "seconds"), [(0, 29.1), (0.999, 30.9)])
-def test_pages_do_not_ask_in_step(open_page: Open, stage: Stage, chance: float, seconds: float) -> None:
+def test_the_intervals_of_pages_vary(open_page: Open, stage: Stage, chance: float, seconds: float) -> None:
     page = settled(open_page(before=stop_time))
     page.evaluate("chance => { Math.random = () => chance }", chance)
     refresh(page)
@@ -127,7 +127,7 @@ def test_pages_do_not_ask_in_step(open_page: Open, stage: Stage, chance: float, 
     later(page, 200, stage, 3)
 
 
-def test_when_the_session_has_ended_it_asks_no_more(open_page: Open, stage: Stage) -> None:
+def test_after_the_end_of_the_session_the_page_does_not_refresh(open_page: Open, stage: Stage) -> None:
     page = settled(open_page(before=stop_time, fails=True))
     stage.failing["*"] = 401
     later(page, HALF_A_MINUTE, stage, 2)

@@ -1,4 +1,4 @@
-"""The page on the real section: the exporter behind its door, on PostgreSQL and Valkey, entered by a one-time link."""
+"""The page on the real exporter with PostgreSQL and Valkey, after a login with a one-time link."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import redis
 from playwright.sync_api import Browser, Page, StorageState, expect
 
 from demo.database import fill_database
-from demo.servers import PostgresServer, ValkeyServer
+from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.admin.page.conftest import Open
 from tests.admin.page.looking import UPDATED, note, number, refresh, settled
 from tests.running import RunningExporter, seed_valkey
@@ -25,14 +26,14 @@ pytestmark = pytest.mark.chromium
 
 @pytest.fixture(scope="module")
 def valkey_of_ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    """One that may be stopped."""
+    """A Valkey that the test may stop."""
     with ValkeyServer(tmp_path_factory.mktemp("valkey")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def past(postgres_server: PostgresServer) -> Iterator[str]:
-    """The URL of a database with a month of HiveSync in it."""
+    """The URL of a database with a month of data."""
     name = f"page_{uuid4().hex}"
     with psycopg.connect(postgres_server.url, autocommit=True) as server:
         server.execute(f"CREATE DATABASE {name} TEMPLATE hivesync".encode())
@@ -57,7 +58,7 @@ def exporter(
 
 @pytest.fixture(scope="module")
 def session(exporter: RunningExporter, browser: Browser) -> StorageState:
-    """What a browser keeps that a one-time link has let in."""
+    """The browser's storage after a login with a one-time link."""
     page = browser.new_page()
     page.goto(link(exporter))
     page.wait_for_url("**/admin/analytics/")
@@ -68,7 +69,7 @@ def session(exporter: RunningExporter, browser: Browser) -> StorageState:
 
 @pytest.fixture
 def page(exporter: RunningExporter, session: StorageState, open_page: Open) -> Page:
-    """The page, for somebody who has logged in."""
+    """The page after the login."""
     return settled(open_page(address(exporter), storage_state=session))
 
 
@@ -147,9 +148,7 @@ def test_a_dead_valkey_degrades_its_cards_and_they_come_back_with_it(
     expect(depth).to_have_text("2")
 
 
-def test_a_link_is_good_once_and_what_is_behind_the_door_stays_there(
-    exporter: RunningExporter, open_page: Open
-) -> None:
+def test_a_link_is_valid_once_and_the_api_needs_a_login(exporter: RunningExporter, open_page: Open) -> None:
     used = link(exporter)
     open_page(used).wait_for_url("**/admin/analytics/")
     page = open_page(used, fails=True)

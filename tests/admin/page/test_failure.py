@@ -1,4 +1,4 @@
-"""Each source down, everything down, and back: the right cards are degraded, with their last values, and no others."""
+"""Failures of one source or of all, and recovery: only the cards they feed are degraded, with their last values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADER = ("online-users", "ai-requests-last-hour", "ai-queue", "preview-queue", 
         ("postgres", "PostgreSQL", {"online-users", "ai-requests-last-hour", "paid-free"}),
     ],
 )
-def test_what_a_dead_source_feeds_is_degraded_with_its_last_value_until_it_is_back(
+def test_values_of_a_dead_source_are_degraded_until_it_is_back(
     open_page: Open, stage: Stage, source: str, title: str, affected: set[str]
 ) -> None:
     page = settled(open_page())
@@ -71,7 +71,7 @@ def test_a_collector_that_fails_alone_is_named_by_its_source_and_error(open_page
     expect(note(page, "#header-paid-free")).to_contain_text("PostgreSQL: undefined table")
 
 
-def test_a_value_that_was_never_known_is_no_number(open_page: Open, stage: Stage) -> None:
+def test_a_value_that_was_never_read_is_no_number(open_page: Open, stage: Stage) -> None:
     stage.documents["summary"]["ai_queue_depth"] |= {"value": None, "status": "degraded", "as_of": None}
     stage.documents["status"]["sources"][1] |= {"up": None, "last_success": None}
     page = settled(open_page())
@@ -79,7 +79,7 @@ def test_a_value_that_was_never_known_is_no_number(open_page: Open, stage: Stage
     expect(note(page, "#header-ai-queue")).to_have_text("degraded Redis: not read yet")
 
 
-def test_a_server_that_has_just_started_takes_nothing_away_that_the_page_knows(open_page: Open, stage: Stage) -> None:
+def test_a_restarted_server_leaves_the_last_values_on_the_page(open_page: Open, stage: Stage) -> None:
     page = settled(open_page())
     stage.documents["summary"]["ai_queue_depth"] |= {"value": None, "status": "degraded", "as_of": None}
     stage.documents["tables/top-users"] |= {"rows": [], "status": "degraded", "as_of": None}
@@ -94,7 +94,7 @@ def test_a_server_that_has_just_started_takes_nothing_away_that_the_page_knows(o
     expect(page.locator("#chart-dau canvas")).to_have_count(1)
 
 
-def test_charts_and_tables_that_are_degraded_say_so_and_keep_what_they_showed(open_page: Open, stage: Stage) -> None:
+def test_degraded_charts_and_tables_keep_their_last_content(open_page: Open, stage: Stage) -> None:
     stage.documents = degraded(stage.documents, "postgres")
     page = settled(open_page())
     for panel in ("#chart-dau", "#chart-plans", "#table-top-users", "#table-incidents"):
@@ -103,7 +103,7 @@ def test_charts_and_tables_that_are_degraded_say_so_and_keep_what_they_showed(op
     expect(page.locator("#chart-dau canvas")).to_have_count(1)
 
 
-def test_one_answer_that_fails_leaves_the_others_alone(open_page: Open, stage: Stage) -> None:
+def test_one_failed_document_leaves_the_others_alone(open_page: Open, stage: Stage) -> None:
     page = settled(open_page(fails=True))
     stage.failing["queues"] = 500
     refresh(page)
@@ -117,7 +117,7 @@ def test_one_answer_that_fails_leaves_the_others_alone(open_page: Open, stage: S
     expect(page.locator("[data-note]:visible")).to_have_count(0)
 
 
-def test_when_nothing_answers_the_last_values_stay_and_the_page_says_so(open_page: Open, stage: Stage) -> None:
+def test_without_responses_the_last_values_stay_with_a_notice(open_page: Open, stage: Stage) -> None:
     page = settled(open_page(fails=True))
     stage.failing["*"] = 503
     refresh(page)
@@ -130,7 +130,7 @@ def test_when_nothing_answers_the_last_values_stay_and_the_page_says_so(open_pag
     expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_a_page_that_is_opened_while_nothing_answers_is_not_blank(open_page: Open, stage: Stage) -> None:
+def test_a_page_opened_without_responses_is_not_blank(open_page: Open, stage: Stage) -> None:
     stage.failing["*"] = 500
     page = open_page(fails=True)
     expect(page.locator("#notice")).to_contain_text("HiveSync Analytics does not answer")
@@ -142,7 +142,7 @@ def test_a_page_that_is_opened_while_nothing_answers_is_not_blank(open_page: Ope
     expect(number(page, "summary/online_users")).to_have_text("42")
 
 
-def test_who_may_not_see_it_is_told(open_page: Open, stage: Stage) -> None:
+def test_a_user_without_access_gets_a_notice(open_page: Open, stage: Stage) -> None:
     stage.failing["*"] = 403
     expect(open_page(fails=True).locator("#notice")).to_have_text(
         "You may not see these numbers. Log in again as an administrator."

@@ -1,5 +1,4 @@
-"""Charts as Grafana's panels. A stand-in's: it shows that the right frame is loaded at the right time, not what a real
-Grafana draws in it."""
+"""Charts as Grafana's panels, with a stand-in for Grafana: the frames that are loaded, not their content."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ def framed(stage: Stage) -> list[dict[str, str]]:
 
 
 def loaded(page: Page, stage: Stage, count: int) -> list[dict[str, str]]:
-    """The panels that were asked for, once there are so many."""
+    """The requested panels, once there are so many."""
     until(lambda: len(stage.framed) >= count, f"{count} panels are asked for")
     at_rest(page)
     assert len(stage.framed) == count
@@ -85,9 +84,7 @@ def test_another_range_is_another_panel_or_drawn_here(open_page: Open, stage: St
     )
 
 
-def test_when_grafana_goes_the_charts_are_drawn_here_and_when_it_is_back_they_are_its_again(
-    open_page: Open, stage: Stage
-) -> None:
+def test_charts_are_drawn_here_while_grafana_is_down_and_framed_again_later(open_page: Open, stage: Stage) -> None:
     page = settled(open_page(viewport=TALL))
     loaded(page, stage, 4)
     stage.documents["status"]["grafana"]["up"] = False

@@ -1,4 +1,4 @@
-"""Logging in and out, as a browser does it. The stand-in accepts one key and one code; the real ones are the door's."""
+"""Login and logout in a browser, with a stand-in for authentication that accepts one key and one code."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def test_a_key_logs_in(open_page: Open, stage: Stage, script: bool) -> None:
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_a_wrong_key_is_refused_in_words(open_page: Open, stage: Stage, script: bool) -> None:
+def test_a_wrong_key_is_refused_with_a_text(open_page: Open, stage: Stage, script: bool) -> None:
     page = open_page("login", java_script_enabled=script, fails=True)
     page.get_by_label("Admin API key").fill("wrong")
     page.get_by_role("button", name="Log in").first.click()
-    expect(page.locator("#error")).to_have_text("That was not accepted. Check it and try again.")
+    expect(page.locator("#error")).to_have_text("The credential was not accepted. Check it and try again.")
     expect(page.locator("#error")).to_have_attribute("role", "alert")
     assert page.url == f"{stage.url}login"
 
@@ -48,14 +48,14 @@ def test_a_one_time_link_logs_in_and_its_code_stays_in_no_history(open_page: Ope
     assert CODE not in page.url
 
 
-def test_a_link_that_was_used_says_so(open_page: Open, stage: Stage) -> None:
+def test_a_used_link_is_refused_with_a_text(open_page: Open, stage: Stage) -> None:
     page = open_page("login#code=used", fails=True)
     expect(page.locator("#error")).to_contain_text("This link has been used or has expired.")
     assert page.url == f"{stage.url}login"
     expect(page.get_by_label("Admin API key")).to_be_visible()
 
 
-def test_too_many_attempts_are_told_how_long_to_wait(open_page: Open) -> None:
+def test_the_rate_limit_is_shown_with_the_time_to_wait(open_page: Open) -> None:
     page = open_page("login", fails=True)
     page.route("**/login", lambda route: route.fulfill(status=429, headers={"Retry-After": "130"}))
     page.get_by_label("Admin API key").fill("x")

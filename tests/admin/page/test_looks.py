@@ -1,4 +1,4 @@
-"""Both themes, narrow and wide, with the keyboard alone, and for those who do not see it."""
+"""Themes, widths, keyboard and screen readers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 
 def barriers(page: Page) -> list[Any]:
-    """What axe-core finds that is serious or critical."""
+    """The serious and critical violations that axe-core finds."""
     page.evaluate(AXE.read_text())
     found = page.evaluate("rules => axe.run(document, { runOnly: rules, resultTypes: ['violations'] })", RULES)
     assert len(found["passes"]) > 15
@@ -61,7 +61,7 @@ def test_the_theme_is_the_systems(open_page: Open, scheme: str, color: str) -> N
     assert background(open_page(color_scheme=scheme)) == color
 
 
-def test_a_chosen_theme_is_remembered_and_is_there_before_anything_is_drawn(open_page: Open) -> None:
+def test_a_chosen_theme_is_remembered_and_set_before_the_first_paint(open_page: Open) -> None:
     page = settled(open_page(color_scheme="light", fails=True))
     page.locator("#theme label", has_text="Dark").click()
     assert background(page) == DARK
@@ -120,7 +120,7 @@ def focused(page: Page) -> str:
     )
 
 
-def test_the_keyboard_reaches_everything_in_the_order_it_is_seen(open_page: Open) -> None:
+def test_the_keyboard_reaches_all_controls_in_visual_order(open_page: Open) -> None:
     page = settled(open_page())
     reached: list[str] = []
     for _ in range(24):
@@ -163,7 +163,7 @@ def test_the_skip_link_leads_to_the_numbers(open_page: Open) -> None:
     assert focused(page) == "What “Online users” means"
 
 
-def test_what_a_number_means_is_shown_on_focus_and_closed_by_escape(open_page: Open) -> None:
+def test_a_definition_is_shown_on_focus_and_closed_by_escape(open_page: Open) -> None:
     page = settled(open_page())
     text = page.locator("#header-ai-queue-meaning")
     expect(text).to_be_hidden()
@@ -178,7 +178,7 @@ def test_what_a_number_means_is_shown_on_focus_and_closed_by_escape(open_page: O
     expect(text).to_be_visible()
 
 
-def test_what_a_number_means_is_shown_on_hover_and_stays_while_it_is_read(open_page: Open) -> None:
+def test_a_definition_is_shown_on_hover_and_stays_under_the_pointer(open_page: Open) -> None:
     page = settled(open_page())
     text = page.locator("#header-ai-queue-meaning")
     page.locator("#header-ai-queue .meaning-button").hover()
@@ -189,7 +189,7 @@ def test_what_a_number_means_is_shown_on_hover_and_stays_while_it_is_read(open_p
     expect(text).to_be_hidden()
 
 
-def test_a_tap_shows_what_a_number_means(open_page: Open) -> None:
+def test_a_tap_shows_a_definition(open_page: Open) -> None:
     page = settled(open_page(viewport={"width": 390, "height": 800}, has_touch=True))
     page.locator("#header-ai-queue .meaning-button").tap()
     expect(page.locator("#header-ai-queue-meaning")).to_be_visible()
@@ -198,7 +198,7 @@ def test_a_tap_shows_what_a_number_means(open_page: Open) -> None:
 def test_a_table_is_sorted_by_enter_and_stays_so_over_a_refresh(open_page: Open, stage: Stage) -> None:
     page = settled(open_page())
     table = page.locator("#table-top-users")
-    head = table.locator("th", has_text="Requests, 7 d")
+    head = table.locator("th", has_text="Requests (7 d)")
     firsts = table.locator("tbody tr").first.locator("td").last
     head.locator("button").focus()
     page.keyboard.press("Enter")
@@ -215,7 +215,7 @@ def test_a_table_is_sorted_by_enter_and_stays_so_over_a_refresh(open_page: Open,
     expect(table.locator("tbody td").first).to_have_text("ada@example.com")
 
 
-def test_what_is_not_known_stands_last_however_it_is_sorted(open_page: Open) -> None:
+def test_nulls_are_last_in_both_directions(open_page: Open) -> None:
     page = settled(open_page())
     providers = page.locator("#table-incidents tbody tr td:nth-child(4)")
     button = page.locator("#table-incidents th", has_text="Provider").locator("button")
@@ -225,21 +225,21 @@ def test_what_is_not_known_stands_last_however_it_is_sorted(open_page: Open) -> 
         assert texts == ["openai"] * 16 + ["–"] * 8
 
 
-def test_only_the_time_of_the_refresh_is_read_out(open_page: Open) -> None:
+def test_only_the_time_of_the_refresh_is_announced(open_page: Open) -> None:
     page = settled(open_page())
     live = page.locator("[aria-live], [role=status], [role=alert], output")
     expect(live).to_have_count(1)
     expect(live).to_have_attribute("id", "updated")
 
 
-def test_degraded_is_told_in_words_and_not_by_colour_alone(open_page: Open, stage: Stage) -> None:
+def test_degraded_is_shown_in_words_and_not_by_colour_alone(open_page: Open, stage: Stage) -> None:
     stage.documents = degraded(stage.documents, "redis")
     page = settled(open_page())
     expect(note(page, "#header-ai-queue")).to_contain_text("degraded")
     expect(page.locator("#sources [data-source=redis]")).to_contain_text("down")
 
 
-def test_who_wants_less_motion_gets_none(open_page: Open) -> None:
+def test_with_reduced_motion_nothing_moves(open_page: Open) -> None:
     page = settled(open_page(reduced_motion="reduce"))
     assert page.evaluate("getComputedStyle(document.querySelector('.switch-track'), '::after').transitionDuration") in (
         "0s",

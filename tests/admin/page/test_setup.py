@@ -1,4 +1,4 @@
-"""How the page's packages are installed: tools/page.sh. The npm here stands for the real one and notes its words."""
+"""The installation of the page's packages (tools/page.sh), with a stand-in for npm that records its arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parents[3]
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """As much of the project as the script looks at, with nothing installed."""
+    """The files of the project that the script reads, without packages."""
     for name in ("tools/page.sh", "admin/page/package.json", "admin/page/package-lock.json"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def npm(project: Path, does: str) -> Path:
-    """An npm that notes what it was told, and then does this."""
+    """An npm that records its arguments and runs a script."""
     script = project / "bin" / "npm"
     script.parent.mkdir(exist_ok=True)
     script.write_text(f'#!/bin/sh\necho "$@" >>{project}/told\n{does}\n')
@@ -46,7 +46,7 @@ def run(project: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_the_lock_names_is_installed_once_and_again_when_the_lock_has_changed(project: Path) -> None:
+def test_packages_are_installed_again_only_for_a_changed_lock(project: Path) -> None:
     page = project / "admin/page"
     npm(project, f"mkdir -p {page}/node_modules && touch {page}/node_modules/.package-lock.json")
     for _ in range(2):
@@ -63,14 +63,14 @@ def test_what_the_lock_names_is_installed_once_and_again_when_the_lock_has_chang
     assert len((project / "told").read_text().splitlines()) == 2
 
 
-def test_npm_believes_whom_the_system_believes(project: Path) -> None:
+def test_npm_uses_the_systems_certificates(project: Path) -> None:
     npm(project, f'echo "$NODE_EXTRA_CA_CERTS" >{project}/believed')
     run(project)
     believed = (project / "believed").read_text().strip()
     assert Path(believed).is_file()
 
 
-def test_where_npm_fails_the_set_up_goes_on_and_says_what_that_means(project: Path) -> None:
+def test_a_failure_of_npm_is_reported_and_ends_nothing(project: Path) -> None:
     npm(project, "echo no network; exit 1")
     done = run(project)
     assert done.returncode == 0

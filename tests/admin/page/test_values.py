@@ -1,4 +1,4 @@
-"""What the page shows is what the API says: cards, charts, tables."""
+"""Cards, charts and tables show the values of the API."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_number_is_what_the_api_says(open_page: Open, stage: Stage) -> Non
     assert page.locator("[data-note]:visible").count() == 0
 
 
-def test_no_answer_is_drawn_as_nothing_and_not_as_zero(open_page: Open, stage: Stage) -> None:
+def test_null_is_a_dash_or_a_text_and_not_zero(open_page: Open, stage: Stage) -> None:
     stage.documents["summary"]["paid_free_ratio"]["value"] = None
     stage.documents["monetization"]["cost_month_to_date_dollars"]["gpu"]["value"] = None
     page = settled(open_page())
@@ -89,7 +89,7 @@ def test_the_tables_have_the_rows_of_the_api_in_its_order(open_page: Open, stage
     assert workers.nth(3).locator("td").all_text_contents()[3] == "Idle"
 
 
-def test_times_are_in_the_viewers_zone_and_in_utc_for_who_asks(open_page: Open, stage: Stage) -> None:
+def test_times_are_in_the_viewers_zone_with_utc_as_tooltip(open_page: Open, stage: Stage) -> None:
     stage.documents["tables/incidents"]["rows"][0]["time"] = iso(1_800_000_000)
     time = settled(open_page()).locator("#table-incidents tbody time").first
     assert time.get_attribute("datetime") == "2027-01-15T08:00:00Z"
@@ -106,7 +106,7 @@ def test_tables_without_rows_say_so(open_page: Open, stage: Stage) -> None:
         ("top-users", "No AI requests in the last 7 days"),
         ("incidents", "No incidents in the last 7 days"),
         ("queue-depths", "No queue is known: no key matches the settings AI_QUEUE_KEYS and PREVIEW_QUEUE_KEYS"),
-        ("workers", "No workers known"),
+        ("workers", "No known workers"),
     ):
         expect(page.locator(f"#table-{table} tbody")).to_have_text(words)
 
@@ -132,7 +132,7 @@ def test_names_from_the_database_are_text_and_nothing_else(open_page: Open, stag
     assert page.locator("tbody img").count() == 0
 
 
-def test_charts_are_drawn_from_our_own_data_when_there_is_no_grafana(open_page: Open, stage: Stage) -> None:
+def test_without_grafana_charts_are_drawn_from_the_api(open_page: Open, stage: Stage) -> None:
     page = settled(open_page())
     expect(page.locator("[data-slot] canvas")).to_have_count(4)
     for caption in page.locator("[data-caption]").all():
@@ -183,7 +183,7 @@ def test_csv_is_downloaded(open_page: Open) -> None:
     assert download.value.suggested_filename == "x.csv"
 
 
-def test_without_a_script_there_is_a_word_about_it_and_the_data(open_page: Open) -> None:
+def test_without_scripts_the_page_links_the_data(open_page: Open) -> None:
     page = open_page(java_script_enabled=False, fails=True)  # Chromium asks for an icon of the JSON
     expect(page.locator("noscript .notice")).to_contain_text("which is off")
     expect(page.locator("#header-online-users h3")).to_have_text("Online users")

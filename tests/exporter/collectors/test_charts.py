@@ -16,8 +16,8 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 def hours(collector: Charts, database: str, now: datetime) -> Hours:
     assert collect(collector, database, now=now) == {}
-    assert collector.hours is not None
-    return collector.hours
+    assert collector.content is not None
+    return collector.content
 
 
 def from_scratch(connection: psycopg.Connection, ends: list[int]) -> tuple[list[int], list[float | None]]:

@@ -28,8 +28,8 @@ def fail_preview(connection: psycopg.Connection, at: object = NOON - HOUR, **col
 
 
 def jobs(collector: Incidents) -> list[str]:
-    assert collector.rows is not None
-    return [incident.job_id for incident in collector.rows]
+    assert collector.content is not None
+    return [incident.job_id for incident in collector.content]
 
 
 def test_failures_of_both_kinds_are_listed_newest_first(database: str, connection: psycopg.Connection) -> None:
@@ -37,7 +37,7 @@ def test_failures_of_both_kinds_are_listed_newest_first(database: str, connectio
     insert(connection, "ai_usage_events", status="succeeded", created_at=NOON - HOUR, completed_at=NOON - HOUR)
     collector = Incidents()
     assert collect(collector, database, now=NOON) == {}
-    assert collector.rows == (
+    assert collector.content == (
         Incident(microseconds(NOON - MINUTE), "ai_error", ai, "openai", "gpt-4.1", "timeout"),
         Incident(microseconds(NOON - 2 * MINUTE), "preview_failure", preview, None, None, "build_error"),
     )
@@ -98,8 +98,8 @@ def test_what_is_shown_is_cut_to_what_is_harmless(
     fail_ai(connection, **columns)
     collector = Incidents()
     collect(collector, database, now=NOON)
-    assert collector.rows is not None
-    (incident,) = collector.rows
+    assert collector.content is not None
+    (incident,) = collector.content
     assert {name: getattr(incident, name) for name in expected} == expected
 
 

@@ -212,6 +212,24 @@ def test_a_reading_that_stalls_on_the_way_to_the_end_goes_on_hiding(world: World
     assert world.shown() == 3 * SLICE
 
 
+def test_a_folder_that_goes_on_the_way_to_the_end_is_no_log_without_a_past(world: World, tmp_path: Path) -> None:
+    """A file system that is unmounted, for instance."""
+    world.path = tmp_path / "logs" / "ai-events.log"
+    world.path.parent.mkdir()
+    world.write(line(padding=LONG) * 3 * SLICE)
+    world.start_slow()
+    world.refresh()
+    world.log.close()
+    away = world.path.parent.rename(tmp_path / "away")
+    with pytest.raises(SourceUnavailable, match="missing"):
+        world.refresh()
+    assert world.shown() is None
+    away.rename(world.path.parent)
+    while world.refresh() > 0:
+        assert world.shown() is None
+    assert world.shown() == 3 * SLICE
+
+
 @pytest.mark.parametrize("compressed", [False, True], ids=["renamed", "renamed and compressed"])
 def test_a_log_rotated_during_the_first_reading_is_shown_once_all_is_read(world: World, compressed: bool) -> None:
     world.write(line(padding=LONG) * 3 * SLICE)
@@ -258,10 +276,10 @@ def test_incidents_of_the_past_are_not_listed_before_the_end_is_reached(world: W
     world.write(line(event="ai.error", job_id="new", age=1))
     world.start_slow()
     world.refresh()
-    assert not world.collector.incidents
+    assert not world.collector.content
     while world.refresh() > 0:
         pass
-    assert [incident.job_id for incident in world.collector.incidents] == ["new", "old"]
+    assert [incident.job_id for incident in world.collector.content] == ["new", "old"]
 
 
 # Lines that are late ---------------------------------------------------------------------------------------------

@@ -217,8 +217,8 @@ def test_preview_events_and_kinds_of_failures_are_counted(setup: Setup) -> None:
         b'{"event":{"ai.requested":1}}',
         b'{"event":"ai.requested","user_id":NaN}',
         b'{"event":"ai.requested","user_id":"\xff"}',
-        b'\xef\xbb\xbf{"event":"ai.requested"}',
-        b'\x00\x00{"event":"ai.requested"}',
+        b'\xef\xbb\xbf"ai.requested"',
+        b'\x00\x00"ai.requested"\x00',
         b'{"event":"ai.requested","nested":' + b"[" * 400_000 + b"]" * 400_000 + b"}",
         b'{"event":' * 50_000 + b"1" + b"}" * 50_000,
         b'{"event":"ai.requested","prompt":"' + b"x" * 1024 * 1024 + b'"}',
@@ -234,6 +234,18 @@ def test_a_malformed_line_is_counted_as_one(setup: Setup, line: bytes) -> None:
         ("hivesync_ai_log_events_total", "ai.requested"): 1,
         (LINES, "ai-events", "ok"): 1,
         (LINES, "ai-events", "malformed"): 1,
+    }
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\0" * 9, b"\0" * 3 * 1024 * 1024, b"\0\xef\xbb\xbf"])
+def test_what_stands_before_the_first_line_and_is_no_text_costs_no_event(setup: Setup, before: bytes) -> None:
+    collector = ai_log(setup.state())
+    append(setup.ai, before + b'{"event":"ai.requested"}', {"event": "ai.completed"})
+    setup.refresh(collector)
+    assert counted(collector) == {
+        ("hivesync_ai_log_events_total", "ai.requested"): 1,
+        ("hivesync_ai_log_events_total", "ai.completed"): 1,
+        (LINES, "ai-events", "ok"): 2,
     }
 
 
@@ -758,4 +770,4 @@ def test_the_newest_failures_of_a_backlog_are_the_incidents(setup: Setup, every:
     collector = ai_log(setup.state())
     setup.refresh(collector)
     expected = [str(number) for number in reversed(numbers) if number % every == 0][:KEPT]
-    assert [incident.job_id for incident in collector.incidents] == expected
+    assert [incident.job_id for incident in collector.content] == expected

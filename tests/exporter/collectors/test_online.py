@@ -13,13 +13,13 @@ import pytest
 import redis
 from psycopg import sql
 
-from demo.servers import ValkeyServer
 from exporter.collectors import online
 from exporter.collectors.online import OnlineNow, read_web_sockets
 from exporter.definitions import Terms, read_definitions
 from exporter.errors import SourceUnavailable
 from exporter.sources import postgres
 from exporter.sources import redis as redis_source
+from servers.valkey import ValkeyServer
 from tests.rows import INSTANT, NO_DATABASE, NOON, NOWHERE, by_name, collect, insert, keep, only, sources, user, users
 from tests.waiting import patience
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import redis
 
-from demo.servers import ValkeyServer
 from exporter.collectors.queues import Queues
 from exporter.errors import SourceUnavailable
 from exporter.spec import Summary
+from servers.valkey import ValkeyServer
 from tests.rows import NO_DATABASE, NOWHERE, by_name, collect, keep, only
 
 PATTERNS = {

@@ -47,8 +47,8 @@ class Table:
                         await collector.refresh(opened)
 
         asyncio.run(refresh())
-        assert self.collector.rows is not None
-        return self.collector.rows
+        assert self.collector.content is not None
+        return self.collector.content
 
 
 @pytest.fixture
@@ -173,8 +173,8 @@ def test_ids_with_quotes_and_backslashes_are_found(database: str, connection: ps
     collector = TopUsers(by_user, last_seen, plans)
     for each in (Activity(plans, last_seen), Ai(by_user), collector):
         collect(each, database, now=NOON)
-    assert collector.rows is not None
-    assert [(row.user_id, row.user, row.ai_requests) for row in collector.rows] == [(odd, "odd", 2)]
+    assert collector.content is not None
+    assert [(row.user_id, row.user, row.ai_requests) for row in collector.content] == [(odd, "odd", 2)]
 
 
 def test_without_the_windows_it_needs_it_fails_after_a_while(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

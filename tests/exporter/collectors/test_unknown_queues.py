@@ -9,11 +9,11 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from demo.servers import ValkeyServer
 from exporter.collectors.queues import Queues
 from exporter.errors import SourceUnavailable
 from exporter.settings import Settings
 from exporter.sources.redis import is_wildcard
+from servers.valkey import ValkeyServer
 from tests.rows import NO_DATABASE, NOWHERE, collect, only
 
 DEFAULTS = {queue: Settings.model_fields[f"{queue}_queue_keys"].default for queue in ("ai", "preview")}

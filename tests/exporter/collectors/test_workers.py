@@ -11,11 +11,11 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from demo.servers import ValkeyServer
 from exporter.collectors.workers import Workers
 from exporter.errors import SourceUnavailable
 from exporter.prices import Prices
 from exporter.state import StateFile
+from servers.valkey import ValkeyServer
 from tests.rows import INSTANT, NO_DATABASE, NOON, NOWHERE, by_name, collect, keep, only
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)

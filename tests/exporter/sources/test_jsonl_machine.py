@@ -5,12 +5,16 @@ The model is the simplest there is: the bytes of every file since it was live, c
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -20,10 +24,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from exporter.sources.jsonl import JsonlLog, Position
+from exporter.sources.jsonl.archives import zstd
 
 LINE_LIMIT = 300
 LIMITS = st.sampled_from([1, 700, 1 << 20])
 CHUNKS = st.sampled_from(["line", "lines", "half", "end", "garbage", "blanks", "huge", "huge line"])
+
+
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+    ".zst": zstd.compress,
+}
+NUMBERS = ("ai-events.log.{number}", "ai-events.{number}.log")
+TIMES = (
+    "ai-events.log-2025{month:02}{day:02}",
+    "ai-events-2025{month:02}{day:02}.log",
+    "ai-events.log.2025-{month:02}-{day:02}T10:20:30",
+    "ai-events-17{month:03}{day:02}000.log",
+)
 
 
 class Generation:
@@ -59,6 +79,7 @@ class Rotating(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="jsonl-machine-"))
         self.path = self.folder / "ai-events.log"
+        self.archives = self.path.parent
         self.number = 0
         self.day = 0
         self.found: Counter[bytes] = Counter()
@@ -70,9 +91,19 @@ class Rotating(RuleBasedStateMachine):
         self.forgotten: list[Generation] = []
         self.log = self.open_log()
 
-    @initialize(dated=st.booleans(), before=st.integers(0, 2), start=st.sampled_from(["missing", "empty", "lines"]))
-    def start(self, dated: bool, before: int, start: str) -> None:
-        self.dated = dated
+    @initialize(
+        names=st.sampled_from(NUMBERS + TIMES),
+        away=st.booleans(),
+        before=st.integers(0, 2),
+        start=st.sampled_from(["missing", "empty", "lines"]),
+    )
+    def start(self, names: str, away: bool, before: int, start: str) -> None:
+        self.names = names
+        if away:
+            self.archives = self.folder / "old"
+            self.archives.mkdir()
+        for other in ("preview.log", "preview.log.1", "ai-events-debug-20250101.log", "ai-events-debug.log"):
+            (self.folder / other).write_bytes(b"of another log, never to be read %s\n" % other.encode())
         for number in range(before):
             self.rotated_name(number + 1).write_bytes(b"from before, never to be read %d\n" % number)
             self.day += 1
@@ -121,21 +152,22 @@ class Rotating(RuleBasedStateMachine):
     # Rotation
 
     def rotated_name(self, number: int) -> Path:
-        if self.dated:
-            return self.path.with_name(f"{self.path.name}-2025{self.day // 28 + 1:02}{self.day % 28 + 1:02}")
-        return self.path.with_name(f"{self.path.name}.{number}")
+        name = self.names.format(number=number, month=self.day // 28 + 1, day=self.day % 28 + 1)
+        return self.archives / name
 
     def make_room(self) -> Path:
         self.day += 1
-        if not self.dated:
+        if self.names in NUMBERS:
+            pattern = re.compile(re.escape(self.names).replace(r"\{number\}", r"(\d+)") + r"(\.\w+)?")
             numbers = [
-                (int(name.removesuffix(".gz").rpartition(".")[2]), path)
-                for path in self.folder.iterdir()
-                if (name := path.name) != self.path.name
+                (int(match[1]), match[2] or "", path)
+                for path in self.archives.iterdir()
+                if (match := pattern.fullmatch(path.name))
             ]
             by_path = {old.path: old for old in self.old}
-            for number, path in sorted(numbers, reverse=True):
-                moved = path.with_name(f"{self.path.name}.{number + 1}" + (".gz" if path.suffix == ".gz" else ""))
+            for number, packing, path in sorted(numbers, reverse=True):
+                later = self.rotated_name(number + 1)
+                moved = later.with_name(later.name + packing)
                 path.rename(moved)
                 if path in by_path:
                     by_path[path].path = moved
@@ -191,32 +223,37 @@ class Rotating(RuleBasedStateMachine):
     # period, is not found again after a restart.
 
     @precondition(lambda self: not self.unfinished and self.compressible())
-    @rule(data=st.data(), written=st.floats(0, 1))
-    def compress(self, data: st.DataObject, written: float) -> None:
+    @rule(data=st.data(), packing=st.sampled_from(sorted(PACKINGS)), written=st.floats(0, 1), keeps_time=st.booleans())
+    def compress(self, data: st.DataObject, packing: str, written: float, keeps_time: bool) -> None:
         self.compressing = data.draw(st.sampled_from(self.compressible()))
         self.compressing.let_go()
+        self.packing, self.keeps_time = packing, keeps_time
         plain = self.compressing.path
-        whole = gzip.compress(plain.read_bytes())
-        plain.with_name(plain.name + ".gz").write_bytes(whole[: int(len(whole) * written)])
+        whole = PACKINGS[packing](plain.read_bytes())
+        plain.with_name(plain.name + packing).write_bytes(whole[: int(len(whole) * written)])
         self.unfinished = "compress"
 
     @precondition(lambda self: self.unfinished == "compress")
     @rule()
     def finish_compressing(self) -> None:
         plain = self.compressing.path
-        archive = plain.with_name(plain.name + ".gz")
-        archive.write_bytes(gzip.compress(plain.read_bytes()))
+        archive = plain.with_name(plain.name + self.packing)
+        archive.write_bytes(PACKINGS[self.packing](plain.read_bytes()))
+        if self.keeps_time:
+            info = plain.stat()
+            os.utime(archive, ns=(info.st_atime_ns, info.st_mtime_ns // 1_000_000_000 * 1_000_000_000))
         plain.unlink()
         self.compressing.path = archive
         self.unfinished = ""
 
     def compressible(self) -> list[Generation]:
-        return [old for old in self.old if old.path.suffix != ".gz" and (old.known or not old.seen_unknown)]
+        return [old for old in self.old if old.path.suffix not in PACKINGS and (old.known or not old.seen_unknown)]
 
     # Readers
 
     def open_log(self) -> JsonlLog:
-        return JsonlLog("log", self.path, line_limit=LINE_LIMIT, clock=lambda: time.time() + self.ahead)
+        archives = [Path("old")]
+        return JsonlLog("log", self.path, archives, line_limit=LINE_LIMIT, clock=lambda: time.time() + self.ahead)
 
     def slice(self, limit: int) -> tuple[bytes, list[bytes], int, bool]:
         before = None if self.position is None else Position.from_state(orjson.loads(self.position))

@@ -18,11 +18,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from demo.servers import PostgresServer
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import postgres as source
 from exporter.sources.postgres import Postgres, Row, Transaction, microseconds, moment
 from exporter.sources.refusals import failure
+from servers.postgres import PostgresServer
 from tests.rows import NOON, insert, user, users
 from tests.waiting import bounded, patience, until
 

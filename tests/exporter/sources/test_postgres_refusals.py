@@ -11,11 +11,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from demo.servers import PostgresServer
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import connections
 from exporter.sources.postgres import Postgres
 from exporter.sources.refusals import failure
+from servers.postgres import PostgresServer
 from tests.exporter.sources.test_postgres import names_of, opened, read, why_unavailable
 from tests.waiting import until
 
@@ -99,9 +99,7 @@ def test_those_that_wait_get_connections_once_there_are_some(
     assert after == ["answered"] * WAITERS
 
 
-def test_one_that_is_cancelled_while_it_connects_leaves_nothing_behind(
-    database: str, connection: psycopg.Connection
-) -> None:
+def test_a_task_cancelled_while_it_connects_leaves_no_connection(database: str, connection: psycopg.Connection) -> None:
     async def attempt() -> None:
         async with opened(database) as postgres:
             for moment in range(20):
@@ -113,6 +111,24 @@ def test_one_that_is_cancelled_while_it_connects_leaves_nothing_behind(
 
     asyncio.run(attempt())
     until(lambda: not names_of(connection), "no connection is left")
+
+
+def test_a_task_cancelled_once_it_is_connected_leaves_no_connection(
+    database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancelled(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    async def attempt() -> None:
+        async with opened(database) as postgres:
+            with monkeypatch.context() as patch:
+                patch.setattr(connections.Connection, "set_isolation_level", cancelled)
+                with pytest.raises(asyncio.CancelledError):
+                    await read(postgres, "SELECT 1")
+            until(lambda: not names_of(connection), "no connection is left")
+            assert await read(postgres, "SELECT 1") == [(1,)]
+
+    asyncio.run(attempt())
 
 
 # ---- connections that are kept ----

@@ -17,11 +17,11 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
-from demo.ports import LOOPBACK
-from demo.servers import PrometheusServer
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import prometheus as source
 from exporter.sources.prometheus import Prometheus
+from servers.ports import LOOPBACK
+from servers.prometheus import PrometheusServer
 from tests.waiting import bounded, patience
 
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from demo.servers import ValkeyServer
 from exporter.collectors.online import OnlineNow
 from exporter.collectors.queues import Queues
 from exporter.collectors.workers import Workers
@@ -19,6 +18,7 @@ from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import redis as source
 from exporter.sources.redis import Hashes, Redis, WrongType, is_wildcard
 from exporter.state import StateFile
+from servers.valkey import ValkeyServer
 from tests.rows import collect, keep
 from tests.waiting import bounded, patience
 

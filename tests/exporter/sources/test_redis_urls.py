@@ -13,11 +13,11 @@ from urllib.parse import quote
 import pytest
 import redis
 
-from demo.ports import LOOPBACK
-from demo.servers import ValkeyServer
 from exporter.errors import SourceUnavailable
 from exporter.sources.redis import Redis
 from exporter.urls import InvalidUrl, read_redis
+from servers.ports import LOOPBACK
+from servers.valkey import ValkeyServer
 from tests.redis_tls import KEY_PASSWORD, Certificates, RedisServer, make_certificates
 
 T = TypeVar("T")

@@ -25,7 +25,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from demo.servers import ValkeyServer
 from exporter.collector import Collector
 from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
@@ -36,6 +35,7 @@ from exporter.collectors.users import Plans, Users
 from exporter.definitions import Terms
 from exporter.prices import Prices
 from exporter.verify import Comparison, compare, render
+from servers.valkey import ValkeyServer
 from tests.rows import NOON, insert, sources, users
 
 PRICES = Prices.model_validate({"models": {"gpt-4.1": {"prompt": 2, "completion": 8}}})

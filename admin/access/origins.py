@@ -1,0 +1,41 @@
+"""The check of a request's origin, against cross-site request forgery.
+
+Requests with an effect (login, logout, and queries to Grafana with a session's cookie) must come from the section's own
+pages. Browsers send a SameSite=Strict cookie with requests from other hosts of the same site, so that the Origin header
+is checked as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starlette.types import Scope
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+class Origins:
+    """The origin of the request's Host and, for proxies that change the Host, the `allowed` ones."""
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        self._allowed = frozenset(origin.lower() for origin in allowed)
+
+    def is_own(self, scope: Scope) -> bool:
+        """Whether the request comes from the section's own pages. Browsers send Origin with every POST; a request
+        without it needs Sec-Fetch-Site: same-origin, which no page can set."""
+        origins = _values(scope, b"origin")
+        if not origins:
+            return _values(scope, b"sec-fetch-site") == ["same-origin"]
+        hosts = _values(scope, b"host")
+        if len(origins) != 1 or len(hosts) != 1:
+            return False
+        if origins[0] in self._allowed:
+            return True
+        scheme, separator, name = origins[0].partition("://")
+        if not separator or scheme not in _DEFAULT_PORTS or (scope.get("scheme") == "https" and scheme != "https"):
+            return False
+        return name == hosts[0].removesuffix(_DEFAULT_PORTS[scheme])
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1").strip().lower() for key, value in scope["headers"] if key == name]

@@ -1,0 +1,168 @@
+"""The parts of the page: cards with numbers, tables with columns, and the words for the values in them.
+
+    grafana/style.py (words and colours) -> cards (this) -> one module per document -> page/ (templates, modules)
+
+A card says which numbers of the API it shows, and what each number counts, over which window, from which source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from admin.documents.models import Model
+from admin.documents.values import Values
+from grafana.style import (
+    BLUE,
+    DEVICES,
+    ERROR_KINDS,
+    FAILURE_KINDS,
+    LIGHT_BLUE,
+    ORANGE,
+    PLANS,
+    QUEUES,
+    RED,
+    SOURCES,
+    WINDOWS,
+    WORKER_KINDS,
+    WORKER_STATES,
+    Thing,
+    Things,
+)
+
+Format = Literal["count", "ratio", "seconds", "dollars"]
+"""The format of a number; page/modules/formats.js has each."""
+
+ColumnType = Literal["text", "number", "time"]
+
+POSTGRES, REDIS, AI_LOG = (SOURCES[name].title for name in ("postgres", "redis", "ai_events_log"))
+BOTH = f"{POSTGRES} and {REDIS}"
+
+SLIDING = "sliding; see each line"
+"""The window of a card whose lines have one each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """The text of a card's popover; `source` in words, as the API names the sources of each value."""
+
+    counts: str
+    window: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One value of the API. `path`: the document and the keys in it, as in "users/online_devices/desktop"; `label` is
+    empty for a number that the card's title names."""
+
+    label: str
+    path: str
+    format: Format = "count"
+    empty: str = ""
+    """The text for a null that is no failure; by default a dash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One or more numbers under one title. A card of the summary shows the first number large and the others below."""
+
+    id: str
+    title: str
+    meaning: Meaning
+    numbers: tuple[Number, ...]
+    trend: str = ""
+    """The name of the summary's trend to draw."""
+    is_estimate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """One column of a table; `words` names the entry of `WORDS` for the values of the API."""
+
+    name: str
+    label: str
+    type: ColumnType = "text"
+    words: str = ""
+    is_code: bool = False
+    """An identifier, in a fixed-width font."""
+    has_dot: bool = False
+    """A dot in the word's colour before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableCard:
+    """Rows of the API. `path` leads to a list of them; a cell is a value, or an object with `value`. `shown` names the
+    columns on the page in their order there; by default all columns."""
+
+    id: str
+    title: str
+    meaning: Meaning
+    path: str
+    columns: tuple[TableColumn, ...]
+    empty: str
+    shown: tuple[str, ...] = ()
+    has_csv: bool = False
+
+    @property
+    def document(self) -> str:
+        """The path of the document below /admin/analytics/."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def rows(self) -> str:
+        """The key of the list in the document."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def columns_on_page(self) -> tuple[TableColumn, ...]:
+        """The columns that the page shows."""
+        columns = {column.name: column for column in self.columns}
+        return tuple(columns[name] for name in self.shown or columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document of the API, `path` below /admin/analytics/, and its section of the page."""
+
+    path: str
+    title: str
+    model: type[Model]
+    build: Callable[[Values], Model]
+    cards: tuple[Card, ...]
+    tables: tuple[TableCard, ...] = ()
+
+
+WORDS: Mapping[str, Things] = {
+    "plans": PLANS,
+    "devices": DEVICES,
+    "error_kinds": {**FAILURE_KINDS, **ERROR_KINDS},
+    "incidents": {"ai_error": Thing("AI error", RED), "preview_failure": Thing("Preview failure", ORANGE)},
+    "worker_kinds": WORKER_KINDS,
+    "worker_states": WORKER_STATES,
+    "health": {"true": WORKER_STATES["healthy"], "false": WORKER_STATES["unhealthy"]},
+    "windows": WINDOWS,
+    "queues": QUEUES,
+    "directions": {"prompt": Thing("Prompt", LIGHT_BLUE), "completion": Thing("Completion", BLUE)},
+}
+"""The words and colours for the values of labels: one title and one colour each, as in Grafana."""
+
+
+def each(path: str, words: Things, format: Format = "count", empty: str = "") -> tuple[Number, ...]:  # noqa: A002
+    """A number for each word, at `path/<name>`."""
+    return tuple(Number(word.title, f"{path}/{name}", format, empty) for name, word in words.items())
+
+
+WHO_IS_ONLINE = (
+    "Distinct users with an open WebSocket, or with a session that has not ended and sent a heartbeat in the last "
+    "2 minutes."
+)
+ACTIVE = "Distinct users with a login, a Live View join, an AI request or a preview request"
+NO_QUEUE = "no queue"
+"""In place of a depth: no key matches the patterns, which may be the wrong ones, so that 0 would be a guess."""
+
+PLAN_CLASSES = (
+    "Paid: a paid plan that is active or past due. Trial: a trial that has not expired. Trial expired: a trial that "
+    "expired without an upgrade. Free: all other users."
+)

@@ -1,0 +1,201 @@
+"""The four charts: `/charts/*`, and the charts of the page.
+
+A point is the hour that ended then, or the UTC day that began then. The longest range is as long as the windows of the
+collectors reach back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import Field
+
+from admin.documents.cards import ACTIVE, PLAN_CLASSES, POSTGRES, Format, Meaning
+from admin.documents.models import Model, Status, status_of
+from admin.documents.values import Value, Values, combined, iso
+from exporter.collectors import charts, rollup, users
+from exporter.collectors.users import FRESHNESS
+from grafana.panels import Analytics, Panel
+
+DAY_SECONDS = 86_400
+
+HOURS = {"6h": (15, 25), "24h": (60, 24), "7d": (60, 168)}
+"""Minutes between two points, and the number of points, by range."""
+
+DAYS = {"14d": 14, "30d": 30, "90d": 90}
+"""The number of points by range."""
+
+AS_CHOSEN = "as chosen above the chart"
+
+
+class Series(Model):
+    """One line, or one set of bars."""
+
+    name: str
+    label: str
+    values: list[float | None]
+
+
+class Chart(Model):
+    """A chart; `times` for a line, `categories` for bars."""
+
+    title: str
+    unit: str
+    kind: Literal["line", "bar"]
+    range: str | None
+    ranges: list[str]
+    timezone: Literal["UTC"]
+    status: Status
+    sources: list[str]
+    as_of: str | None
+    times: list[int] | None = Field(description="Unix seconds: ends of hours, or starts of days.")
+    categories: list[str] | None
+    series: list[Series]
+
+
+@dataclass(frozen=True, slots=True)
+class ChartData:
+    """The data of a chart: times for a line, categories for bars, and a number for each."""
+
+    source: Value
+    values: Iterable[float | None]
+    times: list[int] | None = None
+    categories: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChartCard:
+    """A chart: Grafana's panel if there is one for the range, otherwise drawn from the API."""
+
+    id: str
+    title: str
+    meaning: Meaning
+    unit: str
+    data: Callable[[Values, str], ChartData]
+    """The data for a range, the empty string for a chart without ranges."""
+    frames: Mapping[str, Panel]
+    """The panel by range. Some panels have a fixed span, so that other ranges need another panel or none."""
+    height: int
+    ranges: tuple[str, ...] = ()
+    range: str = ""
+    """The range at first."""
+    format: Format = "count"
+    has_days: bool = False
+    """Its times are UTC days, and are written as days; others are in the viewer's time zone."""
+    series: tuple[str, str] | None = None
+    """Name and label of its series; by default unit and title."""
+
+    @property
+    def document(self) -> str:
+        """The path of the document below /admin/analytics/."""
+        return f"charts/{self.id}"
+
+    def build(self, values: Values, span: str) -> Chart:
+        """The document for a range."""
+        data = self.data(values, span)
+        name, label = self.series or (self.unit, self.title)
+        return Chart(
+            title=self.title,
+            unit=self.unit,
+            kind="line" if data.categories is None else "bar",
+            range=span or None,
+            ranges=list(self.ranges),
+            timezone="UTC",
+            status=status_of(data.source),
+            sources=list(data.source.sources),
+            as_of=iso(data.source.as_of),
+            times=data.times,
+            categories=data.categories,
+            series=[Series(name=name, label=label, values=list(data.values))],
+        )
+
+
+def _ai_requests(values: Values, span: str) -> ChartData:
+    return _hourly(values, span, charts.Hours.requests_per_hour)
+
+
+def _ai_latency(values: Values, span: str) -> ChartData:
+    return _hourly(values, span, charts.Hours.latency_seconds)
+
+
+def _hourly(
+    values: Values, span: str, numbers: Callable[[charts.Hours, int, int], list[int] | list[float | None]]
+) -> ChartData:
+    hours = values.content(charts.Charts)
+    source = values.of_collector(charts.Charts.name)
+    if hours is None:
+        return ChartData(source, (), times=[])
+    step, count = HOURS[span]
+    return ChartData(source, numbers(hours, step, count), times=hours.ending(step, count))
+
+
+def _dau(values: Values, span: str) -> ChartData:
+    days = values.content(rollup.Rollup)
+    counted = dict(days or ())
+    today = int(datetime.fromtimestamp(values.now, UTC).timestamp()) // DAY_SECONDS * DAY_SECONDS
+    times = [today - back * DAY_SECONDS for back in reversed(range(DAYS[span]))]
+    return ChartData(values.of_collector(rollup.Rollup.name), [counted.get(day) for day in times], times=times)
+
+
+def _plans(values: Values, _: str) -> ChartData:
+    by_plan = {plan: values.value(users.USERS, plan=plan) for plan in ("paid", "free", "trial", "trial_expired")}
+    return ChartData(
+        combined(by_plan.values(), sum), [value.number for value in by_plan.values()], categories=list(by_plan)
+    )
+
+
+CHARTS: tuple[ChartCard, ...] = (
+    ChartCard(
+        "ai-requests",
+        "AI requests per hour",
+        Meaning("AI jobs requested per hour, whatever their outcome.", AS_CHOSEN, POSTGRES),
+        "requests",
+        _ai_requests,
+        {
+            "24h": Analytics.AI_REQUESTS_DAY,
+            "6h": Analytics.AI_REQUESTS_PER_HOUR,
+            "7d": Analytics.AI_REQUESTS_PER_HOUR,
+        },
+        Analytics.AI_REQUESTS_DAY.pixels,
+        tuple(HOURS),
+        "24h",
+    ),
+    ChartCard(
+        "dau",
+        "Daily active users",
+        Meaning(f"{ACTIVE} on each UTC day; the last day is today so far.", AS_CHOSEN, POSTGRES),
+        "users",
+        _dau,
+        {"14d": Analytics.DAU_FORTNIGHT},
+        Analytics.DAU_FORTNIGHT.pixels,
+        tuple(DAYS),
+        "14d",
+        has_days=True,
+        series=("dau", "Daily active users"),
+    ),
+    ChartCard(
+        "plans",
+        "Users by plan",
+        Meaning(f"All users by plan. {PLAN_CLASSES}", f"now. {FRESHNESS}", POSTGRES),
+        "users",
+        _plans,
+        {"": Analytics.USERS_BY_PLAN},
+        Analytics.USERS_BY_PLAN.pixels,
+        series=("users", "Users"),
+    ),
+    ChartCard(
+        "ai-latency",
+        "Average AI latency",
+        Meaning("Mean time from creation to completion of the AI jobs that succeeded.", AS_CHOSEN, POSTGRES),
+        "seconds",
+        _ai_latency,
+        {"24h": Analytics.AI_LATENCY_DAY, "6h": Analytics.AI_LATENCY, "7d": Analytics.AI_LATENCY},
+        Analytics.AI_LATENCY_DAY.pixels,
+        tuple(HOURS),
+        "24h",
+        "seconds",
+    ),
+)

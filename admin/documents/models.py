@@ -1,0 +1,71 @@
+"""The parts that the API's documents share (docs/definitions.md#admin-values).
+
+values.py stands before this, the documents behind it.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from admin.documents.values import Value, iso
+
+Status = Literal["ok", "degraded"]
+Content = TypeVar("Content")
+
+
+class Model(BaseModel):
+    """Closed: no field is sent that is not declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Known(Model, Generic[Content]):
+    """A value with its status, its sources and its time."""
+
+    value: Content | None = Field(description="Null: there is no value; or, degraded, none was ever read.")
+    status: Status = Field(description="degraded: a source or its collector fails; the value is the last one known.")
+    sources: list[str] = Field(description="As in the label `source` of `hivesync_source_up`.")
+    as_of: str | None = Field(description="ISO 8601, UTC.")
+
+
+Count = Known[int]
+Amount = Known[float]
+Text = Known[str]
+Flag = Known[bool]
+
+
+class ByPlan(Model):
+    """By plan class."""
+
+    paid: Count
+    trial: Count
+    trial_expired: Count
+    free: Count
+
+
+class Problem(Model):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+
+
+def known(value: Value, kind: type[Content]) -> Known[Content]:
+    """A value as the API gives it. Raises ValidationError for a value of another kind."""
+    content = value.value
+    if kind is int and isinstance(content, float):
+        content = int(content)
+    if kind is bool and content is not None:
+        content = bool(content)
+    return Known[kind](  # type: ignore[valid-type]
+        value=content, status=status_of(value), sources=list(value.sources), as_of=iso(value.as_of)
+    )
+
+
+def status_of(value: Value) -> Status:
+    """The status of a value, or of a document that is as good as that value."""
+    return "ok" if value.ok else "degraded"

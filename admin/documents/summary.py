@@ -1,0 +1,101 @@
+"""The summary: `/summary`, and the cards at the top of the page."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from admin.documents.cards import BOTH, NO_QUEUE, POSTGRES, REDIS, WHO_IS_ONLINE, Card, Meaning, Number
+from admin.documents.models import Amount, Count, Model, known
+from admin.documents.trends import Points, Trends
+from admin.documents.values import Value, Values, combined, ratio
+from exporter.collectors import ai, online, queues, users
+
+PATH, TITLE = "summary", "Summary"
+
+CARDS: tuple[Card, ...] = (
+    Card(
+        "online-users",
+        "Online users",
+        Meaning(WHO_IS_ONLINE, "now", BOTH),
+        (Number("", "summary/online_users"),),
+        "online_users",
+    ),
+    Card(
+        "ai-requests-last-hour",
+        "AI requests (last hour)",
+        Meaning("AI jobs requested, whatever their outcome.", "the last 60 minutes, sliding", POSTGRES),
+        (Number("", "summary/ai_requests_last_hour"),),
+        "ai_requests_last_hour",
+    ),
+    Card(
+        "ai-queue",
+        "AI queue",
+        Meaning("AI jobs waiting for a worker, in all AI queues.", "now", REDIS),
+        (Number("", "summary/ai_queue_depth", empty=NO_QUEUE),),
+        "ai_queue_depth",
+    ),
+    Card(
+        "preview-queue",
+        "Preview queue",
+        Meaning("Preview builds waiting for a worker, in all preview queues.", "now", REDIS),
+        (Number("", "summary/preview_queue_depth", empty=NO_QUEUE),),
+        "preview_queue_depth",
+    ),
+    Card(
+        "paid-free",
+        "Paid vs free",
+        Meaning(
+            "Paid users per free user: 0.5 is one paid user per two free users. Trials count as neither.",
+            "now",
+            POSTGRES,
+        ),
+        (
+            Number("", "summary/paid_free_ratio", "ratio"),
+            Number("paid", "summary/paid_users"),
+            Number("free", "summary/free_users"),
+        ),
+        "paid_free_ratio",
+    ),
+)
+
+
+class Summary(Model):
+    """The summary: the most important numbers and their trends."""
+
+    degraded: bool
+    online_users: Count
+    ai_requests_last_hour: Count
+    ai_queue_depth: Count = Field(description="Null where no queue is known.")
+    preview_queue_depth: Count = Field(description="Null where no queue is known.")
+    paid_free_ratio: Amount = Field(description="Paid users per free user.")
+    paid_users: Count
+    free_users: Count
+    trends: dict[str, Points] = Field(description="Since this process started, an hour at most.")
+
+
+def numbers(values: Values) -> dict[str, Value]:
+    """The numbers of the summary's cards."""
+    by_plan = {plan: values.value(users.USERS, plan=plan) for plan in ("paid", "free")}
+    return {
+        "online_users": values.value(online.ONLINE_USERS),
+        "ai_requests_last_hour": values.value(ai.REQUESTS, window="1h"),
+        "ai_queue_depth": values.total(queues.DEPTH, queue="ai"),
+        "preview_queue_depth": values.total(queues.DEPTH, queue="preview"),
+        "paid_free_ratio": paid_free_ratio(values),
+        "paid_users": by_plan["paid"],
+        "free_users": by_plan["free"],
+    }
+
+
+def paid_free_ratio(values: Values) -> Value:
+    """Paid users per free user."""
+    return combined((values.value(users.USERS, plan=plan) for plan in ("paid", "free")), ratio)
+
+
+def build(values: Values, trends: Trends) -> Summary:
+    """The document."""
+    content = {
+        name: known(value, float if name == "paid_free_ratio" else int) for name, value in numbers(values).items()
+    }
+    shown = trends.shown(card.trend for card in CARDS)
+    return Summary(degraded=values.degraded, trends=shown, **content)  # type: ignore[arg-type]

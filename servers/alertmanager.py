@@ -1,0 +1,56 @@
+"""Alertmanager, where it is installed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from servers.child import Child, ChildError
+from servers.fetch import is_ready
+from servers.ports import LOOPBACK, free_port
+
+
+class AlertmanagerServer(Child):
+    """Alertmanager from the PATH, alone and with the given configuration file."""
+
+    name = "Alertmanager"
+
+    def __init__(self, directory: Path, configuration: Path, port: int | None = None) -> None:
+        super().__init__(directory)
+        self.port = port or free_port()
+        self._configuration = configuration
+
+    @staticmethod
+    def binary() -> str | None:
+        """Where it is, under Debian's name or its own; None where it is not installed."""
+        return shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Whether there is an Alertmanager to run."""
+        return cls.binary() is not None
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as Prometheus wants it."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def command(self) -> Sequence[str]:
+        binary = self.binary()
+        if binary is None:
+            raise ChildError("Alertmanager is not installed (on Debian: apt-get install prometheus-alertmanager)")
+        return [
+            str(Path(binary).absolute()),
+            f"--config.file={self._configuration}",
+            f"--storage.path={self.directory / 'data'}",
+            f"--web.listen-address={self.address}",
+            "--cluster.listen-address=",
+        ]
+
+    def is_ready(self) -> bool:
+        return is_ready(self.url)

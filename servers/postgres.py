@@ -1,0 +1,81 @@
+"""PostgreSQL from a wheel."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psycopg
+
+from servers.child import Child
+from servers.ports import LOOPBACK, free_port
+from servers.postgres_files import has_library, installation, new_place, place_for_nobody
+
+POSTGRES_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "max_connections": "50",
+    "fsync": "off",  # what is written survives a kill; nothing here has to survive the machine
+    "full_page_writes": "off",
+    "dynamic_shared_memory_type": "mmap",  # a killed server leaves it in its own directory, not in /dev/shm
+    "timezone": "Pacific/Auckland",  # far from UTC: whoever relies on the server's time zone is found out
+}
+
+
+class PostgresServer(Child):
+    """PostgreSQL with a superuser `postgres`, no passwords; started by root it runs as `nobody`."""
+
+    name = "PostgreSQL"
+    stop_signal = signal.SIGINT  # "fast": ends the clients' connections
+    orphan_signal = signal.SIGQUIT  # "immediate": like a crash, but leaves no shared memory
+
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None, *, in_memory: bool = False) -> None:
+        """`settings` are added to those of postgresql.conf, and may replace ours; `in_memory`: its data are there, if
+        there is room."""
+        super().__init__(directory)
+        self.port = free_port()
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        preloaded = {"shared_preload_libraries": "pg_stat_statements"} if has_library("pg_stat_statements") else {}
+        self._settings = POSTGRES_SETTINGS | preloaded | dict(settings or {})
+        if os.geteuid() == 0:
+            self.user = "nobody"
+            self._data = place_for_nobody(self.user, in_memory=in_memory)
+        else:
+            self._data = new_place(in_memory=True) if in_memory else self.directory / "data"
+
+    @property
+    def url(self) -> str:
+        """The superuser's connection to the database `postgres`."""
+        return self.url_of("postgres")
+
+    def url_of(self, database: str, user: str = "postgres") -> str:
+        """Connection URL of any database and role; nobody has a password."""
+        return f"postgresql://{user}@{LOOPBACK}:{self.port}/{database}"
+
+    def prepare(self) -> None:
+        """Make the data directory, once."""
+        if not (self._data / "PG_VERSION").exists():
+            initdb = [
+                str(self._binaries() / "initdb"),
+                "-D",
+                str(self._data),
+                "--no-sync",
+                "--no-instructions",
+            ]
+            self.run([*initdb, "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"])
+
+    def command(self) -> Sequence[str]:
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
+        return [str(self._binaries() / "postgres"), "-D", str(self._data), f"--port={self.port}", *settings]
+
+    def is_ready(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _binaries(self) -> Path:
+        return installation(for_everyone=bool(self.user)) / "bin"
