@@ -55,7 +55,7 @@ class StateFile:
     def set_aside(self, reason: str) -> None:
         """Keep an invalid file as `NAME.corrupt`, for inspection."""
         aside = self.path.with_name(f"{self.path.name}.corrupt")
-        _log.warning("state not understood: starting anew", file=str(self.path), kept_as=str(aside), reason=reason)
+        _log.warning("state.corrupt", file=str(self.path), kept_as=str(aside), reason=reason)
         try:
             self.path.replace(aside)
         except OSError as error:
