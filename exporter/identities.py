@@ -2,7 +2,7 @@
 become the same text (docs/definitions.md#types-and-words).
 
 An iPad sends its UUIDs in upper case, another client with braces or without hyphens, and a number may have a sign or
-leading zeros. PostgreSQL treats each group as one id, so they have to be made equal here before they are compared. A
+leading zeros. PostgreSQL takes all these forms for the same id, so they are made equal here before they are compared. A
 text that is no id of that type stays unchanged: it belongs to no row, and remains distinct.
 
     collectors/online.py (the columns' types) -> IdType -> presence.py (ids as bytes), lookups by id

@@ -7,7 +7,7 @@ value that continues in the next line, nor two values in one line. Both are excl
 and ends with `}`, after which no value can continue with `{`; and the number of values equals that of the lines. Lines
 among which a single line is different are read one by one, for about a third more CPU time.
 
-Both ways give the same result for every line, whatever its neighbours. A line is malformed unless it is UTF-8 and a
+Both ways give the same result for a line, independent of its neighbours. A line is malformed unless it is UTF-8 and a
 JSON object whose `event` is a string; of a doubled key the last counts; half a surrogate pair and values nested too
 deep for the parser (a thousand levels) are malformed. A number in an unused field may be of any size. A byte order mark
 at the start of a file's first line is not part of the line, nor are the NUL bytes around it that a truncated file or a

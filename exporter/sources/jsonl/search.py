@@ -61,8 +61,7 @@ class Look:
 
 
 class Search:
-    """The search for the files of the log at `path`: in its folder, in that of its target where it is a link, and in
-    `archives`.
+    """The search for the files of the log at `path`: in its folder, that of its link's target, and in `archives`.
 
     Files stay open between two reads: no other file can get the inode of an open file, and text written to it can be
     read even after its last name is gone.
@@ -295,8 +294,7 @@ class Search:
                 yield file
 
     def _nearly(self, look: Look, found: Recognition, seen: int) -> list[str]:
-        """Return the names of files that were written since, begin like the log's, and may belong to it or to another
-        log."""
+        """Return the names of files that were written since, begin like the log's, and may belong to it."""
         chosen = {file.name.path for file in look.files if file.name is not None and file.name.kind != "other"}
         nearly = []
         for entry in look.entries:
@@ -347,8 +345,7 @@ def _holds_something(file: File) -> bool:
 
 
 def _each_once(files: Sequence[File]) -> list[File]:
-    """Return the new files without copies of others among them: the live file comes first, then plain files, then long
-    ones."""
+    """Return the new files without copies of others: preferably the live file, then plain files, then long ones."""
     kept: list[tuple[File, bytes]] = []
     for file in sorted(files, key=lambda file: (not file.live, file.readable and file.packed, -file.unread(0))):
         begin = file.beginning()
