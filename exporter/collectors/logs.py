@@ -224,8 +224,8 @@ class LogCollector:
     async def _count_some(self, log: JsonlLog) -> Slice:
         """Read and count slices, save, and only then show the counts. Return the last slice.
 
-        Disk I/O runs in a thread. Computation runs on the event loop, one batch at a time: a computing thread takes 5
-        ms (`sys.getswitchinterval`) to release the interpreter, for each request that arrives meanwhile.
+        Disk I/O runs in a thread. Computation runs on the event loop, one batch at a time: a computing thread keeps
+        the interpreter for a switch interval (`sys.getswitchinterval`), for each request that arrives meanwhile.
         """
         tally, due = self._tally, self._clock() + SAVE_SECONDS
         failures: deque[Counted] = deque(maxlen=KEPT)
