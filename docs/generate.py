@@ -1,6 +1,6 @@
-"""python -m docs.generate: writes docs/metrics.md and docs/settings.md from the code, so that they cannot be wrong.
+"""python -m docs.generate: write docs/metrics.md and docs/settings.md from the code, so that they are always correct.
 
-With `--check` it writes nothing, and exits 1 when what is there differs from what it would write.
+With `--check` no file is written, and the exit status is 1 when a file differs from the generated one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 
 
 def metrics() -> str:
-    """The page of all metrics, collector by collector."""
-    settings = Settings.model_construct()  # the defaults, whatever the environment says
+    """Return the page of all metrics, collector by collector."""
+    settings = Settings.model_construct()  # the defaults, independent of the environment
     lines = [
         "# Metrics",
         "",
@@ -49,7 +49,7 @@ def metrics() -> str:
 
 
 def settings() -> str:
-    """The page of all settings."""
+    """Return the page of all settings."""
     lines = [
         "# Settings",
         "",
@@ -80,7 +80,7 @@ def _table(specs: tuple[MetricSpec, ...]) -> Iterator[str]:
 
 
 def _label(label: Label) -> str:
-    """A label with the values that it can have."""
+    """Return a label with its possible values."""
     if label.values is None:
         return f"`{label.name}`"
     return f"`{label.name}` = {', '.join(f'`{value}`' for value in label.values)}"
@@ -90,7 +90,7 @@ PAGES = {"metrics.md": metrics, "settings.md": settings}
 
 
 def main(arguments: list[str]) -> int:
-    """Writes or checks every page; the exit status."""
+    """Write or check every page and return the exit status."""
     check = arguments == ["--check"]
     stale = []
     for name, page in PAGES.items():
