@@ -1,5 +1,8 @@
 """python -m docs.generate: write docs/metrics.md and docs/settings.md from the code, so that they are always correct.
 
+    collectors' declarations -> docs/metrics.md
+    fields of `Settings`     -> docs/settings.md
+
 With `--check` no file is written, and the exit status is 1 when a file differs from the generated one.
 """
 
@@ -20,7 +23,7 @@ HERE = Path(__file__).parent
 
 
 def metrics() -> str:
-    """Return the page of all metrics, collector by collector."""
+    """Return the page of all metrics, collector by collector, with labels and definitions, as Markdown."""
     settings = Settings.model_construct()  # the defaults, independent of the environment
     lines = [
         "# Metrics",
@@ -49,7 +52,7 @@ def metrics() -> str:
 
 
 def settings() -> str:
-    """Return the page of all settings."""
+    """Return the page of all settings, with defaults and meanings, as Markdown."""
     lines = [
         "# Settings",
         "",
@@ -80,7 +83,7 @@ def _table(specs: tuple[MetricSpec, ...]) -> Iterator[str]:
 
 
 def _label(label: Label) -> str:
-    """Return a label with its possible values."""
+    """Return a label with its possible values; the name alone for an open set of values."""
     if label.values is None:
         return f"`{label.name}`"
     return f"`{label.name}` = {', '.join(f'`{value}`' for value in label.values)}"
