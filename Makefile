@@ -1,4 +1,4 @@
-# Everything is done from here; `make help` lists it. The first target that needs it makes .venv from the locked packages.
+# All tasks start here; `make help` lists them. The first target that needs it creates .venv from the locked packages.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup page packages fmt lint types test bench demo generate lock clean
 
-help: ## list what there is
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(VENV)/installed page ## make .venv with the locked packages (every other target does it by itself)
@@ -23,7 +23,7 @@ $(VENV)/installed: requirements/dev.lock pyproject.toml tools/setup.sh
 page: $(VENV)/installed
 	@tools/page.sh $(BIN)/python
 
-packages: ## install what the tests need from Debian (Prometheus, VictoriaMetrics, Chromium, Redis, PgBouncer, ...), or say what to install
+packages: ## install the tests' packages from Debian (Prometheus, VictoriaMetrics, Chromium, Redis, ...), or name them
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null && \
 	  { command -v prometheus-alertmanager || command -v alertmanager; } >/dev/null && \
 	  command -v victoria-metrics >/dev/null && command -v vmagent >/dev/null || \
@@ -34,13 +34,13 @@ packages: ## install what the tests need from Debian (Prometheus, VictoriaMetric
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tools/packages.sh postgresql || true
 	@tools/packages.sh logrotate faketime bzip2 xz-utils zstd || true
 
-demo: $(VENV)/installed page ## the whole thing on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
+demo: $(VENV)/installed page ## everything on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)
 
 test: $(VENV)/installed page packages lint types ## every test, as CI runs them (ARGS="-k rotation"; PROCESSES=0 with "--pdb" or "-s")
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-bench: $(VENV)/installed ## what it costs, beside its peers, in under ten minutes (SIZE=10000000, ARGS="--only logs,redis")
+bench: $(VENV)/installed ## the cost of the exporter beside its peers, in under ten minutes (SIZE=10000000, ARGS="--only logs,redis")
 	@tools/packages.sh $(BENCH_PACKAGES) || true
 	@$(BIN)/python -m bench --size $(SIZE) $(ARGS)
 
@@ -55,11 +55,11 @@ fmt: $(VENV)/installed ## format the code
 	@$(BIN)/ruff format --quiet $(PACKAGES)
 	@$(BIN)/ruff check --fix --quiet $(PACKAGES)
 
-generate: $(VENV)/installed ## write what is generated from the code (docs/metrics.md, docs/settings.md, grafana/)
+generate: $(VENV)/installed ## write the files generated from the code (docs/metrics.md, docs/settings.md, grafana/)
 	@$(BIN)/python -m docs.generate
 	@$(BIN)/python -m grafana
 
-lock: $(VENV)/installed ## resolve the packages anew, with hashes and without index addresses
+lock: $(VENV)/installed ## resolve the packages again, with hashes and without index addresses
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
 	  --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
@@ -67,5 +67,5 @@ lock: $(VENV)/installed ## resolve the packages anew, with hashes and without in
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
 	  --custom-compile-command "make lock" --group node -o requirements/node.lock
 
-clean: ## remove what the other targets made
+clean: ## remove the files of the other targets
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build admin/page/node_modules

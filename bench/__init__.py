@@ -1,1 +1,2 @@
-"""What the exporter costs, measured beside its peers: `make bench`, `python -m bench`. README.md says how."""
+"""The cost of the exporter, measured beside its peers: `make bench`, `python -m bench`. See README.md for the
+method."""

@@ -1,7 +1,8 @@
-"""python -m bench: measures, prints a table, writes it to bench/results.
+"""python -m bench: measure, print a table, write it to bench/results.
 
-Exit status: 0 when everything was measured as far as it could be (a target that is missed is no failure: the table says
-it), 1 when the product's windows differed from the definitions, 2 for bad options, 130 when interrupted.
+Exit status: 0 after a complete run, with or without figures that could not be measured and targets that are missed (the
+table shows both), 1 when the product's windows differed from the definitions, 2 for invalid options, 130 when
+interrupted.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ STATUS_INTERRUPTED = 130
 
 SMALLEST = 1_000
 BIG = 5_000_000
-"""From this many AI events on it is about endurance: ten minutes of steady running, and the long history on request."""
+"""Number of AI events from which a run is about endurance: ten minutes of steady running, and the long history on
+request."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the parts; the exit status."""
+    """Run the parts and return the exit status."""
     options, results = _options(arguments)
     progress = Progress()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -134,7 +136,7 @@ def _options(arguments: Sequence[str] | None) -> tuple[Options, Path]:
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Leaves the description's lines as they are."""
+    """A formatter that keeps the description's line breaks."""
 
 
 if __name__ == "__main__":

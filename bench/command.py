@@ -1,4 +1,4 @@
-"""Another program run to its end, that does not outlive this one."""
+"""Other programs as child processes, which run to their end and do not outlive this process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from servers.child import LEASH
 
 
 class Conversation:
-    """A Python module of ours in a process of its own, that says a line when it is ready and answers to each line it is
-    told; it ends when it is told no more, as when this process ends."""
+    """A module of this project as a child process. It writes a line when it is ready and one for each line on its
+    standard input, and ends when its standard input is closed: on request, or with this process."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -31,7 +31,7 @@ class Conversation:
         self.hear()
 
     def hear(self) -> str:
-        """Its next line. Raises NotMeasured when it has ended."""
+        """Read its next line. Raises NotMeasured when the process has ended."""
         assert self._process.stdout is not None  # noqa: S101  # it is a pipe
         line = self._process.stdout.readline()
         if not line:
@@ -39,7 +39,7 @@ class Conversation:
         return line.strip()
 
     def say(self, line: str = "") -> None:
-        """Tell it a line."""
+        """Write a line to its standard input."""
         assert self._process.stdin is not None  # noqa: S101  # it is a pipe
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
@@ -53,7 +53,7 @@ class Conversation:
 
 
 def installed(program: str, package: str) -> str:
-    """The absolute path of a program. Raises NotMeasured with the command that installs it."""
+    """Return the absolute path of a program. Raises NotMeasured with the command that installs it."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found is None:
         raise NotMeasured(f"{program} is not installed (on Debian: apt-get install {package})")
@@ -63,12 +63,12 @@ def installed(program: str, package: str) -> str:
 def run(
     command: Sequence[str], *, within: float, environment: Mapping[str, str] | None = None, ok: Sequence[int] = (0,)
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program (an absolute path) to its end. Raises NotMeasured when it fails or takes longer."""
+    """Run a program (an absolute path) to its end. Raises NotMeasured when it fails or exceeds the time (seconds)."""
     try:
         ended = subprocess.run(
             [*_leash(), *command],
             env=dict(environment) if environment is not None else None,
-            cwd="/",  # and not where somebody's .env may be
+            cwd="/",  # outside any directory with a .env
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -85,7 +85,7 @@ def run(
 
 
 def debian_version(package: str) -> str:
-    """The version of an installed Debian package; empty where there is no such thing."""
+    """Return the version of an installed Debian package; empty when it is not installed."""
     dpkg = shutil.which("dpkg-query")
     if dpkg is None:
         return ""
@@ -94,5 +94,5 @@ def debian_version(package: str) -> str:
 
 
 def _leash() -> list[str]:
-    """What stands in front of a command that shall not outlive us."""
+    """Return the prefix for a command that must not outlive this process."""
     return [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(int(signal.SIGKILL)), ""]

@@ -1,4 +1,4 @@
-"""The conditions that figures were measured under: the machine, the versions, the options. Names no host, no path."""
+"""The conditions of the measurements: machine, versions, options. No host names, no paths."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from exporter.version import REVISION, VERSION
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for, and what follows from it. Sizes are numbers (of AI events, users, keys, lines), times
-    seconds."""
+    """The options of a run and the quantities that follow from them. Sizes are counts (of AI events, users, keys,
+    lines); times are in seconds."""
 
     size: int
     seed: int
@@ -35,7 +35,8 @@ class Options:
     def scaled(
         cls, size: int, *, seed: int, rounds: int, steady: float, history: bool, install: bool, parts: tuple[str, ...]
     ) -> Options:
-        """Of everything as much as the targets speak of; less below a million AI events, for a quick look."""
+        """Return the quantities that the targets name; smaller quantities below a million AI events, for a quick
+        run."""
         return cls(
             size=size,
             seed=seed,
@@ -54,7 +55,7 @@ class Options:
 
 
 def shown(options: Options) -> str:
-    """The options in words."""
+    """Return the options in words."""
     return ", ".join(
         f"{name.replace('_', ' ')} {_words(value)}" for name, value in asdict(options).items() if name != "install"
     )
@@ -67,12 +68,12 @@ def _words(value: object) -> str:
 
 
 def memory_bytes() -> int:
-    """The machine's memory."""
+    """Return the machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def machine() -> dict[str, str]:
-    """The machine, and how busy it was before anything began."""
+    """Return the machine's description, with its load before the run."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -88,7 +89,7 @@ def machine() -> dict[str, str]:
 
 
 def own_versions() -> dict[str, str]:
-    """What runs on both sides."""
+    """Return the versions of the software on both sides of each comparison."""
     packages = ("prometheus-client", "orjson", "redis", "hiredis", "pygtail", "uvloop", "numpy", "psycopg")
     return {
         "hivesync-analytics": f"{VERSION} ({REVISION})",

@@ -1,8 +1,8 @@
-"""HiveSync's tables full of made-up rows, fast: `INSERT ... SELECT` from `generate_series`, indexes afterwards.
+"""HiveSync's tables filled with made-up rows, fast: `INSERT ... SELECT` from `generate_series`, indexes afterwards.
 
-Row number i of a table is the same in every run with the same seed, and was created i steps after the beginning of the
-thirty days. So the past before them is the rows with negative numbers, at the same rate; and what happens while a
-benchmark runs (`traffic.py`) is the rows that come next.
+Row number i of a table is the same in every run with the same seed; its creation time is i steps after the beginning of
+the thirty days. The rows before that beginning have negative numbers, at the same rate; the rows of live traffic
+(`traffic.py`) have the numbers after the last one.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from servers.postgres import PostgresServer
 
 DAYS = 30
 PER_AI_EVENT = {"ai_usage_events": 1.0, "sessions": 0.25, "preview_jobs": 0.25}
-"""Rows of each table of events, a row of AI usage: about what HiveSync has."""
+"""Rows of each table of events per row of AI usage: about HiveSync's proportions."""
 
 HISTORY = 10
-"""How many times thirty days the longer history is."""
+"""Length of the longer history, in multiples of thirty days."""
 
 BYTES_PER_AI_EVENT = 450
-"""On disk, with its share of the other tables and all indexes; for whether there is room."""
+"""Bytes on disk per AI event, with its share of the other tables and all indexes; for the check of free space."""
 
 HEAVY_TAIL = 3
-"""Of users 0 to n-1, the one at n * uniform^3 acts: a hundredth of them makes a fifth of the requests, the last ones
-hardly any."""
+"""Exponent of the distribution of events over users: of users 0 to n-1, user n * uniform^3 acts. A hundredth of the
+users makes a fifth of the requests, the last ones hardly any."""
 
 _PROCEDURES = """
 CREATE SCHEMA bench;
@@ -56,7 +56,7 @@ SELECT bench.id('project', i), bench.id('user', i), 'project ' || i
 FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS i
 """
 
-# Four users in ten have one: pro, past due, a trial that runs, one that is over, cancelled, free.
+# Four users in ten have a subscription: pro, past due, a running trial, an expired trial, cancelled, free.
 _SUBSCRIPTIONS = """
 INSERT INTO subscriptions (id, user_id, plan, status, started_at, trial_ends_at, ended_at)
 SELECT bench.id('subscription', i), bench.id('user', i),
@@ -77,7 +77,7 @@ FROM (SELECT i, %(start)s::timestamptz + (i + bench.uniform(i, {salt})) * %(step
       FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS i) AS moments
 """
 
-# A few rows have no user: the account is gone. `even` lets each user act in turn.
+# A few rows have no user, as after the deletion of an account. With `even`, each user acts in turn.
 _WHO = """
 CASE WHEN bench.uniform(i, {salt} + 1) < 0.01 THEN NULL ELSE bench.id('user',
      CASE WHEN %(even)s THEN i %% %(users)s + CASE WHEN i < 0 THEN %(users)s ELSE 0 END
@@ -129,9 +129,10 @@ EVENTS = {"ai_usage_events": _AI, "sessions": _SESSIONS, "preview_jobs": _PREVIE
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A database: how many users, one in ten of them with a project, and how many AI events over so many days.
+    """The shape of a database: its number of users (one in ten with a project), and its number of AI events over a
+    number of days.
 
-    `even`: the users act in turn, in place of a few of them a lot.
+    `even`: the users act in turn, instead of a few of them very often.
     """
 
     users: int
@@ -140,16 +141,16 @@ class Shape:
     even: bool = False
 
     def rows(self, table: str) -> int:
-        """How many rows a table of events has."""
+        """Return the number of rows of a table of events."""
         return max(1, round(self.ai_events * PER_AI_EVENT[table]))
 
     def step(self, table: str) -> float:
-        """Seconds from one row of a table to the next."""
+        """Return the seconds between two successive rows of a table."""
         return self.days * 86_400 / self.rows(table)
 
 
 class Database:
-    """One database of the server, and how far its rows have got."""
+    """A database of the server, with the number of the next row of each table."""
 
     def __init__(self, server: PostgresServer, name: str, shape: Shape, start: datetime) -> None:
         self.server, self.name, self.shape = server, name, shape
@@ -163,11 +164,11 @@ class Database:
         return self.server.url_of(self.name)
 
     def url_as(self, role: str) -> str:
-        """Another role's connection URL."""
+        """Return the connection URL of another role."""
         return self.server.url_of(self.name, role)
 
     def events(self, connection: psycopg.Connection, table: str, first: int, last: int, end: datetime) -> None:
-        """Insert the rows `first` to `last` as they are at `end`."""
+        """Insert the rows `first` to `last` in their state at `end`."""
         values = {
             "first": first,
             "last": last,
@@ -183,7 +184,7 @@ class Database:
 
     @property
     def projects(self) -> int:
-        """How many projects there are at first."""
+        """Initial number of projects."""
         return max(1, self.shape.users // 10)
 
     def people(self, connection: psycopg.Connection, first: int, last: int, end: datetime) -> None:
@@ -193,7 +194,7 @@ class Database:
         connection.execute(_SUBSCRIPTIONS.encode(), values)
 
     def catch_up(self, connection: psycopg.Connection, until: datetime) -> None:
-        """Insert what has happened until then since the last row, in this transaction."""
+        """Insert the rows due since the last row and until `until`, in this transaction."""
         for table in EVENTS:
             age = (until - self.start).total_seconds()
             last = int(age / self.shape.step(table)) - 1
@@ -203,7 +204,8 @@ class Database:
 
 
 def create(server: PostgresServer, name: str, shape: Shape, seed: int) -> Database:
-    """A database of that shape, indexed, vacuumed and analysed, whose last row is of when this began."""
+    """Create a database of that shape, indexed, vacuumed and analysed; its last row dates from the start of this
+    call."""
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"'.encode())
     with psycopg.connect(server.url_of(name), autocommit=True) as connection:
@@ -221,7 +223,7 @@ def create(server: PostgresServer, name: str, shape: Shape, seed: int) -> Databa
 
 
 def with_history(database: Database, name: str) -> Database:
-    """A copy of a database to which nothing was added since it was made, with ten times its history."""
+    """Copy a database that has received no rows since its creation, and extend the copy to ten times its history."""
     with psycopg.connect(database.server.url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{database.name}" STRATEGY file_copy'.encode())
     longer = Database(database.server, name, database.shape, database.start)
@@ -236,7 +238,7 @@ def _grant(connection: psycopg.Connection) -> None:
 
 
 def _fill(database: Database, ranges: dict[str, tuple[int, int]], end: datetime) -> None:
-    """Each table by a connection of its own, so that two cores have work."""
+    """Fill each table over a connection of its own, so that two cores are busy."""
     failures: list[BaseException] = []
 
     def fill(table: str, first: int, last: int) -> None:
@@ -257,7 +259,8 @@ def _fill(database: Database, ranges: dict[str, tuple[int, int]], end: datetime)
 
 @contextmanager
 def _bulk(connection: psycopg.Connection, tables: tuple[str, ...]) -> Iterator[None]:
-    """Without foreign keys' checks, and without indexes that have to be kept up row by row; then vacuumed."""
+    """Run the body without checks of foreign keys and without indexes to maintain row by row; then create the indexes
+    and vacuum."""
     connection.execute("SET session_replication_role = replica")
     connection.execute("SET maintenance_work_mem = '512MB'")
     rebuild = [statement for table in tables for statement in _drop_indexes(connection, table)]
@@ -269,7 +272,8 @@ def _bulk(connection: psycopg.Connection, tables: tuple[str, ...]) -> Iterator[N
 
 
 def _drop_indexes(connection: psycopg.Connection, table: str) -> list[str]:
-    """Drop a table's indexes, but for a primary key that others refer to; the statements that make them again."""
+    """Drop a table's indexes, except a primary key that other tables refer to; return the statements that create them
+    again."""
     constraints = connection.execute(
         """
         SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint AS own
@@ -295,7 +299,7 @@ def _drop_indexes(connection: psycopg.Connection, table: str) -> list[str]:
 
 
 def server(directory: Path, memory_bytes: int) -> PostgresServer:
-    """A PostgreSQL that is set up as somebody would who has these queries to run: the peers gain most by it."""
+    """Return a PostgreSQL tuned for these queries, as a careful operator would: the peers gain most by it."""
     buffers = min(memory_bytes // 8, 4 * 2**30) // 2**20
     return PostgresServer(
         directory,

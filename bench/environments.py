@@ -1,4 +1,4 @@
-"""Peers from PyPI, each in a virtual environment of its own: what they depend on may not go with what we do."""
+"""Peers from PyPI, each in a virtual environment of its own: their dependencies may conflict with this project's."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ INSTALL_SECONDS = 180.0
 
 
 def cache_directory() -> Path:
-    """Where they are kept for the next time."""
+    """Return the directory that keeps the environments between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "hivesync-bench"
 
 
 def environment_with(name: str, requirements: Sequence[str], *, install: bool) -> Path:
-    """The environment of that name, made when it is not there. Raises NotMeasured when it cannot be made."""
+    """Return the environment of that name; with `install`, create it when missing. Raises NotMeasured when there is
+    none."""
     place = cache_directory() / f"{name}-{sys.version_info.major}.{sys.version_info.minor}"
     ready = place / "installed"
     if not ready.exists() and not install:
@@ -40,7 +41,7 @@ def environment_with(name: str, requirements: Sequence[str], *, install: bool) -
 
 
 def version_in(environment: Path, package: str) -> str:
-    """The version of a package in such an environment."""
+    """Return the version of a package in such an environment."""
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
     return subprocess.run(
         [str(environment / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True

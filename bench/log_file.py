@@ -1,4 +1,4 @@
-"""An AI events log of any length, and how many lines of each kind were written into it."""
+"""An AI events log of any length, and the number of lines of each kind in it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 CHUNK = 50_000
 BAD_EVERY = 10_000
-"""A line in so many is bad: no JSON, half a line, no object, or of an event that nobody knows. None is
-no UTF-8: mtail (3.0.0-rc50) never gets past such a byte."""
+"""One line in this many is bad: no JSON, half a line, no object, or an unknown event. All lines are valid UTF-8,
+because mtail (3.0.0-rc50) never gets past an invalid byte."""
 
 EVENTS = ("ai.requested", "ai.completed", "ai.completed", "ai.requested", "ai.error")
 KINDS = ("provider_error", "timeout", "safety_rejection")
@@ -22,12 +22,12 @@ BAD_LINES = (
     b'{"ts":"2026-01-01T00:00:00Z","event":"ai.paused","job_id":"x"}',
 )
 UNKNOWN_EVENT = 3
-"""Which of them is well-formed, and of an event that nobody knows."""
+"""Index of the bad line that is well-formed and has an unknown event."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """Where it is, and what a reader has to come to."""
+    """The path of a log, and the counts that a reader has to reach."""
 
     path: Path
     lines: int

@@ -1,9 +1,8 @@
 """Ways to count a log's events in Python, each in a process of its own: `python -m bench.log_readers WAY LOG STATE`.
 
-Prints as JSON the seconds it took and what it counted. Python's own start and the loading of modules, of which the
-product has the most, are not among them: they are the same however many lines there are. The peers' ways keep no
-position, or pygtail's own, and know no rotation, no half line and no limit; only the product's way is what runs in
-production.
+Prints the seconds and the counts as JSON. The start of Python and the loading of modules, most of which are the
+product's, are excluded: they are the same for any number of lines. The peers' ways keep no position, or pygtail's own,
+and handle no rotation, no half line and no limit; only the product's way runs in production.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ Counts = dict[str, dict[str, int]]
 
 
 Read = Callable[[], Counts]
-"""A way that has loaded what it needs."""
+"""A way with its modules loaded."""
 
 
 def product(log: Path, state: Path) -> Read:
-    """The collector of the AI events log as it runs in production: positions, saved state, rotation and all."""
+    """Return the collector of the AI events log as in production: with positions, saved state and rotation."""
     import uvloop
 
     from exporter.collector import Sources
@@ -60,7 +59,7 @@ def product(log: Path, state: Path) -> Read:
 
 
 def product_line_by_line(log: Path, state: Path) -> Read:
-    """The same with each line parsed by itself."""
+    """Return the same collector, with each line parsed on its own."""
     from exporter import log_lines
 
     log_lines.read_together = lambda content: None
@@ -68,19 +67,20 @@ def product_line_by_line(log: Path, state: Path) -> Read:
 
 
 def pygtail(log: Path, state: Path) -> Read:
-    """pygtail's iteration alone: nothing is looked at."""
+    """Return pygtail's iteration alone, without parsing."""
     lines = _pygtail_lines(log, state)
     return lambda: {"results": {"ok": sum(1 for _ in lines)}}
 
 
 def pygtail_orjson(log: Path, state: Path) -> Read:
-    """Each of pygtail's lines parsed and counted."""
+    """Return pygtail's iteration with each line parsed and counted."""
     lines = _pygtail_lines(log, state)
     return lambda: _count(lines)
 
 
 def blocks_orjson(log: Path, state: Path) -> Read:
-    """Blocks of bytes, split, parsed and counted: no more than has to be done in Python, if every line is parsed."""
+    """Return a reader of blocks of bytes, split, parsed and counted: the least work in Python that parses every
+    line."""
     del state
 
     def lines() -> Iterator[bytes]:
@@ -96,7 +96,7 @@ def blocks_orjson(log: Path, state: Path) -> Read:
 def _pygtail_lines(log: Path, state: Path) -> Iterator[str]:
     from pygtail import Pygtail
 
-    # Decoded as Latin-1: as UTF-8, the first bad byte would end it.
+    # Decoded as Latin-1, because an invalid byte would end a decoding as UTF-8.
     return iter(Pygtail(str(log), offset_file=str(state / "offset"), encoding="latin-1"))
 
 

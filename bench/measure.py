@@ -1,4 +1,4 @@
-"""What is read off from outside: database time by role, a process' time and memory, wrk's own account."""
+"""Measurements from outside: database time by role, a process' time and memory, the report of wrk."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ WHERE userid = (SELECT oid FROM pg_roles WHERE rolname = %s) AND dbid = (SELECT 
 
 
 class NotMeasured(Exception):
-    """Why something could not be measured; the table says it."""
+    """A measurement that was not possible; its message is the reason shown in the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTime:
-    """Time (ms, planning and execution) that statements of a role took so far, and how many there were."""
+    """Time (ms, planning and execution) of a role's statements so far, and their number."""
 
     milliseconds: float
     statements: int
@@ -39,10 +39,10 @@ class DatabaseTime:
 
 
 class StatementClock:
-    """Reads pg_stat_statements, by its own connection."""
+    """A reader of pg_stat_statements, with a connection of its own."""
 
     def __init__(self, url: str) -> None:
-        """`url` is a superuser's. Raises NotMeasured when the server does not keep statistics of statements."""
+        """`url` is a superuser's. Raises NotMeasured when the server keeps no statistics of statements."""
         self._connection = psycopg.connect(url, autocommit=True)
         try:
             self._connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
@@ -52,7 +52,7 @@ class StatementClock:
             raise NotMeasured("this PostgreSQL has no pg_stat_statements") from error
 
     def of(self, role: str, database: str) -> DatabaseTime:
-        """What a role's statements in a database have taken since the server was started."""
+        """Return the time of a role's statements in a database since the start of the server."""
         row = self._connection.execute(_TIME, (role, database)).fetchone() or (0.0, 0)
         return DatabaseTime(row[0], row[1])
 
@@ -62,13 +62,13 @@ class StatementClock:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and those children of it that have ended."""
+    """Return the user and system time (seconds) of a process and of its children that have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mb(pid: int) -> tuple[float, float]:
-    """Resident memory of a process in MB (10^6 bytes): now, and the most there was."""
+    """Return the resident memory of a process in MB (10^6 bytes): now, and at its peak."""
     status = Path(f"/proc/{pid}/status").read_text()
     now, peak = (
         int(match[1]) * 1024 / 1e6 if (match := re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)) else 0.0
@@ -78,7 +78,7 @@ def memory_mb(pid: int) -> tuple[float, float]:
 
 
 def until(condition: Callable[[], T], what: str, within: float) -> T:
-    """The first true value of a condition. Raises NotMeasured when there is none in time (seconds)."""
+    """Wait for a condition and return its first true value. Raises NotMeasured when there is none in time (seconds)."""
     deadline = time.monotonic() + within
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -89,7 +89,7 @@ def until(condition: Callable[[], T], what: str, within: float) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk saw: requests a second, latencies in milliseconds, answers that were none."""
+    """Results of wrk: requests per second, latencies in milliseconds, number of failed requests."""
 
     requests_per_second: float
     p50_ms: float
@@ -101,7 +101,7 @@ _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
 def read_wrk(output: str) -> Load:
-    """wrk's account (`--latency`). Raises NotMeasured when it is none."""
+    """Parse the report of wrk (`--latency`). Raises NotMeasured when the text is no such report."""
     rate = re.search(r"^Requests/sec:\s+([\d.]+)", output, re.MULTILINE)
     latencies = {
         int(share): float(value) * _MILLISECONDS[unit]
@@ -116,7 +116,8 @@ def read_wrk(output: str) -> Load:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values do not exceed. Raises NotMeasured without values."""
+    """Return the smallest value that at least this share of the values do not exceed. Raises NotMeasured without
+    values."""
     if not values:
         raise NotMeasured("nothing was measured")
     ordered = sorted(values)

@@ -1,6 +1,6 @@
-"""Another client of Redis: PINGs one after the other, and says how long the answers took: `python -m bench.pinger URL`.
+"""Another client of Redis, which measures the latencies of successive PINGs: `python -m bench.pinger URL`.
 
-Told a line it begins, told another one it ends and prints milliseconds as JSON.
+Begins at a line on its standard input, ends at the next one and prints milliseconds as JSON.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import time
 from urllib.parse import urlsplit
 
 PAUSE_SECONDS = 0.0005
-"""Between an answer and the next question, as a client has that does something else as well."""
+"""Pause between a reply and the next PING, as of a client with other work to do."""
 
 
 def main(url: str) -> None:
-    """Answer to lines on standard input until it is closed."""
+    """Answer lines on standard input until it is closed."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 6379)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

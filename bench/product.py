@@ -1,4 +1,4 @@
-"""The product as it is run: `python -m exporter` with its environment, watched through `/metrics` and `verify`."""
+"""The product as in production: `python -m exporter` with its environment, watched through `/metrics` and `verify`."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ NEEDS_NO_HISTORY = (
     "hivesync_log_unread_bytes",
     "hivesync_source_up",
 )
-"""What says nothing about a window, and so is there soon after the start."""
+"""Metrics without a window, available soon after the start."""
 
 
 class Product(Exporter):
-    """The exporter with a state directory of its own, from nothing: ready as soon as it answers."""
+    """The exporter with an empty state directory of its own; ready at its first answer."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Product(Exporter):
         logs: Path | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
-        """`logs` is the directory of the log files; without it, one of its own with two empty files."""
+        """`logs` is the directory of the log files; by default a directory of its own with two empty files."""
         directory.mkdir(parents=True, exist_ok=True)
         logs = logs or directory / "logs"
         logs.mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ class Product(Exporter):
             return False
 
     def samples(self) -> Samples:
-        """What `/metrics` says now."""
+        """Return the present samples of `/metrics`."""
         values = {}
         for family in parse(self.metrics()):
             for sample in family.samples:
@@ -79,7 +79,8 @@ class Product(Exporter):
         return values
 
     def wait_for(self, condition: Callable[[Samples], object], what: str, within: float) -> Samples:
-        """The first samples for which the condition holds. Raises NotMeasured when there are none in time."""
+        """Wait for a condition and return the samples that meet it. Raises NotMeasured when there are none in time
+        (seconds)."""
         deadline = time.monotonic() + within
         while not condition(samples := self.samples()):
             if time.monotonic() > deadline:
@@ -88,7 +89,7 @@ class Product(Exporter):
         return samples
 
     def wait_for_page(self) -> None:
-        """Until the Analytics section, which is loaded beside the first pass, answers too. Raises NotMeasured."""
+        """Wait until the Analytics section, which is loaded beside the first pass, answers too. Raises NotMeasured."""
         deadline = time.monotonic() + FIRST_PASS_SECONDS
         while True:
             with suppress(OSError, HTTPException):
@@ -99,7 +100,8 @@ class Product(Exporter):
             time.sleep(POLL_SECONDS)
 
     def verify(self) -> str:
-        """What `python -m exporter verify` has to say against the windows of this process; empty when nothing."""
+        """Return the differences that `python -m exporter verify` finds in the windows of this process; empty if
+        none."""
         ended = run(
             [sys.executable, "-m", "exporter", "verify"],
             within=VERIFY_SECONDS,
@@ -107,23 +109,23 @@ class Product(Exporter):
             ok=(0, 1, 2),
         )
         if not self.is_alive:
-            return "the exporter has ended"  # then verify speaks of windows of its own
+            return "the exporter has ended"  # verify would then read windows of its own
         return "" if ended.returncode == 0 else f"{ended.stdout}\n{ended.stderr}".strip()
 
 
 FOR_THE_PAGE = (Charts.name, Incidents.name, TopUsers.name)
-"""Collectors that make no metrics."""
+"""Collectors without metrics."""
 
 
 def all_up(samples: Samples) -> bool:
-    """Whether every collector has refreshed, and is up."""
+    """Return whether every collector has refreshed and is up."""
     up = [value for name, value in samples.items() if name.startswith("hivesync_collector_up{")]
     tried = [name for name in samples if name.startswith("hivesync_refresh_failures_total{")]
     return bool(up) and len(up) == len(tried) and all(up)
 
 
 def all_metrics(samples: Samples) -> bool:
-    """Whether every collector that makes metrics is up; those for the Analytics page may come later."""
+    """Return whether every collector with metrics is up; the collectors of the Analytics page may follow later."""
     up = {name for name, value in samples.items() if name.startswith("hivesync_collector_up{") and value}
     tried = {name for name in samples if name.startswith("hivesync_refresh_failures_total{")}
     makes_metrics = [name for name in tried if not any(f'"{other}"' in name for other in FOR_THE_PAGE)]
@@ -132,12 +134,12 @@ def all_metrics(samples: Samples) -> bool:
 
 
 def all_immediate(samples: Samples) -> bool:
-    """Whether everything is there that needs no history."""
+    """Return whether all metrics that need no history are present."""
     there = {name.partition("{")[0] for name in samples}
     return there.issuperset(NEEDS_NO_HISTORY)
 
 
 def refreshes(samples: Samples) -> dict[str, float]:
-    """How often each collector has refreshed."""
+    """Return the number of refreshes of each collector."""
     name = "hivesync_refresh_duration_seconds_count"
     return {key.removeprefix(name): value for key, value in samples.items() if key.startswith(name)}

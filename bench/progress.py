@@ -1,4 +1,4 @@
-"""How far the bench has got: a line a stage when it is done, with its seconds; on a terminal a live one meanwhile."""
+"""The progress of the bench: a line per completed stage, with its seconds; on a terminal also a live line."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from demo.console import Console
 
 
 class Progress:
-    """Standard output while the bench runs."""
+    """Standard output during a run of the bench."""
 
     def __init__(self) -> None:
         self._console = Console()
         self._interrupted = False
 
     def interrupt(self) -> None:
-        """End the run, now or, where Python cannot raise (within a destructor it only prints), at the next stage."""
+        """End the run: now, or at the next stage where Python cannot raise (within a destructor it only prints)."""
         self._interrupted = True
         raise KeyboardInterrupt
 
     @contextmanager
     def stage(self, part: str, doing: str) -> Iterator[list[str]]:
-        """What is being done; what is put in the list is added to the line."""
+        """Show a stage during the body; the items put in the list are added to its line."""
         if self._interrupted:
             raise KeyboardInterrupt
         over = Event()
@@ -38,7 +38,7 @@ class Progress:
                 clock.join()
 
     def say(self, text: str) -> None:
-        """Lines that stay."""
+        """Print lines that stay."""
         self._console.say(text)
 
     def _tick(self, doing: str, over: Event) -> None:

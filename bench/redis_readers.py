@@ -1,9 +1,9 @@
-"""Ways to count who is online out of `ws_sessions:*`, each in a process of its own: `python -m bench.redis_readers WAY
-REDIS_URL DATABASE_URL`.
+"""Ways to count online users and devices in `ws_sessions:*`, each in a process of its own: `python -m
+bench.redis_readers WAY REDIS_URL DATABASE_URL`.
 
-Told a line it counts once, and prints as JSON the seconds, users and devices. `product` is what runs in production: it
-also asks PostgreSQL, which sessions have a heartbeat and which of the WebSockets have a session. `product's pass over
-Redis` is the part of it that does what the others do.
+Counts once per line on standard input, and prints the seconds, users and devices as JSON. `product` is the production
+code: it also reads from PostgreSQL the sessions with a heartbeat and the sessions of the WebSockets. `product's pass
+over Redis` is the part of it that corresponds to the other ways.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PRODUCT, PRODUCT_PASS = "product", "product's pass over Redis"
 
 
 def product(url: str, database_url: str, *, redis_alone: bool) -> None:
-    """The collector of who is online, on real sources."""
+    """Run the collector of online users on real sources."""
     import uvloop
 
     from exporter.collector import Sources
@@ -73,7 +73,7 @@ def product(url: str, database_url: str, *, redis_alone: bool) -> None:
 
 
 def redis_py(url: str) -> Counted:
-    """redis-py as its documentation has it: SCAN, and HMGET in pipelines."""
+    """Count with redis-py according to its documentation: SCAN, and HMGET in pipelines."""
     rows: list[Sequence[bytes | None]] = []
     with redis.Redis.from_url(url, protocol=2) as client:
         batch: list[bytes] = []
@@ -94,7 +94,7 @@ def _hmget(client: redis.Redis, keys: list[bytes]) -> list[Any]:
 
 
 def hiredis(url: str) -> Counted:
-    """Commands written by hand on a socket, answers parsed by hiredis: the limit of asking one thing after another."""
+    """Count with handwritten commands on a socket and hiredis as the parser: the limit for sequential requests."""
     import socket
 
     import hiredis as parser
@@ -125,7 +125,7 @@ def hiredis(url: str) -> Counted:
 
 
 def keys_command(url: str) -> Counted:
-    """KEYS, which must never be used: it answers in one piece, and nobody else is answered meanwhile."""
+    """Count with KEYS, which must never be used: Redis answers no other client until the whole reply is ready."""
     with redis.Redis.from_url(url, protocol=2, socket_timeout=60) as client:
         return 0, len(cast("list[bytes]", client.keys(PATTERN)))
 

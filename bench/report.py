@@ -16,7 +16,7 @@ HEADINGS = ("figure", "value", "measured", "target", "verdict")
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """A value as a person reads it: three digits that count, thousands apart."""
+    """Format a value for people: three significant digits, thousands separated."""
     if value is None:
         return "-"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
@@ -24,7 +24,7 @@ def number(value: float | None, unit: str = "") -> str:
 
 
 def cells(figure: Figure) -> tuple[str, ...]:
-    """One row: what, how much, from least to most, what it should be, whether it is."""
+    """Return the cells of a row: name, value, range, target, result."""
     spread = ""
     if len(figure.samples) > 1:
         spread = f"{number(min(figure.samples))} to {number(max(figure.samples))} ({len(figure.samples)})"
@@ -33,7 +33,7 @@ def cells(figure: Figure) -> tuple[str, ...]:
 
 
 def as_text(figures: Sequence[Figure], conditions: Conditions) -> str:
-    """The table for a terminal, notes under their rows."""
+    """Render the table for a terminal, with notes under their rows."""
     rows = [cells(figure) for figure in figures]
     widths = [max(len(row[column]) for row in (HEADINGS, *rows)) for column in range(len(HEADINGS))]
     lines = [f"{name}: {value}" for name, value in conditions.items()]
@@ -49,7 +49,7 @@ def as_text(figures: Sequence[Figure], conditions: Conditions) -> str:
 
 
 def as_markdown(figures: Sequence[Figure], conditions: Conditions, title: str) -> str:
-    """The table as a page."""
+    """Render the table as a Markdown page."""
     lines = [f"# {title}", "", "| condition | |", "|---|---|"]
     lines += [f"| {name} | {_escaped(value)} |" for name, value in conditions.items()]
     part = ""
@@ -62,7 +62,7 @@ def as_markdown(figures: Sequence[Figure], conditions: Conditions, title: str) -
 
 
 def as_json(figures: Sequence[Figure], conditions: Conditions) -> str:
-    """Everything, for programs."""
+    """Render all figures and conditions as JSON."""
     document: dict[str, Any] = {
         "conditions": dict(conditions),
         "figures": [asdict(figure) | {"verdict": figure.verdict} for figure in figures],
@@ -71,14 +71,14 @@ def as_json(figures: Sequence[Figure], conditions: Conditions) -> str:
 
 
 def summary(figures: Sequence[Figure]) -> str:
-    """How many of the targets are met."""
+    """Return the number of met targets, in words."""
     verdicts = [figure.verdict for figure in figures if figure.target]
     counts = {verdict: verdicts.count(verdict) for verdict in ("met", "not met", "not measured")}
     return f"Targets: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}."
 
 
 def write(directory: Path, name: str, figures: Sequence[Figure], conditions: Conditions, title: str) -> None:
-    """`NAME.json` and `NAME.md` in the directory."""
+    """Write `NAME.json` and `NAME.md` into the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / f"{name}.json").write_text(as_json(figures, conditions))
     (directory / f"{name}.md").write_text(as_markdown(figures, conditions, title))

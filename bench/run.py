@@ -1,4 +1,4 @@
-"""What the parts share: the options, the servers and files that several of them use, and where what they find goes."""
+"""The shared objects of the parts: options, common servers and files, and the collection of results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from servers.valkey import ValkeyServer
 
 @dataclass
 class Run:
-    """One run. What is started in it is put on `stack`, and ends with it."""
+    """A run. Servers and other resources started in it are put on `stack`, and end with it."""
 
     options: Options
     directory: Path
@@ -35,7 +35,7 @@ class Run:
 
     @cached_property
     def postgres(self) -> PostgresServer:
-        """The private PostgreSQL, started when it is first asked for."""
+        """The private PostgreSQL, started at its first use."""
         server = self.stack.enter_context(data.server(self.directory / "postgresql", memory_bytes()))
         with psycopg.connect(server.url) as connection:
             self.versions["PostgreSQL"] = str((connection.execute("SHOW server_version").fetchone() or ("",))[0])
@@ -50,7 +50,7 @@ class Run:
 
     @cached_property
     def valkey(self) -> ValkeyServer:
-        """A Valkey with as many WebSockets as the options say."""
+        """A Valkey with the number of WebSockets in the options."""
         server = self._valkey("valkey")
         count = self.options.web_sockets
         with self.progress.stage("redis", f"{count:,} ws_sessions hashes"):
@@ -60,7 +60,7 @@ class Run:
 
     @cached_property
     def base(self) -> data.Database:
-        """The database of the size that was asked for; when the refresh part has run, live traffic has been in it."""
+        """The database of the requested size, without live traffic until the refresh part has run."""
         options = self.options
         room_for(options.size)
         with self.progress.stage("postgres", f"{options.size:,} AI events of {options.users:,} users"):
@@ -68,21 +68,21 @@ class Run:
 
     @cached_property
     def small_database(self) -> data.Database:
-        """A small database, for parts that are not about PostgreSQL."""
+        """A small database, for parts that do not measure PostgreSQL."""
         shape = data.Shape(users=self.options.users // 10, ai_events=min(200_000, self.options.size // 5))
         with self.progress.stage("postgres", f"a small database, {shape.ai_events:,} AI events"):
             return data.create(self.postgres, "small", shape, self.options.seed)
 
     @cached_property
     def log(self) -> log_file.LogFile:
-        """The log that is read."""
+        """The log to read."""
         with self.progress.stage("logs", f"{self.options.log_lines:,} lines of a log") as results:
             log = log_file.write(self.directory / "big-log", self.options.log_lines, self.options.seed)
             results.append(f"{log.path.stat().st_size / 1e6:.0f} MB")
         return log
 
     def verify(self, part: str, when: str, *products: Product) -> None:
-        """Hold the windows of products that run against the definitions; what differs fails the bench."""
+        """Compare the windows of running products with the definitions; a difference fails the bench."""
         with self.progress.stage(part, f"verify {when}") as results, ThreadPoolExecutor() as threads:
             found = [difference for difference in threads.map(Product.verify, products) if difference]
             results.append("differs" if found else "nil")
@@ -97,7 +97,7 @@ class Run:
 
 
 def room_for(events: int) -> None:
-    """Raises NotMeasured when a database of so many AI events would fill the disk."""
+    """Raise NotMeasured when a database of that many AI events would fill the disk."""
     free = _free_bytes()
     needed = events * data.BYTES_PER_AI_EVENT
     if needed > free * 0.8:

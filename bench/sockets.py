@@ -1,4 +1,4 @@
-"""Open WebSockets in Valkey, a million of them in seconds: commands written by hand, answers switched off."""
+"""Open WebSockets in Valkey, a million of them in seconds: handwritten commands, with replies switched off."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import redis
 CHUNK = 10_000
 EXPIRES_SECONDS = 6 * 3600
 SMALL = 20
-"""WebSockets that every Valkey has."""
+"""Number of WebSockets in every Valkey."""
 
 DEVICES = ("desktop", "desktop", "desktop", "phone", "ipad")
 SHARING = 4
-"""Of five WebSockets, four belong to a user with another one: users are fewer than connections."""
+"""Of five WebSockets, four belong to a user with another WebSocket: there are fewer users than connections."""
 
 
 def fill(url: str, count: int, seed: int) -> None:
-    """`count` hashes `ws_sessions:*` as HiveSync writes them, all alive for some hours."""
+    """Write `count` hashes `ws_sessions:*` in HiveSync's format, with an expiry of some hours."""
     rng = np.random.default_rng(seed)
     now = int(time.time())
     with redis.Redis.from_url(url, socket_timeout=120) as client:
@@ -39,7 +39,7 @@ def fill(url: str, count: int, seed: int) -> None:
 
 
 def user_of(connection: int, count: int) -> int:
-    """Whose connection number `connection` of `count` is."""
+    """Return the number of the user of connection `connection` of `count`."""
     return connection % (count - count * SHARING // 10)
 
 
@@ -61,7 +61,7 @@ def _commands(rng: np.random.Generator, first: int, number: int, count: int, now
 
 
 def seed_small(url: str) -> None:
-    """A few of everything else that the product reads: queues, workers, some WebSockets."""
+    """Write a few of all other keys that the product reads: queues, workers, some WebSockets."""
     now = time.time()
     with redis.Redis.from_url(url) as client:
         client.rpush("ai_queue:default", *(f"job {number}" for number in range(12)))

@@ -1,8 +1,8 @@
-"""The collectors of PostgreSQL twice on one database, with row versions and without, on a clock that goes in steps.
+"""The collectors of PostgreSQL twice on one database, with row versions and without, on a stepped clock.
 
-Both sides have a role of their own, which pg_stat_statements tells apart, and refresh in turn at the same instants.
-The clock is a parameter of every transaction, so that half an hour takes as long as its refreshes. Rows are created and
-completed at each step, as they would have been by then.
+Each side has a role of its own, by which pg_stat_statements tells them apart; both refresh in turn at the same
+instants. The clock is a parameter of every transaction, so that half an hour takes only the time of its refreshes. Rows
+are created and completed at each step, as by live traffic.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WHERE created_at > %(before)s AND completed_at IS NULL
 
 
 class _NoVersions(RowVersions):
-    """No look at anything: every part is re-read whenever its turn comes."""
+    """Row versions that are never read: every part is re-read at its turn."""
 
     async def filled(self, transaction: Transaction) -> None:
         del transaction
@@ -61,7 +61,7 @@ class Difference(Exception):
 
 
 def measure(database: Database, refreshes: int) -> Mapping[str, DatabaseTime]:
-    """Database time of each side's steady running, by role. Raises Difference when they do not show the same."""
+    """Measure the database time of each side's steady running, by role. Raises Difference when their samples differ."""
     clock = StatementClock(database.server.url)
     try:
         with psycopg.connect(database.url, autocommit=True) as connection, _roles(connection):
@@ -106,7 +106,7 @@ async def _refresh(collectors: Sequence[Collector], sources: Sources, now: datet
 
 
 def _collectors(versions: type[RowVersions]) -> Sequence[Collector]:
-    """Those that ask PostgreSQL alone."""
+    """Return the collectors whose only source is PostgreSQL."""
     with patch("exporter.windows.history.RowVersions", versions):
         every = build_collectors(Settings.model_construct(), lambda name: StateFile(Path("/nonexistent"), name))
     return [collector for collector in every if collector.sources == ("postgres",)]
@@ -114,7 +114,7 @@ def _collectors(versions: type[RowVersions]) -> Sequence[Collector]:
 
 @asynccontextmanager
 async def _opened(url: str, now: datetime) -> AsyncIterator[Sources]:
-    """The sources of one side, of which PostgreSQL alone is there."""
+    """Provide the sources of one side: PostgreSQL alone is reachable."""
     nowhere = Path("/nonexistent")
     sources = Sources(
         postgres=Postgres(url, now=now),

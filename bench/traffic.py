@@ -1,7 +1,6 @@
-"""What goes on while the product is measured: each table goes on at its own rate, jobs end, people come and change
-plans.
+"""Live traffic during a measurement: each table grows at its own rate, jobs end, users sign up and change plans.
 
-One thread, one connection a database; what it costs is booked on its own role, the superuser.
+One thread, one connection per database; its cost is booked on its own role, the superuser.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from bench.data import Database
 TICK_SECONDS = 1.0
 HEARTBEAT_TICKS = 15
 PEOPLE_TICKS = 15
-"""A new user with a project, and a change of plan, every so many ticks: four of each a minute."""
+"""Ticks between new users with a project, and between changes of plan: four of each per minute."""
 
 _FINISH_AI = """
 UPDATE ai_usage_events SET completed_at = now(), prompt_tokens = 200 + draw * 31, completion_tokens = 100 + draw * 17,
@@ -52,18 +51,18 @@ WHERE user_id = bench.id('user', %(user)s) AND ended_at IS NULL
 
 
 class Traffic:
-    """Live traffic into some databases, from `start` to `stop`; not while it is paused."""
+    """Live traffic in some databases within a `with` block, suspended while paused."""
 
     def __init__(self, databases: Sequence[Database], seed: int) -> None:
         self._databases = databases
         self._random = random.Random(seed)
         self._stop = Event()
-        self._running = Lock()  # held by whoever wants nothing to change
+        self._running = Lock()  # held to keep the rows unchanged
         self._failure: BaseException | None = None
         self._thread = Thread(target=self._run, name="traffic", daemon=True)
 
     def __enter__(self) -> Traffic:
-        """First everything that has happened since the databases were made, then on by the second."""
+        """Insert the rows due since the creation of the databases, then start the live traffic."""
         with psycopg.connect(self._databases[0].server.url) as connection:
             (now,) = connection.execute("SELECT now()").fetchone() or ()
         for database in self._databases:
@@ -85,7 +84,7 @@ class Traffic:
 
     @property
     def paused(self) -> Lock:
-        """As a context manager: nothing changes in it."""
+        """A context manager in which no row changes."""
         return self._running
 
     def _run(self) -> None:

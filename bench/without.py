@@ -1,4 +1,4 @@
-"""The exporter without something that is to save memory: `python -m bench.without memory`."""
+"""The exporter without its memory savings, for comparison: `python -m bench.without memory`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def _keep_everything(is_loaded: Callable[[], bool]) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The exporter's exit status."""
+    """Run the exporter and return its exit status."""
     if "memory" in arguments:
         memory.keep_small = _keep_everything
     return main([])

@@ -1,7 +1,7 @@
 """python -m demo: the real exporter on real servers with a made-up history and live made-up traffic.
 
-Everything is in one directory, temporary unless it is named, and ends with this process: with Ctrl-C (exit status 0), a
-second Ctrl-C if the first one takes too long. Exit status 1 when something did not start, or the exporter ended.
+All files are in one directory, temporary unless it is named. Ctrl-C ends the demo (exit status 0); a second Ctrl-C ends
+it at once. Exit status 1 when a process did not start, or the exporter ended.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WATCH_SECONDS = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit status."""
+    """Run the demo and return the exit status."""
     options = _parse(arguments)
     console = Console()
     stage = Stage(options.directory or temporary_directory("hivesync-demo-"), console)
@@ -86,7 +86,7 @@ def _new_directory(text: str) -> Path:
 
 
 def _stop_on_signals(stage: Stage) -> None:
-    """SIGINT and SIGTERM stop the demo in order; the second of them ends it at once."""
+    """Stop the demo in order on the first SIGINT or SIGTERM; end it at once on the second."""
 
     def kill(_number: int, _frame: FrameType | None) -> None:
         for child in stage.children:
@@ -103,7 +103,7 @@ def _stop_on_signals(stage: Stage) -> None:
 
 
 def _overview(stage: Stage) -> str:
-    """What runs where, and what to do with it."""
+    """Return the addresses of all processes and the next commands to try."""
     urls = {PostgresServer.name: stage.database, Exporter.name: f"{stage.exporter.url}/metrics"}
     rows = {child.name: f"{urls.get(child.name, child.url)}  (process {child.pid})" for child in stage.children}
     rows["Logs"] = f"{stage.logs}, and the exporter's own: {stage.exporter.log}"
@@ -119,20 +119,20 @@ def _overview(stage: Stage) -> str:
 
 
 def _from_here(path: str) -> str:
-    """The path as one would type it in the current directory."""
+    """Return the path in its shortest form for the current directory."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _watch(stage: Stage, console: Console, exit_after: float | None) -> None:
-    """Show what the exporter sees, until it is time to end."""
+    """Show the exporter's numbers until the end of the demo."""
     began = time.monotonic()
     next_status = began
     while exit_after is None or time.monotonic() - began < exit_after:
         stage.watch()
         if time.monotonic() >= next_status:
             next_status += STATUS_SECONDS
-            with suppress(OSError, HTTPException):  # it says itself, at the next look, if it has ended
+            with suppress(OSError, HTTPException):  # an exporter that has ended is reported by the next watch()
                 console.status(status(stage.exporter.metrics()))
         time.sleep(WATCH_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Whom the demo's Alertmanager tells: a webhook that says each alert in one line, as a chat channel would."""
+"""The receiver of the demo's Alertmanager: a webhook that prints each alert in one line, as a chat channel would."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from servers.ports import LOOPBACK, free_port
 
 @contextmanager
 def listening(note: Callable[[str], None]) -> Iterator[str]:
-    """The webhook's URL, as long as this lasts; `note` is told of every alert that begins or ends."""
+    """Provide the webhook's URL; `note` gets a line for every alert that begins or ends."""
 
     class Receive(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # the name that http.server asks for
+        def do_POST(self) -> None:  # the name is http.server's
             message = orjson.loads(self.rfile.read(int(self.headers.get("content-length", "0"))))
             for alert in message["alerts"]:
                 note(line(alert))
@@ -40,7 +40,7 @@ def listening(note: Callable[[str], None]) -> Iterator[str]:
 
 
 def line(alert: Mapping[str, Any]) -> str:
-    """One alert of Alertmanager's message, for people."""
+    """Return one alert of Alertmanager's message as a line for people."""
     labels, says = alert["labels"], alert["annotations"].get("description", "")
     if alert["status"] == "firing":
         return f"ALERT {labels['alertname']} ({labels.get('severity', 'unknown')}): {says}"

@@ -1,6 +1,6 @@
-"""What HiveSync's made-up backend writes to: its database, its Redis and its two log files.
+"""The outputs of HiveSync's made-up backend: its database, its Redis and its two log files.
 
-Either server may be away for a while, because somebody wants to see what happens then: the connections mend themselves.
+Either server may be unreachable for a while, as in a rehearsed failure: the connections recover by themselves.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from demo.event_log import EventLog
 RedisFields = dict[FieldT, EncodableT]
 
 AWAY = (psycopg.Error, redis.RedisError, OSError)
-"""What an operation raises while one of the systems is away or was tampered with."""
+"""Errors of an operation while one of the systems is unreachable or was tampered with."""
 
 
 class Backend:
-    """The handles of one made-up backend; for one thread."""
+    """The connections and log files of one made-up backend; for a single thread."""
 
     def __init__(self, database_url: str, redis_url: str, log_directory: Path, rng: Random) -> None:
         self.rng = rng
@@ -40,14 +40,14 @@ class Backend:
     def execute(
         self, statement: str, parameters: Sequence[object] | Mapping[str, object] = ()
     ) -> list[tuple[Any, ...]]:
-        """Run one statement in a transaction of its own; its rows, if it has any."""
+        """Run one statement in a transaction of its own; return its rows, if it has any."""
         if self._database is None or self._database.closed:
             self._database = psycopg.connect(self._database_url, autocommit=True, connect_timeout=2)
         cursor = self._database.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all connections and files."""
         for handle in (self.ai_log, self.preview_log, self.redis, self._database):
             if handle is not None:
                 handle.close()

@@ -1,4 +1,4 @@
-"""What the demo prints: a line for each step of the start, notes, and one status line, in place on a terminal."""
+"""The demo's output: a line for each step of the start, notes, and one status line, in place on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LABEL_WIDTH = 12
 
 
 class Console:
-    """Standard output, for the main thread and the traffic's."""
+    """Standard output, shared by the main thread and the thread of the traffic."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -23,7 +23,7 @@ class Console:
 
     @contextmanager
     def step(self, label: str, doing: str) -> Iterator[list[str]]:
-        """Say what is being done, and when it is done how long that took; what is put in the list is added."""
+        """Print a step and, after the body, its duration; the items put in the list are added to its line."""
         begun = time.monotonic()
         results: list[str] = []
         if self._in_place:
@@ -33,11 +33,11 @@ class Console:
         self.say(f"{label:<{LABEL_WIDTH}} " + ", ".join([doing, *results, seconds]))
 
     def say(self, text: str) -> None:
-        """One or more lines that stay."""
+        """Print lines that stay."""
         self._write(text, in_place=False)
 
     def status(self, text: str) -> None:
-        """One line that the next one replaces, where that is possible."""
+        """Print a status line, replaced by the next one on a terminal."""
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         self._write(f"{minutes:>3}:{seconds:02} {text}", in_place=self._in_place)
 

@@ -1,4 +1,4 @@
-"""HiveSync's database on the embedded PostgreSQL: its tables, its made-up past, and the roles of those who read it."""
+"""HiveSync's database on the embedded PostgreSQL: its tables, its made-up past, and the roles of its readers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ROLE = f"""
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO {EXPORTER_ROLE}
 """
 OTHER_ROLES = f"CREATE ROLE {ROLLUP_ROLE} LOGIN; CREATE ROLE {GRAFANA_ROLE} LOGIN"
-"""Without any rights: the roll-up's own `--migrate --grant` gives them, as in an installation."""
+"""Roles without any rights: the roll-up's own `--migrate --grant` gives them, as in an installation."""
 
 
 def create_database(server: PostgresServer) -> str:
-    """The empty database and the roles; returns the owner's connection URL."""
+    """Create the empty database and the roles; return the owner's connection URL."""
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {DATABASE}")
     url = server.url_of(DATABASE)
@@ -42,12 +42,12 @@ def create_database(server: PostgresServer) -> str:
 
 
 def tables() -> str:
-    """The SQL for HiveSync's tables, and the roll-up's."""
+    """Return the SQL for HiveSync's tables and the roll-up's."""
     return "\n".join(file.read_text() for file in (SCHEMA, *sorted(MIGRATIONS.glob("*.sql"))))
 
 
 def fill_database(url: str, *, users: int, days: int, seed: int) -> int:
-    """The made-up past up to now, the database's now; returns the number of rows."""
+    """Insert the made-up past up to the database's now; return the number of rows."""
     with psycopg.connect(url) as connection:
         (now,) = connection.execute("SELECT now()").fetchone() or ()
         assert isinstance(now, datetime)  # noqa: S101  # for mypy: rows have no types

@@ -1,7 +1,6 @@
-"""HiveSync's two log files as it would write them: JSON Lines, rotated by rename, and not always in order.
+"""HiveSync's two log files in their real form: JSON Lines, rotated by rename, with a few bad lines.
 
-Now and then a line is broken off, as after a crash, or holds an event nobody has heard of; whoever reads the files has
-to live with both.
+Now and then a line is broken off, as after a crash, or holds an unknown event; a reader has to handle both.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from random import Random
 import orjson
 
 LINES_A_FILE = 500
-OLD_FILES = 3  # the newest as it is, the others compressed
+OLD_FILES = 3  # the newest uncompressed, the others compressed
 BROKEN = 0.004  # of the lines
 UNKNOWN = 0.004
 
 
 class EventLog:
-    """One log file; `PATH.1` is the one before, `PATH.2.gz` the one before that."""
+    """One log file; `PATH.1` is its predecessor, `PATH.2.gz` the predecessor of that."""
 
     def __init__(self, path: Path, rng: Random) -> None:
         self.path = path
@@ -28,7 +27,7 @@ class EventLog:
         self._open()
 
     def write(self, event: str, **fields: object) -> None:
-        """Append one line, after it perhaps one that it would be better not to have."""
+        """Append one line, sometimes followed by a bad line."""
         line = self._line(event, fields)
         self._append(line)
         draw = self._rng.random()
@@ -38,7 +37,7 @@ class EventLog:
             self._append(self._line("job.progress", {"job_id": fields.get("job_id")}))
 
     def close(self) -> None:
-        """Nothing is written after this."""
+        """Close the file; no line may be written afterwards."""
         self._file.close()
 
     def _line(self, event: str, fields: dict[str, object]) -> bytes:
@@ -48,7 +47,7 @@ class EventLog:
     def _append(self, line: bytes) -> None:
         if self._lines >= LINES_A_FILE:
             self._rotate()
-        elif not self.path.exists():  # somebody tries what happens when it is rotated by hand
+        elif not self.path.exists():  # after a rotation by hand
             self._file.close()
             self._open()
         self._file.write(line + b"\n")
@@ -63,7 +62,7 @@ class EventLog:
                 newer.replace(self._old(number))
         if self._old(1).exists():
             self._old(2).write_bytes(gzip.compress(self._old(1).read_bytes()))
-        if self.path.exists():  # somebody may have taken it away
+        if self.path.exists():  # it may have been removed by hand
             self.path.replace(self._old(1))
         self._open()
 

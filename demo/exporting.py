@@ -52,7 +52,7 @@ def exporter_variables(
     prometheus_url: str = "",
     grafana_url: str = "",
 ) -> dict[str, str]:
-    """The settings of the exporter and the roll-up; they and the prices are also written into the directory."""
+    """Return the settings of the exporter and the roll-up, and write them and the prices into the directory."""
     prices = directory / "prices.toml"
     prices.write_text(PRICES)
     variables = {
@@ -78,7 +78,7 @@ def exporter_variables(
 
 
 def environment_file(directory: Path) -> Path:
-    """Where the variables are written, for `python -m exporter --env-file`."""
+    """Return the file of the variables, for `python -m exporter --env-file`."""
     return directory / "exporter.env"
 
 
@@ -92,13 +92,13 @@ class Exporter(Child):
         self.address = variables["HIVESYNC_METRICS_LISTEN"]
         self._admin_address = variables["HIVESYNC_ADMIN_LISTEN"]
         self._state_directory = Path(variables["HIVESYNC_STATE_DIR"])
-        self.working_directory = self.directory  # and not where somebody's .env may be
+        self.working_directory = self.directory  # outside any directory with a .env
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
         self.environment = {**inherited, "PYTHONPATH": str(PROJECT), **variables}
 
     @property
     def url(self) -> str:
-        """The metrics port."""
+        """Port of the metrics."""
         return f"http://{self.address}"
 
     def command(self) -> Sequence[str]:
@@ -112,16 +112,16 @@ class Exporter(Child):
 
     @property
     def page(self) -> str:
-        """The Analytics page."""
+        """URL of the Analytics page."""
         return f"http://{self._admin_address}/admin/analytics/"
 
     def login_link(self) -> str:
-        """A link that lets whoever opens it into the page, once. Raises ChildError when the exporter gives none."""
+        """Return a link that logs in to the page, once. Raises ChildError when the exporter gives none."""
         link = asyncio.run(ask_for_login_link(self._state_directory))
         if link is None:
             raise ChildError("The exporter gives no login link")
         return link
 
     def metrics(self) -> str:
-        """What /metrics says now. Raises OSError or HTTPException when nobody answers."""
+        """Return the present answer of /metrics. Raises OSError or HTTPException when there is no answer."""
         return fetch(f"{self.url}/metrics")[1]

@@ -1,12 +1,12 @@
-"""python -m demo.feed: the made-up HiveSync on servers that are there already, as in docker-compose.yml.
+"""python -m demo.feed: the made-up HiveSync on servers that exist already, as in docker-compose.yml.
 
     python -m demo.feed history --role hivesync_exporter=/run/secrets/exporter_db_password ...
     python -m demo.feed traffic
 
 Takes the exporter's own settings (HIVESYNC_DATABASE_URL, HIVESYNC_REDIS_URL, HIVESYNC_AI_EVENTS_LOG; also as files),
-with a database URL that may write. Starts no server, and so needs no more than the exporter's packages. Not to be
-pointed at a real HiveSync: `history` leaves a database alone that has tables of these names, `traffic` one whose users
-are not made up.
+with a database URL that may write. Starts no server, and so needs no more than the exporter's packages. Not for a real
+HiveSync: `history` leaves a database with tables of these names unchanged, `traffic` a database whose users are not
+made up.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from exporter.settings import Settings, read_settings
 WATCH_SECONDS = 1.0
 
 MADE_UP = "SELECT count(*) > 0 AND bool_and(email LIKE '%@example.org') FROM users"
-"""Whether the users are those of `history.py` and `people.py`: nobody else has such addresses."""
+"""Query for whether all users are those of `history.py` and `people.py`: real users have no such addresses."""
 
 
 class NotMadeUp(Exception):
-    """The database is somebody's; nothing was written."""
+    """The database is not a made-up HiveSync; nothing was written."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the two; the exit status."""
+    """Run one of the two commands and return the exit status."""
     options = _parse(arguments)
     try:
         settings = read_settings()
@@ -75,7 +75,7 @@ def _role(text: str) -> tuple[str, Path]:
 
 
 def make_history(settings: Settings, roles: Sequence[tuple[str, Path]], *, users: int, days: int, seed: int) -> None:
-    """The roles, the tables and their past; where there are tables, they are left as they are."""
+    """Create the roles, the tables and their past; existing tables are left unchanged."""
     url = settings.database_url.get_secret_value()
     with psycopg.connect(url) as connection:
         for name, file in roles:
@@ -91,7 +91,8 @@ def make_history(settings: Settings, roles: Sequence[tuple[str, Path]], *, users
 
 
 def make_traffic(settings: Settings, *, seed: int, speed: float) -> None:
-    """What goes on in the made-up HiveSync, until SIGTERM or SIGINT. Raises NotMadeUp where the users are not."""
+    """Run the made-up HiveSync's live traffic until SIGTERM or SIGINT. Raises NotMadeUp when the users are not
+    made up."""
     url = settings.database_url.get_secret_value()
     with psycopg.connect(url) as connection:
         if not _one(connection, MADE_UP):

@@ -1,7 +1,7 @@
 """The made-up past: users with plans and projects, and weeks of sessions, AI requests and previews up to now.
 
-Pure: the same users, days, seed and now give the same rows. What is under way at `now` (open sessions,
-waiting jobs) is left open, for the live traffic to take up.
+Pure: the same users, days, seed and now give the same rows. Sessions that are open and jobs that wait or run at `now`
+are left so, for the live traffic to continue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SECOND = 1_000_000
 HOUR = 3_600 * SECOND
 DAY = 24 * HOUR
 
-MEMBERS_BEFORE = 0.75  # of the users joined before the first day, the others on one of the days: it grows
+MEMBERS_BEFORE = 0.75  # of the users joined before the first day, the others on one of the days: their number grows
 WAIT_SECONDS = 3.0  # in the queue, on average
 LAST_SECONDS = 20
 IN_LAST_SECONDS = {"ai": 8, "preview": 3}  # requests, so that there is work when the live traffic begins
@@ -32,22 +32,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The users, and what is known of each: columns of the same length (projects lie user by user)."""
+    """The users and their attributes: columns of the same length (projects are sorted by user)."""
 
     ids: Texts
     joined: Microseconds
-    activity: Floats  # times the average
+    activity: Floats  # in multiples of the average
     project_ids: Texts
     project_counts: Indexes
 
     def some_project(self, rng: np.random.Generator, users: Indexes) -> Indexes:
-        """For each user the index of one of the user's projects."""
+        """Return for each user the index of one of the user's projects."""
         first = np.cumsum(self.project_counts) - self.project_counts
         return first[users] + (rng.random(len(users)) * self.project_counts[users]).astype(np.int64)
 
 
 def make_history(users: int, days: int, seed: int, now: datetime) -> tuple[Table, ...]:
-    """The rows of every table for the last `days` days."""
+    """Return the rows of every table for the last `days` days."""
     rng = np.random.default_rng(seed)
     end = round(now.timestamp() * SECOND)
     start = end - days * DAY
@@ -88,7 +88,7 @@ def _members(rng: np.random.Generator, count: int, start: int, end: int) -> Memb
 def _moments(
     rng: np.random.Generator, members: Members, a_day: float, start: int, end: int
 ) -> tuple[Microseconds, Indexes]:
-    """When something happened, in order, and whom it happened to: never before they joined."""
+    """Return the sorted times of an activity and its users, never before a user joined."""
     hours = np.arange(start - start % HOUR, end, HOUR)
     rhythm = np.array([world.rhythm((hour + HOUR // 2) / SECOND) for hour in hours.tolist()])
     counts = rng.poisson(len(members.ids) * a_day / 24 * rhythm)
@@ -195,7 +195,7 @@ def _jobs(
     median_seconds: Floats,
     end: int,
 ) -> dict[str, Texts]:
-    """The columns that AI requests and previews share; a job is as far as it can be at `end`."""
+    """Return the common columns of AI requests and previews; each job is in its state at `end`."""
     count = len(created)
     outcomes = rng.choice(list(world.OUTCOMES), count, p=list(world.OUTCOMES.values()))
     errors = rng.choice(list(world.ERRORS[queue]), count, p=list(world.ERRORS[queue].values()))

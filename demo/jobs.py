@@ -1,6 +1,6 @@
-"""The made-up jobs: AI requests and previews are asked for, wait in a queue, are begun and end.
+"""The made-up jobs: AI requests and previews are requested, wait in a queue, begin and end.
 
-A job is a row of the database, an entry of a queue while it waits, and lines in a log. `workers.py` works at them.
+A job is a row of the database, an entry of a queue while it waits, and lines in a log. `workers.py` works at the jobs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Queue = Literal["ai", "preview"]
 
 TABLES: Mapping[Queue, str] = {"ai": "ai_usage_events", "preview": "preview_jobs"}
 KEYS: Mapping[Queue, tuple[str, ...]] = {
-    "ai": ("ai_queue:priority", "ai_queue:default"),  # in the order in which workers look
+    "ai": ("ai_queue:priority", "ai_queue:default"),  # in the order in which workers read them
     "preview": ("preview_queue:default",),
 }
 STATS = "ai_queue:stats"
@@ -66,7 +66,7 @@ WAITING = """
 
 @dataclass(slots=True)
 class Job:
-    """A job that is being worked at, and how it is going to end."""
+    """A job in progress, with its predetermined end."""
 
     id: UUID
     queue: Queue
@@ -79,11 +79,11 @@ class Job:
 
     @property
     def is_local(self) -> bool:
-        """Whether a GPU of our own does the work."""
+        """True when one of HiveSync's own GPUs does the work."""
         return self.model is not None and self.model.provider == "local"
 
     def lose(self) -> None:
-        """Let it end as a job does whose worker has gone."""
+        """Let the job end as after the loss of its worker."""
         self.status, self.error_kind = "failed", world.LOST[self.queue]
 
 
@@ -91,13 +91,13 @@ class Jobs:
     """All jobs of the backend."""
 
     def __init__(self, backend: Backend, longest_queue: int) -> None:
-        """Where `longest_queue` jobs wait already, nobody asks for another."""
+        """With `longest_queue` jobs waiting, further requests are dropped."""
         self._backend = backend
         self._rng = backend.rng
         self._longest_queue = longest_queue
 
     def request(self, queue: Queue, who: Requester) -> None:
-        """Somebody asks for a job."""
+        """Request a job."""
         if self._depth(queue) >= self._longest_queue:
             return
         model = world.choose_model(self._rng) if queue == "ai" else None
@@ -109,17 +109,17 @@ class Jobs:
         self._log(queue, "requested", job_id, who, **fields)
 
     def take(self, queue: Queue) -> Job | None:
-        """Begin the job that has waited longest; None when none waits."""
+        """Begin the job that has waited longest and return it; None when no job waits."""
         for key in KEYS[queue]:
             entry = self._backend.redis.lpop(key)
             if entry is not None:
-                # There is no such row when somebody put an entry of their own into the queue.
+                # An entry that was put into the queue by hand has no such row.
                 rows = self._backend.execute(BEGIN[queue], [entry])
                 return self._begun(queue, *rows[0]) if rows else None
         return None
 
     def end(self, job: Job) -> None:
-        """Write down how a job ended. Asked for again after a failure, it does not do it twice."""
+        """Record the end of a job. A repetition after a failure records it once only."""
         tokens = self._tokens(job)
         values = {"id": job.id, "status": job.status, "error_kind": job.error_kind, **tokens}
         for (latency_ms,) in self._backend.execute(END[job.queue], values):
@@ -130,9 +130,9 @@ class Jobs:
             self._log_end(job, latency_ms, tokens)
 
     def recover(self, running: Iterable[UUID]) -> None:
-        """Queue again what Redis has forgotten: what waits according to the database, which keeps everything.
+        """Queue again the jobs that Redis has lost: those that wait according to the database, which keeps everything.
 
-        What is under way there but not among the `running` has lost its worker, and waits again.
+        A job that is running there but not among the `running` has lost its worker, and waits again.
         """
         for queue, table in TABLES.items():
             self._backend.execute(TAKE_BACK.format(table=table), [list(running)])
@@ -165,7 +165,7 @@ class Jobs:
     def _log_end(self, job: Job, latency_ms: int, tokens: Mapping[str, int | None]) -> None:
         is_ai = job.queue == "ai"
         events = {"succeeded": "completed", "failed": "error" if is_ai else "failed"}
-        if job.status not in events:  # the logs know no cancelled jobs
+        if job.status not in events:  # the logs contain no cancelled jobs
             return
         fields: dict[str, object] = {"latency_ms" if is_ai else "duration_ms": latency_ms}
         if job.model is not None:

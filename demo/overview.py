@@ -1,4 +1,4 @@
-"""The demo in a few lines: what runs where at the start, then again and again what the exporter sees."""
+"""The demo in a few lines: a table of its processes at the start, then repeatedly the exporter's main numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADINGS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 
 
 def status(exposition: str) -> str:
-    """The most telling of the metrics, in one line; what is absent shows as a dash."""
+    """Return the main metrics in one line, with a dash for an absent metric."""
     totals: dict[str, float] = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
@@ -28,6 +28,6 @@ def status(exposition: str) -> str:
 
 
 def aligned(rows: Mapping[str, str]) -> str:
-    """Two columns."""
+    """Return the rows as two aligned columns."""
     width = max(map(len, rows))
     return "\n".join(f"  {label:<{width}}  {value}" for label, value in rows.items())

@@ -1,6 +1,6 @@
 """The made-up people: they log in, stay for a while and leave, join Live Views, and change their plans.
 
-Their sessions are rows with heartbeats and, mostly, a WebSocket: a key in Redis that lives as long as it is refreshed.
+Their sessions are rows with heartbeats and, mostly, a WebSocket: a key in Redis that expires unless it is refreshed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Kind = Literal["app", "live_view"]
 
 BEAT_SECONDS = 10.0
 WEBSOCKET_EXPIRES_SECONDS = 45
-HAS_WEBSOCKET = 0.85  # of the sessions; the others are behind proxies that allow none
-TELLS_SESSION = 0.95  # of the WebSockets; the others are of an older app
+HAS_WEBSOCKET = 0.85  # of the sessions; the others are behind proxies that allow no WebSockets
+TELLS_SESSION = 0.95  # of the WebSockets; the others are of an older app, and name no session
 
 USERS = """
     SELECT users.id, count(sessions.id) + 1 FROM users LEFT JOIN sessions ON sessions.user_id = users.id
@@ -44,7 +44,7 @@ SIGN_UP = """
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Whom a request comes from, and for which project."""
+    """The user and the project of a request."""
 
     user_id: UUID | None
     project_id: UUID | None
@@ -65,7 +65,7 @@ class Visit:
 
 
 class People:
-    """Everybody, and the visits that are open now. `now` is always the traffic's own, perhaps faster, time."""
+    """All users, and the visits that are open now. `now` is always the traffic's own, perhaps faster, time."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -80,16 +80,16 @@ class People:
 
     @property
     def count(self) -> int:
-        """How many users there are."""
+        """Number of users."""
         return len(self._users)
 
     def find_visits(self, now: float) -> None:
-        """Take up the sessions that are open in the database."""
+        """Continue the sessions that are open in the database."""
         for session, user, kind, device in self._backend.execute(OPEN_SESSIONS):
             self._stay(session, kind, device, self._requester(user), now)
 
     def arrive(self, kind: Kind, now: float) -> None:
-        """Somebody logs in, or joins a Live View."""
+        """Let a user log in, or a user or guest join a Live View."""
         is_guest = kind == "live_view" and self._rng.random() < world.GUESTS
         who = Requester(None, None) if is_guest else self._requester(self._somebody())
         device = world.choose(self._rng, world.DEVICES)
@@ -100,7 +100,7 @@ class People:
             self._log("live_view.joined", who)
 
     def leave(self, now: float) -> None:
-        """Whose time is up goes, mostly with a goodbye."""
+        """End the visits whose time is up, mostly with `ended_at`."""
         for visit in [visit for visit in self._visits if visit.leaves_at <= now]:
             if self._rng.random() >= world.NO_GOODBYE:
                 self._backend.execute("UPDATE sessions SET ended_at = now() WHERE id = %s", [visit.session_id])
@@ -111,14 +111,14 @@ class People:
             self._visits.remove(visit)
 
     def beat(self) -> None:
-        """The heartbeat of every open session."""
+        """Write the heartbeat of every open session."""
         sessions = [visit.session_id for visit in self._visits]
         self._backend.execute("UPDATE sessions SET last_heartbeat_at = now() WHERE id = ANY(%s)", [sessions])
         self._connect(self._visits)
         end_trials(self._backend)
 
     def sign_up(self) -> None:
-        """A new user, with a first project."""
+        """Add a user with a first project."""
         email = f"{self._rng.getrandbits(64):016x}@example.org"
         ((user, project),) = self._backend.execute(SIGN_UP, {"email": email})
         self._users.append(user)
@@ -126,11 +126,11 @@ class People:
         self._projects[user].append(project)
 
     def change_plan(self) -> None:
-        """Somebody starts a trial, goes on to a paid plan or cancels."""
+        """Let a user start a trial, change to a paid plan or cancel."""
         change_plan(self._backend)
 
     def requester(self) -> Requester:
-        """Who makes the next request: mostly somebody who is here."""
+        """Return the author of the next request: mostly a user with an open session."""
         if self._rng.random() < world.ANONYMOUS:
             return Requester(None, None)
         here = [visit.who for visit in self._visits if visit.who.user_id is not None]
@@ -152,7 +152,7 @@ class People:
         return visit
 
     def _connect(self, visits: list[Visit]) -> None:
-        """Write the WebSockets' keys, or write them anew."""
+        """Write or rewrite the WebSockets' keys."""
         with self._backend.redis.pipeline(transaction=False) as pipeline:
             for visit in visits:
                 if visit.websocket:

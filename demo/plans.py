@@ -1,4 +1,4 @@
-"""Who pays: the subscriptions of the made-up past, a story for each user, and the changes of plan since."""
+"""The plans of the made-up users: the subscriptions of the past, a story per user, and the changes of plan since."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ CHANGES = {START_TRIAL: 0.45, UPGRADE: 0.35, CANCEL: 0.2}
 
 
 def subscriptions(rng: Random, users: Sequence[str], joined: Sequence[int], now: int) -> Table:
-    """The subscriptions of the past; times are microseconds since the epoch."""
-    stories = list(world.STORIES)  # each once, then as likely as they are
+    """Return the subscriptions of the past; times are microseconds since the epoch."""
+    stories = list(world.STORIES)  # each once, then by likelihood
     stories += rng.choices(stories, list(world.STORIES.values()), k=len(users))
     rows = [
         (user, *subscription)
@@ -92,7 +92,7 @@ def _story(rng: Random, story: str, joined: int, now: int) -> Sequence[Subscript
 
 
 def change_plan(backend: Backend) -> None:
-    """Let one user start a trial, go on to a paid plan or cancel."""
+    """Let one user start a trial, change to a paid plan or cancel."""
     rng = backend.rng
     length = SHORT_TRIAL_SECONDS if rng.random() < 1 / 3 else TRIAL_SECONDS
     values = {"draw": rng.getrandbits(62), "plan": rng.choice(("pro", "premium")), "length": length}
@@ -100,5 +100,5 @@ def change_plan(backend: Backend) -> None:
 
 
 def end_trials(backend: Backend) -> None:
-    """Let the trials that are over have ended."""
+    """Mark the trials that have expired."""
     backend.execute(EXPIRE)

@@ -14,7 +14,7 @@ from servers.child import Child
 
 EVERY = "1m"
 LONGEST_BLOCK = "256h"
-"""promtool reads the whole file once a block, and makes blocks of two hours by default: 720 of them for 60 days."""
+"""promtool reads the whole file once per block, and makes blocks of two hours by default: 720 of them for 60 days."""
 
 
 class Rollup(Child):
@@ -23,34 +23,34 @@ class Rollup(Child):
     name = "Roll-up"
 
     def __init__(self, directory: Path, *, owner_url: str, variables: Mapping[str, str]) -> None:
-        """`owner_url` is the connection of whoever may make the table; `variables` are the roll-up's settings."""
+        """`owner_url` is the connection of a role that may create the table; `variables` are the roll-up's settings."""
         super().__init__(directory)
-        self.working_directory = self.directory  # and not where somebody's .env may be
+        self.working_directory = self.directory  # outside any directory with a .env
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
         self.environment = {**inherited, "PYTHONPATH": str(PROJECT), **variables}
         self._owner = {**inherited, "PYTHONPATH": str(PROJECT), "HIVESYNC_ROLLUP_DATABASE_URL": owner_url}
 
     @property
     def url(self) -> str:
-        """It listens nowhere: what it writes to."""
+        """The destination of its rows, since it has no address of its own."""
         return "usage_analytics_daily"
 
     def grant_rights(self) -> None:
-        """The rights of the three roles on the tables, given by the owner."""
+        """Grant the three roles their rights on the tables, as the owner."""
         roles = {"exporter": EXPORTER_ROLE, "rollup": ROLLUP_ROLE, "grafana": GRAFANA_ROLE}
         self._run_as_owner("--migrate", "--grant", *(f"{kind}={role}" for kind, role in roles.items()))
 
     def prepare(self) -> None:
-        """Every day there is, before anybody looks."""
+        """Write all days before the process starts."""
         self.run(_ROLLUP)
 
     def make_blocks(self, data: Path) -> None:
-        """The metrics' past as blocks in the data directory of a Prometheus that has not been started yet."""
+        """Write the metrics' past as blocks into the data directory of a Prometheus that has not been started yet."""
         promtool = shutil.which("promtool")
         if promtool is None:
             return
         past = self.directory / "past.openmetrics"
-        self._run_as_owner("--history", str(past))  # users' plans are no business of the roll-up's own role
+        self._run_as_owner("--history", str(past))  # the roll-up's own role may not read users' plans
         create = ["tsdb", "create-blocks-from", f"--max-block-duration={LONGEST_BLOCK}", "openmetrics"]
         self.run([str(Path(promtool).absolute()), *create, str(past), str(data)])
         past.unlink()

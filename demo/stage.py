@@ -1,7 +1,7 @@
-"""Everything the demo runs, started in order and stopped in reverse.
+"""The processes of the demo, started in order and stopped in reverse.
 
-Of all but the traffic and the exporter, one that somebody ends comes back after a while: that is how to see
-what the exporter makes of a failure.
+A process that is ended by hand, other than the traffic and the exporter, is started again after a while: so the
+exporter's reaction to a failure can be seen.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Stage:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.logs = directory / "logs"
-        self.children: list[Child] = []  # all processes, in the order in which they were started
+        self.children: list[Child] = []  # all processes, in the order of their start
         self._console = console
         self._running = ExitStack()
         self._missing_since: dict[Child, float] = {}
 
     def start(self, *, users: int, days: int, seed: int, speed: float) -> None:
-        """Start everything. Raises ChildError when something does not come up."""
+        """Start everything. Raises ChildError when a process does not start."""
         step = self._console.step
         postgres = PostgresServer(self.directory / "postgresql")
         valkey = ValkeyServer(self.directory / "valkey")
@@ -102,11 +102,12 @@ class Stage:
             self._console.say("Grafana      not installed: the Analytics page draws its charts without it")
 
     def stop(self) -> None:
-        """Stop what was started, last first."""
+        """Stop all processes, the last one first."""
         self._running.close()
 
     def watch(self) -> None:
-        """To be called now and then: brings servers back. Raises ChildError when there is nothing left to see."""
+        """Restart ended processes; called now and then. Raises ChildError when the traffic or the exporter has
+        ended."""
         if not self.traffic.is_alive:
             raise ChildError("The traffic ended; what happened to it stands above")
         for child in self.children:
@@ -122,7 +123,8 @@ class Stage:
                 self._console.say(f"{child.name} is back")
 
     def _start_prometheus(self, rollup: Rollup, port: int, retention: str) -> None:
-        """Prometheus with the rules that ship and, where it is installed, Alertmanager, which tells the console."""
+        """Start Prometheus with the shipped rules and, where it is installed, Alertmanager, which reports to the
+        console."""
         folder, alerts = self.directory / "rules", None
         if AlertmanagerServer.is_installed():
             webhook = self._running.enter_context(listening(self._console.say))
@@ -149,5 +151,5 @@ class Stage:
 
 
 def _origin(port: int | None) -> str:
-    """Where a server on that port is reached; nothing where there is none."""
+    """Return the origin of a server on that port; empty without a port."""
     return f"http://{LOOPBACK}:{port}" if port else ""

@@ -1,4 +1,4 @@
-"""Made-up rows on their way into PostgreSQL: columns of text as COPY wants them, a whole table at a time."""
+"""Made-up rows on their way into PostgreSQL: columns of text for COPY, a whole table at a time."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Microseconds = NDArray[np.int64]  # since the epoch
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All rows of a table: for each column the values' text forms, NULL for those that are null."""
+    """All rows of a table: for each column the text forms of its values, NULL for a null."""
 
     name: str
     columns: Mapping[str, Column]
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """The values row by row."""
+        """Yield the values row by row."""
         return zip(*(np.asarray(column).tolist() for column in self.columns.values()), strict=True)
 
 
 def new_ids(rng: np.random.Generator, count: int) -> Texts:
-    """Random UUIDs (version 4)."""
+    """Return random UUIDs (version 4)."""
     octets = rng.integers(0, 256, (count, 16), dtype=np.uint8)
     octets[:, 6] = octets[:, 6] & 0x0F | 0x40
     octets[:, 8] = octets[:, 8] & 0x3F | 0x80
@@ -39,15 +39,15 @@ def new_ids(rng: np.random.Generator, count: int) -> Texts:
 
 
 def as_text(times: Microseconds) -> Texts:
-    """Times as PostgreSQL reads them, in UTC."""
+    """Return the times in PostgreSQL's text form, in UTC."""
     return np.datetime_as_string(times.astype("datetime64[us]"), timezone="UTC")
 
 
 def insert(connection: psycopg.Connection, tables: Iterable[Table]) -> int:
-    """COPY the tables into the database, in one transaction; the number of rows."""
+    """COPY the tables into the database, in one transaction; return the number of rows."""
     count = 0
     with connection.transaction(), connection.cursor() as cursor:
-        # References hold by construction (a test sees to it); checking each takes longer than all the rest.
+        # References hold by construction (a test checks it); checking each takes longer than all the rest.
         cursor.execute("SET LOCAL session_replication_role = replica")
         for table in tables:
             names = sql.SQL(", ").join(map(sql.Identifier, table.columns))

@@ -1,7 +1,8 @@
-"""The live traffic: what happens in the made-up HiveSync while the demo runs, tick by tick, in a thread of its own.
+"""The live traffic: the events of the made-up HiveSync during the demo, tick by tick, in a thread of its own.
 
 Faster traffic is the same traffic in less time: at speed 10 a minute's arrivals, and the end of a job that takes a
-minute, come within six seconds. What others measure by the clock stays as it is: heartbeats, expiries and silences.
+minute, come within six seconds. Times that other programs measure by the clock keep their speed: heartbeats, expiries
+and silences.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ BEAT_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 DAY_SECONDS = 86_400
 
-USERS_A_SLOT = 500  # of a worker: with more users, each works at more jobs at a time
-LONGEST_QUEUE = 20  # a slot
+USERS_A_SLOT = 500  # per slot of a worker: with more users, each worker has more jobs at a time
+LONGEST_QUEUE = 20  # per slot
 BETWEEN_BURSTS_SECONDS = 720.0
-LONGEST_TICK_SECONDS = 1.0  # after a pause it goes on, but does not catch up
+LONGEST_TICK_SECONDS = 1.0  # after a pause the traffic continues without catching up
 
 
 class Traffic:
-    """Live traffic from `start()` to `stop()`; `note` is told in one line when a server goes away or comes back."""
+    """Live traffic from `start()` to `stop()`; `note` gets a line when a server becomes unreachable or reachable
+    again."""
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class Traffic:
         self._burst_ends = 0.0
 
     def start(self) -> None:
-        """Take up what the database holds as under way, and go on from there."""
+        """Continue the open sessions and jobs of the database, and start the traffic."""
         self._people = People(self._backend)
         slots = max(1, round(self._people.count / USERS_A_SLOT))
         self._jobs = Jobs(self._backend, LONGEST_QUEUE * slots)
@@ -65,7 +67,7 @@ class Traffic:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it; a statement that hangs in a stopped server is not waited for."""
+        """Stop the traffic; a statement that hangs in a stopped server is not waited for."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=3)
@@ -74,7 +76,7 @@ class Traffic:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it goes on."""
+        """True while the traffic runs."""
         return self._thread.is_alive()
 
     def _run(self) -> None:
@@ -111,7 +113,7 @@ class Traffic:
         self._next_beat = time.monotonic() + BEAT_SECONDS
 
     def _happen(self, seconds: float) -> None:
-        """Whatever people do in these seconds of the traffic's time."""
+        """Run the users' events of these seconds of the traffic's time."""
         people, jobs, now = self._people, self._jobs, self._now
         usual = people.count * seconds / DAY_SECONDS * world.rhythm(time.time())
         in_bursts = people.count * seconds / DAY_SECONDS if self._is_burst() else 0.0
@@ -139,7 +141,7 @@ class Traffic:
 
 
 def _poisson(rng: Random, expected: float) -> int:
-    """How often something happens that happens so often on average (Knuth's method; for small numbers)."""
+    """Draw the number of events from a Poisson distribution (Knuth's method; for small numbers)."""
     count, product, limit = 0, rng.random(), math.exp(-expected)
     while product > limit:
         product *= rng.random()

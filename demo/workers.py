@@ -1,7 +1,7 @@
 """The made-up workers: three CPU workers take the jobs, two GPU workers run the local model for them.
 
-One CPU worker now and then falls silent for a few minutes, for everybody to see what that looks like. Heartbeats and
-silences keep to the wall clock, at any speed of the traffic, as the exporter's idea of a healthy worker does.
+One CPU worker falls silent for a few minutes now and then, to demonstrate an unhealthy worker. Heartbeats and silences
+keep to the wall clock, at any speed of the traffic, because the exporter judges workers by it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BETWEEN_SILENCES_SECONDS = (480.0, 900.0)
 
 @dataclass(slots=True)
 class CpuWorker:
-    """Takes jobs, except while it is silent; each with the time at which it will have ended."""
+    """A worker that takes jobs, except while it is silent; each job with the time of its end."""
 
     id: str
     silent_until: float = 0.0
@@ -29,13 +29,13 @@ class CpuWorker:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it has stopped for now."""
+        """True during a silence."""
         return time.monotonic() < self.silent_until
 
 
 @dataclass(frozen=True, slots=True)
 class GpuWorker:
-    """Runs the local model."""
+    """A worker that runs the local model."""
 
     id: str
     instance_type: str
@@ -59,11 +59,11 @@ class Workers:
         self._next_silence = time.monotonic() + FIRST_SILENCE_SECONDS
 
     def running(self) -> list[UUID]:
-        """The jobs they are at."""
+        """Return the jobs in progress."""
         return [job.id for worker in self._cpu_workers for job, _ in worker.jobs]
 
     def advance(self, now: float) -> None:
-        """End what is due and begin what waits."""
+        """End the jobs that are due and begin waiting jobs."""
         if time.monotonic() >= self._next_silence:
             self._fall_silent(self._cpu_workers[-1])
         for worker in self._cpu_workers:
@@ -72,7 +72,7 @@ class Workers:
                 self._begin(worker, now)
 
     def beat(self) -> None:
-        """The heartbeat of every worker but the silent one."""
+        """Write the heartbeat of every worker that is not silent."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for worker in self._cpu_workers:
                 if not worker.is_silent:

@@ -1,6 +1,9 @@
-"""python -m docs.generate: writes metrics.md, settings.md and events.md in docs/ from the code.
+"""python -m docs.generate: write docs/metrics.md and docs/settings.md from the code, so that they are always correct.
 
-With `--check` it writes nothing, and exits 1 when what is there differs from what it would write.
+    collectors' declarations -> docs/metrics.md
+    fields of `Settings`     -> docs/settings.md
+
+With `--check` no file is written, and the exit status is 1 when a file differs from the generated one.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ HERE = Path(__file__).parent
 
 
 def metrics() -> str:
-    """The page of all metrics, collector by collector."""
-    settings = Settings.model_construct()  # the defaults, whatever the environment says
+    """Return the page of all metrics, collector by collector, with labels and definitions, as Markdown."""
+    settings = Settings.model_construct()  # the defaults, independent of the environment
     lines = [
         "# Metrics",
         "",
@@ -50,7 +53,7 @@ def metrics() -> str:
 
 
 def settings() -> str:
-    """The page of all settings."""
+    """Return the page of all settings, with defaults and meanings, as Markdown."""
     lines = [
         "# Settings",
         "",
@@ -81,7 +84,7 @@ def _table(specs: tuple[MetricSpec, ...]) -> Iterator[str]:
 
 
 def _label(label: Label) -> str:
-    """A label with the values that it can have."""
+    """Return a label with its possible values; the name alone for an open set of values."""
     if label.values is None:
         return f"`{label.name}`"
     return f"`{label.name}` = {', '.join(f'`{value}`' for value in label.values)}"
@@ -108,7 +111,7 @@ PAGES = {"metrics.md": metrics, "settings.md": settings, "events.md": events}
 
 
 def main(arguments: list[str]) -> int:
-    """Writes or checks every page; the exit status."""
+    """Write or check every page and return the exit status."""
     check = arguments == ["--check"]
     stale = []
     for name, page in PAGES.items():

@@ -1,1 +1,1 @@
-"""The dashboards as code: `python -m grafana` writes what Grafana is provisioned with (contract §3, Commands)."""
+"""The dashboards as code: `python -m grafana` writes the files of Grafana's provisioning."""

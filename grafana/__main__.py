@@ -1,7 +1,7 @@
-"""python -m grafana: writes the dashboards and what Grafana is provisioned with.
+"""python -m grafana: write the dashboards and the files of Grafana's provisioning.
 
-With `--check` it writes nothing, and exits 1 when what is there differs: by a byte, or by a file that is missing or
-that nobody writes any more.
+With `--check` no file is written, and the exit status is 1 when the files differ from the generated ones: by a byte, by
+a missing file, or by a file that is no longer generated.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from grafana.sdk import JSONEncoder
 
 HERE = Path(__file__).parent
 GENERATED, PROVISIONING = "generated", "provisioning"
-"""The folders that hold generated files and nothing else."""
+"""Folders that contain generated files only."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes or checks every file; the exit status."""
+    """Write or check every file and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m grafana", description="Write Grafana's dashboards and provisioning."
     )
@@ -38,20 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def render() -> dict[str, bytes]:
-    """Every file, by its path in this package."""
+    """Return the content of every file, by its path in this package."""
     dashboards = {f"{GENERATED}/{name}": as_json(build()) for name, build in DASHBOARDS.items()}
     provisioned = {f"{PROVISIONING}/{name}": text.encode() for name, text in provisioning.FILES.items()}
     return dashboards | provisioned
 
 
 def as_json(dashboard: object) -> bytes:
-    """As Grafana reads it, and as a person can compare two of it."""
+    """Return a dashboard as JSON for Grafana, indented for comparison by people."""
     text = json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
     return f"{text}\n".encode()
 
 
 def write(root: Path, files: Mapping[str, bytes]) -> None:
-    """All of them, and nothing beside them."""
+    """Write all files, and delete all others in the generated folders."""
     for name in present(root) - files.keys():
         (root / name).unlink()
     for name, content in files.items():
@@ -60,14 +60,14 @@ def write(root: Path, files: Mapping[str, bytes]) -> None:
 
 
 def difference(root: Path, files: Mapping[str, bytes]) -> list[str]:
-    """The files that are missing, are too many, or have other bytes."""
+    """Return the files that are missing, are too many, or have other bytes."""
     there = present(root)
     same = {name for name in there & files.keys() if (root / name).read_bytes() == files[name]}
     return sorted((there | files.keys()) - same)
 
 
 def present(root: Path) -> set[str]:
-    """Every file in the folders that are generated."""
+    """Return every file in the generated folders."""
     return {
         path.relative_to(root).as_posix()
         for folder in (GENERATED, PROVISIONING)

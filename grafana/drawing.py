@@ -1,4 +1,4 @@
-"""The kinds of panels there are here, each with what the house wants of it: Grafana's options, said once.
+"""The kinds of panels, each with its common options of Grafana, set in one place.
 
 panels.py, style.py, queries.py -> a kind of panel (this) -> dashboards/
 """
@@ -15,21 +15,21 @@ from grafana.sdk import bargauge, common, dashboard, stat, statetimeline, table,
 from grafana.style import BAD, GOOD, GREY, NO_DATA, UP, WARNING, Limits, Thing, Things
 
 PLUGIN_VERSION = "12.0.0"
-"""The Grafana these options were written for: newer ones carry them over from there."""
+"""The version of Grafana for which these options were written: newer versions migrate them."""
 
 HOUR_MILLISECONDS = 3_600_000
 HISTORY_GAP = HOUR_MILLISECONDS + 5 * 60_000
-"""The past that the roll-up writes has a point an hour. Points less than this apart are joined: an hour and a little,
-since Grafana joins what is strictly less than this apart, and a chart's steps fall where they fall."""
+"""Longest gap between joined points, in milliseconds. The past written by the roll-up has a point per hour. Grafana
+joins points strictly less than this apart, and a chart's steps do not fall on the hour: so an hour and a little."""
 
 OTHERS = GREY
-"""The colour of what has none of its own, such as a label value that is new."""
+"""Colour of values without a colour of their own, such as a new label value."""
 
 LINE_WIDTH, FILL, STACK_FILL = 2, 10, 40
 
 
 def about(spec: MetricSpec, more: str = "") -> str:
-    """A panel's description: what the metric counts, and where it comes from, as the metric itself says it."""
+    """Return a panel's description: the metric's own help and source."""
     return f"{spec.help} {more} Source: {spec.source}."
 
 
@@ -44,8 +44,8 @@ def number(
     things: Things | None = None,
     sparkline: bool = True,
 ) -> dashboard.Panel:
-    """The latest value, large. With `limits` its colour judges it; with `values` it is a word. Several `things` have
-    their titles."""
+    """Draw the latest value, large. With `limits` its colour is the judgement; with `values` it is shown as a word.
+    Several `things` are shown with their titles."""
     judged = limits is not None or values is not None
     defaults = dashboard.FieldConfig(
         unit=unit,
@@ -81,11 +81,11 @@ def lines(
     utc: bool = False,
     last: str | None = None,
 ) -> dashboard.Panel:
-    """Values over time.
+    """Draw values over time.
 
-    `things` have their own colours; one thing alone has `color`, and of things nobody can list each has one of the
+    `things` have their own colours; a single thing has `color`, and in an open set each thing has one of the
     `shades_of` a colour. `has_history` (or `history_of`, for some of the series) joins the hourly points of the past;
-    elsewhere a gap is a gap. `last` fixes the time shown.
+    elsewhere gaps stay visible. `last` fixes the time range.
     """
     custom = common.GraphFieldConfig(
         draw_style=common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE,
@@ -133,10 +133,10 @@ def bars(
     color: str | None = None,
     limits: Limits | None = None,
 ) -> dashboard.Panel:
-    """The latest value of each, as a bar from zero."""
+    """Draw the latest value of each thing as a bar from zero."""
     defaults = dashboard.FieldConfig(
         unit=unit,
-        min_val=0,  # else the smallest bar has no length
+        min_val=0,  # otherwise the smallest bar has no length
         no_value=NO_DATA,
         color=_thresholds() if limits else _fixed(color or OTHERS),
         thresholds=_steps(limits),
@@ -152,7 +152,7 @@ def bars(
 
 
 def up_or_down(panel: Panel, description: str, *queries: Query, things: Things | None = None) -> dashboard.Panel:
-    """A band for each over time: up where it is 1, down where it is 0, nothing where nobody said."""
+    """Draw a band per thing over time: up at 1, down at 0, empty without a sample."""
     defaults = dashboard.FieldConfig(
         unit="bool",
         no_value=NO_DATA,
@@ -180,9 +180,9 @@ def listing(
     unit: str = "short",
     limits: Limits | None = None,
 ) -> dashboard.Panel:
-    """A row for each series: `columns` are its labels and `Value`, in their order, and what they are called.
+    """Draw a row per series: `columns` are its labels and `Value`, in order, with their titles.
 
-    Labels that `words` has are shown as those titles in those colours; `unit` and `limits` are for the value.
+    Labels with an entry in `words` are shown by those titles and colours; `unit` and `limits` are for the value.
     """
     defaults = dashboard.FieldConfig(
         unit="string", no_value=NO_DATA, custom=common.TableFieldOptions(), color=_fixed(OTHERS)
@@ -293,7 +293,7 @@ def _steps(limits: Limits | None) -> dashboard.ThresholdsConfig:
 
 
 def _words(things: Things | None) -> list[dashboard.ValueMapping]:
-    """Each value as its title, in its colour."""
+    """Return the mapping of each value to its title, in its colour."""
     if not things:
         return []
     results = {

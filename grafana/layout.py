@@ -1,4 +1,4 @@
-"""A dashboard out of its panels: in the order of the catalogue, row by row over the 24 columns."""
+"""The layout of a dashboard: its panels in the order of the catalogue, row by row over the 24 columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from grafana.sdk import common, dashboard
 
 TAG = "hivesync"
 REFRESHES = [REFRESH, "1m", "5m"]
-"""What one may choose: nothing faster, since the exporter refreshes every 15 s."""
+"""Refresh intervals offered: none shorter, since the exporter refreshes every 15 s."""
 
 
 def assemble(
@@ -20,9 +20,10 @@ def assemble(
     since: str,
     others: Sequence[Dashboard],
 ) -> dashboard.Dashboard:
-    """The dashboard of a part of the catalogue; `drawn` are its panels, in any order.
+    """Return the dashboard of a part of the catalogue; `drawn` are its panels, in any order.
 
-    Raises ValueError when a panel of the catalogue is not drawn, is drawn twice, or is none of the catalogue's.
+    Raises ValueError when a panel of the catalogue is not drawn or drawn twice, or when a panel is not in the
+    catalogue.
     """
     (board,) = {panel.dashboard for panel in catalogue}
     by_id = {panel.id_val or 0: panel for panel in drawn}
@@ -49,7 +50,8 @@ def assemble(
 def _laid_out(
     catalogue: type[Panel], drawn: Mapping[int, dashboard.Panel]
 ) -> list[dashboard.Panel | dashboard.RowPanel]:
-    """Panels from left to right; a new line begins where the next would go over the edge, below the highest."""
+    """Place panels from left to right; a new line begins where the next panel would cross the edge, below the highest
+    one."""
     placed: list[dashboard.Panel | dashboard.RowPanel] = []
     x = y = line_height = 0
     for panel in catalogue:
@@ -68,7 +70,7 @@ def _laid_out(
 
 
 def _no_annotations() -> dashboard.AnnotationQuery:
-    """Grafana's own annotations, which nobody here can write: said to be off, so that no page asks for them."""
+    """Return Grafana's own annotations, disabled, since no user can write any and each page would query them."""
     return dashboard.AnnotationQuery(
         name="Annotations",
         datasource=common.DataSourceRef(type_val="grafana", uid="-- Grafana --"),
@@ -81,7 +83,8 @@ def _no_annotations() -> dashboard.AnnotationQuery:
 
 
 def _to_the_page() -> dashboard.DashboardLink:
-    """In a new tab: Grafana takes any other path on its own origin for one of its own."""
+    """Return the link to the Analytics page, in a new tab: Grafana treats a path on its own origin as a page of its
+    own."""
     link = dashboard.DashboardLink(title="Analytics", icon="external link", url=ANALYTICS_PATH, target_blank=True)
     link.tooltip = "The Analytics page, with the users and incidents behind these numbers"
     return _shown(link)
@@ -92,6 +95,6 @@ def _to_dashboard(board: Dashboard) -> dashboard.DashboardLink:
 
 
 def _shown(link: dashboard.DashboardLink) -> dashboard.DashboardLink:
-    """Above the panels, and not in a menu, where the SDK puts every link."""
+    """Place a link above the panels, not in a menu, the SDK's default."""
     link.placement = None  # type: ignore[assignment]
     return link

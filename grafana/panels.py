@@ -1,11 +1,11 @@
-"""The catalogue of panels: which dashboard, which id, what it is called, how large it is. The one place that says so.
+"""The catalogue of panels: dashboard, id, title and size of each, in this one place.
 
-    panels (this) -> dashboards/ (what each panel shows) -> generated/*.json
-                  -> the Analytics page (which panels it embeds, under which URL)
+    panels (this) -> dashboards/ (the content of each panel) -> generated/*.json
+                  -> the Analytics page (the panels it embeds, by URL)
 
-A panel's id never changes and is never given to another: it is part of the URLs that pages and people keep. A panel
-that goes leaves a gap. Needs nothing but the standard library, so that whoever embeds a panel need not know how it is
-drawn.
+A panel's id never changes and is never given to another panel: it is part of the URLs that pages and people keep. A
+deleted panel leaves a gap. Needs nothing but the standard library, so that code that embeds a panel does not depend on
+the code that draws it.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from typing import Literal
 from urllib.parse import urlencode
 
 GRAFANA_PATH = "/admin/analytics/grafana/"
-"""Where Grafana is reached: the Analytics section passes it through (contract §3)."""
+"""Path of Grafana behind the Analytics section, which passes requests through to it."""
 
 ANALYTICS_PATH = "/admin/analytics/"
-"""The Analytics page."""
+"""Path of the Analytics page."""
 
 REFRESH = "30s"
-"""How often charts are drawn anew (specification §4)."""
+"""Interval at which charts are redrawn."""
 
 COLUMNS = 24
-"""How wide a dashboard is, in Grafana's units."""
+"""Width of a dashboard, in Grafana's units."""
 
 UNIT_PIXELS, GAP_PIXELS = 30, 8
-"""How high one unit of a panel's height is, and what lies between two: Grafana's own grid."""
+"""Height of a unit, and gap between two panels, in pixels: Grafana's own grid."""
 
 Theme = Literal["light", "dark"]
 
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """A dashboard as others name it; its uid is part of URLs as the panels' ids are."""
+    """A dashboard as named in links; its uid is part of URLs, as are the panels' ids."""
 
     uid: str
     title: str
 
     @property
     def path(self) -> str:
-        """Where it is, seen from the Analytics section."""
+        """Path from the Analytics section."""
         return f"{GRAFANA_PATH}d/{self.uid}/"
 
 
@@ -51,7 +51,7 @@ OPERATIONS = Dashboard("hivesync-operations", "HiveSync Operations")
 
 
 class Panel(Enum):
-    """One panel, or one row's heading (height 1): `id`, `title`, and `width` and `height` in Grafana's units."""
+    """A panel, or the heading of a row (height 1): `id`, `title`, and `width` and `height` in Grafana's units."""
 
     def __init__(self, id: int, title: str, width: int, height: int) -> None:  # noqa: A002 - Grafana's word for it
         self.id = id
@@ -61,22 +61,22 @@ class Panel(Enum):
 
     @property
     def dashboard(self) -> Dashboard:
-        """Where it stands."""
+        """The panel's dashboard."""
         raise NotImplementedError
 
     @property
     def is_row(self) -> bool:
-        """Whether it is only a heading."""
+        """True for the heading of a row."""
         return self.height == 1
 
     @property
     def pixels(self) -> int:
-        """How high it is on a dashboard, which is a good height for an iframe."""
+        """Height on a dashboard in pixels, also a good height for an iframe."""
         return self.height * (UNIT_PIXELS + GAP_PIXELS) - GAP_PIXELS
 
     def url(self, *, theme: Theme, since: str = "now-24h", timezone: str = "browser", refresh: str = REFRESH) -> str:
-        """The panel alone, for an iframe; without `refresh` it is drawn once. A path on the Analytics section's own
-        origin, as embedding needs it."""
+        """Return the URL of the panel alone, for an iframe; without `refresh` it is drawn once. A path on the Analytics
+        section's own origin, as embedding requires."""
         parameters = {
             "orgId": "1",
             "panelId": str(self.id),
@@ -92,7 +92,7 @@ class Panel(Enum):
 
 @unique
 class Analytics(Panel):
-    """The numbers and charts of the specification, in its order: §4's header and charts, then §3.1 to §3.4."""
+    """Users, AI usage, queues and workers, monetization: first the header and charts of the page, then row by row."""
 
     SUMMARY = 1, "Now", COLUMNS, 1
     ONLINE_USERS_NOW = 2, "Online users", 4, 4
@@ -161,7 +161,7 @@ class Analytics(Panel):
 
 @unique
 class Operations(Panel):
-    """Whether what `ANALYTICS` shows can be believed: the exporter, its sources, its logs, the roll-up, alerts."""
+    """The reliability of the numbers in `Analytics`: the exporter, its sources, its logs, the roll-up, alerts."""
 
     STATE = 1, "Now", COLUMNS, 1
     SOURCES_NOW = 2, "Sources", 8, 4
@@ -200,4 +200,4 @@ class Operations(Panel):
 
 
 CATALOGUE: tuple[type[Panel], ...] = (Analytics, Operations)
-"""Every dashboard's panels."""
+"""The panels of every dashboard."""

@@ -1,9 +1,8 @@
-"""PromQL, built from the metrics' own specs: a metric or label that does not exist is an error here, not an empty
-panel.
+"""PromQL, built from the metrics' own specs: an unknown metric or label is an error here, not an empty panel.
 
-Several exporters may be scraped: two that look at the same things, or one on each host that has logs. So nothing is
-ever added up over scrape targets. What they all see alike is taken once (`max by`); what a log's reader counts is
-taken once for each `log_host`, a label that whoever scrapes several log hosts gives their targets.
+Several exporters may be scraped: two with the same sources, or one on each host with logs. So nothing is summed over
+scrape targets. A value that all exporters see alike is taken once (`max by`); a counter of a log's reader is taken once
+per `log_host`, a label set on the targets where several hosts have logs.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from dataclasses import dataclass
 from exporter.spec import Label, MetricSpec
 
 RATE_INTERVAL = "$__rate_interval"
-"""Grafana's: at least four scrapes, and at least one step of the chart."""
+"""Grafana's variable: at least four scrapes, and at least one step of the chart."""
 
 RANGE = "$__range"
-"""Grafana's: the time shown."""
+"""Grafana's variable: the time range."""
 
 LOG_HOST = "log_host"
-"""The target label that tells the hosts of logs apart; without it there is one."""
+"""The target label that separates the hosts of logs; without it there is a single host."""
 
 _PROMETHEUS = "Prometheus itself"
 _TARGET = (Label("job"), Label("instance"))
@@ -34,10 +33,10 @@ ALERTS = MetricSpec(
     (Label("alertname"), Label("alertstate", ("pending", "firing")), Label("severity")),
 )
 PROMETHEUS_SPECS = (UP, SCRAPE_DURATION, ALERTS)
-"""What Prometheus records about its own work."""
+"""Metrics that Prometheus records about its own work."""
 
 ON_TARGET = ("job", "instance")
-"""The labels that every scraped sample has besides its own."""
+"""Labels of every scraped sample besides its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,8 @@ Matcher = str | Not
 
 
 def select(spec: MetricSpec, part: str = "", /, **labels: Matcher) -> str:
-    """The series of a metric with these label values; `part` is a histogram's or summary's `_sum`, `_count`,
-    `_bucket`.
+    """Return the selector of a metric's series with these label values; `part` is a histogram's or summary's `_sum`,
+    `_count`, `_bucket`.
 
     Raises ValueError for a label the metric does not have, and for a value that is not in the label's closed set.
     """
@@ -70,80 +69,81 @@ def select(spec: MetricSpec, part: str = "", /, **labels: Matcher) -> str:
 
 
 def highest(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
-    """The metric as it is, whoever exports it. Every label must be named: kept (`by`) or fixed."""
+    """Return the metric as exported, taken once over exporters. Every label must be named: kept (`by`) or fixed."""
     return _by("max", by, select(spec, **_all_named(spec, by, labels)))
 
 
 def lowest(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
-    """As `highest`, but of several exporters the worst: for what is 1 while all is well, and for times."""
+    """As `highest`, but the worst of several exporters: for metrics that are 1 while all is well, and for times."""
     return _by("min", by, select(spec, **_all_named(spec, by, labels)))
 
 
 def total(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
-    """The sum over the metric's own labels, each taken once."""
+    """Return the sum over the metric's own labels, each combination taken once."""
     free = tuple(name for name in spec.label_names if not isinstance(labels.get(name), str))
     return _by("sum", by, highest(spec, *free, **labels))
 
 
 def ratio(numerator: str, denominator: str) -> str:
-    """One by the other; nothing where there is nothing to divide by."""
+    """Return the quotient; no sample where the denominator is 0 or absent."""
     return f"{numerator} / ({denominator} > 0)"
 
 
 def rate(spec: MetricSpec, *by: str, part: str = "", **labels: Matcher) -> str:
-    """Per second, of a counter that all exporters see alike."""
+    """Return the rate per second of a counter that all exporters see alike."""
     return _by("max", by, f"rate({select(spec, part, **_all_named(spec, by, labels))}[{RATE_INTERVAL}])")
 
 
 def log_rate(spec: MetricSpec, *by: str) -> str:
-    """Per second, of a counter of lines: over all hosts of logs."""
+    """Return the rate per second of a counter of lines, over all hosts of logs."""
     return _over_log_hosts(spec, by, f"rate({select(spec)}[{RATE_INTERVAL}])")
 
 
 def log_increase(spec: MetricSpec, *by: str, over: str) -> str:
-    """How many lines came in that time, on all hosts of logs."""
+    """Return the increase of a counter of lines over a time, over all hosts of logs."""
     return _over_log_hosts(spec, by, f"increase({select(spec)}[{over}])")
 
 
 def quantile(of: float, spec: MetricSpec, *by: str) -> str:
-    """A histogram's quantile over all its observations, whoever made them."""
+    """Return a histogram's quantile over the observations of all exporters."""
     buckets = _by("sum", (*by, "le"), f"rate({select(spec, '_bucket')}[{RATE_INTERVAL}])")
     return f"histogram_quantile({of:g}, {buckets})"
 
 
 def mean(spec: MetricSpec, *by: str) -> str:
-    """A histogram's mean over all its observations, whoever made them."""
+    """Return a histogram's mean over the observations of all exporters."""
     sums, counts = (_by("sum", by, f"rate({select(spec, part)}[{RATE_INTERVAL}])") for part in ("_sum", "_count"))
     return ratio(sums, counts)
 
 
 def age(timestamp: str) -> str:
-    """Seconds since a unix time."""
+    """Return the seconds since a unix time."""
     return f"time() - {timestamp}"
 
 
 def per_minute(expression: str) -> str:
-    """Of what is per second."""
+    """Convert a rate per second into a rate per minute."""
     return f"60 * {expression}"
 
 
 def number_of_zeros(expression: str) -> str:
-    """How many of these are 0 and not 1; nothing, not 0, when there are none at all."""
+    """Return the number of series with the value 0, not 1; no sample, not 0, without any series."""
     return f"sum(1 - {expression})"
 
 
 def or_zero(expression: str) -> str:
-    """0 where there is nothing: only for what Prometheus itself keeps, where nothing means none."""
+    """Return 0 for a missing sample: only for Prometheus' own metrics, where an absent series means none."""
     return f"{expression} or vector(0)"
 
 
 def labelled(expression: str, label: str, value: str) -> str:
-    """With one more label."""
+    """Add a label."""
     return f'label_replace({expression}, "{label}", "{value}", "", "")'
 
 
 def cpu_workers(healthy: MetricSpec, heartbeat: MetricSpec) -> str:
-    """Seconds since the last heartbeat of each worker that is no GPU worker; its health is the label `status`."""
+    """Return the seconds since the last heartbeat of each worker that is no GPU worker, with its health as label
+    `status`."""
     health = highest(healthy, "worker", "kind", kind=Not("gpu"))
     since = f"({age(highest(heartbeat, 'worker', 'kind', kind=Not('gpu')))})"
     parts = (
@@ -154,11 +154,11 @@ def cpu_workers(healthy: MetricSpec, heartbeat: MetricSpec) -> str:
 
 
 def gpu_workers(state: MetricSpec, heartbeat: MetricSpec, info: MetricSpec) -> str:
-    """Seconds since the last heartbeat of each GPU worker; state and instance are the labels `state`,
+    """Return the seconds since the last heartbeat of each GPU worker, with state and instance as labels `state`,
     `instance_type`, `lifecycle`.
 
-    One expression, so that a table needs no joins: each factor but the last is 1. A worker whose state or instance two
-    exporters see differently for a moment is shown in one of them (`topk`).
+    A single expression, so that a table needs no joins: each factor but the last is 1. A worker whose state or instance
+    differs between two exporters for a moment is shown with one of them (`topk`).
     """
     states = highest(state, "worker", "state")
     known = f"topk by (worker) (1, {states} == 1)"

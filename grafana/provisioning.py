@@ -1,8 +1,8 @@
-"""What Grafana reads at its start: its two datasources, and where the dashboards are.
+"""Grafana's provisioning: its two datasources, and the folder of the dashboards.
 
 Addresses and the password come from Grafana's own environment (`grafana.env` has the defaults), so that the same files
-serve a container, a package and the demo. They are named GF_... because Grafana's image fills such variables from a
-file where the same name with `__FILE` at its end says which: so the password can be a secret.
+serve a container, a package and the demo. The variables are named GF_... because Grafana's image reads such a variable
+from the file named in the variable of the same name with `__FILE` at its end: so the password can be a secret.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What panels ask, and whom: the two datasources by their fixed uids, and one query of each."""
+"""The queries of panels: the two datasources by their fixed uids, and a query of each kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ POSTGRES = common.DataSourceRef(type_val="grafana-postgresql-datasource", uid="h
 
 @dataclass(frozen=True, slots=True)
 class PromQL:
-    """A question to Prometheus: for the time shown, or (`now`) for its end alone; `legend` names what it returns."""
+    """A query to Prometheus: over the time range, or (`now`) at its end alone; `legend` names its series."""
 
     expression: str
     legend: str = ""
@@ -21,7 +21,7 @@ class PromQL:
     datasource = PROMETHEUS
 
     def target(self, ref_id: str, *, table: bool) -> Dataquery:
-        """As the SDK has it; `table`: labels become columns."""
+        """Return the query in the SDK's form; `table`: labels become columns."""
         form = prometheus.PromQueryFormat.TABLE if table else prometheus.PromQueryFormat.TIME_SERIES
         return prometheus.Dataquery(
             datasource=PROMETHEUS,
@@ -37,14 +37,14 @@ class PromQL:
 
 @dataclass(frozen=True, slots=True)
 class SQL:
-    """A question to PostgreSQL about `usage_analytics_daily`; its first column is `time`, the others are series."""
+    """A query to PostgreSQL about `usage_analytics_daily`; its first column is `time`, the others are series."""
 
     statement: str
 
     datasource = POSTGRES
 
     def target(self, ref_id: str, *, table: bool) -> Dataquery:
-        """As `PostgresQuery`."""
+        """Return the query as `PostgresQuery`."""
         return PostgresQuery(ref_id, " ".join(self.statement.split()), "table" if table else "time_series")
 
 
@@ -60,7 +60,7 @@ class PostgresQuery(Dataquery):
     form: str
 
     def to_json(self) -> dict[str, object]:
-        """As Grafana saves it."""
+        """Return the query in Grafana's file format."""
         return {
             "refId": self.ref_id,
             "datasource": POSTGRES,

@@ -1,7 +1,7 @@
-"""What is used of grafana-foundation-sdk, and the one place that imports it.
+"""The used part of grafana-foundation-sdk, imported in this place only.
 
-It warns, where it defines them, that dashboards of the classic schema are deprecated. They are what Grafana 12 reads
-from files, and 13 too; version 2 of the schema is not, in 12.
+The SDK warns, where it defines them, that dashboards of the classic schema are deprecated. Grafana 12 and 13 read this
+schema from files; Grafana 12 does not read version 2 of the schema.
 """
 
 from __future__ import annotations

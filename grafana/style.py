@@ -1,8 +1,7 @@
-"""How things look and what they are called: one title and one colour for each, wherever it is drawn.
+"""Titles and colours: one title and one colour for each thing, in all panels.
 
-Colours are HiveSync's design tokens and nothing else. A dashboard is drawn in the light and in the dark theme from the
-same file, so of each token that one of its values is taken (or the opaque colour its background is made of) that can be
-told from the background in both.
+Colours are HiveSync's design tokens only. A dashboard is drawn in the light and in the dark theme from the same file,
+so of each token the value is used (or the opaque colour of its background) that is visible on the background of both.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ BLUE = "#2196F3"
 LIGHT_BLUE = "#64B5F6"
 """link, dark"""
 YELLOW = "#FFB300"
-"""button-primary, active: of the yellows the one that is seen on white"""
+"""button-primary, active: the yellow that is visible on white"""
 LIGHT_YELLOW = "#FFD54F"
 """button-primary, hover, dark"""
 GREEN = "#4CAF50"
@@ -38,25 +37,25 @@ LIGHT_GREY = "#BDBDBD"
 TOKENS = frozenset(
     {BLUE, LIGHT_BLUE, YELLOW, LIGHT_YELLOW, GREEN, DARK_GREEN, RED, LIGHT_RED, ORANGE, GREY, LIGHT_GREY}
 )
-"""Every colour there is."""
+"""All colours."""
 
 GOOD, WARNING, BAD = DARK_GREEN, ORANGE, RED
-"""What a value is when it is judged."""
+"""Colours of judged values."""
 
 NO_DATA = "no data"
-"""Shown where there is no value: not 0, which would be one."""
+"""Text in place of a missing value: not 0, which would be a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something that is drawn: what people call it, and its colour."""
+    """A thing in a panel: its title for people, and its colour."""
 
     title: str
     color: str
 
 
 Things = Mapping[str, Thing]
-"""By the label value, or the legend, under which queries return them."""
+"""By the label value, or the legend, in the results of queries."""
 
 PLANS: Things = {
     "paid": Thing("Paid", YELLOW),
@@ -134,31 +133,31 @@ LOG_EVENTS: Things = {
 }
 ALERT_STATES: Things = {"firing": Thing("Firing", BAD), "pending": Thing("Pending", WARNING)}
 UP: Things = {"1": Thing("Up", GOOD), "0": Thing("Down", BAD)}
-"""What a value of 1 and 0 means where something is up or not."""
+"""Words for the values 1 and 0 of a metric of availability."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From which value on something is a warning, and from which on bad."""
+    """The values from which a number is a warning, and bad."""
 
     warning: float
     bad: float
 
 
 QUEUE_DEPTH: Mapping[str, Limits] = {"ai": Limits(50, 100), "preview": Limits(25, 50)}
-"""Jobs waiting: bad is where the alert begins (prometheus/rules/thresholds.yml; a test compares)."""
+"""Jobs waiting: bad from the alert's threshold (prometheus/rules/thresholds.yml; a test compares)."""
 
 HEARTBEAT = Limits(
     Settings.model_fields["worker_healthy_seconds"].default / 2, Settings.model_fields["worker_healthy_seconds"].default
 )
-"""Seconds since a worker's last heartbeat: bad is where the exporter calls it unhealthy, unless that is set anew."""
+"""Seconds since a worker's last heartbeat: bad from the exporter's default threshold of an unhealthy worker."""
 
 REFRESH_SECONDS = Limits(1, 5)
-"""Duration of a refresh, of which there is one every 15 s."""
+"""Duration of a refresh, at an interval of 15 s."""
 
 ROLLUP_AGE = Limits(26 * 3600, 30 * 3600)
-"""Seconds since the newest day rolled up began: it is today's, so under a day but for a late run after midnight. Bad is
-where the alert begins, as above."""
+"""Seconds since the newest day rolled up began: normally today, so under a day except for a late run after midnight.
+Bad from the alert's threshold, as above."""
 
 COUNT_OF_WRONG = Limits(1, 1)
-"""Of what there should be none."""
+"""For counts that should be 0."""

@@ -1,8 +1,8 @@
-"""python -m rollup: fills `usage_analytics_daily`, once or again and again.
+"""python -m rollup: fill `usage_analytics_daily`, once or at intervals.
 
-Exit status: 0 when everything that was to be written is written, or another roll-up is at it; 1 when something went
-wrong on the way, or it was stopped before its end (the days that were written are whole); 2 for what can never work:
-settings, arguments, rights, a table that is not there or not ours. Then nothing was written.
+Exit status: 0 when all due days are written, or another roll-up is running; 1 after an error on the way, or when
+stopped before the end (the written days are complete); 2 for an error that a repetition would not cure: settings,
+arguments, rights, a table that is missing or not the roll-up's. No row was written then.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ STATUS_REFUSED = 2
 GRANT_HELP = "with --migrate: run the GRANTs, exporter=hivesync_exporter rollup=hivesync_rollup grafana=..., say"
 
 STOP_SECONDS = 0.5
-"""How long PostgreSQL may take to hear that we no longer wait for an answer, before we go all the same."""
+"""Time for PostgreSQL to receive the cancellation of a query, before the process ends without its answer."""
 
 _log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status."""
+    """Run one command and return the exit status."""
     options = _parse(arguments)
     events.configure()
     try:
@@ -124,12 +124,12 @@ _role, _file = _argument(_parse_role), _argument(_parse_file)
 
 
 async def _until_stopped(command: Coroutine[Any, Any, int], stopped: int) -> int:
-    """The command's status, or `stopped` when SIGTERM or SIGINT ends it; what it was asking PostgreSQL is canceled."""
+    """Return the command's status, or `stopped` when SIGTERM or SIGINT ends it; its query on PostgreSQL is canceled."""
     events.watch_loop()
     task, loop = asyncio.ensure_future(command), asyncio.get_running_loop()
 
     def stop() -> None:
-        # psycopg waits for PostgreSQL to hear of it, and then for its answer: again, then it waits no more.
+        # The first cancellation makes psycopg cancel the query and wait for the answer; the second one ends that wait.
         if not task.done():
             task.cancel()
             loop.call_later(STOP_SECONDS, stop)
@@ -177,9 +177,9 @@ async def _once(url: str, asked: Range | None, depths: QueueDepths) -> int:
 
 
 async def _every(url: str, every: int, depths: QueueDepths) -> int:
-    """Runs now and at every full multiple of `every` seconds; what fails is tried again then.
+    """Run now and at every full multiple of `every` seconds; a failed run is repeated then.
 
-    What is refused before anything worked will not work later; after that, somebody may be at work on the database.
+    A refusal before the first success is permanent and raised; a later one may come from maintenance of the database.
     """
     worked = failed = False
     while True:
@@ -209,7 +209,7 @@ async def _dry_run(url: str, asked: Range | None, depths: QueueDepths) -> int:
 
 
 async def _check(connection: AsyncConnection[Any], needed: Sequence[rights.Right]) -> None:
-    """Raises Refused unless the table is there and ours, and we may do what we are about to."""
+    """Raise Refused unless the table exists in the roll-up's shape, and the role has the rights for the command."""
     columns = await store.read_columns(connection)
     if columns:
         await store.check_shape(connection, columns)
@@ -246,7 +246,7 @@ async def _history(url: str, path: str, asked: Range, free_plans: Sequence[str])
 
 
 async def _hours(connection: AsyncConnection[Any], asked: Range) -> tuple[datetime, datetime]:
-    """The first and the last full hour of the days asked for; of all there is when none were."""
+    """Return the first and the last full hour of the requested days; of all days when none were requested."""
     now = await store.read_now(connection)
     first_activity = await daily.read_first_activity(connection)
     if first_activity is None:

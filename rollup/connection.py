@@ -1,7 +1,7 @@
-"""How the roll-up reaches PostgreSQL: its limits, and the lock that lets only one run at a time.
+"""The roll-up's connections to PostgreSQL: their limits, and the lock that admits a single run at a time.
 
-Limits are set for each transaction, and the lock is a transaction's too, not the session's: so that it works behind a
-transaction pooler, which gives every transaction another session, and ours to others.
+Limits and lock belong to a transaction, not to a session: so both work behind a transaction pooler, which gives every
+transaction another session, and sessions to other clients.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from rollup.errors import failure
 
 LOCK = int.from_bytes(b"hivesync", "big") >> 1
-"""The key of the advisory lock that one roll-up holds in a database; ours by its value only."""
+"""Key of the advisory lock that one roll-up holds in a database; only its value makes it the roll-up's."""
 
 _CONNECT = {
     "application_name": "hivesync-analytics-rollup",
@@ -28,10 +28,10 @@ _CONNECT = {
 
 _LIMITS = {
     "timezone": "UTC",
-    "statement_timeout": "1h",  # a fill of years
+    "statement_timeout": "1h",  # enough for a fill of years
     "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "0",  # what holds the lock has nothing else to do
-    "work_mem": "64MB",  # for the users' masks: half a million of them, with PostgreSQL's own twice that for hashes
+    "idle_in_transaction_session_timeout": "0",  # the holder of the lock has nothing else to do
+    "work_mem": "64MB",  # for the users' masks: half a million of them, since PostgreSQL doubles it for hashes
     "jit": "off",
     "row_security": "off",  # where policies would hide rows, PostgreSQL refuses: a part is never taken for the whole
 }
@@ -40,7 +40,7 @@ _SET_LIMITS = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    """A connection. Raises Refused or RunFailed for what goes wrong with it, in its body too."""
+    """Open a connection. Raises Refused or RunFailed for its errors, those in the body too."""
     given = conninfo_to_dict(url)
     options: dict[str, Any] = {name: value for name, value in _CONNECT.items() if name not in given}
     try:
@@ -52,7 +52,7 @@ async def connected(url: str) -> AsyncIterator[AsyncConnection[Any]]:
 
 @asynccontextmanager
 async def transaction(connection: AsyncConnection[Any], *, read_only: bool = False) -> AsyncIterator[None]:
-    """A transaction within our limits, in UTC; `read_only`: and of one snapshot."""
+    """Run the body in a transaction with the roll-up's limits, in UTC; `read_only`: read only, and of one snapshot."""
     async with connection.transaction():
         if read_only:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -62,20 +62,20 @@ async def transaction(connection: AsyncConnection[Any], *, read_only: bool = Fal
 
 @asynccontextmanager
 async def locked(url: str) -> AsyncIterator[bool]:
-    """Whether this is now the only roll-up of the database, as long as the body runs.
+    """Yield whether this is the only roll-up of the database, for as long as the body runs.
 
-    The lock has a connection of its own, which waits in an empty transaction: it holds back no vacuum, and should we be
-    killed the lock is free at once, whatever PostgreSQL is still at work on for us.
+    The lock has a connection of its own, which waits in an empty transaction: it holds back no vacuum, and when the
+    process is killed the lock is free at once, even while PostgreSQL still runs its queries.
     """
     async with connected(url) as connection:
         await connection.execute("BEGIN")
         await connection.execute(_SET_LIMITS)
-        # Without parameters: those would leave a portal open, and with it a snapshot that does hold back vacuum.
+        # Without parameters, which would leave a portal open, and with it a snapshot that does hold back vacuum.
         cursor = await connection.execute(f"SELECT pg_try_advisory_xact_lock({LOCK})".encode())
         try:
             yield bool((await cursor.fetchone() or (False,))[0])
         finally:
-            # Heard, so that whoever runs next finds it free. Lost before, it would fail what has been done.
+            # Awaited, so that the next run finds the lock free. An error here must not fail the completed work.
             with suppress(psycopg.Error):
                 await connection.execute("ROLLBACK")
             await connection.close()

@@ -1,15 +1,15 @@
-"""What a day's row holds, read from PostgreSQL in a single pass (contract §3, `usage_analytics_daily`).
+"""The rows of `usage_analytics_daily`, read from PostgreSQL in a single pass (docs/definitions.md#daily-roll-up).
 
     date        dau  mau  ai_requests  preview_requests  avg_latency_ms
     2026-03-16   87  212          641               118          4211.7
 
-How many users were active in the 30 days that end with a day is not counted day by day. Every row of activity is read
-once, and sets a bit: of its user, for its day. So a user's days are the bits of one integer, however often he was
-active, and nothing has to be sorted. A day's users are those whose bit is set, and its 30-day users those with any of
-30 bits set. A bigint's 63 bits tell 34 days: the first of them needs the 29 before it too.
+Users active in the 30 days that end with a day are not counted day by day. Every row of activity is read once, and sets
+a bit: of its user, for its day. So a user's days are the bits of one integer, at any number of activities, and nothing
+has to be sorted. A day's users are those with the day's bit, and its 30-day users those with any of 30 bits. A bigint's
+63 bits hold 34 days: the first of them needs the 29 before it too.
 
-Requests are counted a day at a time from the index on their time alone, and latencies in one pass of their own, as they
-go by another time.
+Requests are counted a day at a time from the index on their time alone, and latencies in one pass of their own, since
+they go by `completed_at` (docs/definitions.md#job-latency).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from rollup.connection import transaction
 from rollup.days import DAY, PIECE_DAYS, WINDOW_DAYS, Piece, start_of
 
 TABLES = ("sessions", "ai_usage_events", "preview_jobs")
-"""Where activity is."""
+"""The tables with activity (docs/definitions.md#activity)."""
 
 LEAD_DAYS = WINDOW_DAYS - 1
 
 
-# A day's number, from 0 for the first one whose rows are read. A double tells microseconds apart until the year 2255,
-# and is several times cheaper than a date or a numeric; no session's time zone matters.
+# The number of a day, from 0 for the first day with rows to read. A double separates microseconds until the year 2255,
+# and is several times cheaper than a date or a numeric; it does not depend on the session's time zone.
 _NUMBER = "floor((date_part('epoch', {0}) - %(lead_epoch)s) / 86400)::integer"
 
 _ACTIVITY = " UNION ALL ".join(
@@ -44,7 +44,7 @@ _ACTIVITY = " UNION ALL ".join(
 
 
 def _users(first_bit: Callable[[int], int], bits: int) -> str:
-    """SQL for an array: of each day that one pass can tell, the users with any of these bits set."""
+    """Return SQL for an array: for each possible day of one pass, the number of users with any of these bits set."""
     of_days = ((2**bits - 1) << first_bit(number) for number in range(LEAD_DAYS, LEAD_DAYS + PIECE_DAYS))
     return f"ARRAY[{', '.join(f'count(*) FILTER (WHERE mask & {mask} <> 0)' for mask in of_days)}]"
 
@@ -61,9 +61,9 @@ of_each AS (
 )
 """
 
-# A job that ended before it began is no latency (as in the exporter). Sums of whole microseconds are exact, and cost a
-# tenth of sums of intervals. Both tables go into one sum, and not only to be brief: PostgreSQL then expects few days
-# and adds up in parallel, whereas of a table alone it expects as many days as rows.
+# A job that ended before it began has no latency, as in the exporter. Sums of whole microseconds are exact, and cost a
+# tenth of sums of intervals. Both tables are in one sum, and not only for brevity: PostgreSQL then expects few days and
+# adds up in parallel, whereas for a single table it expects as many days as rows.
 _JOBS = " UNION ALL ".join(
     f"""
   SELECT {_NUMBER.format("completed_at")} AS number,
@@ -98,12 +98,12 @@ SELECT (min(first) AT TIME ZONE 'UTC')::date FROM (
 """
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""No activity is older than that, whatever a row says."""
+"""Lower limit of activity: rows with an earlier time are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of `usage_analytics_daily`; `avg_latency_ms` in milliseconds; None where there is nothing to say."""
+    """One row of `usage_analytics_daily`; `avg_latency_ms` in milliseconds; None without a value."""
 
     date: date
     dau: int
@@ -115,7 +115,7 @@ class Row:
 
 
 async def read_first_activity(connection: AsyncConnection[Any]) -> date | None:
-    """The day of the first login, Live View join, AI request or preview request there is."""
+    """Return the day of the first login, Live View join, AI request or preview request; None without any."""
     async with transaction(connection, read_only=True):
         cursor = await connection.execute(_FIRST_ACTIVITY, {"epoch": EPOCH})
         row = await cursor.fetchone()
@@ -124,8 +124,8 @@ async def read_first_activity(connection: AsyncConnection[Any]) -> date | None:
 
 
 async def read_days(connection: AsyncConnection[Any], piece: Piece) -> list[Row]:
-    """The rows of a piece's days, as of one snapshot, without the queue's depth; costs what reading its rows once
-    does."""
+    """Return the rows of a piece's days, as of one snapshot, without the queue's depth; at the cost of reading the rows
+    of activity once."""
     lead = piece.first - LEAD_DAYS * DAY
     values = {
         "lead": start_of(lead),

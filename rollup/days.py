@@ -1,6 +1,6 @@
-"""Which days a run fills, and in which pieces: pure, on dates; every day is a UTC day.
+"""The days that a run fills, and their pieces: pure, on dates; every day is a UTC day.
 
-`store.py` says what is there, `daily.py` reads the pieces that come from here.
+`store.py` reads the existing days, `daily.py` the rows of the pieces made here.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from datetime import UTC, date, datetime, timedelta
 DAY = timedelta(days=1)
 
 RECENT_DAYS = 3
-"""How many days before today are written anew by every run: for rows that were committed late."""
+"""Number of days before today that every run rewrites, because rows may be committed late."""
 
 WINDOW_DAYS = 30
-"""Of which `mau` counts the users."""
+"""Days in the window of `mau`."""
 
 PIECE_DAYS = 63 - (WINDOW_DAYS - 1)
-"""How many days are read at once: 34, as a user's days with those of the window before them are the 63 bits of a bigint
-(`daily.py`). The rows of 29 days are read by two pieces, one right after the other. Longer pieces would take more
-integers a user; that costs what it saves."""
+"""Number of days per pass: 34, as a user's days with those of the window before them are the 63 bits of a bigint
+(`daily.py`). The rows of 29 days are read by two pieces, one right after the other. Longer pieces would need more
+integers per user, at a cost that equals the saving."""
 
 LONGEST_DAYS = 10 * 366
-"""How far back a run goes by itself: one row with a time of 1970 should not make twenty thousand empty days."""
+"""Longest reach of a run without a range: one row with a time of 1970 must not create twenty thousand empty days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Piece:
 
 
 def span(first: date, last: date) -> Iterator[date]:
-    """The days from `first` to `last`, both included; none when `last` comes before."""
+    """Return the days from `first` to `last`, both included; none when `last` comes before."""
     return (first + index * DAY for index in range((last - first).days + 1))
 
 
 def due(first_activity: date | None, today: date, present: AbstractSet[date]) -> list[date]:
-    """The days that a run without a range writes: those missing since the first activity, and the recent ones."""
+    """Return the days of a run without a range: those missing since the first activity, and the recent ones."""
     if first_activity is None or first_activity > today:
         return []
     recent = today - RECENT_DAYS * DAY
@@ -52,7 +52,7 @@ def due(first_activity: date | None, today: date, present: AbstractSet[date]) ->
 
 
 def pieces(days: Iterable[date]) -> list[Piece]:
-    """The days, in order, in pieces of at most `PIECE_DAYS`; a gap in them that is worth it begins a new one."""
+    """Return the days, in order, in pieces of at most `PIECE_DAYS`; a long gap in them begins a new piece."""
     found: list[list[date]] = []
     for day in sorted(days):
         if not found or (day - found[-1][0]).days >= PIECE_DAYS or (day - found[-1][-1]).days > RECENT_DAYS * 10:
@@ -62,7 +62,7 @@ def pieces(days: Iterable[date]) -> list[Piece]:
 
 
 def start_of(day: date) -> datetime:
-    """The instant at which a day begins."""
+    """Return the instant at which a day begins."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
@@ -70,7 +70,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def parse_duration(text: str) -> int:
-    """Seconds of `90s`, `5m` or `1h`, from ten seconds to a day. Raises ValueError on anything else."""
+    """Return the seconds of `90s`, `5m` or `1h`, from ten seconds to a day. Raises ValueError on anything else."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})([smh])", text)
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 10 <= seconds <= 86_400:
@@ -79,7 +79,7 @@ def parse_duration(text: str) -> int:
 
 
 def parse_day(text: str) -> date:
-    """The day of `2026-01-31`. Raises ValueError on anything else."""
+    """Return the day of `2026-01-31`. Raises ValueError on anything else."""
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
         try:
             return date.fromisoformat(text)
@@ -89,5 +89,6 @@ def parse_day(text: str) -> date:
 
 
 def seconds_until_next(now: float, every: int) -> float:
-    """How long it is to the next whole multiple of `every` seconds since the epoch: runs are aligned to the clock."""
+    """Return the seconds to the next whole multiple of `every` seconds since the epoch: runs are aligned to the
+    clock."""
     return every - now % every

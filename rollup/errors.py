@@ -1,4 +1,4 @@
-"""What ends a run, and with which exit status."""
+"""The errors that end a run, each with its exit status."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from exporter.sources.refusals import failure as meaning_of
 
 
 class Refused(AnalyticsError):
-    """What was asked for cannot be done as things are, and nothing was written; the message says what to change.
+    """The request is not possible in the present state, and nothing was written; the message has the remedy.
 
     Exit status 2.
     """
 
 
 class RunFailed(AnalyticsError):
-    """Something that worked before went wrong: the days that were done are done, the next run goes on from there.
+    """An error during a run: the days written so far are complete, and the next run continues from there.
 
     Exit status 1.
     """
 
 
 class ReaderGone(AnalyticsError):
-    """Whoever read our standard output has read enough (`| head`): nothing to say, and nobody to say it to."""
+    """The reader of standard output has closed it (`| head`): no message, as there is no reader for it."""
 
 
 _HOPELESS = (
@@ -37,7 +37,7 @@ _HOPELESS = (
     errors.InvalidColumnReference,
     errors.WrongObjectType,
 )
-"""Errors that come again however often it is tried. Their message names tables, columns and types, never a value."""
+"""Errors that repeat on every attempt. Their message names tables, columns and types, never a value."""
 
 ROW_SECURITY = 'see "Row level security" in docs/operating.md'
 
@@ -48,12 +48,13 @@ _REMEDIES = {
 
 
 def hides_rows(error: psycopg.Error) -> bool:
-    """Whether PostgreSQL refused to leave out the rows that row level security hides from the role."""
+    """Return whether PostgreSQL refused to leave out the rows that row level security hides from the role."""
     return isinstance(error, errors.InsufficientPrivilege) and error.diag.source_function == "check_enable_rls"
 
 
 def failure(error: psycopg.Error) -> AnalyticsError:
-    """What a driver's error means. Its own words are shown where they can hold no row's values, and no password."""
+    """Return the error for a driver's error. The driver's text is shown only when it can hold no row's values and no
+    password."""
     if hides_rows(error):
         return Refused(f"PostgreSQL: {error.diag.message_primary}; {ROW_SECURITY}")
     if error.sqlstate is not None and isinstance(error, _HOPELESS):

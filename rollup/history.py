@@ -1,12 +1,13 @@
-"""The past of those metrics that PostgreSQL's rows can still tell, a value an hour (`--history`).
+"""The past of those metrics that are still known from PostgreSQL's rows, a value per hour (`--history`).
 
-So a new installation's charts begin with the first activity, not with the first scrape. Told are active users, AI and
-preview requests, AI errors and latencies; not told is what no row remembers: who was online, queues, workers, costs.
+So a new installation's charts begin with the first activity, not with the first scrape. Included are active users, AI
+and preview requests, AI errors and latencies; not included are metrics without rows: online users, queues, workers,
+costs.
 
     read_history (rows an hour) -> Series -> openmetrics.py (text for promtool)
 
-Users count under the plan class they had at that hour, as far as subscriptions tell: what was started, ended and
-canceled since is known, a `past_due` of that time is not.
+Users count under the plan class they had at that hour (docs/definitions.md#plan-class), as far as subscriptions show
+it: starts, ends and cancellations since then are known, a `past_due` of that time is not.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ ACTIVE_WINDOWS = {"24h": 24, "30d": 30 * 24}
 
 Points = Mapping[datetime, float]
 
-# The hour that a time counts for is the full hour at its end: windows are open at their start, closed at their end.
+# A time counts for the full hour at its end: windows are open at their start, closed at their end.
 _HOUR = "date_bin('1 hour', {0} - interval '1 microsecond', 'epoch') + interval '1 hour'"
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series of the past: its labels, and its value at each full hour that has one."""
+    """One series of the past: its labels, and its value at each full hour with a value."""
 
     spec: MetricSpec
     labels: tuple[str, ...]
@@ -66,8 +67,8 @@ CASE
 END
 """
 
-# As in daily.py: every active hour makes its user one of the window's for the hours from it on, until the next one
-# takes over or the window has gone. What comes back is by how much the number of users changes, hour by hour.
+# As in daily.py: every active hour makes its user one of the window's for the hours from it on, until the next active
+# hour takes over or the window has passed. The result is the change of the number of users, hour by hour.
 _ACTIVE = f"""
 WITH hits AS (
   SELECT user_id, {_HOUR.format("created_at")} AS hour FROM ai_usage_events
@@ -131,7 +132,8 @@ GROUP BY 1, 2
 async def read_history(
     connection: AsyncConnection[Any], first: datetime, last: datetime, free_plans: Sequence[str] = FREE_PLANS
 ) -> list[Series]:
-    """All series from `first` to `last`, both full hours; in one snapshot. Memory goes with hours, not with rows."""
+    """Return all series from `first` to `last`, both full hours; in one snapshot. Memory grows with hours, not with
+    rows."""
     async with transaction(connection, read_only=True):
         return [
             *await _active_users(connection, first, last, [*map(folded, free_plans), ""]),
@@ -204,7 +206,7 @@ def _hours(first: datetime, last: datetime) -> Iterator[datetime]:
 
 
 def _running(changes: Mapping[datetime, float], first: datetime, last: datetime) -> dict[datetime, float]:
-    """The cumulative sum at every hour."""
+    """Return the cumulative sum at every hour."""
     total, found = 0.0, {}
     for hour in _hours(first, last):
         total += changes.get(hour, 0)
@@ -213,5 +215,5 @@ def _running(changes: Mapping[datetime, float], first: datetime, last: datetime)
 
 
 def _over_a_day(hourly: Mapping[datetime, int], hours: Iterable[datetime]) -> dict[datetime, float]:
-    """The sum over the 24 hours that end with each."""
+    """Return the sum over the 24 hours that end with each hour."""
     return {hour: sum(hourly.get(hour - index * HOUR, 0) for index in range(24)) for hour in hours}

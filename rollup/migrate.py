@@ -1,7 +1,7 @@
-"""Makes the table, and says or runs the exact GRANTs for the three roles (`python -m rollup --migrate`).
+"""The creation of the table, and the exact GRANTs for the three roles, printed or run (`python -m rollup --migrate`).
 
-Run by whoever may create tables. The files of `migrations/` are plain SQL, in the order of their numbers; each can be
-run again and again, so that there is nothing to keep account of. All of it is one transaction.
+Run by a role that may create tables. The files of `migrations/` are plain SQL, in the order of their numbers; each can
+be repeated, so that no version has to be recorded. All of it is one transaction.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from rollup.errors import Refused
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 LOCK = ROLLUP_LOCK + 1
-"""The key of the advisory lock under which the table is made: two migrations at once wait for each other."""
+"""Key of the advisory lock for the creation of the table: two migrations at once wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a role may do, and nothing else."""
+    """The exact rights of a role."""
 
     read: tuple[str, ...]
     write: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ WRITES = ("INSERT", "UPDATE")
 
 
 class Role(NamedTuple):
-    """A role of the database and what it is for: a key of `NEEDS`."""
+    """A role of the database and its kind: a key of `NEEDS`."""
 
     kind: str
     name: str
@@ -55,7 +55,7 @@ SELECT quote_ident(name) FROM unnest(%(names)s::text[]) WITH ORDINALITY AS given
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY position
 """
 
-# A GRANT by somebody who has the right, and may not pass it on, is a warning only.
+# A GRANT by a role that has the right, and may not pass it on, is a warning only.
 _STILL_MISSING = """
 SELECT kind || ' on ' || name FROM unnest(%(tables)s::text[], %(kinds)s::text[]) AS needed(name, kind)
 JOIN pg_class ON pg_class.oid = to_regclass(quote_ident(name))
@@ -78,10 +78,10 @@ GROUP BY oid ORDER BY 2
 
 
 async def migrate(connection: AsyncConnection[Any], roles: Sequence[Role] = ()) -> bool:
-    """Makes the table unless it is there, and gives these roles their rights: all of it or nothing.
+    """Create the table unless it exists, and grant these roles their rights: all of it or nothing.
 
-    Whether the table was made. Raises Refused when it is there and of another shape, when there is no such role, or
-    when the rights are not ours to give.
+    Returns whether the table was created. Raises Refused when it exists in another shape, when a role does not exist,
+    or when the rights cannot be granted by this role.
     """
     async with transaction(connection):
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
@@ -95,7 +95,7 @@ async def migrate(connection: AsyncConnection[Any], roles: Sequence[Role] = ()) 
 
 
 async def statements(connection: AsyncConnection[Any], roles: Sequence[Role]) -> list[str]:
-    """The GRANTs for these roles, one statement each."""
+    """Return the GRANTs for these roles, one statement each."""
     cursor = await connection.execute("SELECT current_database(), current_schemas(false)")
     database, schemas = await cursor.fetchone() or ("", [])
     found = []
@@ -112,7 +112,7 @@ async def statements(connection: AsyncConnection[Any], roles: Sequence[Role]) ->
 
 
 async def too_much(connection: AsyncConnection[Any], role: Role) -> list[str]:
-    """What else a role may do with tables that it need not, as sentences."""
+    """Return the rights of a role on tables beyond its needs, as sentences."""
     cursor = await connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (role.name,))
     if (await cursor.fetchone() or (False,))[0]:
         return [f"{role.name} is a superuser: it may do everything"]

@@ -1,4 +1,5 @@
-"""Series of the past as OpenMetrics text with timestamps: what `promtool tsdb create-blocks-from openmetrics` reads."""
+"""Series of the past as OpenMetrics text with timestamps: the input of `promtool tsdb create-blocks-from
+openmetrics`."""
 
 from __future__ import annotations
 
@@ -20,16 +21,16 @@ STDOUT = "-"
 
 
 def render(series: Sequence[Series]) -> bytes:
-    """The whole text; the series of a metric stand together, in the order given."""
+    """Return the whole text; the series of a metric stand together, in the order given."""
     return bytes(generate_latest(_Families(series)))  # type: ignore[no-untyped-call]
 
 
 @contextmanager
 def whole_file(path: str) -> Iterator[Callable[[bytes], object]]:
-    """Writes a file that is there, whole, once the body has ended, and is not touched if it fails. `-` is standard
-    output; what is no file (`/dev/null`, a pipe) is written to as it is.
+    """Provide a writer of a file that appears whole at the end of the body, and is not touched when the body fails. `-`
+    is standard output; a path that is no regular file (`/dev/null`, a pipe) is written in place.
 
-    Raises Refused when it cannot be written: before the body, mostly.
+    Raises Refused when the file cannot be written, in most cases before the body.
     """
     file = Path(path).resolve()
     if path == STDOUT:
@@ -50,7 +51,7 @@ def whole_file(path: str) -> Iterator[Callable[[bytes], object]]:
 
 
 class _Families(Collector):
-    """What prometheus_client's encoder takes: something that collects."""
+    """An adapter for prometheus_client's encoder, which takes an object with `collect`."""
 
     def __init__(self, series: Sequence[Series]) -> None:
         self._series = series

@@ -1,4 +1,4 @@
-"""What goes to standard output: all of it or an error, and no traceback when its reader goes away (`| head`)."""
+"""Standard output: all of it or an error, and no traceback when its reader closes it (`| head`)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rollup.errors import ReaderGone, RunFailed
 
 
 def show(text: str) -> None:
-    """A text and the end of its line."""
+    """Write a text and the end of its line."""
     write(f"{text}\n".encode(errors="replace"))
 
 
 def write(text: bytes) -> None:
-    """Bytes as they are. Raises ReaderGone, or RunFailed when they cannot be written."""
+    """Write bytes unchanged. Raises ReaderGone, or RunFailed when they cannot be written."""
     if sys.stdout is None:
         raise RunFailed("standard output is closed")
     try:
@@ -29,7 +29,7 @@ def write(text: bytes) -> None:
 
 
 def _drop_what_is_left() -> None:
-    """Python would try to write it once more as it exits, and end with a status of its own."""
+    """Drop the unwritten rest: Python would try to write it again at exit, and end with a status of its own."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -1,4 +1,4 @@
-"""How far a long run is: a bar at a terminal, log lines now and then elsewhere."""
+"""The progress of a long run: a bar at a terminal, a log line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rollup.days import Piece
 
 WIDTH = 30
 LOG_SECONDS = 5.0
-"""Short runs are over before this, and say only what they did."""
+"""Seconds between log lines; a shorter run logs its result only."""
 
 LONG_DAYS = 31
-"""From how many days on a piece takes long enough to read to say that it is being read."""
+"""Least number of days of a piece whose reading is logged, because it takes long."""
 
 _log = structlog.get_logger()
 
 
 class Progress:
-    """Counts days; `total` of them are to come."""
+    """A counter of written days, out of `total`."""
 
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._total, self._done, self._clock = total, 0, clock
@@ -31,14 +31,14 @@ class Progress:
         self._drawn = False
 
     def reading(self, piece: Piece) -> None:
-        """The rows of a piece are being read: the longest part of it."""
+        """Show that the rows of a piece are being read: the longest part of its work."""
         if self._at_terminal:
             self._draw(f"reading {piece.first} to {piece.last} ...")
         elif len(piece.days) >= LONG_DAYS:
             _log.info("rollup.reading", first=str(piece.first), last=str(piece.last), done=self._done, of=self._total)
 
     def wrote(self, day: date) -> None:
-        """One more day is written."""
+        """Count one more written day."""
         self._done += 1
         if self._at_terminal:
             self._draw(str(day))
@@ -47,7 +47,7 @@ class Progress:
             _log.info("rollup.day_written", day=str(day), done=self._done, of=self._total)
 
     def end(self) -> None:
-        """Nothing more comes, whether all went well or not: what is printed next begins a line."""
+        """End the display, after success or failure, so that the next output begins a line."""
         if self._drawn:
             print(file=sys.stderr, flush=True)
         self._drawn = False

@@ -1,7 +1,8 @@
-"""How many jobs waited at once on each day at most, as Prometheus recorded `hivesync_queue_depth` (contract §3).
+"""The most jobs waiting at once on each day, as Prometheus recorded `hivesync_queue_depth`
+(docs/definitions.md#daily-roll-up).
 
-Prometheus may be down, or not be there at all: then nothing is known, which is said once, and the rest of the roll-up
-goes on. A later run asks again.
+Prometheus may be down or not configured: the depths are then unknown, which is logged once, and the rest of the roll-up
+continues. A later run queries them again.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from exporter.sources.prometheus import Prometheus
 from rollup.days import DAY, start_of
 
 ASK_AGAIN_DAYS = 31
-"""How far back days without a depth are asked for again: Prometheus keeps 15 days by default."""
+"""Longest reach of queries for days without a depth: Prometheus keeps 15 days by default."""
 
 DAY_SECONDS = 86_400
 
 STEPS_A_QUERY = 50_000
-"""Eight days, at one every 15 seconds: with 200 queues that is ten million samples, and Prometheus takes fifty million,
-by default. A day at the least."""
+"""Steps per query: eight days, at one step every 15 seconds. With 200 queues that is ten million samples; Prometheus
+accepts fifty million by default. A query covers at least one day."""
 
 INTEGER = 2**31 - 1
-"""What the column holds. More than that is no queue."""
+"""Upper limit of the column. A higher depth cannot be a queue's."""
 
-# An exporter a host, or a second one taking over, is no second queue: the deepest of what they say, then the sum.
+# An exporter per host, or a second one taking over, is no second queue: the maximum over exporters, then the sum.
 _TOGETHER = "sum(max by (queue, name) ({0}))"
 _NOW = f"{DEPTH.name} offset 1ms"
 
-# A day's samples are those from 00:00:00.000 to 23:59:59.999. Prometheus looks at whole steps, and back from each for
-# the latest sample. So: the steps of (00:00, 24:00], each a millisecond early, so that midnight's sample is the next
-# day's. (Up to Prometheus 2 the first step of a range is part of it, hence the millisecond less.) As it looks back for
-# five minutes, the first five of a day are asked for differently: what was sampled since the step before. (Of 23:59:59,
-# up to Prometheus 2, the last millisecond is seen from both days.)
+# A day's samples are those from 00:00:00.000 to 23:59:59.999. Prometheus evaluates whole steps, and looks back from
+# each for the latest sample. So: the steps of (00:00, 24:00], each a millisecond early, so that midnight's sample is
+# the next day's. (Up to Prometheus 2 the first step of a range is part of it, hence the millisecond less.) As the
+# lookback is five minutes, the first five minutes of a day have a query of their own: over the samples since the step
+# before. (Of 23:59:59, up to Prometheus 2, the last millisecond counts for both days.)
 LOOKBACK_SECONDS = 300
 MOST = f"max_over_time({_TOGETHER.format(_NOW)}[{(DAY_SECONDS - LOOKBACK_SECONDS) * 1000 - 1}ms:{{step}}s])"
 MOST_AT_FIRST = (
@@ -50,16 +51,16 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class QueueDepths:
-    """Asks one Prometheus, None where there is none; remembers whether its absence was said already."""
+    """The queries to one Prometheus, None when none is configured; remembers whether its absence was logged."""
 
     prometheus: Prometheus | None
     resolution: float
-    """Seconds between two looks at the queues: the exporter's own (REFRESH_SECONDS)."""
+    """Seconds between two readings of the queues: the exporter's own (REFRESH_SECONDS)."""
     _degraded: str = ""
 
     async def read(self, days: Sequence[date]) -> Mapping[date, int]:
-        """The highest depth of each of these days that Prometheus knows of. After a first failure it is not asked
-        again."""
+        """Return the highest depth of each of these days that Prometheus knows. After a first failure no further query
+        is sent."""
         wanted = set(days)
         found: dict[date, int] = {}
         if not wanted:
@@ -94,7 +95,7 @@ class QueueDepths:
         return most
 
     def _note(self, kind: str) -> None:
-        """Say it once when it goes and once when it comes back."""
+        """Log the absence once, and the recovery once."""
         if kind and kind != self._degraded:
             _log.warning("system.analytics.degraded", source=Prometheus.name, kind=kind, metric="max_queue_depth")
         elif not kind and self._degraded:
@@ -103,5 +104,6 @@ class QueueDepths:
 
 
 def step_of(resolution: float) -> int:
-    """The most whole seconds, up to the resolution, that divide five minutes, and so a day: a step is its last."""
+    """Return the most whole seconds, up to the resolution, that divide five minutes, and so a day: each period ends
+    with a step."""
     return next(step for step in range(max(1, int(resolution)), 0, -1) if LOOKBACK_SECONDS % step == 0)

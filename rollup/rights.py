@@ -1,4 +1,5 @@
-"""Whether the role has the rights for a run and sees all rows; if not, the error holds the statements that cure it."""
+"""The check that the role has the rights for a run and sees all rows; the error contains the statements that cure
+it."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ _ACTIVITY: Mapping[str, tuple[str, ...]] = {
 
 
 class Right(NamedTuple):
-    """To do `kind` (SELECT, ...) with a column."""
+    """The right of `kind` (SELECT, ...) on a column."""
 
     table: str
     column: str
@@ -32,7 +33,7 @@ def _select(tables: Mapping[str, tuple[str, ...]]) -> tuple[Right, ...]:
 
 
 TO_READ = _select({**_ACTIVITY, TABLE: ("date", "max_queue_depth")})
-# To name a column in ON CONFLICT ... SET, `excluded.dau` say, is to read it.
+# A column named in ON CONFLICT ... SET, such as `excluded.dau`, is read.
 TO_WRITE = (
     *_select({**_ACTIVITY, TABLE: tuple(COLUMNS)}),
     *(Right(TABLE, column, "INSERT") for column in COLUMNS),
@@ -47,7 +48,7 @@ FOR_HISTORY = _select(
     }
 )
 
-# Schemas on the search_path that a role may not use are as if they were not on it: there is no table then, for it.
+# A schema on the search_path that the role may not use is ignored, so its tables do not exist for the role.
 _NOT_FOUND = """
 SELECT name, (
   SELECT format('GRANT USAGE ON SCHEMA %%I TO %%I', nspname, current_user)
@@ -71,8 +72,8 @@ SELECT format('GRANT %%s ON %%I TO %%I', string_agg(kind, ', ' ORDER BY position
 
 
 async def check(connection: AsyncConnection[Any], needed: Iterable[Right]) -> None:
-    """Raises Refused unless all tables are there, and the role has these rights and sees all rows; names every GRANT
-    there should be, or every table of which row level security would hide rows."""
+    """Raise Refused unless all tables exist, and the role has these rights and sees all rows. The error names every
+    missing GRANT, or every table of which row level security would hide rows."""
     tables, columns, kinds = (list(column) for column in zip(*needed, strict=True))
     async with transaction(connection):
         cursor = await connection.execute(_NOT_FOUND, {"tables": list(dict.fromkeys(tables))})
@@ -97,9 +98,9 @@ async def check(connection: AsyncConnection[Any], needed: Iterable[Right]) -> No
 
 
 async def _hidden(connection: AsyncConnection[Any], tables: Iterable[str]) -> list[str]:
-    """PostgreSQL's refusals to hide rows of these tables, or of those behind these views; each names its table.
+    """Return PostgreSQL's refusals to hide rows of these tables, or of those behind these views; each names its table.
 
-    Asked by a query, as views may have row level security checked for the role that asks (`security_invoker`).
+    Tested by a query, as views may have row level security checked for the querying role (`security_invoker`).
     """
     refusals = []
     for table in tables:

@@ -1,6 +1,6 @@
-"""One run of the roll-up: which days, read them in pieces, add the queue's depth, write day by day.
+"""One run of the roll-up: choose the days, read them in pieces, add the queue's depth, write day by day.
 
-store (what is there) -> days (which are due) -> queue_depth (ask Prometheus) + daily (read) -> store (write)
+store (existing days) -> days (due days) -> queue_depth (from Prometheus) + daily (from PostgreSQL) -> store (write)
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from rollup.queue_depth import ASK_AGAIN_DAYS, QueueDepths
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The days somebody asked for, both included; None for the first activity, or for today."""
+    """The requested days, both included; None for the first activity, or for today."""
 
     first: date | None
     last: date | None
 
 
 async def choose(connection: AsyncConnection[Any], asked: Range | None) -> list[Piece]:
-    """The pieces to be written. Raises Refused for days that have not begun, or are before the first activity."""
+    """Return the pieces to write. Raises Refused for days that have not begun, or are before the first activity."""
     today = (await store.read_now(connection)).date()
     first_activity = await daily.read_first_activity(connection)
     if asked is None:
@@ -43,13 +43,13 @@ async def choose(connection: AsyncConnection[Any], asked: Range | None) -> list[
     if first > last:
         raise Refused(f"the first day ({first}) is after the last one ({last})")
     if last < first_activity:
-        # What the rows before it held may have been deleted since: the days that were written then are better kept.
+        # Earlier rows may have been deleted since: the days written from them are kept.
         raise Refused(f"the first activity there is was on {first_activity}: nothing is known of days before that")
     return pieces(span(max(first, first_activity), last))
 
 
 async def read(connection: AsyncConnection[Any], piece: Piece, known: Mapping[date, int]) -> list[Row]:
-    """The whole rows of a piece, with the queue's depth as far as it is known."""
+    """Return the complete rows of a piece, with the queue's depth where it is known."""
     rows = await daily.read_days(connection, piece)
     return [replace(row, max_queue_depth=known.get(row.date)) for row in rows]
 
@@ -57,9 +57,9 @@ async def read(connection: AsyncConnection[Any], piece: Piece, known: Mapping[da
 async def write(
     connection: AsyncConnection[Any], chosen: Sequence[Piece], depths: QueueDepths, progress: Progress
 ) -> int:
-    """Writes all the pieces, a transaction a day. The number of days written.
+    """Write all pieces, a transaction per day; return the number of days written.
 
-    Days that were written while Prometheus was away have their queue's depth filled in.
+    Days that were written while Prometheus was unreachable get their queue's depth.
     """
     days = days_of(chosen)
     without = await _without_depth(connection, days)
@@ -76,12 +76,12 @@ async def write(
 
 
 def days_of(chosen: Sequence[Piece]) -> list[date]:
-    """All days of the pieces."""
+    """Return all days of the pieces."""
     return [day for piece in chosen for day in piece.days]
 
 
 async def _without_depth(connection: AsyncConnection[Any], written: Sequence[date]) -> list[date]:
-    """The recent days whose depth is not known, but for those that are to be written anyway."""
+    """Return the recent days without a depth, except those that this run writes."""
     today = (await store.read_now(connection)).date()
     return [
         day

@@ -1,7 +1,6 @@
-"""The table `usage_analytics_daily`: whether it is what it should be, what it holds, and writing a day.
+"""The table `usage_analytics_daily`: its shape, its content, and the writing of a day.
 
-Before it on the way: `daily.py`, which makes the rows. A day is written in one transaction of its own: a run that is
-killed leaves whole days only.
+`daily.py` makes the rows. A day is written in one transaction of its own: a run that is killed leaves whole days only.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ WHERE attrelid = to_regclass('usage_analytics_daily') AND attnotnull
   AND attname IN ('avg_latency_ms', 'max_queue_depth')
 """
 
-# Of a view it cannot be told; ON CONFLICT will.
+# For a view the answer is not known here; ON CONFLICT fails if it is not.
 _DATE_IS_UNIQUE = """
 SELECT relkind NOT IN ('r', 'p') OR EXISTS (
   SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
@@ -67,7 +66,7 @@ UPDATE usage_analytics_daily SET max_queue_depth = greatest(max_queue_depth, %(d
 
 
 async def check_shape(connection: AsyncConnection[Any], columns: Mapping[str, str]) -> None:
-    """Raises Refused when the table's columns (name: type) are not exactly those of the contract."""
+    """Raise Refused unless the table has exactly these columns (name: type)."""
     wrong = [
         f"{name} should be {COLUMNS[name]}, and is {columns.get(name, 'not there')}"
         for name in COLUMNS
@@ -84,13 +83,13 @@ async def check_shape(connection: AsyncConnection[Any], columns: Mapping[str, st
 
 
 async def read_columns(connection: AsyncConnection[Any]) -> dict[str, str]:
-    """The table's columns (name: type); none when there is no such table."""
+    """Return the table's columns (name: type); none when there is no such table."""
     cursor = await connection.execute(_SHAPE)
     return dict(await cursor.fetchall())
 
 
 async def read_now(connection: AsyncConnection[Any]) -> datetime:
-    """The database's clock, which is the only one (UTC)."""
+    """Return the time of the database's clock, the only clock used (UTC)."""
     cursor = await connection.execute("SELECT now()")
     ((now,),) = await cursor.fetchall()
     assert isinstance(now, datetime)  # noqa: S101  # for mypy: rows have no types
@@ -98,20 +97,20 @@ async def read_now(connection: AsyncConnection[Any]) -> datetime:
 
 
 async def read_depths(connection: AsyncConnection[Any]) -> dict[date, int | None]:
-    """Every day there is a row for, and its queue's depth."""
+    """Return every day with a row, and its queue's depth."""
     async with transaction(connection):
         cursor = await connection.execute(_DEPTHS)
     return dict(await cursor.fetchall())
 
 
 async def write(connection: AsyncConnection[Any], row: Row) -> None:
-    """Writes a day anew, whole; only its queue's depth is never lowered."""
+    """Write or rewrite a whole day; its queue's depth is never lowered."""
     values = {name: getattr(row, name) for name in COLUMNS}
     async with transaction(connection):
         await connection.execute(_WRITE, values)
 
 
 async def write_depth(connection: AsyncConnection[Any], day: date, depth: int) -> None:
-    """Raises a day's queue depth, if it is less or not known."""
+    """Set a day's queue depth, if the present one is lower or not known."""
     async with transaction(connection):
         await connection.execute(_WRITE_DEPTH, {"date": day, "depth": depth})

@@ -9,7 +9,7 @@ from rollup.daily import Row
 
 
 def render(rows: Sequence[Row]) -> str:
-    """One line a day under a line of headings; a dash for what is not known."""
+    """Return a line per day under a line of headings, with a dash for an unknown value."""
     headings = [field.name for field in fields(Row)]
     cells = [headings, *([_cell(value) for value in astuple(row)] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(headings))]

@@ -3,6 +3,6 @@
     with PostgresServer(directory) as postgres, psycopg.connect(postgres.url) as connection:
         ...
 
-One file per server, all of one small shape (`child.Child`): start, stop, kill, start again on the same port and with
-the same data (Valkey keeps none), `url`. No server outlives the process that started it (`leash.py`).
+One file per server, each with a small class (`child.Child`): start, stop, kill, restart on the same port and with the
+same data (Valkey keeps none), `url`. No server outlives the process that started it (`leash.py`).
 """

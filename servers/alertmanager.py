@@ -12,7 +12,7 @@ from servers.ports import LOOPBACK, free_port
 
 
 class AlertmanagerServer(Child):
-    """Alertmanager from the PATH, alone and with the given configuration file."""
+    """Alertmanager from the PATH, without a cluster and with the given configuration file."""
 
     name = "Alertmanager"
 
@@ -23,17 +23,17 @@ class AlertmanagerServer(Child):
 
     @staticmethod
     def binary() -> str | None:
-        """Where it is, under Debian's name or its own; None where it is not installed."""
+        """Return the path of the program, under Debian's name or its own; None when it is not installed."""
         return shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 
     @classmethod
     def is_installed(cls) -> bool:
-        """Whether there is an Alertmanager to run."""
+        """Return whether Alertmanager is installed."""
         return cls.binary() is not None
 
     @property
     def address(self) -> str:
-        """`host:port`, as Prometheus wants it."""
+        """`host:port`, for Prometheus' configuration."""
         return f"{LOOPBACK}:{self.port}"
 
     @property

@@ -1,7 +1,7 @@
 """A bound of a wait that grows with the machine's load.
 
 `servers.child` and the tests wait for conditions, up to a bound that only a failure reaches. A bound in seconds is
-reached by a busy machine too; multiplied by that machine's slowness it is not.
+reached on a busy machine too; a bound multiplied by the machine's slowness is not.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from pathlib import Path
 
 LOOPS = 500_000
 LOOP_SECONDS = 0.01
-"""The time of that many loops on a quiet machine of the slower kind."""
+"""Seconds for that many loops on a quiet machine of the slower kind."""
 
 
 def slowness() -> float:
-    """At least 1: the processes that want to run per processor, or the time of a short loop by the clock, in times of
-    a quiet machine's. Measured once a second, which takes about a hundredth of one, times the slowness."""
+    """Return the machine's slowness, at least 1: the number of runnable processes per processor, or the wall-clock time
+    of a short loop in multiples of a quiet machine's. Measured at most once a second, which takes about a hundredth of
+    a second, times the slowness."""
     return _measured(int(time.monotonic()))
 
 
@@ -34,16 +35,16 @@ class Bound:
 
     @property
     def seconds(self) -> float:
-        """The bound, as far as it is known."""
+        """The bound at the slowness measured so far."""
         return self._quiet_seconds * self._slowness
 
     @property
     def left(self) -> float:
-        """The seconds until the bound has to be looked at again."""
+        """The seconds until the next check of the bound."""
         return max(0.0, self._started + self.seconds - time.monotonic())
 
     def is_reached(self) -> bool:
-        """Whether the bound is reached even for a machine as busy as this one."""
+        """Return whether the bound is reached even for a machine as busy as this one."""
         if not self.left:
             self._slowness = max(self._slowness, slowness())
         return not self.left
@@ -56,14 +57,16 @@ def _measured(_second: int) -> float:
 
 
 def _running() -> int:
-    """The processes and threads that run or want to run now; the load is their average over a minute."""
+    """Return the number of processes and threads that run or are runnable now; the load is their average over a
+    minute."""
     with suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
     return 0
 
 
 def _loop_seconds() -> float:
-    """The time of a short loop: of a processor with a quota, or shared with other machines, the load says nothing."""
+    """Return the seconds of a short loop: the load is no measure of a processor with a quota, or shared between
+    machines."""
     started = time.perf_counter()
     for _ in range(LOOPS):
         pass

@@ -1,7 +1,7 @@
-"""A child process with a log and a readiness check, that never outlives this process.
+"""A child process with a log and a readiness check, which never outlives this process.
 
-What the servers of `servers.py` and the demo's exporter have in common: started and waited for until ready,
-stopped politely, killed rudely, started again as they were.
+The common part of the servers of this package and the demo's exporter: start and wait until ready, stop, kill, and
+restart with the same port and data.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ POLL_SECONDS = 0.02
 
 
 class ChildError(Exception):
-    """A child process did not start or did not end; the message says which, and shows the end of its log."""
+    """A child process did not start or did not end; the message names it and shows the end of its log."""
 
 
 class Child(ABC):
     """One process, started and stopped any number of times from one directory.
 
-    Start it from a thread that lives as long as it shall: to Linux, that thread is its parent.
+    Start it from a thread that lives at least as long: to Linux, that thread is its parent.
     """
 
     name: ClassVar[str]
@@ -43,8 +43,8 @@ class Child(ABC):
         self.directory = directory.absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.log = self.directory / f"{self.name.lower()}.log"
-        self.user = ""  # whom to run as; empty: as we are
-        self.working_directory = Path("/")  # one that every user may enter
+        self.user = ""  # the user to run as; empty: the current one
+        self.working_directory = Path("/")  # a directory open to every user
         self.environment: Mapping[str, str] = os.environ
         self._process: subprocess.Popen[bytes] | None = None
         self._family: int | None = None
@@ -53,23 +53,23 @@ class Child(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where a client reaches it."""
+        """The address for clients."""
 
     @abstractmethod
     def command(self) -> Sequence[str]:
-        """What to run; the first word is an absolute path."""
+        """Return the command; its first word is an absolute path."""
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Whether it answers; asked again and again while it starts."""
+        """Return whether the process answers; called repeatedly while it starts."""
 
     def prepare(self) -> None:
-        """What has to be there before it runs."""
+        """Create the files that the process needs at its start."""
         return
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs."""
+        """True while the process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -80,10 +80,10 @@ class Child(ABC):
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises ChildError, with the end of its log."""
+        """Start the process and wait until it is ready. Raises ChildError, with the end of its log."""
         if self.is_alive:
             raise ChildError(f"{self.name} is already running")
-        self._abandon()  # what may be left of one that died by itself
+        self._abandon()  # descendants of a process that died by itself may be left
         with self.log.open("ab") as log:
             self._log_start = log.tell()
         self.prepare()
@@ -96,15 +96,15 @@ class Child(ABC):
             raise
 
     def stop(self) -> None:
-        """Ask it to end and wait until it has; nothing to do when it does not run."""
+        """Ask the process to end and wait until it has; do nothing when it does not run."""
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would, and wait until its own children are gone too."""
+        """End the process with SIGKILL, as a crash would, and wait until its own children are gone too."""
         self._end(signal.SIGKILL)
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal, if it runs; does not wait, and so may be called from a signal handler."""
+        """Send the process a signal, if it runs; does not wait, and so may be called from a signal handler."""
         if self._process is not None:
             self._process.send_signal(number)
 
@@ -116,7 +116,7 @@ class Child(ABC):
         self.stop()
 
     def run(self, command: Sequence[str]) -> None:
-        """Run another command as this one is run, to its end. Raises ChildError if it fails."""
+        """Run another command to its end, in the same way as the process. Raises ChildError when it fails."""
         with self.log.open("ab") as log:
             ended = subprocess.run(
                 self._leashed(command),
@@ -132,7 +132,7 @@ class Child(ABC):
             raise self.failure(f"{Path(command[0]).name} failed with exit status {ended.returncode}")
 
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines it wrote since it was last started."""
+        """Return the last lines of the log since the last start."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             text = log.read().decode(errors="replace")
@@ -143,11 +143,11 @@ class Child(ABC):
         return [sys.executable, "-I", "-S", *leash, *command]
 
     def _launch(self) -> None:
-        # All its descendants inherit the writing end of this pipe: end of file means that they are gone.
+        # All descendants inherit the writing end of this pipe: end of file means that they are gone.
         self._family, writing_end = os.pipe()
         try:
             with self.log.open("ab") as log:
-                # A session of its own: Ctrl-C reaches us alone, and we end the children in order.
+                # A session of its own: Ctrl-C reaches this process alone, which ends the children in order.
                 self._process = subprocess.Popen(
                     self._leashed(self.command()),
                     stdin=subprocess.DEVNULL,
@@ -194,6 +194,6 @@ class Child(ABC):
         atexit.unregister(self._abandon)
 
     def failure(self, what: str) -> ChildError:
-        """What to raise: what happened, and the end of the log."""
+        """Return the error to raise: its message, and the end of the log."""
         indented = "\n".join(f"    {line}" for line in self.log_tail().splitlines())
         return ChildError(f"{what}; the end of {self.log}:\n{indented}")

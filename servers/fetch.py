@@ -1,4 +1,4 @@
-"""One HTTP GET to a server of our own, by `http.client`: urllib would ask a proxy the environment names."""
+"""One HTTP GET to a local server, by `http.client`: urllib would use a proxy from the environment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def fetch(url: str, timeout: float = 2.0) -> tuple[int, str]:
-    """Status and body. Raises OSError or http.client.HTTPException when there is no answer."""
+    """Return status and body. Raises OSError or http.client.HTTPException when there is no answer."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
     try:
@@ -19,7 +19,7 @@ def fetch(url: str, timeout: float = 2.0) -> tuple[int, str]:
 
 
 def is_ready(url: str) -> bool:
-    """Whether the server there answers `/-/ready` with 200."""
+    """Return whether the server there answers `/-/ready` with 200."""
     try:
         return fetch(f"{url}/-/ready")[0] == 200
     except (OSError, HTTPException):

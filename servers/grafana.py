@@ -1,8 +1,8 @@
-"""Grafana from the PATH with what ships in `grafana/`: its variables, its provisioning, its dashboards.
+"""Grafana from the PATH with the contents of `grafana/`: its variables, its provisioning, its dashboards.
 
     prometheus, PostgreSQL  ->  Grafana (this)  ->  the exporter's Analytics section, which passes it through
 
-As in an installation nobody gets in but through the Analytics section, so the address that is shown is the one there.
+As in an installation, the Analytics section is the only way in, so `url` is the address there.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from servers.ports import LOOPBACK, free_port
 
 SHIPPED = Path(__file__).parents[1] / "grafana"
 DEFAULTS = Path("conf") / "defaults.ini"
-"""By which Grafana's home is known: it does not start without."""
+"""The file that identifies Grafana's home directory: Grafana does not start without it."""
 
 
 class GrafanaServer(Child):
-    """Grafana, its database, logs and plugins in the directory."""
+    """Grafana, with its database, logs and plugins in the directory."""
 
     name = "Grafana"
-    start_seconds = 180  # the first start makes its database, table by table
+    start_seconds = 180  # the first start creates its database, table by table
 
     def __init__(
         self,
@@ -68,22 +68,22 @@ class GrafanaServer(Child):
 
     @staticmethod
     def binary() -> str | None:
-        """Where it is, under its name or that of older packages; None where it is not installed."""
+        """Return the path of the program, under its name or that of older packages; None when it is not installed."""
         return shutil.which("grafana") or shutil.which("grafana-server")
 
     @classmethod
     def is_installed(cls) -> bool:
-        """Whether there is a Grafana to run."""
+        """Return whether Grafana is installed."""
         return cls.binary() is not None
 
     @property
     def origin(self) -> str:
-        """Where the Analytics section finds it."""
+        """Address for the Analytics section."""
         return f"http://{LOOPBACK}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Where people find it: in the Analytics section."""
+        """Address for people: in the Analytics section."""
         return f"{self._analytics}{GRAFANA_PATH}"
 
     def command(self) -> Sequence[str]:
@@ -103,15 +103,15 @@ class GrafanaServer(Child):
 
 
 def home_of(binary: Path) -> Path | None:
-    """Where this Grafana keeps its own files: beside an unpacked archive's `bin`, or where packages put them. None
-    where there is nothing of the kind: then Grafana itself may know."""
+    """Return the home directory of this Grafana: beside an unpacked archive's `bin`, or in a package's place. None when
+    there is no such directory: Grafana itself may then know it."""
     beside = binary.resolve().parents[1]
     candidates = (beside, beside / "share" / "grafana", Path("/usr/share/grafana"))
     return next((home for home in candidates if (home / DEFAULTS).is_file()), None)
 
 
 def shipped_variables() -> Mapping[str, str]:
-    """What grafana.env says."""
+    """Return the variables in grafana.env."""
     lines = (SHIPPED / "grafana.env").read_text(encoding="utf-8").splitlines()
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}

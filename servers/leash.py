@@ -1,9 +1,9 @@
-"""Runs a command that does not outlive its parent: `leash.py PARENT_PID SIGNAL USER COMMAND...`.
+"""Run a command that does not outlive its parent: `leash.py PARENT_PID SIGNAL USER COMMAND...`.
 
-It stands in front of every process that `child.py` starts, as a program of its own: Linux sends a signal on a
-parent's death only to a process that asked for it itself, after its last change of user; and a process with
-threads should not run Python between fork and exec. macOS knows no such signal: there, a parent ended by
-SIGKILL leaves its children behind. USER may be empty.
+The wrapper of every process that `child.py` starts, as a program of its own: Linux sends a signal on a parent's death
+only to a process that asked for it itself, after its last change of user; and a process with threads should not run
+Python between fork and exec. macOS has no such signal: there, a parent ended by SIGKILL leaves its children behind.
+USER may be empty.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def run(parent: int, orphan_signal: int, user: str, command: list[str]) -> None:
-    """Become `command` as `user`, to get `orphan_signal` when `parent` dies. Only returns by raising."""
+    """Become `command` as `user`, and get `orphan_signal` when `parent` dies. Only returns by raising."""
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     if user:
         account = pwd.getpwnam(user)

@@ -1,7 +1,7 @@
-"""Free TCP ports on 127.0.0.1 for servers that must come back on the same port after a restart.
+"""Free TCP ports on 127.0.0.1 for servers that must return on the same port after a restart.
 
-Not the kernel's choice (bind to 0): it takes from the range of outgoing connections, where a client that keeps
-trying a stopped server can be given the server's own port, and so connect to itself.
+Not the kernel's choice (bind to 0): the kernel takes it from the range of outgoing connections, where a client that
+keeps trying a stopped server can get the server's own port, and so connect to itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BELOW_OUTGOING_PORTS = range(20_000, 32_000)
 
 
 def free_port(preferred: int | None = None) -> int:
-    """A port that nobody listens on, and that no other process has from here: the preferred one, if it is such."""
+    """Return a port without a listener that no other process has from here: the preferred one, if possible."""
     candidates = random.SystemRandom().sample(BELOW_OUTGOING_PORTS, k=200)
     if preferred is not None:
         candidates.insert(0, preferred)
@@ -23,9 +23,9 @@ def free_port(preferred: int | None = None) -> int:
 
 
 def _claim(port: int) -> bool:
-    """Say that the port is taken until this process ends, long before a server listens there and after it is killed.
+    """Claim the port until this process ends, long before a server listens there and after it is killed.
 
-    Said by holding the UDP port of the same number, which nobody else wants, and which needs no tidying up.
+    The claim is the UDP port of the same number, which no other program uses, and which needs no clean-up.
     """
     claim = socket.socket(type=socket.SOCK_DGRAM)
     try:

@@ -17,10 +17,10 @@ POSTGRES_SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "50",
-    "fsync": "off",  # what is written survives a kill; nothing here has to survive the machine
+    "fsync": "off",  # written data survive a kill; here they need not survive the machine
     "full_page_writes": "off",
     "dynamic_shared_memory_type": "mmap",  # a killed server leaves it in its own directory, not in /dev/shm
-    "timezone": "Pacific/Auckland",  # far from UTC: whoever relies on the server's time zone is found out
+    "timezone": "Pacific/Auckland",  # far from UTC: exposes code that relies on the server's time zone
 }
 
 
@@ -32,8 +32,8 @@ class PostgresServer(Child):
     orphan_signal = signal.SIGQUIT  # "immediate": like a crash, but leaves no shared memory
 
     def __init__(self, directory: Path, settings: Mapping[str, str] | None = None, *, in_memory: bool = False) -> None:
-        """`settings` are added to those of postgresql.conf, and may replace ours; `in_memory`: its data are there, if
-        there is room."""
+        """`settings` are added to those of postgresql.conf, and may replace them; `in_memory` keeps the data in memory,
+        if there is room."""
         super().__init__(directory)
         self.port = free_port()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
@@ -47,15 +47,15 @@ class PostgresServer(Child):
 
     @property
     def url(self) -> str:
-        """The superuser's connection to the database `postgres`."""
+        """The superuser's connection URL for the database `postgres`."""
         return self.url_of("postgres")
 
     def url_of(self, database: str, user: str = "postgres") -> str:
-        """Connection URL of any database and role; nobody has a password."""
+        """Return the connection URL of any database and role; no role has a password."""
         return f"postgresql://{user}@{LOOPBACK}:{self.port}/{database}"
 
     def prepare(self) -> None:
-        """Make the data directory, once."""
+        """Create the data directory, once."""
         if not (self._data / "PG_VERSION").exists():
             initdb = [
                 str(self._binaries() / "initdb"),

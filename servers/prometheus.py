@@ -12,7 +12,7 @@ from servers.ports import LOOPBACK, free_port
 
 
 class PrometheusServer(Child):
-    """Prometheus from the PATH, scraping the given `host:port` targets, or with a configuration that says all that."""
+    """Prometheus from the PATH, with the given `host:port` targets or with a configuration file."""
 
     name = "Prometheus"
 
@@ -26,7 +26,7 @@ class PrometheusServer(Child):
         configuration: Path | None = None,
         options: Sequence[str] = (),
     ) -> None:
-        """`configuration` is a file to run with in place of targets and interval; `options` go to the command's end."""
+        """`configuration` is a file that replaces targets and interval; `options` are appended to the command."""
         super().__init__(directory)
         self.port = port or free_port()
         self._given = configuration
@@ -37,7 +37,7 @@ class PrometheusServer(Child):
 
     @staticmethod
     def is_installed() -> bool:
-        """Whether there is a Prometheus to run."""
+        """Return whether Prometheus is installed."""
         return shutil.which("prometheus") is not None
 
     @property
@@ -46,11 +46,11 @@ class PrometheusServer(Child):
 
     @property
     def data(self) -> Path:
-        """Where its blocks are."""
+        """Directory of its blocks."""
         return self.directory / "data"
 
     def prepare(self) -> None:
-        """Write the configuration, unless there is one."""
+        """Write the configuration, unless one is given."""
         if self._given is not None:
             return
         interval, targets = self._scrape_interval, ", ".join(f"'{target}'" for target in self._targets)

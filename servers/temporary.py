@@ -1,7 +1,8 @@
-"""Temporary directories that end with their process, and where it was killed, with the next one that makes such.
+"""Temporary directories that are removed at the end of their process, or, after a kill, by the next process to create
+such a directory.
 
-Each holds a file that its process keeps locked. Only a directory whose file is there, and locked by nobody, is a
-leftover: one without the file is somebody else's.
+Each contains a file that its process keeps locked. Only a directory whose file exists and is not locked is a leftover;
+a directory without the file belongs to another program.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ NEW_SECONDS = 60  # a file this young may be about to be locked
 
 
 def temporary_directory(prefix: str, base: Path | None = None) -> Path:
-    """A new directory whose name begins with `prefix`; in the system's place for such things, or in `base`."""
+    """Create a directory whose name begins with `prefix`; in the system's place for temporary files, or in `base`."""
     base = base or Path(tempfile.gettempdir())
     for directory in base.glob(f"{prefix}*"):
         if _is_leftover(directory):
@@ -36,12 +37,12 @@ def _is_leftover(directory: Path) -> bool:
         owners = {path.lstat().st_uid for path in (directory, directory / HELD)}
         age = time.time() - (directory / HELD).lstat().st_mtime
         return owners == {os.geteuid()} and age > NEW_SECONDS and _lock(directory / HELD)
-    except OSError:  # not one of ours, or somebody else was faster
+    except OSError:  # a directory of another program, or removed in the meantime
         return False
 
 
 def _lock(file: Path) -> bool:
-    """Lock it until this process ends; False when another process has."""
+    """Lock the file until this process ends; return False when another process holds the lock."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ from servers.ports import LOOPBACK, free_port
 
 
 class ValkeyServer(Child):
-    """Valkey (speaks Redis' protocol), in memory only: a restart forgets everything."""
+    """Valkey (speaks Redis' protocol), in memory only: a restart loses all data."""
 
     name = "Valkey"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# packages.sh PACKAGE...: installs Debian packages that are missing, when it may (root, or sudo without a password);
-# otherwise says in one line what to install, and fails.
+# packages.sh PACKAGE...: install missing Debian packages with sufficient rights (root, or sudo without a password);
+# otherwise print the missing packages in one line, and fail.
 set -eu
 
 missing=""
@@ -20,7 +20,7 @@ fi
 
 echo "Installing$missing" >&2
 log=$(mktemp)
-# The policy keeps the packages from starting services of their own: tests start what they need, on free ports.
+# The policy keeps the packages from starting services of their own: tests start their own servers, on free ports.
 $as_root sh -c "
   policy=/usr/sbin/policy-rc.d
   [ -e \$policy ] || { printf '#!/bin/sh\nexit 101\n' >\$policy; chmod +x \$policy; trap 'rm -f '\$policy EXIT; }

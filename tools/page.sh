@@ -1,17 +1,17 @@
 #!/bin/sh
-# page.sh PYTHON: installs what the Analytics page takes from npm, as package-lock.json has it: uPlot, and what its tests
-# need. With npm where there is one, otherwise with the one that a locked PyPI package brings. Never fails: without uPlot
-# the page shows its charts' data in tables, and one line says what to do.
+# page.sh PYTHON: install the npm packages of the Analytics page from package-lock.json: uPlot, and the packages of its
+# tests. Uses npm where it is installed, otherwise the npm of a locked PyPI package. Never fails: without uPlot the page
+# shows its charts' data in tables, and one line names the remedy.
 set -eu
 python=$1
 here=$(dirname "$0")/..
 page=$here/admin/page
 
-# What npm leaves of an installation; newer than the lock, it is of that lock.
+# npm's own record of an installation; newer than the lock, it belongs to that lock.
 installed=$page/node_modules/.package-lock.json
 if [ -e "$installed" ] && [ ! "$page/package-lock.json" -nt "$installed" ]; then exit 0; fi
 
-# npm believes whom the system believes, as pip does: behind a proxy of one's own, that is not what node ships with.
+# npm uses the system's certificate authorities, as pip does: behind a private proxy, node's own are not sufficient.
 for authorities in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
   if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r "$authorities" ]; then export NODE_EXTRA_CA_CERTS="$authorities"; fi
 done

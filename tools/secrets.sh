@@ -1,11 +1,12 @@
 #!/bin/sh
-# secrets.sh [--demo] [DIRECTORY]: the files with secrets that docker-compose.yml mounts, by default in secrets/.
+# secrets.sh [--demo] [DIRECTORY]: write the secret files mounted by docker-compose.yml, by default into secrets/.
 #
-# Makes what only we know, never touches a file that is there, and says which files are HiveSync's to give (exit status 1).
-# With --demo it makes all of them up, in .demo/secrets, to fit the made-up HiveSync of the profile `demo`.
+# Creates the secrets of this project, never changes an existing file, and lists the files with secrets of HiveSync,
+# which must be provided (exit status 1). With --demo all of them are made up, in .demo/secrets, for the made-up
+# HiveSync of the profile `demo`.
 #
-# Only you may enter the directory. The files in it may be read by everybody, because Compose mounts them as they are, one
-# by one, into containers whose users have other numbers than yours.
+# Only the owner may enter the directory. The files in it are readable for all users, because Compose mounts them
+# unchanged, one by one, into containers whose users have other numbers than the owner.
 set -eu
 
 demo=no
@@ -18,7 +19,7 @@ mkdir -p "$directory"
 
 random() { od -An -v -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
-keep() { # NAME VALUE: writes the file unless it is there
+keep() { # NAME VALUE: write the file unless it exists
   [ -s "$directory/$1" ] || { printf '%s\n' "$2" >"$directory/$1" && chmod 444 "$directory/$1"; }
 }
 
@@ -36,7 +37,7 @@ if [ $demo = yes ]; then
   keep rollup_database_url "postgresql://hivesync_rollup:$(known rollup_db_password)@postgres:5432/hivesync"
   keep redis_url "redis://:$(known redis_password)@valkey:6379/0"
   keep valkey_conf "requirepass $(known redis_password)"
-  keep alert_webhook_url "http://127.0.0.1:9/" # where nobody listens: put yours there to be told
+  keep alert_webhook_url "http://127.0.0.1:9/" # no listener: replace it by a real receiver of alerts
 fi
 
 missing=""

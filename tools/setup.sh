@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh DIRECTORY: a virtual environment with the locked packages, in a fresh clone or after the locks have changed.
-# Needs Python 3.11 or newer and nothing else; says what to install where that is missing.
+# setup.sh DIRECTORY: create a virtual environment with the locked packages, in a fresh clone or after a change of the
+# locks. Needs Python 3.11 or newer and nothing else; where that is missing, it names the package to install.
 set -eu
 venv=$1
 python=${PYTHON:-python3}
@@ -10,7 +10,7 @@ python=${PYTHON:-python3}
   exit 1
 }
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-  # Debian keeps these apart from Python itself.
+  # Debian packages these modules apart from Python itself.
   "$(dirname "$0")/packages.sh" python3-venv
 fi
 
@@ -18,6 +18,6 @@ echo "Setting up $venv (once; again when the locked packages change)" >&2
 [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'pass' 2>/dev/null || "$python" -m venv --clear "$venv"
 pip="$venv/bin/python -m pip --quiet --disable-pip-version-check"
 $pip install --require-hashes --requirement requirements/dev.lock
-# The build tools are among the locked packages: nothing is resolved behind the locks' back.
+# The build tools are among the locked packages: no version is resolved outside the locks.
 $pip install --no-deps --no-build-isolation --editable .
 touch "$venv/installed"

@@ -1,4 +1,4 @@
-"""The registry of parts: one file a subject, each named here once, in the order in which they run."""
+"""The registry of parts: one file per subject, each listed here once, in the order of execution."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bench.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One subject of the bench. `measure` may raise NotMeasured for all of it."""
+    """A subject of the bench. `measure` may raise NotMeasured for the whole of it."""
 
     name: str
     about: str
     measure: Callable[[Run], Sequence[Figure]]
     is_regular: bool = True
-    """Whether it runs without being asked for by name."""
+    """True for a part that runs by default, False for a part that runs only by name."""
 
 
 PARTS = (

@@ -1,7 +1,7 @@
-"""Three parts of the product that cost code and are there for their savings alone: each measured with and without.
+"""Three parts of the product whose code is justified by savings alone: each measured with and without.
 
-A part that saves less than a tenth of the cost that a user pays is to be deleted. This is no regular row of the table:
-it runs when it is asked for, `--only ablation`.
+A part that saves less than a tenth of the cost to a user is to be deleted. The ablation is no regular row of the table:
+it runs on request, `--only ablation`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from demo.database import EXPORTER_ROLE
 PART = "ablation"
 
 WORTH_KEEPING = 10 / 9
-"""Without it, at least so many times the cost: a tenth of it is saved."""
+"""Least ratio of the cost without a part to the cost with it: the part then saves a tenth."""
 
 REFRESHES = 120
-"""Half an hour, in which each hour of the last day has its turn in one of two."""
+"""Refreshes in half an hour: half of the period in which each hour of the last day has its turn."""
 
 SETTLE_SECONDS = 5.0
 
 
 def measure(run: Run) -> Sequence[Figure]:
-    """The figures of each of the three, in turn."""
+    """Measure the three parts in turn and return their figures."""
     return [*_row_versions(run), *_log_batches(run), *_memory(run)]
 
 

@@ -1,4 +1,4 @@
-"""How fast a log is read, beside mtail and pygtail, and whether every line is counted once."""
+"""The speed of reading a log, beside mtail and pygtail, and the check that every line is counted once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMES_MTAIL = 5.0
 
 
 def measure(bench: Run) -> Sequence[Figure]:
-    """Lines a second of each way, in turn; the product's counts against what was written."""
+    """Measure the lines per second of each way, in turn, and compare the product's counts with the written lines."""
     log = bench.log
     ways = [way for way in WAYS if way != LINE_BY_LINE]
     speeds: dict[str, list[float]] = {way: [] for way in (*ways, "mtail")}
@@ -69,7 +69,7 @@ def measure(bench: Run) -> Sequence[Figure]:
 
 
 def miscounted(log: LogFile, counts: Counts) -> float:
-    """How far the counts are from what was written, everything added up."""
+    """Return the sum of the absolute differences between the counts and the written lines."""
     written = {"events": log.events, "kinds": log.kinds, "results": log.results}
     return float(
         sum(
@@ -81,7 +81,7 @@ def miscounted(log: LogFile, counts: Counts) -> float:
 
 
 def read_log(way: str, log: LogFile) -> tuple[float, float, Counts]:
-    """Seconds by the clock and of CPU time that one way takes, and its counts."""
+    """Run one way and return its wall-clock seconds, its CPU seconds and its counts."""
     with tempfile.TemporaryDirectory() as state:
         ended = run(
             [sys.executable, "-m", "bench.log_readers", way, str(log.path), state],

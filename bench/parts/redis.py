@@ -1,4 +1,4 @@
-"""How fast all WebSockets are read out of Redis, what another client notices of it, and how often it is done."""
+"""The speed of reading all WebSockets from Redis, its effect on another client, and the product's cadence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from servers.child import ChildError
 PART = "redis"
 IDLE_SECONDS = 3.0
 PASSES = 1
-"""Intervals that are measured, from the end of one pass to the end of another."""
+"""Number of measured intervals, each from the end of a pass to the end of the next one."""
 QUARTER = 0.25
 TIMES_REDIS_PY = 2.0
 PING_MS = 2.0
@@ -32,7 +32,8 @@ _DURATION = 'hivesync_refresh_duration_seconds_{}{{collector="online"}}'
 
 
 def measure(bench: Run) -> Sequence[Figure]:
-    """Keys a second of each way, in turn, PING meanwhile; then the product's cadence in production."""
+    """Measure the keys per second of each way, in turn, with PING alongside; then the product's cadence in
+    production."""
     url, database_url = bench.valkey.url, bench.small_database.url_as(EXPORTER_ROLE)
     keys = bench.options.web_sockets + SMALL
     speeds: dict[str, list[float]] = {PRODUCT: [], PRODUCT_PASS: [], "redis_exporter": [], **{way: [] for way in WAYS}}
@@ -76,7 +77,7 @@ def _ask(reader: Conversation) -> dict[str, float]:
 
 
 def _pinged(pinger: Conversation, during: Callable[[], object]) -> float:
-    """The 99th percentile of PING (ms) while something runs."""
+    """Return the 99th percentile of PING (ms) during a call."""
     pinger.say()
     during()
     pinger.say()
@@ -117,7 +118,7 @@ def _ping_figures(pings: dict[str, list[float]]) -> Iterator[Figure]:
 
 
 def _cadence(bench: Run) -> Iterator[Figure]:
-    """How long a pass takes and how often there is one, in the process that runs."""
+    """Measure the duration and the interval of passes in the running process."""
     share = "a pass' share of the time between two"
     product = Product(
         bench.directory / "product-redis",
@@ -144,7 +145,7 @@ def _cadence(bench: Run) -> Iterator[Figure]:
 
 
 def _next_pass(product: Product, since: Samples) -> tuple[Samples, float]:
-    """What is shown as soon as there has been another pass, and when that was."""
+    """Return the first samples after another pass, and their time."""
     seen = product.wait_for(lambda samples: _passes(samples) > _passes(since), "another pass", PASS_SECONDS)
     return seen, time.perf_counter()
 

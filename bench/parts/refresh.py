@@ -1,8 +1,9 @@
-"""What a refresh costs: database time, start-up, CPU time and memory, beside exporters that count everything anew.
+"""The cost of a refresh: database time, start-up, CPU time and memory, beside exporters that count everything each
+time.
 
-Up to four databases live in one server, each with its own exporter, and all with live traffic at their own rate: the
-base, the same with ten times the history, one with many users active in a day, one with very many users. They are
-measured over the same windows of time, and between those windows each peer refreshes once.
+Up to four databases live in one server, each with its own exporter and with live traffic at its own rate: the base, the
+same with ten times the history, a database with many users active in a day, and a database with very many users. They
+are measured over the same windows of time; between those windows each peer refreshes once.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ from servers.child import ChildError
 PART = "refresh"
 
 WINDOW_SECONDS = 60.0
-"""As long as the slowest clock that the product reads by; steady running is cut into windows of about this."""
+"""Approximate length of the windows of steady running: the period of the product's slowest clock."""
 
 REQUESTS_OF_ACTIVE = 10 / 3
-"""AI requests a day and active user, as in ten million a month of 200,000 users."""
+"""AI requests per day and active user, as in ten million requests per month of 200,000 users."""
 
 QUERY_EXPORTER = ("query-exporter", "psycopg[binary]")
 
@@ -53,7 +54,7 @@ SQL_PEERS = (PostgresExporter, SqlExporter, QueryExporter)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one exporter used over one window of time."""
+    """Consumption of one exporter over one window of time."""
 
     seconds: float
     database: DatabaseTime
@@ -61,18 +62,18 @@ class Window:
 
     @property
     def database_ms(self) -> float:
-        """Database time a refresh period."""
+        """Database time per refresh period."""
         return self.database.milliseconds * REFRESH_SECONDS / self.seconds
 
     @property
     def cpu_ms(self) -> float:
-        """CPU time of the process a refresh period."""
+        """CPU time of the process per refresh period."""
         return self.cpu_seconds * 1000 * REFRESH_SECONDS / self.seconds
 
 
 @dataclass
 class Subject:
-    """One database with the product running on it."""
+    """A database with the product running on it."""
 
     name: str
     database: data.Database
@@ -80,25 +81,25 @@ class Subject:
     windows: list[Window] = field(default_factory=list)
 
     def per_refresh(self) -> float:
-        """Database time (ms) a refresh period, over all windows."""
+        """Return the database time (ms) per refresh period, over all windows."""
         seconds = sum(window.seconds for window in self.windows)
         return sum(window.database.milliseconds for window in self.windows) * REFRESH_SECONDS / seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How long one start took (seconds), and the database's time in it."""
+    """Duration of a start (seconds), and its database time."""
 
     immediate: float
     full: float
     page: float
-    """Until the Analytics page's tables and charts are there too."""
+    """Seconds until the Analytics page's tables and charts are loaded too."""
     database: DatabaseTime
 
 
 @dataclass
 class Refreshes:
-    """What one peer took: each time database time (ms) and seconds by the clock."""
+    """Measurements of a peer: database time (ms) and wall-clock seconds of each refresh."""
 
     peer: SqlPeer | None
     why_not: str = ""
@@ -107,7 +108,7 @@ class Refreshes:
 
 
 def measure(run: Run) -> Sequence[Figure]:
-    """All figures of this part."""
+    """Measure all figures of this part."""
     options = run.options
     with ExitStack() as stack:
         clock = StatementClock(run.postgres.url)
@@ -128,7 +129,7 @@ def measure(run: Run) -> Sequence[Figure]:
                     product.wait_for(all_up, "all collectors up", FIRST_PASS_SECONDS)
                 subjects[name] = Subject(name, database, product)
         products = {name: subject.product for name, subject in subjects.items()}
-        # Counting two million users from scratch takes a while; that once is enough.
+        # Counting two million users from scratch takes long: their database is verified once only.
         run.verify(PART, "before", *(product for name, product in products.items() if name != "users"))
         _steady(run, clock, list(subjects.values()), peers)
         memory = {name: memory_mb(subject.product.pid) for name, subject in subjects.items()}
@@ -143,7 +144,7 @@ def measure(run: Run) -> Sequence[Figure]:
 
 
 def _databases(run: Run) -> tuple[dict[str, data.Database], str]:
-    """The databases by name, and why there is none with a longer history."""
+    """Create the databases; return them by name, with the reason if there is none with a longer history."""
     options, server = run.options, run.postgres
     room_for(options.size + options.many_users)
     note = "" if options.history else "left out at this size unless --history is given"
@@ -178,7 +179,7 @@ def _product(run: Run, database: data.Database, round_: int = 0) -> Product:
 
 
 def _peers(run: Run, stack: ExitStack, base: data.Database) -> dict[str, Refreshes]:
-    """The SQL exporters, running; or why they are not."""
+    """Start the SQL exporters; return each one running, or the reason of its failure."""
     peers = {}
     with run.progress.stage(PART, "how many parallel workers serve the peers best") as results:
         workers = parallel_workers(base.url)
@@ -201,7 +202,7 @@ def _peers(run: Run, stack: ExitStack, base: data.Database) -> dict[str, Refresh
 
 
 def _starts(run: Run, stack: ExitStack, clock: StatementClock, base: data.Database) -> tuple[list[Start], Product]:
-    """Several starts from nothing; the last product goes on running."""
+    """Measure several starts from nothing; the last product continues to run."""
     starts: list[Start] = []
     for round_ in range(run.options.rounds):
         product = _product(run, base, round_)
@@ -234,7 +235,7 @@ def _starts(run: Run, stack: ExitStack, clock: StatementClock, base: data.Databa
 
 
 def _steady(run: Run, clock: StatementClock, subjects: Sequence[Subject], peers: dict[str, Refreshes]) -> None:
-    """Windows of steady running, and between them a refresh of each peer."""
+    """Measure windows of steady running, with a refresh of each peer between them."""
     count = max(1, round(run.options.steady / WINDOW_SECONDS))
     for number in range(count):
         with run.progress.stage(PART, f"steady running, window {number + 1} of {count}"):
@@ -267,7 +268,7 @@ def _refresh_peers(run: Run, clock: StatementClock, base: data.Database, peers: 
             took = clock.of(refreshes.peer.role, base.name) - before
             results.append(f"{took.milliseconds:,.0f} ms of database time")
         if absent := missing(text):
-            # What it did not ask took no time: what it was measured with before does not count either.
+            # A query that did not run took no time, so the earlier measurements of the peer do not count either.
             refreshes.peer, refreshes.why_not = None, f"did not show {', '.join(absent)}"
             refreshes.database_ms.clear()
             refreshes.seconds.clear()

@@ -1,4 +1,4 @@
-"""What the roll-up's single pass costs, beside a COUNT(DISTINCT) a day over the same days of the same rows."""
+"""The cost of the roll-up's single pass, beside a COUNT(DISTINCT) per day over the same days of the same rows."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ PART = "rollup"
 DAYS = 30
 TIMES_NAIVE = 10.0
 MEMORY = "64MB"
-"""Both sides get the same to sort and hash in."""
+"""Memory for sorts and hashes, the same on both sides."""
 
-# A day straight from its definition, with what a careful author would do: each table read over its index, one pass for
-# each number, no row read that is not of the day or its window.
+# A day straight from its definition, written with care: each table read over its index, one pass per number, and only
+# rows of the day or its window.
 _NAIVE = """
 SELECT
   (SELECT count(DISTINCT user_id) FROM (
@@ -45,7 +45,7 @@ SELECT
 
 
 def measure(run: Run) -> Sequence[Figure]:
-    """Seconds for the last 30 whole days, both ways in turn; and in how many values they differ."""
+    """Measure the seconds for the last 30 whole days, both ways in turn, and the number of values that differ."""
     base = run.base
     days = _days(base)
     single: list[float] = []
@@ -55,7 +55,7 @@ def measure(run: Run) -> Sequence[Figure]:
         with run.progress.stage(PART, f"round {number + 1} of {run.options.rounds}: {len(days)} days, both ways"):
             seconds, rows = _single_pass(base, days)
             single.append(seconds)
-            if number == 0 or run.options.size <= 1_000_000:  # of more rows, minutes of the same again
+            if number == 0 or run.options.size <= 1_000_000:  # with more rows a repetition takes minutes
                 seconds, expected = _naive(base, days)
                 naive.append(seconds)
             wrong.append(float(sum(one != other for one, other in zip(rows, expected, strict=True))))

@@ -1,4 +1,4 @@
-"""How many requests of /metrics are answered a second, and how soon, at rest and while everything else goes on."""
+"""The rate and the latency of requests for /metrics, at rest and under full load."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ P99_MS = 5.0
 BUSY_REFRESH_SECONDS = 1.0
 APPEND_SECONDS = 0.25
 APPEND_BYTES = 16 * 1024 * 1024
-"""A log that grows by this much at that pace, on top of a long backlog, is never read to its end meanwhile."""
+"""Bytes appended to a log per APPEND_SECONDS: too many for a reader with a long backlog to reach the end during the
+test."""
 
 UNREAD = 'hivesync_log_unread_bytes{log="ai-events"}'
 
 
 def measure(bench: Run) -> Sequence[Figure]:
-    """wrk on the product and its peers, in turn; then on a product that has all it can to do."""
+    """Measure with wrk the product and its peers, in turn; then a product under full load."""
     wrk = installed("wrk", "wrk")
     bench.versions["wrk"] = debian_version("wrk")
     database_url = bench.small_database.url_as(EXPORTER_ROLE)
@@ -73,7 +74,7 @@ def _load(bench: Run, wrk: str, url: str, *headers: str) -> Load:
 
 
 def _busy(bench: Run, wrk: str, database_url: str) -> tuple[list[Load], str]:
-    """wrk while refreshes, a log backlog and a pass over a big Redis run, each all the time."""
+    """Measure with wrk during continuous refreshes, a log backlog and a pass over a big Redis."""
     loads, unread = [], []
     for number in range(bench.options.rounds):
         logs = bench.directory / f"busy-logs-{number}"
@@ -105,7 +106,7 @@ def _busy(bench: Run, wrk: str, database_url: str) -> tuple[list[Load], str]:
 
 @contextmanager
 def _growing(source: Path, log: Path) -> Iterator[None]:
-    """Appends to a log, a piece of another one at a time."""
+    """Append to a log during the body, a piece of another log at a time."""
     stop = Event()
 
     def append() -> None:

@@ -1,1 +1,1 @@
-"""What the product is measured against: each peer in a file of its own, set up as its documentation has it."""
+"""The peers of the product: each in a file of its own, set up according to its documentation."""

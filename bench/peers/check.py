@@ -1,4 +1,4 @@
-"""Whether the peers are asked for the same numbers: their SQL against the definitions, in one transaction."""
+"""The check that the peers compute the same numbers: their SQL against the definitions, in one transaction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Samples = dict[tuple[str, ...], float]
 
 
 def differences(url: str) -> list[str]:
-    """What the peers' SQL answers otherwise than the definitions do at the same moment, a line a sample."""
+    """Return the differences between the peers' SQL and the definitions at the same moment, a line per sample."""
     with psycopg.connect(url) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute("SET LOCAL timezone = 'UTC'")
@@ -45,7 +45,7 @@ def differences(url: str) -> list[str]:
 
 
 def _definitions() -> Mapping[str, str]:
-    """The SQL of each metric that has a definition."""
+    """Return the SQL of each metric that has a definition."""
     with tempfile.TemporaryDirectory() as scratch:
         collectors = build_collectors(Settings.model_construct(), lambda name: StateFile(Path(scratch), name))
     specs = {spec for collector in collectors for spec in collector.specs}

@@ -1,4 +1,4 @@
-"""Who else serves a page of metrics: prometheus_client's own server, and nginx with the bytes in a file."""
+"""Other servers of a page of metrics: prometheus_client's own server, and nginx with the bytes in a file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ http {{
 
 
 class PageServer(Child):
-    """Serves a page that is given once, at /metrics."""
+    """A server of a fixed page at /metrics."""
 
     def __init__(self, directory: Path, page: str) -> None:
         super().__init__(directory)
@@ -75,12 +75,12 @@ class PrometheusClient(PageServer):
 
 
 class Nginx(PageServer):
-    """nginx, one process."""
+    """nginx with a single process."""
 
     name = "nginx"
 
     def __init__(self, directory: Path, page: str) -> None:
-        """Raises NotMeasured when it is not installed."""
+        """Raises NotMeasured when nginx is not installed."""
         self._program = installed("nginx", "nginx-light")
         super().__init__(directory, page)
         self.version = debian_version("nginx-light")

@@ -1,4 +1,4 @@
-"""google/mtail over a whole log (`-one_shot`), with the program that somebody would write for these metrics."""
+"""google/mtail over a whole log (`-one_shot`), with a typical program for these metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.command import installed, run
 PACKAGE = "mtail"
 READ_SECONDS = 120.0
 
-# One expression a line, tried on bytes that it mostly finds near the line's start; the second on errors alone.
+# One expression per line, mostly matched near the start of the line; the second for errors alone.
 PROGRAM = """\
 counter ai_log_events by event
 counter ai_log_errors by kind
@@ -28,7 +28,7 @@ counter ai_log_errors by kind
 
 
 class Mtail:
-    """The program from the PATH. Raises NotMeasured when it is not installed."""
+    """mtail from the PATH. Raises NotMeasured when it is not installed."""
 
     def __init__(self, directory: Path) -> None:
         self._program = installed("mtail", PACKAGE)
@@ -37,7 +37,7 @@ class Mtail:
         (directory / "ai_events.mtail").write_text(PROGRAM)
 
     def read(self, log: Path) -> tuple[float, int]:
-        """Seconds for the whole process, and how many events it counted."""
+        """Return the seconds of the whole process, and the number of counted events."""
         started = time.perf_counter()
         options = ["-one_shot", "-one_shot_format=prometheus", f"-log_dir={self._directory}"]
         ended = run(

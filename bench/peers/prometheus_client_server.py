@@ -1,6 +1,6 @@
 """prometheus_client's own server with a page's metrics: `python -m bench.peers.prometheus_client_server PORT PAGE`.
 
-Metrics of the same names, types, labels and values are made, as an application has them, and rendered at each request.
+Metrics of the same names, types, labels and values are created, as in an application, and rendered at each request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from servers.ports import LOOPBACK
 
 
 def registry_of(page: str) -> CollectorRegistry:
-    """A registry that exposes what the page has."""
+    """Return a registry that exposes the metrics of the page."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     for family in parse(page):

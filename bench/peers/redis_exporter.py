@@ -1,6 +1,5 @@
-"""oliver006/redis_exporter, counting keys of a pattern: it reads their names (SCAN) and no values, so that it knows
-neither users nor devices. (Its `-check-keys` asks type and size of each key, and shows a series a key.)
-"""
+"""oliver006/redis_exporter, counting keys of a pattern: it reads the names of keys (SCAN) and no values, and so knows
+neither users nor devices. (Its `-check-keys` reads type and size of each key, and exposes a series per key.)"""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ PASS_SECONDS = 120.0
 
 
 class RedisExporter(Child):
-    """The exporter from the PATH."""
+    """redis_exporter from the PATH."""
 
     name = "redis_exporter"
 
     def __init__(self, directory: Path, redis_url: str, pattern: str) -> None:
-        """Raises NotMeasured when it is not installed."""
+        """Raises NotMeasured when redis_exporter is not installed."""
         self._program = installed(PACKAGE, PACKAGE)
         super().__init__(directory)
         self.port = free_port()
@@ -47,7 +46,7 @@ class RedisExporter(Child):
             return False
 
     def count(self) -> tuple[float, int]:
-        """One scrape: its seconds, and how many keys it found."""
+        """Scrape once; return the seconds and the number of keys found."""
         started = time.perf_counter()
         try:
             _, text = fetch(self.url, timeout=PASS_SECONDS)

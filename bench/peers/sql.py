@@ -26,14 +26,14 @@ REFRESH_SECONDS = 300.0
 
 
 class SqlPeer(Child):
-    """An exporter that asks a database of ours; `role` is the one it connects as."""
+    """An exporter that queries a database of the bench; `role` is the role of its connection."""
 
     name: ClassVar[str]
     role: ClassVar[str]
     version: str
 
     def __init__(self, directory: Path, database: Database) -> None:
-        """Raises NotMeasured when it is not installed."""
+        """Raises NotMeasured when the exporter is not installed."""
         super().__init__(directory / self.role)
         self.database = database
         self.port = free_port()
@@ -50,10 +50,10 @@ class SqlPeer(Child):
 
     @abstractmethod
     def refresh(self) -> tuple[float, str]:
-        """Ask everything once: the seconds that took, and the exposition that it gave."""
+        """Run all queries once; return the seconds and the exposition."""
 
     def ask(self) -> tuple[float, str]:
-        """One scrape. Raises NotMeasured when it is refused."""
+        """Scrape once. Raises NotMeasured when the scrape is refused."""
         started = time.perf_counter()
         try:
             status, text = fetch(self.url, timeout=REFRESH_SECONDS)
@@ -65,7 +65,7 @@ class SqlPeer(Child):
 
 
 def create_role(database: Database, role: str, parallel_workers: int) -> None:
-    """A role that may read the tables, as the exporter's, with so many parallel workers."""
+    """Create a role that may read the tables, as the exporter's, with this number of parallel workers."""
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {role} LOGIN".encode())
         connection.execute(f"ALTER ROLE {role} SET max_parallel_workers_per_gather = {parallel_workers}".encode())
@@ -73,7 +73,7 @@ def create_role(database: Database, role: str, parallel_workers: int) -> None:
 
 
 def missing(exposition: str) -> list[str]:
-    """The metrics of which there has to be a sample and is none, whatever a peer makes of their names."""
+    """Return the metrics whose required samples are missing, under any of the names that the peers give them."""
     return [
         query.name
         for query in QUERIES
@@ -82,7 +82,8 @@ def missing(exposition: str) -> list[str]:
 
 
 class PostgresExporter(SqlPeer):
-    """prometheus-community/postgres_exporter with custom queries and without its own metrics; asks at each scrape."""
+    """prometheus-community/postgres_exporter with custom queries and without its own metrics; queries at each
+    scrape."""
 
     name = "postgres_exporter"
     role = "peer_postgres_exporter"
@@ -120,13 +121,13 @@ class PostgresExporter(SqlPeer):
 
 
 class QueryExporter(SqlPeer):
-    """albertodonato/query-exporter, from PyPI; queries without an interval are asked at each scrape."""
+    """albertodonato/query-exporter, from PyPI; queries without an interval run at each scrape."""
 
     name = "query-exporter"
     role = "peer_query_exporter"
 
     def __init__(self, directory: Path, database: Database, environment: Path) -> None:
-        """`environment` is a virtual environment that has it (`environments.py`)."""
+        """`environment` is a virtual environment that contains it (`environments.py`)."""
         self._program = str(environment / "bin" / "query-exporter")
         super().__init__(directory, database)
         self.version = version_in(environment, "query-exporter")
@@ -162,12 +163,12 @@ class QueryExporter(SqlPeer):
 
 
 def _columns(query: Query) -> str:
-    """The labels, and the value by the name of its metric."""
+    """Return the label columns, and the value column under the name of its metric."""
     return ", ".join((*(f'"{label}"' for label in query.labels), f"value AS {query.metric}"))
 
 
 class SqlExporter(SqlPeer):
-    """justwatchcom/sql_exporter: asks by its own clock, first as it starts. So each refresh is a start."""
+    """justwatchcom/sql_exporter: queries by its own clock, first at its start. So each refresh is a start."""
 
     name = "sql_exporter"
     role = "peer_sql_exporter"
@@ -202,7 +203,7 @@ class SqlExporter(SqlPeer):
         ]
 
     def start(self) -> None:
-        """Nothing before a refresh: it would ask at once."""
+        """Do nothing before a refresh, because a start runs the queries at once."""
 
     def refresh(self) -> tuple[float, str]:
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The one setting of PostgreSQL whose better value for the peers depends on the machine: parallel workers."""
+"""The one setting of PostgreSQL whose best value for the peers depends on the machine: parallel workers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import psycopg
 from bench.peers.queries import QUERIES
 
 CHOICES = (0, 2)
-"""None, and PostgreSQL's default: on two cores with a big hash table each, two workers can take longer than none."""
+"""No workers, and PostgreSQL's default: on two cores with a big hash table each, two workers can take longer than
+none."""
 
 
 def parallel_workers(url: str) -> int:
-    """`max_parallel_workers_per_gather` with which the peers' queries take the least time here."""
+    """Return the `max_parallel_workers_per_gather` with the shortest time of the peers' queries on this machine."""
     seconds = {}
     with psycopg.connect(url, autocommit=True) as connection:
-        _ask_all(connection)  # so that whichever comes first does not read from disk for the other
+        _ask_all(connection)  # so that the first choice does not read from disk for the second
         for workers in CHOICES:
             connection.execute(f"SET max_parallel_workers_per_gather = {workers}".encode())
             seconds[workers] = _ask_all(connection)

@@ -1,4 +1,4 @@
-"""Every dashboard, by the name of its file; each module here is one of them, and a test keeps it so."""
+"""Every dashboard, by the name of its file; each module here is a dashboard, and a test keeps it so."""
 
 from __future__ import annotations
 

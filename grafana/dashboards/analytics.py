@@ -1,6 +1,6 @@
-"""HiveSync Analytics: every number and chart of the specification's §3 and §4, in its order.
+"""HiveSync Analytics: users, AI usage, queues and workers, monetization and incidents, in the order of the catalogue.
 
-A function a row, a call a panel. What a panel is called, and how large it is, stands in `grafana/panels.py`.
+A function per row, a call per panel. Titles and sizes of the panels are in `grafana/panels.py`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from grafana.style import QUEUES
 DOLLARS, SECONDS = "currencyUSD", "s"
 
 DESCRIPTION = (
-    "Who uses HiveSync and how much, how jobs fare, what it costs (specification §3 and §4). Aggregates only. "
+    "Users, AI usage, queues, workers and costs of HiveSync. Aggregates only. "
     "Of several exporters each number is taken once."
 )
 
@@ -50,14 +50,14 @@ DAILY = """
     WHERE date > (now() AT TIME ZONE 'UTC')::date - 14 AND date <= (now() AT TIME ZONE 'UTC')::date
     ORDER BY 1
 """
-"""Fourteen UTC days, today's with what it has so far, whatever time is shown."""
+"""Fourteen UTC days, today's up to now, at any time range of the dashboard."""
 
 IN_MONTH = "A price file's estimate, no invoice."
 BY_WINDOW = "A window without a job that succeeded has no value."
 
 
 def build() -> dashboard.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     drawn = [
         *summary(),
         *charts(),
@@ -72,7 +72,7 @@ def build() -> dashboard.Dashboard:
 
 
 def summary() -> list[dashboard.Panel]:
-    """§4, summary header."""
+    """Build the summary header."""
     paid, free = (highest(USERS, plan=plan) for plan in ("paid", "free"))
     return [
         number(Analytics.ONLINE_USERS_NOW, about(ONLINE_USERS), PromQL(highest(ONLINE_USERS))),
@@ -89,7 +89,7 @@ def summary() -> list[dashboard.Panel]:
 
 
 def charts() -> list[dashboard.Panel]:
-    """§4, the four charts."""
+    """Build the four charts."""
     return [
         lines(
             Analytics.AI_REQUESTS_DAY,
@@ -128,7 +128,7 @@ def charts() -> list[dashboard.Panel]:
 
 
 def users() -> list[dashboard.Panel]:
-    """§3.1."""
+    """Build the panels of users and devices."""
     return [
         lines(
             Analytics.ONLINE_USERS,
@@ -155,7 +155,7 @@ def users() -> list[dashboard.Panel]:
 
 
 def active_users(now: Panel, by_plan: Panel, window: str) -> list[dashboard.Panel]:
-    """DAU or MAU: the number, and its split by plan over time."""
+    """Build DAU or MAU: the number, and its split by plan over time."""
     text = about(ACTIVE_USERS, f"Here: {window}.")
     return [
         number(now, text, PromQL(total(ACTIVE_USERS, window=window))),
@@ -171,7 +171,7 @@ def active_users(now: Panel, by_plan: Panel, window: str) -> list[dashboard.Pane
 
 
 def ai_usage() -> list[dashboard.Panel]:
-    """§3.2."""
+    """Build the panels of AI usage."""
     return [
         requests(Analytics.AI_REQUESTS_PER_MINUTE, AI_REQUESTS, "ai", "1m"),
         requests(Analytics.AI_REQUESTS_PER_HOUR, AI_REQUESTS, "ai", "1h"),
@@ -199,7 +199,7 @@ def ai_usage() -> list[dashboard.Panel]:
 
 
 def queues() -> list[dashboard.Panel]:
-    """§3.3, queues and jobs."""
+    """Build the panels of queues and jobs."""
     seconds, jobs = (rate(PROCESSING, "queue", part=part) for part in ("_sum", "_count"))
     return [
         queue(Analytics.AI_QUEUE, "ai"),
@@ -224,7 +224,7 @@ def queues() -> list[dashboard.Panel]:
 
 
 def workers() -> list[dashboard.Panel]:
-    """§3.3, workers."""
+    """Build the panels of workers."""
     worker, heartbeat = "Worker", "Last heartbeat"
     return [
         listing(
@@ -268,7 +268,7 @@ def workers() -> list[dashboard.Panel]:
 
 
 def monetization() -> list[dashboard.Panel]:
-    """§3.4."""
+    """Build the panels of monetization."""
     plans = {
         Analytics.PAID_USERS: "paid",
         Analytics.FREE_USERS: "free",
@@ -306,7 +306,7 @@ def monetization() -> list[dashboard.Panel]:
 
 
 def incidents() -> list[dashboard.Panel]:
-    """§4, recent incidents, as numbers; the Analytics page lists them."""
+    """Build the recent incidents as numbers; the Analytics page lists them."""
     both = {"ai": (AI_ERRORS, style.ERROR_KINDS), "preview": (PREVIEW_FAILURES, style.FAILURE_KINDS)}
     text = "Events ai.error and preview.failed by error_kind, on all hosts of logs. Source: the log files."
     things = {
@@ -335,7 +335,7 @@ def incidents() -> list[dashboard.Panel]:
 
 
 def queue_now(panel: Panel, name: str) -> dashboard.Panel:
-    """How many jobs of that kind wait, over all lists."""
+    """Build the number of waiting jobs of a queue, over all its lists."""
     return number(
         panel,
         about(DEPTH, f"Here: {QUEUES[name].title} jobs, over all its queues."),
@@ -345,7 +345,7 @@ def queue_now(panel: Panel, name: str) -> dashboard.Panel:
 
 
 def queue(panel: Panel, name: str) -> dashboard.Panel:
-    """How many jobs wait, list by list."""
+    """Build the number of waiting jobs, list by list."""
     return lines(
         panel,
         about(DEPTH),
@@ -356,8 +356,8 @@ def queue(panel: Panel, name: str) -> dashboard.Panel:
 
 
 def latency(panel: Panel, name: str) -> dashboard.Panel:
-    """Mean latency in all windows. Only the longest is joined over the past's hourly points: between those of the
-    shorter ones nothing is known."""
+    """Build the mean latency in all windows. Only the longest is joined over the hourly points of the past: between the
+    points of the shorter ones no value is known."""
     return lines(
         panel,
         about(LATENCY, BY_WINDOW),
@@ -369,7 +369,7 @@ def latency(panel: Panel, name: str) -> dashboard.Panel:
 
 
 def requests(panel: Panel, spec: MetricSpec, name: str, window: str) -> dashboard.Panel:
-    """Requests in a sliding window."""
+    """Build the requests in a sliding window."""
     return lines(
         panel,
         about(spec, f"Here: in the {style.WINDOWS[window].title} before each point."),
@@ -380,6 +380,7 @@ def requests(panel: Panel, spec: MetricSpec, name: str, window: str) -> dashboar
 
 
 def cost_now(panel: Panel, spec: MetricSpec) -> dashboard.Panel:
-    """Both components together; nothing while one is not known, since half of it would pass for all."""
+    """Build the sum of both components; no value while one of them is unknown, since half the cost would pass for
+    all."""
     tokens, gpu = (highest(spec, component=component) for component in ("tokens", "gpu"))
     return number(panel, about(spec, IN_MONTH), PromQL(f"{tokens} + {gpu}"), unit=DOLLARS, decimals=2)

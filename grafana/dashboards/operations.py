@@ -1,4 +1,4 @@
-"""HiveSync Operations: the exporter itself, and whether what it says can be believed.
+"""HiveSync Operations: the exporter itself, and the reliability of its numbers.
 
 Of several exporters the worst is shown.
 """
@@ -43,13 +43,13 @@ DESCRIPTION = (
 
 
 def build() -> dashboard.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     drawn = [*state(), *sources(), *refreshes(), *logs(), *rollup_and_alerts()]
     return assemble(Operations, DESCRIPTION, drawn, since="now-3h", others=[ANALYTICS])
 
 
 def state() -> list[dashboard.Panel]:
-    """What is wrong now."""
+    """Build the panels of current faults."""
     return [
         number(
             Operations.SOURCES_NOW,
@@ -90,7 +90,7 @@ def state() -> list[dashboard.Panel]:
 
 
 def sources() -> list[dashboard.Panel]:
-    """Sources, and the collectors that ask them."""
+    """Build the panels of sources, and of the collectors that read them."""
     return [
         up_or_down(
             Operations.SOURCES_UP,
@@ -120,7 +120,7 @@ def sources() -> list[dashboard.Panel]:
 
 
 def refreshes() -> list[dashboard.Panel]:
-    """How long they take, and what they leave out."""
+    """Build the panels of refreshes: durations, and values left out."""
     return [
         bars(
             Operations.REFRESH_DURATIONS,
@@ -153,7 +153,7 @@ def refreshes() -> list[dashboard.Panel]:
 
 
 def logs() -> list[dashboard.Panel]:
-    """Whether the logs are read as they are written."""
+    """Build the panels of the logs: delay and progress of their reading."""
     return [
         lines(
             Operations.LOG_LINES,
@@ -187,7 +187,7 @@ def logs() -> list[dashboard.Panel]:
 
 
 def rollup_and_alerts() -> list[dashboard.Panel]:
-    """The roll-up, what is firing, and what runs."""
+    """Build the panels of the roll-up, alerts and running processes."""
     return [
         lines(
             Operations.ROLLUP_AGE,
