@@ -61,7 +61,7 @@ class AnalyticsSection:
         self.app = with_access(self.api, self.access, page, settings.admin_frame_ancestors)
         if not self.access.authenticator.configured:
             _log.warning(
-                "no admin credential is set: the Analytics section answers 503",
+                "admin.no_credential",
                 set_one_of="HIVESYNC_ADMIN_JWT_SECRET, HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE, HIVESYNC_ADMIN_API_KEY",
             )
 

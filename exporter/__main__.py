@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(chosen.env_file)
         for variable in unknown_variables(chosen.env_file):
-            _log.warning("variable is no setting", variable=variable)
+            _log.warning("settings.unknown_variable", variable=variable)
         if chosen.command == "verify":
             return uvloop.run(_verify(settings))
         if chosen.command == "login-link":
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socket) -> None:
     """Everything at once, until SIGTERM or SIGINT."""
     events.watch_loop()
-    _log.info("starting", version=VERSION, revision=REVISION, settings=settings.shown())
+    _log.info("service.starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
     terms = Terms(settings.prices(), settings.free_plans)
     with StateDirectory(settings.state_dir) as state:
@@ -136,7 +136,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
                 asyncio.create_task(memory.keep_small(lambda: section.done() and snapshot.view().ready)),
             ]
             await _first_to_end(tasks, stop)
-    _log.info("stopped")
+    _log.info("service.stopped")
 
 
 def _load_section(settings: Settings, view: Callable[[], View]) -> AnalyticsSection:

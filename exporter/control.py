@@ -60,7 +60,7 @@ async def serve(state_dir: Path, answers: Mapping[str, Answer]) -> None:
         server = await asyncio.start_unix_server(answer, path)
     except OSError as error:
         _log.warning(
-            "no control socket: verify will build windows of its own",
+            "control.no_socket",
             path=str(path),
             reason=error.strerror or str(error),
         )

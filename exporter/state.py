@@ -55,7 +55,7 @@ class StateFile:
     def set_aside(self, reason: str) -> None:
         """Keep a file that makes no sense as `NAME.corrupt`, where a person can look at it."""
         aside = self.path.with_name(f"{self.path.name}.corrupt")
-        _log.warning("state not understood: starting anew", file=str(self.path), kept_as=str(aside), reason=reason)
+        _log.warning("state.corrupt", file=str(self.path), kept_as=str(aside), reason=reason)
         try:
             self.path.replace(aside)
         except OSError as error:

@@ -139,7 +139,7 @@ async def _until_stopped(command: Coroutine[Any, Any, int], stopped: int) -> int
     try:
         return await task
     except asyncio.CancelledError:
-        _log.info("stopped")
+        _log.info("service.stopped")
         return stopped
 
 
@@ -162,7 +162,7 @@ async def _once(url: str, asked: Range | None, depths: QueueDepths) -> int:
     began = time.monotonic()
     async with locked(url) as is_ours, connected(url) as connection:
         if not is_ours:
-            _log.info("another roll-up is running, which is left to its work")
+            _log.info("rollup.already_running")
             return 0
         await _check(connection, rights.TO_WRITE)
         chosen = await run.choose(connection, asked)
@@ -172,7 +172,7 @@ async def _once(url: str, asked: Range | None, depths: QueueDepths) -> int:
         finally:
             progress.end()
     reach = {"first": str(chosen[0].first), "last": str(chosen[-1].last)} if chosen else {}
-    _log.info("rolled up", days=written, seconds=round(time.monotonic() - began, 3), **reach)
+    _log.info("rollup.finished", days=written, seconds=round(time.monotonic() - began, 3), **reach)
     return 0
 
 
@@ -239,7 +239,9 @@ async def _history(url: str, path: str, asked: Range, free_plans: Sequence[str])
             series = await read_history(connection, first, last, free_plans)
         write(openmetrics.render(series))
     samples = sum(len(one.points) for one in series)
-    _log.info("history written", series=len(series), samples=samples, first=first.isoformat(), last=last.isoformat())
+    _log.info(
+        "rollup.history_written", series=len(series), samples=samples, first=first.isoformat(), last=last.isoformat()
+    )
     return 0
 
 

@@ -35,7 +35,7 @@ class Progress:
         if self._at_terminal:
             self._draw(f"reading {piece.first} to {piece.last} ...")
         elif len(piece.days) >= LONG_DAYS:
-            _log.info("reading", first=str(piece.first), last=str(piece.last), done=self._done, of=self._total)
+            _log.info("rollup.reading", first=str(piece.first), last=str(piece.last), done=self._done, of=self._total)
 
     def wrote(self, day: date) -> None:
         """One more day is written."""
@@ -44,7 +44,7 @@ class Progress:
             self._draw(str(day))
         elif self._clock() >= self._next_line and self._done < self._total:
             self._next_line = self._clock() + LOG_SECONDS
-            _log.info("rolling up", day=str(day), done=self._done, of=self._total)
+            _log.info("rollup.day_written", day=str(day), done=self._done, of=self._total)
 
     def end(self) -> None:
         """Nothing more comes, whether all went well or not: what is printed next begins a line."""

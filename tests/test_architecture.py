@@ -31,6 +31,7 @@ LAYERS = [
         "exporter.windows.sql",
         "exporter.labels",
         "exporter.vocabulary",
+        "exporter.event_list",
         "exporter.columns",
         "exporter.identities",
         "exporter.events",

@@ -107,7 +107,7 @@ class Sessions:
             try:
                 self._file.save({"revoked": self._revoked, "valid_since": self._valid_since})
             except StateError as error:
-                _log.warning("logout not remembered over a restart", reason=str(error))
+                _log.warning("admin.logout.not_saved", reason=str(error))
 
     def cookie(self, path: str, value: str | None = None) -> str:
         """The Set-Cookie header that sets the session of a browser, or removes it without a value."""
@@ -127,7 +127,7 @@ class Sessions:
         except (StateError, AttributeError, TypeError, ValueError) as error:
             # The ended sessions are unknown, so that all are ended.
             self._revoked, self._valid_since = {}, self._clock()
-            _log.warning("sessions not understood: all are ended", reason=str(error))
+            _log.warning("admin.sessions.corrupt", reason=str(error))
 
 
 def cookies(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
@@ -156,17 +156,17 @@ def stored_key(directory: Path) -> bytes:
         key = path.read_bytes()
         if len(key) == KEY_BYTES and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             return key
-        _log.warning("session key replaced: all sessions are ended", file=str(path))
+        _log.warning("admin.session_key.replaced", file=str(path))
     except FileNotFoundError:
         pass
     except OSError as error:
-        _log.warning("session key not read: sessions end with this process", file=str(path), reason=error.strerror)
+        _log.warning("admin.session_key.unreadable", file=str(path), reason=error.strerror)
         return secrets.token_bytes(KEY_BYTES)
     key = secrets.token_bytes(KEY_BYTES)
     try:
         _write(path, key)
     except OSError as error:
-        _log.warning("session key not kept: sessions end with this process", file=str(path), reason=error.strerror)
+        _log.warning("admin.session_key.not_saved", file=str(path), reason=error.strerror)
     return key
 
 

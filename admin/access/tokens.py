@@ -234,7 +234,7 @@ class Authenticator:
             ) from None
         if len(key) < SECRET_BYTES:
             self._weak = True
-            _log.warning("admin tokens have a weak secret", bytes=len(key), recommended_bytes=SECRET_BYTES)
+            _log.warning("admin.tokens.weak_secret", bytes=len(key), recommended_bytes=SECRET_BYTES)
         return key
 
     def _public_key(self, pem: bytes) -> tuple[str, RSAPublicKey | EllipticCurvePublicKey]:
@@ -245,7 +245,7 @@ class Authenticator:
         if isinstance(key, RSAPublicKey):
             if key.key_size < RSA_BITS:
                 self._weak = True
-                _log.warning("admin tokens have a weak key", bits=key.key_size, recommended_bits=RSA_BITS)
+                _log.warning("admin.tokens.weak_key", bits=key.key_size, recommended_bits=RSA_BITS)
             return "RS256", key
         if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
             return "ES256", key

@@ -232,7 +232,7 @@ class TokenCost:
             and (model or "") not in self._named
         ):
             self._named.add(model or "")
-            _log.warning("model without a price", model=(model or "(none)")[:100])
+            _log.warning("cost.model_without_price", model=(model or "(none)")[:100])
         return label
 
 

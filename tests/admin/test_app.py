@@ -250,7 +250,7 @@ def test_it_stops_at_once_despite_an_open_connection(tmp_path: Path) -> None:
             status, seconds = exporter.terminate()
         assert status == 0
         assert seconds < patience(5)
-        assert exporter.events()[-1]["event"] == "stopped"
+        assert exporter.events()[-1]["event"] == "service.stopped"
 
 
 # Mounted -------------------------------------------------------------------------------------------------------------

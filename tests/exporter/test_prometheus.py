@@ -30,7 +30,7 @@ from tests.waiting import patience, until
 
 pytestmark = pytest.mark.prometheus
 
-SCRAPE_INTERVAL = "500ms"
+SCRAPE_SECONDS = 1.0
 SERIES = 3_000
 """An upper bound: 200 workers with seven series each, 400 queues, 15 collectors with 18 each, and the rest."""
 
@@ -117,7 +117,8 @@ def observed(
     with exporter, as_text(exporter.url) as text:
         exporter.wait_for(lambda samples: all_there(samples, COUNTERS.union(*FED_BY.values())))
         targets = [exporter.address, text]
-        with PrometheusServer(folder / "prometheus", targets, scrape_interval=SCRAPE_INTERVAL) as prometheus:
+        interval = f"{patience(SCRAPE_SECONDS) * 1_000:.0f}ms"  # also what a scrape may take
+        with PrometheusServer(folder / "prometheus", targets, scrape_interval=interval) as prometheus:
             observed = Observed(prometheus, exporter, *targets)
             observed.until_both_say("up", 1)
             yield observed

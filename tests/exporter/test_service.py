@@ -169,7 +169,7 @@ def test_it_ends_when_told_to_also_before_its_first_pass(tmp_path: Path, how: si
     status, seconds = exporter.terminate()
     assert status == 0
     assert seconds < patience(STOP_SECONDS)
-    assert exporter.events()[-1]["event"] == "stopped"
+    assert exporter.events()[-1]["event"] == "service.stopped"
     assert not (exporter.state / "control.sock").exists()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((LOOPBACK, int(exporter.address.rpartition(":")[2])))

@@ -99,7 +99,7 @@ def whole_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             yield Stage(postgres, valkey, exporter, owner_url)
             assert exporter.pid == pid
             assert exporter.is_alive, "it was to live through all of it"
-        assert exporter.events()[-1]["event"] == "stopped"
+        assert exporter.events()[-1]["event"] == "service.stopped"
 
 
 @pytest.fixture

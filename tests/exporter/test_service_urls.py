@@ -102,7 +102,7 @@ def test_escaped_passwords_open_everything_and_are_printed_nowhere(
             grafana_url=f"http://u:{password}@127.0.0.1:9",
         ) as exporter:
             exporter.wait_for(lambda samples: is_up(samples, "postgres") and is_up(samples, "redis"))
-            (start,) = (event["settings"] for event in exporter.events() if event["event"] == "starting")
+            (start,) = (event["settings"] for event in exporter.events() if event["event"] == "service.starting")
             said = exporter.log.read_text()
     finally:
         valkey.config_set("requirepass", "")

@@ -40,7 +40,7 @@ def test_a_file_that_makes_no_sense_is_said_and_set_aside_once(tmp_path: Path, c
     assert aside.read_bytes() == content
     assert logged == [
         {
-            "event": "state not understood: starting anew",
+            "event": "state.corrupt",
             "file": str(file.path),
             "kept_as": str(aside),
             "reason": "not a JSON object",

@@ -100,7 +100,7 @@ def test_a_collector_that_fails_has_no_time_left(compared: Comparing) -> None:
 
 
 def test_what_is_served_and_is_not_there_any_more_is_a_difference(compared: Comparing) -> None:
-    gone = USERS.sample(3, plan="gold")
+    gone = Sample(USERS, ("gold",), 3)
     found = compared((*shown(), gone), PROMISED + 1)
     assert [comparison.metric for comparison in found if not comparison.nil] == ['hivesync_users{plan="gold"}']
     assert line(found, 'hivesync_users{plan="gold"}').split()[1:7] == ["3", "76", "s", "-", "-", "missing"]

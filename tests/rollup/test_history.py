@@ -273,7 +273,7 @@ def test_a_file_is_written_whole_or_not_at_all(
     assert (ran.status, ran.out) == (0, "")
     assert [path.name for path in file.parent.iterdir()] == ["past.om"]
     assert file.read_text().endswith("# EOF\n")
-    (said,) = ran.said("history written")
+    (said,) = ran.said("rollup.history_written")
     assert said["samples"] == sum(len(values) for values in by_hour(file.read_text()).values())
     assert file.stat().st_mode & 0o777 == 0o666 & ~_umask()
 

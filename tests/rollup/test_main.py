@@ -235,15 +235,15 @@ def test_every_keeps_running_on_the_clocks_multiples_and_stops_when_asked(
     seed(connection, 3)
     process = rollup.start("--every", "10s")
     try:
-        until(lambda: rollup.said("rolled up"), "a first run, at once")
+        until(lambda: rollup.said("rollup.finished"), "a first run, at once")
         insert(connection, "ai_usage_events", created_at="now")
-        until(lambda: len(rollup.said("rolled up")) > 1, "a second one")
-        second = rollup.said("rolled up")[1]["timestamp"]
+        until(lambda: len(rollup.said("rollup.finished")) > 1, "a second one")
+        second = rollup.said("rollup.finished")[1]["timestamp"]
         assert int(second[17:19]) % 10 <= patience(2)
         assert stored(connection)[-1].ai_requests == 2
         process.terminate()
         assert process.wait(patience(2)) == 0
-        assert rollup.events()[-1]["event"] == "stopped"
+        assert rollup.events()[-1]["event"] == "service.stopped"
     finally:
         end([process])
 
@@ -295,7 +295,7 @@ def test_every_survives_that_postgresql_is_away_and_says_so_once(
     assert [event["event"].rpartition(".")[2] for event in changes] == ["degraded", "recovered"] * 3
     assert changes[4]["detail"] == "there is no table (or view) sessions on the search_path"
     assert len(rollup.said("system.analytics.degraded")) == 3 + 1  # and one for the missing Prometheus
-    assert len(rollup.said("rolled up")) > 3
+    assert len(rollup.said("rollup.finished")) > 3
 
 
 def test_every_does_not_go_on_with_what_can_never_work(rollup: Command, connection: psycopg.Connection) -> None:
@@ -326,7 +326,7 @@ def test_asked_to_stop_it_stops_in_the_middle_of_a_statement(
             ),
             "nothing of it is left in PostgreSQL",
         )
-    assert rollup.events()[-1]["event"] == "stopped"
+    assert rollup.events()[-1]["event"] == "service.stopped"
     assert stored(connection) == []
 
 

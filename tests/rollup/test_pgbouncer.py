@@ -55,8 +55,8 @@ def test_only_one_runs_at_a_time_behind_it(rollup: Command, pooler: PgBouncer) -
         other.execute(f"SELECT pg_advisory_xact_lock({LOCK})".encode())
         ran = rollup()
     assert ran.status == 0
-    assert ran.said("another roll-up is running, which is left to its work")
-    assert rollup().said("rolled up")
+    assert ran.said("rollup.already_running")
+    assert rollup().said("rollup.finished")
 
 
 def test_what_it_does_not_take_is_said_with_the_remedy(rollup: Command, pooler: PgBouncer) -> None:

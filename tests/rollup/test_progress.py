@@ -24,11 +24,11 @@ def test_long_runs_say_how_far_they_are_and_short_ones_only_what_they_did(
     insert(connection, "sessions", created_at=f"{today(connection) - 80 * DAY} 12:00Z")
     monkeypatch.setattr(progress, "LOG_SECONDS", 0)
     ran = rollup()
-    assert [event["done"] for event in ran.said("reading")] == [0, 34]
-    assert [(event["done"], event["of"]) for event in ran.said("rolling up")] == [(n, 81) for n in range(1, 81)]
+    assert [event["done"] for event in ran.said("rollup.reading")] == [0, 34]
+    assert [(event["done"], event["of"]) for event in ran.said("rollup.day_written")] == [(n, 81) for n in range(1, 81)]
     monkeypatch.undo()
     again = rollup()
-    assert [event["event"] for event in again.events] == ["system.analytics.degraded", "rolled up"]
+    assert [event["event"] for event in again.events] == ["system.analytics.degraded", "rollup.finished"]
 
 
 def test_at_a_terminal_there_is_a_bar(rollup: Command, connection: psycopg.Connection) -> None:
@@ -54,7 +54,7 @@ def test_at_a_terminal_there_is_a_bar(rollup: Command, connection: psycopg.Conne
     assert f"[{'.' * 30}] 0/10 days, reading".encode() in shown
     assert f"[{'#' * 15}{'.' * 15}] 5/10 days".encode() in shown
     last_line = shown.rstrip().split(b"\r\n")[-1]
-    assert b"rolled up" in last_line
+    assert b"rollup.finished" in last_line
     assert b"10/10" not in last_line
     assert b"10/10 days" in shown
 

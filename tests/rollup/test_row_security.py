@@ -103,7 +103,7 @@ def test_row_security_that_comes_while_it_goes_on_is_said_and_writes_nothing(
 ) -> None:
     process = rollup.start("--every", "10s")
     try:
-        until(lambda: rollup.said("rolled up"), "a first run")
+        until(lambda: rollup.said("rollup.finished"), "a first run")
         connection.execute("INSERT INTO ai_usage_events DEFAULT VALUES")
         run(connection, ENABLE, table="ai_usage_events")
         before = stored(connection)

@@ -50,7 +50,7 @@ def test_a_first_run_fills_every_day_from_the_first_activity_to_today(
     now = today(connection)
     assert ran.status == 0
     assert stored(connection) == plainly(connection, days.span(now - 45 * DAY, now))
-    (done,) = ran.said("rolled up")
+    (done,) = ran.said("rollup.finished")
     assert (done["days"], done["first"], done["last"]) == (46, str(now - 45 * DAY), str(now))
 
 
@@ -78,14 +78,14 @@ def test_a_day_that_is_missing_is_filled_wherever_it_is(rollup: Command, connect
     now = today(connection)
     connection.execute("DELETE FROM usage_analytics_daily WHERE date IN (%s, %s)", (now - 40 * DAY, now - 80 * DAY))
     ran = rollup()
-    assert ran.said("rolled up")[0]["days"] == 6
+    assert ran.said("rollup.finished")[0]["days"] == 6
     assert stored(connection) == rows
 
 
 def test_no_activity_at_all_writes_nothing_and_is_no_error(rollup: Command, connection: psycopg.Connection) -> None:
     ran = rollup()
     assert (ran.status, stored(connection)) == (0, [])
-    assert ran.said("rolled up")[0]["days"] == 0
+    assert ran.said("rollup.finished")[0]["days"] == 0
     assert ran.said("system.analytics.degraded") == []
 
 
@@ -152,7 +152,7 @@ def test_the_second_of_two_says_so_and_leaves_the_first_to_its_work(
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         ran = rollup()
         assert (ran.status, stored(connection)) == (0, [])
-        assert [event["event"] for event in ran.events] == ["another roll-up is running, which is left to its work"]
+        assert [event["event"] for event in ran.events] == ["rollup.already_running"]
         assert rollup("--dry-run").status == 0
     assert rollup().status == 0
     assert len(stored(connection)) == 3

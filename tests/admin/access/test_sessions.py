@@ -127,7 +127,7 @@ def test_an_unreadable_list_of_logouts_ends_all_sessions(tmp_path: Path, clock: 
     file.save({"revoked": ["nonsense"]})
     with capture_logs() as events:
         sessions = Sessions(KEY, HOURS_8, clock, file)
-    assert [event["event"] for event in events] == ["sessions not understood: all are ended"]
+    assert [event["event"] for event in events] == ["admin.sessions.corrupt"]
     assert sessions.check(before) is None
     clock.now += 1
     assert sessions.check(sessions.open())
@@ -139,7 +139,7 @@ def test_a_logout_that_cannot_be_stored_holds_for_the_process(tmp_path: Path, cl
     with capture_logs() as events:
         sessions.revoke(opened(sessions, value))
     assert sessions.check(value) is None
-    assert [event["event"] for event in events] == ["logout not remembered over a restart"]
+    assert [event["event"] for event in events] == ["admin.logout.not_saved"]
 
 
 def test_the_cookie_is_for_the_section_alone_and_for_no_script(sessions: Sessions) -> None:
@@ -192,7 +192,7 @@ def test_a_key_that_others_could_read_or_write_is_replaced(tmp_path: Path, mode:
     (tmp_path / KEY_FILE).chmod(mode)
     with capture_logs() as events:
         assert stored_key(tmp_path) != key
-    assert [event["event"] for event in events] == ["session key replaced: all sessions are ended"]
+    assert [event["event"] for event in events] == ["admin.session_key.replaced"]
     assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
 
 
@@ -212,7 +212,7 @@ def test_a_key_that_cannot_be_stored_is_for_this_process(tmp_path: Path) -> None
         keys.add(stored_key(tmp_path))
     assert len(keys) == 3
     assert [event["event"] for event in events] == [
-        "session key not kept: sessions end with this process",
-        "session key not kept: sessions end with this process",
-        "session key not read: sessions end with this process",
+        "admin.session_key.not_saved",
+        "admin.session_key.not_saved",
+        "admin.session_key.unreadable",
     ]

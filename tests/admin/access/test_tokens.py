@@ -275,7 +275,7 @@ def test_a_weak_secret_works_and_is_logged_once() -> None:
     assert outcomes == [Admin("token")] * 3
     assert events == [
         {
-            "event": "admin tokens have a weak secret",
+            "event": "admin.tokens.weak_secret",
             "bytes": 5,
             "recommended_bytes": 32,
             "log_level": "warning",

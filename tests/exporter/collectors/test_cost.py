@@ -227,7 +227,7 @@ def test_a_model_without_a_price_is_named_in_the_log_once(database: str, connect
     with capture_logs() as logs:
         collect(collector, database, now=NOON)
         collect(collector, database, now=NOON + SECOND)
-    assert {(entry["log_level"], entry["event"]) for entry in logs} == {("warning", "model without a price")}
+    assert {(entry["log_level"], entry["event"]) for entry in logs} == {("warning", "cost.model_without_price")}
     assert sorted(entry["model"] for entry in logs) == ["(none)", "gpt-9", "x" * 100]
     complete(connection, NOON + MINUTE, 1, 1, model="gpt-10")
     with capture_logs() as logs:

@@ -327,7 +327,7 @@ def test_a_state_that_makes_no_sense_is_set_aside(setup: Setup, change: Callable
     with capture_logs() as logged:
         collector = ai_log(file)
     assert counted(collector) == {}
-    assert [entry["event"] for entry in logged] == ["state not understood: starting anew"]
+    assert [entry["event"] for entry in logged] == ["state.corrupt"]
     assert file.path.with_name("ai-events.corrupt").exists()
     setup.refresh(collector)
     assert counted(collector)[LINES, "ai-events", "ok"] == 1

@@ -378,9 +378,7 @@ def test_a_state_that_makes_no_sense_costs_the_counts_and_is_said(content: str, 
     (tmp_path / "gpu").write_text(content)
     with capture_logs() as logs:
         fleet.restart()
-    assert [(entry["log_level"], entry["event"].partition(":")[0]) for entry in logs] == [
-        ("warning", "state not understood")
-    ]
+    assert [(entry["log_level"], entry["event"]) for entry in logs] == [("warning", "state.corrupt")]
     for at in (NOON, NOON + 60 * SECOND):
         fleet.gpu("gpu-1", at)
         fleet.read(at)

@@ -1,0 +1,102 @@
+"""Every event that the exporter, the Analytics section and the roll-up log.
+
+docs/events.md is generated from this list, and a test keeps it complete: an event is one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """An event's meaning, and its fields beside `event`, `level` and `timestamp`."""
+
+    meaning: str
+    fields: tuple[str, ...] = ()
+
+
+EVENTS = {
+    "service.starting": LogEvent("The exporter starts.", ("version", "revision", "settings")),
+    "service.stopped": LogEvent("The exporter or the roll-up has stopped after SIGTERM or SIGINT."),
+    "settings.unknown_variable": LogEvent(
+        "A variable with the prefix `HIVESYNC_` is no setting: misspelt, or another program's.", ("variable",)
+    ),
+    "system.analytics.degraded": LogEvent(
+        "A source, or one collector alone, fails from now on; with the kind of failure.",
+        ("source", "collector", "kind", "detail", "where", "metric"),
+    ),
+    "system.analytics.recovered": LogEvent("The source or the collector works again.", ("source", "collector")),
+    "plan.unknown": LogEvent(
+        "A plan that is neither known nor in `FREE_PLANS`, with the class of its users; once per plan.",
+        ("plan", "plan_class", "setting"),
+    ),
+    "cost.model_without_price": LogEvent(
+        "The tokens of this model count as `other` and cost nothing; once per model.", ("model",)
+    ),
+    "queue.no_key_matches": LogEvent(
+        "No key in Redis matches the patterns of a queue: its depth is not known, neither 0 nor an alert. Write"
+        " the queue's keys into the setting. Once until a key matches.",
+        ("queue", "setting", "patterns", "remedy"),
+    ),
+    "log.lines_lost": LogEvent(
+        "Lines of a log may be lost. `not_found`: the file that was being read is in none of the folders in"
+        " `looked_in`; `archive_damaged`: a compressed file is cut off.",
+        ("log", "reason", "file", "inode", "read_bytes", "looked_in"),
+    ),
+    "log.files_left_out": LogEvent(
+        "Files that may be rotated ones of a log are not read, for the reason given.",
+        ("log", "reason", "files", "count"),
+    ),
+    "state.corrupt": LogEvent(
+        "A state file cannot be read; counting starts over, and the file is kept.", ("file", "kept_as", "reason")
+    ),
+    "control.no_socket": LogEvent(
+        "The control socket cannot be made (its path is too long, or taken): `verify` fills windows of its own.",
+        ("path", "reason"),
+    ),
+    "runtime.exception": LogEvent(
+        "An error outside any refresh or request: in a thread, a callback or a finalizer; type and place only.",
+        ("origin", "kind", "where", "object"),
+    ),
+    "runtime.warning": LogEvent("A warning of Python or a library; type and place only.", ("kind", "where")),
+    "runtime.message": LogEvent(
+        "A message that a library logged; logger and place only.", ("logger", "severity", "where", "kind")
+    ),
+    "admin.no_credential": LogEvent(
+        "No credential of the administrator is set: the Analytics section answers 503.", ("set_one_of",)
+    ),
+    "admin.tokens.weak_secret": LogEvent(
+        "The secret for admin tokens is shorter than recommended.", ("bytes", "recommended_bytes")
+    ),
+    "admin.tokens.weak_key": LogEvent(
+        "The key for admin tokens is shorter than recommended.", ("bits", "recommended_bits")
+    ),
+    "admin.login.accepted": LogEvent("A login in the browser.", ("via",)),
+    "admin.login.refused": LogEvent(
+        "A login was refused; at most 30 a minute with the next one.", ("address", "reason", "left_out")
+    ),
+    "admin.access.refused": LogEvent("A request was refused.", ("address", "reason", "left_out")),
+    "admin.logout": LogEvent("A logout in the browser."),
+    "admin.logout.not_saved": LogEvent("A logout will be forgotten at a restart.", ("reason",)),
+    "admin.sessions.corrupt": LogEvent("The list of ended sessions cannot be read: all sessions end.", ("reason",)),
+    "admin.session_key.replaced": LogEvent("The key of the session cookies was unusable: all sessions end.", ("file",)),
+    "admin.session_key.unreadable": LogEvent(
+        "The key of the session cookies cannot be read: sessions end with this process.", ("file", "reason")
+    ),
+    "admin.session_key.not_saved": LogEvent(
+        "The key of the session cookies cannot be saved: sessions end with this process.", ("file", "reason")
+    ),
+    "admin.answer.failed": LogEvent("A request failed for a fault of this program.", ("kind", "where")),
+    "admin.grafana.up": LogEvent("Grafana answers."),
+    "admin.grafana.down": LogEvent("Grafana does not answer: the page draws the charts itself.", ("reason",)),
+    "admin.grafana.unanswered": LogEvent("Grafana did not answer a request.", ("kind",)),
+    "admin.grafana.interrupted": LogEvent("A response of Grafana ended early.", ("kind",)),
+    "rollup.reading": LogEvent("Days are being read.", ("first", "last", "done", "of")),
+    "rollup.day_written": LogEvent("A day is written, of a run over many.", ("day", "done", "of")),
+    "rollup.finished": LogEvent("A run is finished.", ("days", "seconds", "first", "last")),
+    "rollup.already_running": LogEvent("Another roll-up is at work in this database: nothing to do."),
+    "rollup.history_written": LogEvent(
+        "`--history` has written the past of the metrics.", ("series", "samples", "first", "last")
+    ),
+}
