@@ -1,4 +1,4 @@
-"""Real servers for every test that needs one: started once, a database of its own for each test."""
+"""Real servers for the tests: started once, with a database of its own for each test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.pooling import PgBouncer
 from tests.waiting import patience
 
 LOGROTATE = {"logrotate": "logrotate", "faketime": "faketime", "bzip2": "bzip2", "xz": "xz-utils", "zstd": "zstd"}
-"""The programs with which logs are rotated, and their packages."""
+"""The programs that rotate logs, and their packages."""
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -34,7 +34,7 @@ settings.load_profile("default")
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A PostgreSQL of the test run's own, with a template database that holds HiveSync's tables."""
+    """The PostgreSQL of the test run, with a template database that holds HiveSync's tables."""
     settings = {"max_wal_size": "128MB"}
     with PostgresServer(tmp_path_factory.mktemp("postgres"), settings, in_memory=True) as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
@@ -46,15 +46,15 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    """A Valkey of the test run's own."""
+    """The Valkey of the test run."""
     with ValkeyServer(tmp_path_factory.mktemp("valkey")) as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
 def limits_for_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long the product, in this process, waits for a server before it takes it for hanging: longer where a server
-    that is well hangs because the machine is busy. A test that needs a hang to be noticed sets its own."""
+    """Longer time-outs for answers of servers, which are late on a busy machine. A test of a hanging server sets its
+    own."""
     for module, name in ((source_redis, "COMMAND_SECONDS"), (source_postgres, "CONNECT_SECONDS")):
         monkeypatch.setattr(module, name, patience(getattr(module, name)))
 
@@ -85,9 +85,9 @@ def valkey(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a program that is not installed is skipped, and listed at the end with this reason.
+    """Skip the tests of programs that are not installed, with a reason that names the package.
 
-    The files that take longest come first: processes that take file after file end at about the same time then.
+    The longest files come first: workers that take one file at a time then end at about the same time.
     """
     items.sort(key=lambda item: item.path.parent.name != "scale")
     installed = {
@@ -122,7 +122,7 @@ def _is_installed(program: str) -> bool:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where nobody reads what was skipped, a skipped test is a failure."""
+    """Fail the run under CI for every skipped test."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") == "true" and reporter is not None and reporter.stats.get("skipped"):
         reporter.write_line("CI: a skipped test counts as failed", red=True)

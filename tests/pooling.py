@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before the tests' PostgreSQL, as a child process on a free port.
+"""PgBouncer in transaction mode in front of the tests' PostgreSQL, as a child process on a free port.
 
 with PgBouncer(directory, server, database, users=["reader"]) as pooler:
     psycopg.connect(pooler.url_of("reader"))
@@ -19,11 +19,11 @@ from servers.postgres_files import place_for_nobody
 
 PROGRAM = "pgbouncer"
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
-"""Debian's is where programs for administrators are."""
+"""The PATH, extended by Debian's directory of administrators' programs."""
 
 
 class PgBouncer(Child):
-    """Knows one database and some users, none of which has a password; started by root it runs as `nobody`."""
+    """A PgBouncer with one database and some users without passwords; started by root, it runs as `nobody`."""
 
     name = "PgBouncer"
 
@@ -35,7 +35,7 @@ class PgBouncer(Child):
         users: Sequence[str],
         settings: Mapping[str, object] | None = None,
     ) -> None:
-        """`settings` are added to those of pgbouncer.ini, and may replace ours."""
+        """`settings` are added to those of pgbouncer.ini, and may replace them."""
         super().__init__(directory)
         self.port = free_port()
         self._server, self._database, self._users = server, database, users
@@ -47,7 +47,7 @@ class PgBouncer(Child):
 
     @staticmethod
     def binary() -> str | None:
-        """Where it is; None where it is not installed."""
+        """The path of the program; None if it is not installed."""
         return shutil.which(PROGRAM, path=PATH)
 
     @property
@@ -55,11 +55,11 @@ class PgBouncer(Child):
         return self.url_of(self._users[0])
 
     def url_of(self, user: str, database: str = "") -> str:
-        """Connection URL of a role, by way of the pooler."""
+        """The connection URL of a role through PgBouncer."""
         return f"postgresql://{user}@{LOOPBACK}:{self.port}/{database or self._database}"
 
     def prepare(self) -> None:
-        """Write its configuration."""
+        """Write the configuration."""
         settings = {
             "listen_addr": LOOPBACK,
             "listen_port": self.port,

@@ -1,4 +1,4 @@
-"""Redis with TLS, users and a password, as a child process, and the certificates that it and its clients need.
+"""Redis with TLS, users and a password, as a child process, and the certificates for it and its clients.
 
 certificates = make_certificates(directory)
 with RedisServer(directory, certificates) as server:
@@ -35,7 +35,7 @@ KEY_PASSWORD = "of-the-key"
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files (PEM): of the authority that signed the others, of the server, of a client, and of another authority."""
+    """Files (PEM) of the authority, of the server and of a client signed by it, and of another authority."""
 
     authority: Path
     stranger: Path
@@ -44,11 +44,11 @@ class Certificates:
     client: Path
     client_key: Path
     locked_key: Path
-    """The client's, encrypted with KEY_PASSWORD."""
+    """The key of the client, encrypted with KEY_PASSWORD."""
 
 
 def make_certificates(directory: Path) -> Certificates:
-    """New ones, good for a day and for 127.0.0.1."""
+    """Create certificates, valid for a day and for 127.0.0.1."""
     certificates = Certificates(*(directory / f"{name}.pem" for name in Certificates.__dataclass_fields__))
     key, authority = _signed("authority")
     _, stranger = _signed("stranger")
@@ -72,7 +72,7 @@ def _pem(key: ec.EllipticCurvePrivateKey, encryption: KeySerializationEncryption
 def _signed(
     name: str, issuer_key: ec.EllipticCurvePrivateKey | None = None, issuer: x509.Certificate | None = None
 ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """A key and its certificate; of an authority, signed by itself, where no issuer is given."""
+    """A key and its certificate; without an issuer, a self-signed one of an authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -96,7 +96,7 @@ class RedisServer(Child):
     name = "Redis"
 
     def __init__(self, directory: Path, certificates: Certificates, *, wants_certificates: bool = False) -> None:
-        """`wants_certificates`: of clients."""
+        """`wants_certificates`: require certificates of clients."""
         super().__init__(directory)
         self.port, self.plain_port = free_port(), free_port()
         self.socket = self.directory / "redis.sock"
@@ -105,11 +105,11 @@ class RedisServer(Child):
 
     @property
     def url(self) -> str:
-        """Of the port without TLS."""
+        """The URL of the port without TLS."""
         return f"redis://{LOOPBACK}:{self.plain_port}/0"
 
     def url_of(self, user: str = "", rest: str = "/0") -> str:
-        """Of the port with TLS; `user` ends with an @."""
+        """The URL of the port with TLS; `user` ends with an @."""
         return f"rediss://{user}{LOOPBACK}:{self.port}{rest}"
 
     def command(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Roles of a test's own, which may read every table and nothing more."""
+"""Roles of a test's own with SELECT on every table, and no other right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRANT_WRITING_DAYS = "GRANT SELECT, INSERT, UPDATE ON usage_analytics_daily TO {
 
 @contextmanager
 def reading_role(connection: psycopg.Connection) -> Iterator[str]:
-    """The name of a new role that may log in and read; it and all that it owns is gone afterwards."""
+    """The name of a new role that may log in and read; removed afterwards with all that it owns."""
     name = f"reader_{uuid4().hex}"
     role = sql.Identifier(name)
     connection.execute(sql.SQL("CREATE ROLE {role} LOGIN").format(role=role))
@@ -27,6 +27,6 @@ def reading_role(connection: psycopg.Connection) -> Iterator[str]:
 
 
 def run(connection: psycopg.Connection, statements: str, **names: str) -> None:
-    """Statements with `{name}` for identifiers."""
+    """Run statements with `{name}` for identifiers."""
     identifiers = {name: sql.Identifier(value) for name, value in names.items()}
     connection.execute(sql.SQL(statements).format(**identifiers))

@@ -1,4 +1,5 @@
-"""Rows and keys of HiveSync's for tests, with what matters as arguments; and what a collector makes of them."""
+"""Rows and keys of HiveSync for tests, with the relevant values as arguments; and the values that a collector makes of
+them."""
 
 from __future__ import annotations
 
@@ -20,20 +21,20 @@ from exporter.sources.redis import Redis
 from exporter.spec import Sample
 
 NOON = datetime(2026, 3, 17, 12, 0, 0, tzinfo=UTC)
-"""A moment in the middle of a day and of a month, for tests that fix the clock."""
+"""A time in the middle of a day and of a month, for tests with a fixed clock."""
 
 WITHIN_A_MINUTE = NOON + timedelta(seconds=37, microseconds=123_457)
-"""A moment that is no minute's edge, so that the windows that end there begin within a minute too."""
+"""A time within a minute, so that the windows that end there start within a minute too."""
 
 INSTANT = timedelta(microseconds=1)
-"""The smallest step of PostgreSQL's clock."""
+"""The resolution of PostgreSQL's clock."""
 
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nowhere"
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
 def insert(connection: psycopg.Connection, table: str, **columns: object) -> str:
-    """One row; the id it was given, as text."""
+    """Insert a row; returns its id, as text."""
     query = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id::text").format(
         sql.Identifier(table),
         sql.SQL(", ").join(map(sql.Identifier, columns)),
@@ -45,28 +46,29 @@ def insert(connection: psycopg.Connection, table: str, **columns: object) -> str
 
 
 def counted(connection: psycopg.Connection) -> None:
-    """Wait for the server's counters to have what this connection did; of themselves they follow by up to a minute."""
+    """Wait until the server's counters include the changes of this connection; by themselves they lag by up to a
+    minute."""
     connection.execute("SELECT pg_stat_force_next_flush()")
 
 
 def user(connection: psycopg.Connection, name: str) -> str:
-    """A user with that name; the id."""
+    """Insert a user with that name; returns the id."""
     return insert(connection, "users", email=f"{name}@example.org", username=name)
 
 
 def users(connection: psycopg.Connection, count: int) -> list[str]:
-    """That many users; their ids."""
+    """Insert that many users; returns their ids."""
     return [user(connection, f"user-{number}") for number in range(count)]
 
 
 def keep(valkey: redis.Redis, key: str, **fields: object) -> None:
-    """A Redis hash with these fields, those that are None left out."""
+    """Store a Redis hash with these fields, except those that are None."""
     valkey.hset(key, mapping={name: str(value) for name, value in fields.items() if value is not None})
 
 
 @asynccontextmanager
 async def sources(database: str, redis_url: str = NOWHERE, now: datetime | None = None) -> AsyncIterator[Sources]:
-    """The real sources; both servers' clocks fixed at `now`, if given; log files that do not exist."""
+    """The real sources, with both servers' clocks fixed at `now`, if given; the log files do not exist."""
     nowhere = Path("/nonexistent")
     opened = Sources(
         postgres=Postgres(database, now=now),
@@ -82,7 +84,7 @@ async def sources(database: str, redis_url: str = NOWHERE, now: datetime | None 
 
 
 class _RedisAt(Redis):
-    """A Redis whose clock stands still."""
+    """A Redis with a fixed clock."""
 
     def __init__(self, url: str, now: datetime) -> None:
         super().__init__(url)
@@ -95,7 +97,7 @@ class _RedisAt(Redis):
 def collect(
     collector: Collector, database: str, redis_url: str = NOWHERE, now: datetime | None = None
 ) -> dict[str, Any]:
-    """One refresh of a collector: values by `metric{label values}`."""
+    """Refresh a collector once; returns the values by `metric{label values}`."""
 
     async def refresh() -> Sequence[Sample]:
         async with sources(database, redis_url, now) as opened:
@@ -105,7 +107,7 @@ def collect(
 
 
 def by_name(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Values by `metric{label values}`; fails on a sample that is there twice."""
+    """Values by `metric{label values}`; fails on a duplicate sample."""
     values: dict[str, Any] = {}
     for sample in samples:
         name = f"{sample.spec.name}{{{','.join(sample.labels)}}}" if sample.labels else sample.spec.name
@@ -115,5 +117,5 @@ def by_name(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def only(values: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """The values of one metric, by its label values alone."""
+    """The values of one metric, by its label values."""
     return {name[len(metric) + 1 : -1]: value for name, value in values.items() if name.startswith(f"{metric}{{")}

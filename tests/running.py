@@ -1,4 +1,4 @@
-"""The real exporter as a process of its own: started with given settings, watched through /metrics and through its log.
+"""The real exporter as a process: started with given settings, watched through /metrics and through its log.
 
     with RunningExporter(directory, database_url=..., redis_url=...) as exporter:
         exporter.wait_for(lambda samples: samples.get("hivesync_projects") == 3)
@@ -34,7 +34,7 @@ REFRESH_SECONDS = 0.3
 OPENMETRICS = "application/openmetrics-text"
 
 Samples = Mapping[str, float]
-"""Values by `name{label="value",...}`, labels in alphabetical order; `name` alone where there are none."""
+"""Values by `name{label="value",...}`, with labels in alphabetical order; `name` alone without labels."""
 
 FED_BY: Mapping[str, frozenset[str]] = {
     "postgres": frozenset(
@@ -70,7 +70,7 @@ FED_BY: Mapping[str, frozenset[str]] = {
     "ai_events_log": frozenset({'hivesync_log_unread_bytes{log="ai-events"}'}),
     "preview_log": frozenset({'hivesync_log_unread_bytes{log="preview"}'}),
 }
-"""The gauges that each source feeds, and those that need PostgreSQL and Redis both."""
+"""The gauges of each source, and those that require PostgreSQL and Redis both."""
 
 COUNTERS = frozenset(
     {
@@ -84,11 +84,11 @@ COUNTERS = frozenset(
         "hivesync_log_lines_total",
     }
 )
-"""What has been counted: shown for good, once it has begun."""
+"""Counters, shown from their start on."""
 
 
 def parse(text: str, *, openmetrics: bool = False) -> dict[str, float]:
-    """The samples of an exposition. Fails on a sample that is there twice."""
+    """The samples of an exposition. Fails on a duplicate sample."""
     families: Iterable[Any] = parse_openmetrics(text) if openmetrics else parse_text(text)  # type: ignore[no-untyped-call]
     values: dict[str, float] = {}
     for family in families:
@@ -101,28 +101,28 @@ def parse(text: str, *, openmetrics: bool = False) -> dict[str, float]:
 
 
 def metrics_of(samples: Iterable[str]) -> set[str]:
-    """The names without the labels."""
+    """The names of the samples, without labels."""
     return {name.partition("{")[0] for name in samples}
 
 
 def some_of(samples: Samples, names: Collection[str]) -> dict[str, float]:
-    """The samples that have one of these names, with or without their labels."""
+    """The samples with one of these names, with or without labels."""
     return {name: value for name, value in samples.items() if name in names or name.partition("{")[0] in names}
 
 
 def all_there(samples: Samples, names: Collection[str]) -> bool:
-    """Whether there is at least one sample for each of these names."""
+    """Whether each of these names has at least one sample."""
     return not set(names) - samples.keys() - metrics_of(samples)
 
 
 def is_up(samples: Samples, source: str) -> bool | None:
-    """What `hivesync_source_up` says of a source; None while it says nothing."""
+    """The value of `hivesync_source_up` for a source; None while it is absent."""
     value = samples.get(f'hivesync_source_up{{source="{source}"}}')
     return None if value is None else bool(value)
 
 
 def seed_database(connection: psycopg.Connection) -> None:
-    """Rows of just now, so that every metric that PostgreSQL feeds has a sample."""
+    """Insert current rows, so that every metric of PostgreSQL has a sample."""
     now = datetime.now(UTC)
     (who,) = users(connection, 1)
     insert(connection, "projects", owner_id=who, name="compiler")
@@ -134,7 +134,7 @@ def seed_database(connection: psycopg.Connection) -> None:
 
 
 def seed_valkey(url: str) -> None:
-    """Keys so that every metric that Redis feeds has a sample; nothing changes where they are already."""
+    """Create keys, so that every metric of Redis has a sample; idempotent."""
     with redis.Redis.from_url(url) as valkey:
         if valkey.exists("ai_queue:stats"):
             return
@@ -144,13 +144,13 @@ def seed_valkey(url: str) -> None:
 
 
 def beat(valkey: redis.Redis, at: float) -> None:
-    """A heartbeat of a GPU worker (unix seconds)."""
+    """Store a heartbeat of a GPU worker (unix seconds)."""
     worker = {"kind": "gpu", "state": "idle", "instance_type": "g5.xlarge", "lifecycle": "spot"}
     valkey.hset("worker:heartbeat:gpu-1", mapping=cast("dict[Any, Any]", worker | {"last_heartbeat": str(at)}))
 
 
 def get(url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (lower case) and the body as it was sent; a server that does not answer fails the test."""
+    """Status, headers (lower case) and the raw body; a server that does not answer fails the test."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=patience())
     try:
@@ -188,13 +188,13 @@ class RunningExporter(Exporter):
         self.ai_log.parent.mkdir(parents=True, exist_ok=True)
 
     def samples(self) -> dict[str, float]:
-        """What /metrics says now."""
+        """The current samples of /metrics."""
         status, _, body = get(f"{self.url}/metrics")
         assert status == 200
         return parse(body.decode())
 
     def wait_for(self, condition: Callable[[Samples], object], within: float = WITHIN_SECONDS) -> dict[str, float]:
-        """The first samples for which the condition holds; fails at once when the condition raises."""
+        """The first samples that meet the condition; fails at once if the condition raises."""
         bound = Bound(within)
         while not condition(samples := self.samples()):
             if bound.is_reached():
@@ -206,24 +206,24 @@ class RunningExporter(Exporter):
         return samples
 
     def refreshed(self, times: int = 2) -> dict[str, float]:
-        """The samples once every collector has refreshed that often, from now on."""
+        """The samples after that many further refreshes of every collector."""
         before = _refreshes(self.samples())
         return self.wait_for(
             lambda samples: all(count >= before[name] + times for name, count in _refreshes(samples).items())
         )
 
     def events(self, since: int = 0) -> list[dict[str, Any]]:
-        """What it has logged since it was started, without the first `since`: JSON objects, and nothing else."""
+        """The events since the start, except the first `since`; fails for a line that is not a JSON object."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             lines = log.read().split(b"\n")[:-1]
         return [orjson.loads(line) for line in lines][since:]
 
     def changes(self, since: int = 0, *, away: Collection[str] = ()) -> list[tuple[str, str]]:
-        """(`degraded` or `recovered`, which collector or, without one, which source) in the order of the log.
+        """(`degraded` or `recovered`, collector or else source), in the order of the log.
 
-        On a busy machine a server that is well times out too: a time-out and its end are left out, but for the first of
-        each source that the test takes away.
+        On a busy machine a healthy server times out too: a time-out and its end are left out, except the first of each
+        source that the test takes away.
         """
         awaited, timed_out, changes = set(away), set(), []
         for event in self.events(since):
@@ -240,7 +240,7 @@ class RunningExporter(Exporter):
         return changes
 
     def launch(self) -> None:
-        """Start it without waiting for its first pass: until it answers."""
+        """Start the exporter, and wait until it answers; its first pass may still be running."""
         self._patient = False
         try:
             self.start()
@@ -251,14 +251,14 @@ class RunningExporter(Exporter):
         return super().is_ready() if self._patient else self.answers()
 
     def answers(self) -> bool:
-        """Whether it serves /metrics."""
+        """Whether /metrics is served."""
         try:
             return get(f"{self.url}/metrics")[0] == 200
         except (OSError, HTTPException):
             return False
 
     def terminate(self) -> tuple[int, float]:
-        """End it with SIGTERM: its exit status, and the seconds that took."""
+        """Stop the exporter with SIGTERM; returns its exit status, and the seconds until then."""
         process = self._process
         assert process is not None
         started = time.monotonic()
@@ -273,7 +273,7 @@ class RunningExporter(Exporter):
 def run_exporter(
     environment: Mapping[str, str], directory: Path, arguments: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m exporter` until it ends by itself."""
+    """Run `python -m exporter` until it ends by itself."""
     return subprocess.run(
         [sys.executable, "-m", "exporter", *arguments],
         cwd=directory,
@@ -287,14 +287,14 @@ def run_exporter(
 
 
 def descendants(pid: int) -> list[int]:
-    """The children of a process, theirs, and so on."""
+    """The children of a process, their children, and so on."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 stat = (entry / "stat").read_text()
             except OSError:
-                continue  # gone meanwhile
+                continue  # ended since
             parents.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
     found = list(parents.get(pid, ()))
     for child in found:

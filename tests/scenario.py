@@ -1,6 +1,6 @@
-"""Something for every metric and label value, in real servers and logs, seen by a clock that stands at NOON.
+"""A scenario with every metric and label value, in real servers and logs, with all clocks at NOON.
 
-For whoever looks at everything at once: the golden exposition, and the Analytics section.
+Used by tests of everything at once: the golden exposition, and the Analytics section.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ on-demand = 1.006
 
 
 def seed_postgres(connection: psycopg.Connection) -> None:
-    """Something for every metric and label value."""
+    """Insert rows for every metric and label value."""
 
     def ago(**time: float) -> Any:
         return NOON - timedelta(**time)
@@ -93,7 +93,7 @@ def seed_postgres(connection: psycopg.Connection) -> None:
 
 
 def seed_valkey(valkey: redis.Redis) -> None:
-    """What beats are not: sessions, queues, and things that are not what they should be."""
+    """Create all keys but heartbeats: sessions, queues, and invalid keys."""
     valkey.hset("ws_sessions:1", mapping={"user_id": "42", "device_type": "phone"})
     valkey.set("ws_sessions:2", "not a hash")
     for queue, length in {"ai_queue:default": 3, "ai_queue:priority": 1, "preview_queue:default": 2}.items():
@@ -103,7 +103,7 @@ def seed_valkey(valkey: redis.Redis) -> None:
 
 
 def beat(valkey: redis.Redis, seconds_ago: float) -> None:
-    """A heartbeat of every worker but one, which has been silent for ten minutes."""
+    """Store a heartbeat of every worker; one has been silent for ten minutes."""
     gpu = {"kind": "gpu", "state": "active", "instance_type": "g5.xlarge"}
     for worker, fields, silent in (
         ("cpu-1", {"kind": "cpu", "state": "idle"}, seconds_ago),
@@ -115,7 +115,7 @@ def beat(valkey: redis.Redis, seconds_ago: float) -> None:
 
 
 def write_logs(folder: Path) -> tuple[Path, Path]:
-    """The two logs: every event and kind of error, what is none, and half a line at the end."""
+    """Write the two logs: every event and kind of error, invalid lines, and half a line at the end."""
 
     def lines(events: Iterable[tuple[str, str | None]], *others: bytes) -> bytes:
         known = [orjson.dumps({"event": event, "error_kind": kind}) for event, kind in events]
@@ -132,7 +132,7 @@ def write_logs(folder: Path) -> tuple[Path, Path]:
 
 
 class NoonRedis(Redis):
-    """A server whose clock stands still."""
+    """A Redis with its clock at NOON."""
 
     async def time(self) -> float:
         await super().time()
@@ -140,7 +140,7 @@ class NoonRedis(Redis):
 
 
 def settings_for(database: str, redis_url: str, folder: Path, **others: Any) -> Settings:
-    """Of these servers, and logs and prices written into the folder."""
+    """Settings for these servers; logs and prices are written into the folder."""
     prices = folder / "prices.toml"
     prices.write_text(PRICES)
     ai_log, preview_log = write_logs(folder)
@@ -157,7 +157,7 @@ def settings_for(database: str, redis_url: str, folder: Path, **others: Any) -> 
 
 @asynccontextmanager
 async def sources_at_noon(settings: Settings) -> AsyncIterator[Sources]:
-    """The sources of these settings; all their clocks stand at NOON."""
+    """The sources of these settings, with all clocks at NOON."""
     sources = Sources(
         postgres=Postgres(settings.database_url.get_secret_value(), now=NOON),
         redis=NoonRedis(settings.redis_url.get_secret_value()),

@@ -1,4 +1,4 @@
-"""The HTTP server on a thread of this process, and a client that sends what it is told, byte by byte.
+"""The HTTP server on a thread of this process, and a client that controls every byte.
 
 with serving(answer) as address, Client(address) as client:
     assert client.ask("/metrics").status == 200
@@ -24,7 +24,7 @@ from tests.waiting import patience
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that runs, and how to end it."""
+    """A running server."""
 
     address: tuple[str, int]
     _loop: asyncio.AbstractEventLoop
@@ -32,8 +32,8 @@ class Serving:
     _thread: threading.Thread
 
     def stop(self) -> None:
-        """As the exporter does when it is told to; back when it has ended."""
-        with suppress(RuntimeError):  # it has ended before
+        """Stop the server as the exporter does, and wait for its end."""
+        with suppress(RuntimeError):  # the loop has ended before
             self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(patience())
         assert not self._thread.is_alive()
@@ -43,8 +43,8 @@ class Serving:
 def serving(
     answer: Answer, limits: Limits | None = None, *, faults: list[BaseException] | None = None
 ) -> Iterator[Serving]:
-    """A server on a free port, for as long as this is open. What the event loop is told of goes to `faults`; without
-    that list nothing may."""
+    """A server on a free port, for the duration of the context. Faults in the event loop go to `faults`; without that
+    list they fail the test."""
     found: list[BaseException] = [] if faults is None else faults
     listener = socket.create_server((LOOPBACK, 0))
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
@@ -73,7 +73,7 @@ def serving(
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer; names of headers in lower case, the body as it was sent."""
+    """One response; names of headers in lower case, the body as received."""
 
     status: int
     headers: Mapping[str, str]
@@ -81,7 +81,7 @@ class Answered:
 
 
 class Client:
-    """One connection. Whatever it waits for comes within the bound of `tests.waiting`, or fails the test."""
+    """One connection. Every wait ends within the bound of `tests.waiting`, or fails the test."""
 
     def __init__(self, serving: Serving, *, receive_buffer: int | None = None) -> None:
         self.socket = socket.socket()
@@ -102,18 +102,18 @@ class Client:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """These bytes and no others."""
+        """Send these bytes and no others."""
         self.socket.sendall(data)
 
     def ask(
         self, path: str = "/", headers: Mapping[str, str | bytes] | None = None, method: str = "GET", body: bytes = b""
     ) -> Answered:
-        """Send a request with no header but these, Host and, with a body, its length; read the answer."""
+        """Send a request with these headers, Host and, with a body, its length, and no others; read the response."""
         self.send(request(path, headers, method, body))
         return self.read(head=method == "HEAD")
 
     def read(self, *, head: bool = False) -> Answered:
-        """The next answer; `head`: one without a body, whatever its headers say."""
+        """The next response; `head`: without a body, in spite of its headers."""
         while b"\r\n\r\n" not in self._received:
             self._receive()
         top = self._take(self._received.index(b"\r\n\r\n") + 4)[:-4]
@@ -129,7 +129,7 @@ class Client:
         return Answered(int(code), headers, body)
 
     def rest(self) -> bytes:
-        """Everything up to the end that the server makes."""
+        """Everything until the server closes the connection."""
         with suppress(EOFError):
             while True:
                 self._receive()
@@ -150,7 +150,7 @@ class Client:
 def request(
     path: str = "/", headers: Mapping[str, str | bytes] | None = None, method: str = "GET", body: bytes = b""
 ) -> bytes:
-    """A request with no header but these, Host and, with a body, its length."""
+    """A request with these headers, Host and, with a body, its length, and no others."""
     fields: dict[str, str | bytes] = {"Host": "localhost", **(headers or {})}
     if body:
         fields["Content-Length"] = str(len(body))

@@ -1,4 +1,4 @@
-"""The way of the data: imports flow one way, and every collector and every module is where it belongs."""
+"""The direction of data: imports go one way, and every module and every collector has its place."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ LAYERS = [
     {"exporter.web", "exporter.control", "exporter.health", "exporter.running"},
     {"exporter.__main__"},
 ]
-"""Each module imports from its own layer or those before it."""
+"""Layers of modules; each module imports from its own layer or those before it."""
 
 OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "servers", "tests"}
 
@@ -125,7 +125,7 @@ def test_imports_flow_one_way() -> None:
 
 
 def test_only_a_source_imports_its_driver() -> None:
-    allowed = {("exporter.urls", "psycopg")}  # to read URLs with, not to connect
+    allowed = {("exporter.urls", "psycopg")}  # to parse URLs, not to connect
     found = {
         (name, driver)
         for name, path in modules()
@@ -136,13 +136,13 @@ def test_only_a_source_imports_its_driver() -> None:
 
 
 def test_the_exporter_imports_no_other_package_of_ours() -> None:
-    """But where everything is put together."""
+    """`exporter.__main__` is the exception, as it puts the parts together."""
     found = [(name, i) for name, path in modules() for i in imports(path) if i.partition(".")[0] in OURS - {"exporter"}]
     assert {(name, i.partition(".")[0]) for name, i in found} == {("exporter.__main__", "admin")}
 
 
 def test_the_admin_section_asks_no_source_and_draws_no_dashboard() -> None:
-    """It shows what the snapshot has, and knows of Grafana which panels there are and how things are called."""
+    """The section shows values of the snapshot; of Grafana it uses the catalogue of panels and the titles."""
     found = {(name, i) for name, path in modules("admin") for i in imports(path)}
     assert len(found) > 50
     assert {i for _, i in found if i.partition(".")[0] in OURS - {"admin", "exporter"}} <= {
@@ -189,8 +189,8 @@ def names_in(node: ast.AST) -> set[str]:
 
 
 def shared_with_its_collector(source: str) -> dict[str, set[str]]:
-    """By metric: what its definition takes from elsewhere than `exporter.definitions`, or shares with other code of its
-    module."""
+    """Per metric, the names in its definition from elsewhere than `exporter.definitions`, or shared with other code of
+    its module."""
     tree = ast.parse(source)
     allowed = {
         alias.name

@@ -1,4 +1,4 @@
-"""The generated pages are what the code says, and the others name nothing that is not there."""
+"""Generated pages are up to date, and the other pages refer to existing things only."""
 
 from __future__ import annotations
 

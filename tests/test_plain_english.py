@@ -20,7 +20,7 @@ MOST_PER_THOUSAND = 3
 
 
 def docstrings(path: Path) -> Iterator[str]:
-    """The docstrings of a module, those of its constants too."""
+    """The docstrings of a module, those of its constants included."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.value.value

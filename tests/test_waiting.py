@@ -1,4 +1,4 @@
-"""Bounds that grow with the machine's load, and that are bounds all the same."""
+"""Bounds grow with the machine's load, and stay bounds."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def until(
     within: float = WITHIN_SECONDS,
     poll: float = POLL_SECONDS,
 ) -> T:
-    """The first true value of the condition. AssertionError with `what` and its last value at the bound."""
+    """The first true value of the condition. Raises AssertionError with `what` and the last value at the bound."""
     bound = Bound(within)
     while not (value := condition()):
         assert not bound.is_reached(), _missed(bound, what, value)
@@ -45,8 +45,8 @@ async def until_async(
     within: float = WITHIN_SECONDS,
     poll: float = POLL_SECONDS,
 ) -> None:
-    """As `until`, while the event loop goes on: the condition, which may be a coroutine function, holds. With `poll=0`
-    it is looked at in every turn of the loop."""
+    """Wait as `until` does, on the event loop: the condition may be a coroutine function. With `poll=0` it is checked
+    in every turn of the loop."""
     bound = Bound(within)
     while True:
         value = condition()
@@ -64,7 +64,7 @@ async def bounded(seconds: float = WITHIN_SECONDS) -> AsyncIterator[None]:
     bound, loop = Bound(seconds), asyncio.get_running_loop()
 
     async def watch() -> None:
-        while not bound.is_reached():  # noqa: ASYNC110 - time is what is waited for
+        while not bound.is_reached():  # noqa: ASYNC110 - the condition is time
             await asyncio.sleep(bound.left)
         timeout.reschedule(loop.time())
 
@@ -77,7 +77,7 @@ async def bounded(seconds: float = WITHIN_SECONDS) -> AsyncIterator[None]:
 
 
 def patience(seconds: float = WITHIN_SECONDS) -> float:
-    """The bound for a call that takes one in seconds and cannot be asked again: with the slowness of now."""
+    """A bound for calls that take a number of seconds and cannot be repeated, at the present slowness."""
     return seconds * slowness()
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench` as it is run, very small: what it leaves behind is two files and no process."""
+"""`python -m bench` as a command, very small: it leaves two files and no process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Marked, so that whatever process inherits it is found; nothing of the machine's own cache is used."""
+    """An environment with a mark by which every process of the bench is found, and a cache of its own."""
     marks = {"BENCH_TEST": uuid4().hex, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     return dict(os.environ) | marks
 
 
 def marked(environment: dict[str, str]) -> list[str]:
-    """The command lines of processes with that mark."""
+    """The command lines of processes with the mark of this environment."""
     mark = f"BENCH_TEST={environment['BENCH_TEST']}".encode()
     found = []
     for process in Path("/proc").iterdir():
@@ -42,7 +42,7 @@ def marked(environment: dict[str, str]) -> list[str]:
             if process.name.isdigit() and mark in (process / "environ").read_bytes():
                 found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
-            continue  # gone, or not ours
+            continue  # ended, or of another user
     return found
 
 
@@ -112,7 +112,7 @@ def test_bad_options_are_said_with_status_2(arguments: Sequence[str], capsys: py
 
 @pytest.fixture
 def one_part(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """In place of the bench's parts, one that verifies a product; told to, it deletes rows that have settled before."""
+    """One part, which verifies a product, in place of the bench's; a True in the list deletes settled rows before."""
     spoil = [False]
 
     def measure(run: Run) -> list[Figure]:
@@ -131,7 +131,7 @@ def one_part(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         return [Figure("only", "nothing", 1.0, "")]
 
     monkeypatch.setattr(program, "PARTS", (Part("only", "verify", measure),))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the test run's own handlers stay
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the handlers of the test run stay
     return spoil
 
 

@@ -1,4 +1,4 @@
-"""What the bench measures on: made-up rows, keys and lines, the same in every run."""
+"""The data of the bench: made-up rows, keys and lines, the same in every run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def made(postgres_server: PostgresServer) -> Iterator[data.Database]:
     yield data.create(postgres_server, "bench_made", SHAPE, seed=3)
     _drop(postgres_server, "bench_made")
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
-        connection.execute(f"DROP ROLE {EXPORTER_ROLE}".encode())  # others make it themselves
+        connection.execute(f"DROP ROLE {EXPORTER_ROLE}".encode())  # other tests create the role themselves
 
 
 def _drop(server: PostgresServer, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What is read off from outside: wrk's account, processes, database time."""
+"""Measurements from outside: wrk's report, processes, database time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_database_time_is_told_apart_by_role_and_database(postgres_server: Postg
         before = clock.of("hivesync_bench_sleeper", name)
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("CREATE ROLE hivesync_bench_sleeper LOGIN")
-            connection.execute("SELECT pg_sleep(0.3)")  # the superuser's, not the role's
+            connection.execute("SELECT pg_sleep(0.3)")  # time of the superuser, not of the role
         with psycopg.connect(postgres_server.url_of(name, "hivesync_bench_sleeper"), autocommit=True) as connection:
             connection.execute("SELECT pg_sleep(0.05)")
         took = clock.of("hivesync_bench_sleeper", name) - before

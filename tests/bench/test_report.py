@@ -1,4 +1,4 @@
-"""What the table says: each figure, its target, and whether it is met."""
+"""The table of results: each figure, its target, and its verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compose files and the Dockerfile as data: anchors resolved, variables filled in, the overlay laid over."""
+"""The compose files and the Dockerfile as data: anchors resolved, variables filled in, overlays merged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Service = Mapping[str, Any]
 
 
 def variables_in(path: Path) -> dict[str, set[str]]:
-    """What a compose file leaves to its environment: each variable's defaults."""
+    """The variables of a compose file, each with its defaults."""
     found: dict[str, set[str]] = {}
     for name, kind, value in _VARIABLE.findall(_without_comments(path)):
         found.setdefault(name, set()).update([value] if kind == ":-" else [])
@@ -36,7 +36,7 @@ def variables_in(path: Path) -> dict[str, set[str]]:
 
 
 def fill_in(text: str, variables: Mapping[str, str]) -> str:
-    """The text with these variables, or their defaults."""
+    """The text with the values of these variables, or their defaults."""
 
     def value(match: re.Match[str]) -> str:
         name, kind, other = match.groups()
@@ -51,7 +51,7 @@ def fill_in(text: str, variables: Mapping[str, str]) -> str:
 
 @cache
 def stack(*files: Path, env_file: Path | None = None) -> Mapping[str, Any]:
-    """The files, one laid over the other as Compose does it for what is in them."""
+    """The files, merged by the rules of Compose that they use."""
     variables = variables_of(env_file) if env_file else {}
     merged: dict[str, Any] = {}
     for path in files:
@@ -60,7 +60,7 @@ def stack(*files: Path, env_file: Path | None = None) -> Mapping[str, Any]:
 
 
 def _filled_in(value: Any, variables: Mapping[str, str]) -> Any:
-    """As Compose does it: in the values, once they are read."""
+    """Fill in the variables as Compose does: in the values, after parsing."""
     if isinstance(value, dict):
         return {name: _filled_in(inner, variables) for name, inner in value.items()}
     if isinstance(value, list):
@@ -74,7 +74,7 @@ def services(*files: Path) -> dict[str, Service]:
 
 
 def variables_of(env_file: Path) -> dict[str, str]:
-    """What an environment file sets."""
+    """The variables that an environment file sets."""
     lines = (line for line in env_file.read_text().splitlines() if line and not line.startswith("#"))
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
@@ -86,15 +86,15 @@ class Stage:
     base: str
     name: str
     instructions: tuple[tuple[str, str], ...]
-    """Each with its arguments, in one line."""
+    """Instructions, each with its arguments in one line."""
 
     def of(self, instruction: str) -> list[str]:
-        """The arguments of each such instruction."""
+        """The arguments of each instruction of that name."""
         return [arguments for name, arguments in self.instructions if name == instruction]
 
 
 def stages() -> dict[str, Stage]:
-    """By their names."""
+    """The stages of the Dockerfile by name."""
     text = re.sub(r"\\\n", " ", _without_comments(DOCKERFILE))
     instructions = [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
     starts = [index for index, (name, _) in enumerate(instructions) if name == "FROM"]
@@ -106,7 +106,7 @@ def stages() -> dict[str, Stage]:
 
 
 def copies() -> Iterator[tuple[str, str]]:
-    """(source, destination) of everything that comes into the image from the repository."""
+    """(source, destination) of every path that is copied from the repository into the image."""
     for stage in stages().values():
         for arguments in stage.of("COPY"):
             *sources, destination = arguments.split()
@@ -115,7 +115,7 @@ def copies() -> Iterator[tuple[str, str]]:
 
 
 def words(value: str) -> list[str]:
-    """An instruction's JSON form."""
+    """The words of an instruction in JSON form."""
     return list(json.loads(value))
 
 
@@ -124,7 +124,7 @@ def _without_comments(path: Path) -> str:
 
 
 def _canonical(file: Mapping[str, Any]) -> dict[str, Any]:
-    """With one form where Compose allows two."""
+    """The file with one form where Compose allows two."""
     canonical = {name: value for name, value in file.items() if not name.startswith("x-")}
     canonical["services"] = {name: _service(one) for name, one in file["services"].items()}
     for name in ("networks", "volumes", "secrets"):
@@ -142,7 +142,7 @@ def _service(service: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge(below: Any, above: Any) -> Any:
-    """Mappings by key; lists one after the other, but commands and the like, which are replaced."""
+    """Merge as Compose does: mappings by key, lists by appending; commands and health checks are replaced."""
     if isinstance(below, dict) and isinstance(above, dict):
         merged = dict(below)
         for name, value in above.items():

@@ -1,7 +1,7 @@
-"""docker-compose.yml and its overlay: valid, careful, and naming nothing that is not there.
+"""docker-compose.yml and its overlay: valid, hardened, and without a reference to anything that does not exist.
 
-There need be no container engine here: the files are checked against Compose's own schema, and against the rest of the
-repository. Where `docker compose` is to be had, it reads them too.
+A container engine is not needed: the files are checked against Compose's own schema, and against the rest of the
+repository. `docker compose` reads them too, where it is installed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ EACH = [
     *(pytest.param(ONE_MACHINE, name, id=f"one machine-{name}") for name in sorted(ONE_MACHINE)),
     *(pytest.param(EVERY, name, id=f"several-{name}") for name in sorted(EVERY)),
 ]
-"""Every service, as it is in the one file and with the other laid over it."""
+"""Every service, as it is in the one file and with the overlay."""
 
 AS_ROOT = {"store-rights": "gives new volumes to the user that the store runs as; for that one capability, and offline"}
 
@@ -54,7 +54,7 @@ URL = re.compile(r"[a-z]+://(?:[^/@\s]*@)?([a-z][\w.-]*):(\d+)")
 
 
 def listens_at(service: Service) -> set[int]:
-    """The ports of a service, as its own options and variables say."""
+    """The ports of a service, by its options and variables."""
     told = [str(word) for word in service.get("command", [])] if isinstance(service.get("command"), list) else []
     told += [value for name, value in service["environment"].items() if name.endswith("_LISTEN")]
     ports = {int(port) for word in told for port in re.findall(r"(?:[Ll]isten.*|Addr=|^[\d.]+):(\d+)$", word)}
@@ -63,7 +63,7 @@ def listens_at(service: Service) -> set[int]:
 
 
 def of_ours() -> dict[str, Service]:
-    """The services that run our own image."""
+    """The services that run the image of this repository."""
     return {name: service for name, service in EVERY.items() if service["image"].startswith(OURS)}
 
 
@@ -165,7 +165,7 @@ def test_a_secret_is_a_file_and_nobody_has_one_that_is_not_needed(known: Mapping
     named = {secret for word in told for secret in re.findall(rf"{SECRETS}(\w+)", word)}
     if name == "alertmanager":
         named |= set(re.findall(rf"{SECRETS}(\w+)", (ROOT / "prometheus" / "alertmanager.yml").read_text()))
-    # What a variable names in the file below it may be another one in the overlay.
+    # The overlay may replace the secret that a variable names in the file below.
     assert named <= given
     assert given - named <= {"database_url"}
     assert not [value for value in told if re.search(r"://[^/\s:]*:[^@/\s]+@", value)], "a password is in the file"
@@ -201,7 +201,7 @@ def test_grafana_believes_the_exporter_and_nobody_else() -> None:
     (addresses,) = monitoring["ipam"]["config"]
     assert ip_address(address) in ip_network(addresses["subnet"])
     assert ip_address(address) not in ip_network(addresses["ip_range"]), "it may be given to somebody else"
-    # With one network in common there is one address that Grafana sees.
+    # With one common network, Grafana sees one address.
     assert EVERY["grafana"]["networks"].keys() & EVERY["exporter"]["networks"].keys() == {"monitoring"}
     root = urlsplit(EVERY["grafana"]["environment"]["GF_SERVER_ROOT_URL"])
     assert (root.path, root.port) == (GRAFANA_PATH, Settings.model_fields["admin_listen"].default.port)
@@ -215,7 +215,7 @@ def test_what_watches_reaches_no_further() -> None:
 
 
 def addresses(service: Service) -> set[tuple[str, int]]:
-    """Which services it is told of, by `http://name:port` and the like."""
+    """The services and ports that a service is configured with, as `http://name:port` and the like."""
     told = " ".join(str(word) for word in (*service["environment"].values(), *service.get("command", [])))
     found = {(host, int(port)) for host, port in URL.findall(told) if host in EVERY}
     told_without_port = re.findall(r"-storageNode=([\w-]+)", told)
@@ -275,7 +275,7 @@ def test_who_waits_for_whom_can_be_kept(files: tuple[Path, ...]) -> None:
             assert not other["healthcheck"].get("disable"), f"{name} waits for {on}"
         else:
             assert (how["condition"], other["restart"]) == ("service_completed_successfully", "no")
-        # One that is only there in a profile need not be there, unless whoever waits is in it too.
+        # A service of a profile may be absent, unless the waiting service is of the same profile.
         always = set(known[name].get("profiles", [])) or {"default"}
         there = set(other.get("profiles", [])) or always
         assert how.get("required", True) is (always <= there), f"{name} waits for {on}"
@@ -313,7 +313,7 @@ def options_of(program: str) -> str:
 @pytest.mark.alertmanager
 @pytest.mark.victoriametrics
 def test_the_options_of_what_others_made_are_options_of_theirs() -> None:
-    """As far as the programs are here: a cluster's are not."""
+    """Options are checked for the installed programs; those of a VictoriaMetrics cluster are not installed."""
     alertmanager = shutil.which("prometheus-alertmanager") or "alertmanager"
     programs = {"prometheus": "prometheus", "alertmanager": alertmanager, "vmagent": "vmagent"}
     run = [(ONE_MACHINE["prometheus"], "prometheus"), *((EVERY[name], program) for name, program in programs.items())]
@@ -373,7 +373,7 @@ def test_the_demos_variables_are_asked_for() -> None:
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
-    """Those of the demo."""
+    """The secrets of the demo."""
     subprocess.run([ROOT / "tools" / "secrets.sh", "--demo", str(tmp_path / "secrets")], check=True)
     return tmp_path / "secrets"
 

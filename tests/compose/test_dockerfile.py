@@ -1,4 +1,4 @@
-"""The Dockerfile: linted by hadolint, and building from nothing that is not there."""
+"""The Dockerfile: clean for hadolint, and built from existing files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tools/secrets.sh: makes what it can, touches nothing that is there, and tells nobody."""
+"""tools/secrets.sh: creates missing secrets, keeps existing ones, and prints none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every row that the demo makes up, past or live: queries that find the rows for which it does not."""
+"""Rules for every row of the demo, past or live, as queries that find the rows in breach."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ LIES = {
 
 
 def lies(connection: psycopg.Connection) -> list[str]:
-    """What does not hold; empty when all does."""
+    """The broken rules; empty when all hold."""
     return [lie for lie, query in LIES.items() if connection.execute(query.encode()).fetchone() is not None]

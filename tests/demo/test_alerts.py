@@ -1,4 +1,4 @@
-"""What the demo's console says of alerts."""
+"""Alerts on the demo's console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m demo` as a person runs it, with the real exporter: it comes up, shows what goes on, and leaves nothing."""
+"""`python -m demo` as a command, with the real exporter: it starts, shows events, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ CHOSEN = "chosen"
 
 @dataclass(frozen=True)
 class Demo:
-    """A demo that runs, its temporary directories all in one place."""
+    """A running demo, with its temporary directories in one place."""
 
     process: subprocess.Popen[bytes]
     place: Path
     printed: Path
 
     def text(self) -> str:
-        """What it has printed."""
+        """The output so far."""
         return self.printed.read_text()
 
     def wait_until_it_shows(self, pattern: str) -> re.Match[str]:
-        """The first match in what it prints."""
+        """The first match in the output."""
 
         def found() -> re.Match[str] | None:
             match = re.search(pattern, self.text(), re.MULTILINE)
@@ -61,19 +61,19 @@ class Demo:
         return match
 
     def pids(self) -> dict[str, int]:
-        """The processes it says it runs, by name."""
+        """The process ids that the demo prints, by name."""
         self.wait_until_it_shows("Ctrl-C stops everything")
         return {name: int(pid) for name, pid in re.findall(r"^ +(\w+) .*\(process (\d+)\)$", self.text(), re.MULTILINE)}
 
     def environment(self) -> dict[str, str]:
-        """The exporter's variables as written for others."""
+        """The exporter's variables, as the demo prints them for other processes."""
         (file,) = self.place.glob("*/exporter.env")
         return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
 
 @pytest.fixture
 def places() -> Iterator[list[Path]]:
-    """Two directories in which demos put their temporary ones; not pytest's, which PostgreSQL's user may not enter."""
+    """Two places for temporary directories of demos; pytest's own are closed to the user of PostgreSQL."""
     places = [Path(tempfile.mkdtemp(prefix="test-demo-")) for _ in range(2)]
     for place in places:
         place.chmod(0o755)
@@ -84,8 +84,8 @@ def places() -> Iterator[list[Path]]:
 
 @pytest.fixture
 def demos(places: list[Path], tmp_path: Path) -> Iterator[list[Demo]]:
-    """Two small demos, started at the same moment: one with a Grafana on its PATH (`standin_grafana.py`), and one
-    without, in a directory that somebody has chosen."""
+    """Two small demos, started together: one with a Grafana on its PATH (`standin_grafana.py`), and one without, in a
+    given directory."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
     environment["HIVESYNC_AI_QUEUE_KEYS"] = "inherited:by:mistake"
     with ExitStack() as stack:
@@ -170,7 +170,7 @@ def test_a_demo_says_why_when_its_exporter_ends_and_a_second_ctrl_c_ends_it_at_o
 
 
 def asked(prometheus: str, path: str) -> Any:
-    """What Prometheus' API says."""
+    """The data of a response of Prometheus' API."""
     return json.loads(fetch(f"{prometheus}/api/v1/{path}")[1])["data"]
 
 

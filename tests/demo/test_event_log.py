@@ -16,7 +16,7 @@ from demo.event_log import EventLog
 
 @pytest.fixture
 def orderly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No broken lines and no unknown events."""
+    """Log files without broken lines and unknown events."""
     monkeypatch.setattr(event_log, "BROKEN", 0.0)
     monkeypatch.setattr(event_log, "UNKNOWN", 0.0)
 

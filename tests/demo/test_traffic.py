@@ -1,4 +1,4 @@
-"""The live traffic, much faster than life: everything the contract knows comes up, and nothing stops it."""
+"""The live traffic, accelerated: every known event occurs, and nothing stops it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PREVIEW_EVENTS = {"preview.requested", "preview.completed", "preview.failed", "l
 
 @dataclass(frozen=True)
 class Scene:
-    """Traffic that goes on, and where to look at it."""
+    """Running traffic, its servers and its logs."""
 
     postgres: PostgresServer
     valkey: ValkeyServer
@@ -41,15 +41,15 @@ class Scene:
     notes: list[str]
 
     def database(self) -> psycopg.Connection[tuple[Any, ...]]:
-        """A connection of one's own."""
+        """A new connection to the database."""
         return psycopg.connect(self.database_url, autocommit=True)
 
     def redis(self) -> redis.Redis:
-        """A client of one's own."""
+        """A new client of Valkey."""
         return redis.Redis.from_url(self.valkey.url, decode_responses=True)
 
     def lines(self, name: str) -> list[dict[str, Any] | None]:
-        """Every line of a log, None for those that are none."""
+        """Every line of a log; None for an invalid line."""
         lines: list[dict[str, Any] | None] = []
         for line in (self.logs / name).read_bytes().splitlines():
             try:
@@ -66,7 +66,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """Traffic at three hundred times its speed, at no particular hour, in which rare things happen often."""
+    """Traffic at 300 times its speed, without a daily rhythm, and with frequent rare events."""
     directory = tmp_path_factory.mktemp("traffic")
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -104,10 +104,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 )
 def test_every_event_comes_up_with_its_fields(scene: Scene, name: str, events: set[str], fields: set[str]) -> None:
     until(lambda: {line["event"] for line in scene.lines(name) if line} >= events)
-    of_contract = [line for line in scene.lines(name) if line and line["event"] in events]
-    assert all(line["ts"].endswith("Z") for line in of_contract)
-    assert {field for line in of_contract for field in line} - {"ts", "event"} <= fields
-    assert {line["event"] for line in of_contract if "latency_ms" in line or "duration_ms" in line} == {
+    known = [line for line in scene.lines(name) if line and line["event"] in events]
+    assert all(line["ts"].endswith("Z") for line in known)
+    assert {field for line in known for field in line} - {"ts", "event"} <= fields
+    assert {line["event"] for line in known if "latency_ms" in line or "duration_ms" in line} == {
         event for event in events if event.endswith((".completed", ".error", ".failed"))
     }
 
@@ -143,7 +143,7 @@ def test_all_that_is_queued_in_the_database_waits_in_redis(scene: Scene) -> None
         def waiting() -> set[str]:
             return {entry for key in KEYS["ai"] for entry in client.lrange(key, 0, -1)}
 
-        # Looked at around the queue, for it moves: what was queued before and after was in it all the time.
+        # The database is read before and after the queue: a job queued at both times was in the queue between them.
         until(lambda: (before := set(scene.values(query))) and before & waiting() & set(scene.values(query)))
         before, inside, after = set(scene.values(query)), waiting(), set(scene.values(query))
         assert before & after <= inside

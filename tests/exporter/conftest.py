@@ -1,4 +1,4 @@
-"""A role that only reads, and the collectors of PostgreSQL and Redis as the exporter makes them."""
+"""A read-only role, and the collectors of PostgreSQL and Redis as the exporter builds them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.exporter.deployments import PRICES, Build, Url
 
 @pytest.fixture
 def reader(postgres_server: PostgresServer, database: str, connection: psycopg.Connection) -> Iterator[str]:
-    """The name of a role that may connect to the test's database and nothing else."""
+    """The name of a role that may connect to the test's database and has no other right."""
     name = f"reader_{uuid4().hex}"
     connection.execute(f"CREATE ROLE {name} LOGIN".encode())
     yield name
@@ -29,7 +29,7 @@ def reader(postgres_server: PostgresServer, database: str, connection: psycopg.C
 
 @pytest.fixture
 def url_for_reader(postgres_server: PostgresServer, database: str, reader: str, connection: psycopg.Connection) -> Url:
-    """The exporter's URL for tables in a schema, on which its role gets SELECT and nothing else."""
+    """A function of a schema: the exporter's URL for its tables, on which the role gets SELECT and no other right."""
 
     def url(schema: str) -> str:
         connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {reader}".encode())
@@ -42,7 +42,7 @@ def url_for_reader(postgres_server: PostgresServer, database: str, reader: str, 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Makes every collector but those of logs, as the exporter does; by name."""
+    """A function that builds every collector but those of logs, by name, as the exporter does."""
     (tmp_path / "prices.toml").write_text(PRICES)
     settings = Settings.model_construct(prices_file=tmp_path / "prices.toml")
 
@@ -57,5 +57,5 @@ def build(tmp_path: Path) -> Build:
 
 @pytest.fixture
 def collectors(build: Build) -> dict[str, Collector]:
-    """One of each."""
+    """Every collector but those of logs, by name."""
     return build()

@@ -1,5 +1,5 @@
-"""One scenario of everything that PostgreSQL and Redis hold, its metrics written out once, and HiveSync's tables in
-other shapes: the metrics must come out the same everywhere."""
+"""One scenario with rows and keys of every kind, its metrics written out, and HiveSync's tables in other shapes: the
+metrics must be the same in all of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Build = Callable[[], dict[str, Collector]]
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 NOW = datetime(2026, 3, 1, 5, 30, tzinfo=UTC)
-"""A new month and day in UTC; still, or long since, another one elsewhere."""
+"""A time in a new month and on a new day in UTC, which has begun elsewhere earlier or later."""
 
 PRICES = """
 [models."gpt-4.1"]
@@ -37,7 +37,7 @@ spot = 3.6
 
 
 def seed(connection: psycopg.Connection, valkey: redis.Redis, now: datetime) -> None:
-    """Six users with something of everything, as of `now`."""
+    """Insert six users with rows and keys of every kind, as of `now`."""
     payer, tester, tired, free, idle, _ = users(connection, 6)
     insert(connection, "subscriptions", user_id=payer, plan="pro", status="past_due")
     insert(connection, "subscriptions", user_id=payer, plan="trial", trial_ends_at=now - DAY)
@@ -182,7 +182,7 @@ ID_TYPES = {
 
 
 def create_tables(connection: psycopg.Connection, id_type: str) -> None:
-    """HiveSync's tables with ids of this type, in place of those that are there."""
+    """Replace HiveSync's tables by tables with ids of this type."""
     connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE SEQUENCE numbers")
     connection.execute("CREATE EXTENSION citext; CREATE DOMAIN user_id AS uuid; CREATE DOMAIN user_name AS citext")
     schema = tables().replace("uuid PRIMARY KEY DEFAULT gen_random_uuid()", "{key}")
@@ -190,7 +190,8 @@ def create_tables(connection: psycopg.Connection, id_type: str) -> None:
 
 
 def hide_behind_views(connection: psycopg.Connection) -> None:
-    """Other names for all tables and columns, in another schema; views of the contract's names in `analytics`."""
+    """Rename all tables and columns into another schema, with views of the documented names in `analytics`
+    (docs/definitions.md#postgresql)."""
     connection.execute("CREATE SCHEMA core; CREATE SCHEMA analytics")
     columns: dict[str, list[str]] = {}
     for table, column in connection.execute(
@@ -212,7 +213,7 @@ def hide_behind_views(connection: psycopg.Connection) -> None:
 def metrics(
     collectors: Mapping[str, Collector], database: str, redis_url: str, now: datetime | None
 ) -> dict[str, float]:
-    """All that they show but what was skipped and how the past was looked at; and a summary as its mean."""
+    """All values of the collectors, except skipped values and resyncs; the summary is checked by its mean."""
 
     async def refresh() -> dict[str, Any]:
         samples = []
@@ -231,7 +232,7 @@ def metrics(
 
 
 def from_scratch(collectors: Iterable[Collector], database: str, redis_url: str) -> dict[str, float]:
-    """What `verify` holds the collectors of PostgreSQL against."""
+    """The values of the definitions, as `verify` reads them for the collectors of PostgreSQL."""
 
     async def read() -> dict[str, Any]:
         samples = []

@@ -1,4 +1,4 @@
-"""Whether a table has changed, by PostgreSQL's counters."""
+"""Changes of a table, by PostgreSQL's counters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.rows import counted, insert, user
 
 
 def changes(url: str, *tables: str) -> Changes | None:
-    """The counters of these tables, and that the transaction goes on after it asked for them."""
+    """The counters of these tables; fails unless the transaction works after the query."""
 
     async def ask() -> Changes | None:
         postgres = Postgres(url)
@@ -63,7 +63,7 @@ def test_every_way_of_changing_a_table_moves_its_counters(database: str, connect
 
 @pytest.fixture
 def reader(postgres_server: PostgresServer, database: str, connection: psycopg.Connection) -> Iterator[str]:
-    """The URL of a role that may read the tables and nothing else."""
+    """The URL of a role with SELECT on the tables, and no other right."""
     name = f"r{uuid4().hex}"
     connection.execute(f"CREATE ROLE {name} LOGIN; GRANT SELECT ON users, projects TO {name}".encode())
     yield postgres_server.url_of(str(conninfo_to_dict(database)["dbname"]), name)

@@ -1,4 +1,5 @@
-"""Columns of every type that ORMs make of text, of numbers and of words: what is read is the same as from text."""
+"""Columns of every type that ORMs use for text, numbers and words: all values are the same as from text
+(docs/definitions.md#types-and-words)."""
 
 from __future__ import annotations
 
@@ -38,10 +39,10 @@ WORDS = {
     "ai_usage_events": ("status", "error_kind"),
     "preview_jobs": ("status", "error_kind"),
 }
-"""The columns that hold a word of a closed set."""
+"""The columns with words of a closed set."""
 
 TEXTS = {"ai_usage_events": ("provider", "model"), "users": ("username", "email")}
-"""Those that hold any text."""
+"""The columns with any text."""
 
 TYPES = {
     "enum": "labels",
@@ -56,7 +57,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Deployment:
-    """A database with something of everything, a Valkey beside it, and what was read while all columns were text."""
+    """A database with rows of every kind, and a Valkey beside it."""
 
     url: str
     redis_url: str
@@ -64,7 +65,8 @@ class Deployment:
     connection: psycopg.Connection
 
     def read(self) -> Mapping[str, Any]:
-        """All that is read from it: metrics both ways, what feeds the page, the daily table's rows, the past."""
+        """All values read from the database: metrics by collectors and definitions, content of the page, rows of the
+        daily table, the past."""
         (self.folder / "prices.toml").write_text(PRICES)
         settings = Settings.model_construct(prices_file=self.folder / "prices.toml")
         every = build_collectors(settings, lambda name: StateFile(self.folder, f"{name}-{uuid4().hex}"))
@@ -99,10 +101,10 @@ class Deployment:
 
     @contextmanager
     def altered(self, table: str, column: str, to: str) -> Iterator[None]:
-        """The column has another type meanwhile."""
+        """Change the type of the column for the duration of the context."""
         run = self.connection.execute
         run(f"ALTER TABLE {table} ALTER {column} DROP DEFAULT".encode())
-        if to.startswith("labels"):  # those that occur, and no others
+        if to.startswith("labels"):  # the values in use, and no others
             found = run(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL".encode()).fetchall()
             labels = ", ".join(f"'{label}'" for (label,) in found)
             run(f"CREATE TYPE labels AS ENUM ({labels}); CREATE DOMAIN labels_domain AS labels".encode())
@@ -118,7 +120,7 @@ class Deployment:
 def deployment(
     postgres_server: PostgresServer, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """One for all tests of this file: each puts back what it alters."""
+    """One deployment for all tests of this file, which restore each changed column."""
     name = f"columns_{uuid4().hex}"
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE hivesync".encode())
@@ -145,7 +147,7 @@ def deployment(
 
 @pytest.fixture(scope="module")
 def as_text(deployment: Deployment) -> Mapping[str, Any]:
-    """All that is read while the columns are text; its metrics are those that are written out."""
+    """All values read while the columns are text; the metrics must be the expected ones."""
     read = deployment.read()
     more = {"hivesync_users{free}": 4, "hivesync_ai_errors_in_window{24h,safety_rejection}": 1}
     assert read["metrics"] == pytest.approx({**EXPECTED, **more}, rel=1e-12)

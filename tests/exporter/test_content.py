@@ -1,4 +1,4 @@
-"""The content of collectors that feed pages with more than samples: handed out by the snapshot, and immutable."""
+"""The content of collectors beyond samples: served by the snapshot, and immutable."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_collector_of_samples_alone_has_no_content() -> None:
 
 
 def changeable(content: Any, where: str) -> Iterator[str]:
-    """Every part of a content that could be changed by the collector that made it, or by a reader."""
+    """Every part of a content that its collector or a reader could change."""
     if isinstance(content, tuple):
         for index, part in enumerate(content):
             yield from changeable(part, f"{where}[{index}]")

@@ -1,4 +1,4 @@
-"""The socket by which `verify` asks the exporter that is running."""
+"""The control socket, by which `verify` queries the running exporter."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ async def link() -> str:
 
 @asynccontextmanager
 async def exporter(directory: Path, verify: Answer = found) -> AsyncIterator[asyncio.Task[None]]:
-    """An exporter's side, from when it listens until it is stopped."""
+    """The exporter's side of the socket, listening for the duration of the context."""
     task = asyncio.create_task(serve(directory, {VERIFY: verify, LOGIN_LINK: link}))
-    await asyncio.sleep(0)  # it has removed an old socket then
+    await asyncio.sleep(0)  # an old socket has been removed by then
     await until_async((directory / SOCKET).is_socket, "it listens", poll=0)
-    await asyncio.sleep(0)  # it has begun to serve then
+    await asyncio.sleep(0)  # the server serves by then
     try:
         yield task
     finally:
@@ -188,7 +188,8 @@ def test_it_does_not_wait_for_another_answer_for_ever_either(tmp_path: Path, mon
 
 
 def stand_in(answer: bytes) -> Callable[[Path], Coroutine[None, None, object]]:
-    """What asks something that listens where an exporter would and sends this; nothing for ever, where it is empty."""
+    """A function that queries a stand-in at the exporter's socket; the stand-in sends this answer, or hangs if it is
+    empty."""
 
     async def ask(directory: Path) -> object:
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -266,7 +267,7 @@ def test_only_its_owner_may_ask(tmp_path: Path) -> None:
                 return stat.S_IMODE((tmp_path / SOCKET).stat().st_mode)
 
         assert asyncio.run(mode()) == 0o600
-        assert os.umask(0o022) == 0o022  # no other file is made with the socket's mode
+        assert os.umask(0o022) == 0o022  # no other file gets the mode of the socket
     finally:
         os.umask(before)
 
@@ -274,7 +275,7 @@ def test_only_its_owner_may_ask(tmp_path: Path) -> None:
 def test_an_exporter_that_is_somebody_elses_is_not_taken_for_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root may connect to every socket, so that this is what the kernel would say to somebody else."""
+    """A stand-in for the kernel's refusal to another user, as root may connect to every socket."""
 
     async def denied(*_: object, **__: object) -> object:
         raise PermissionError(13, "Permission denied")

@@ -1,4 +1,4 @@
-"""Events: one JSON object a line, and no reason to stop when they cannot be written."""
+"""Events: one JSON object per line; a failed write does not stop the process."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ async def work_after_faults(*arguments):
 
 module.{name} = work_after_faults
 """
-"""For a `sitecustomize` of a process: faults in its loop and in a thread, before a coroutine of ours."""
+"""A `sitecustomize` for a process: faults in its event loop and in a thread, before a coroutine of ours."""
 
 
 def faults(events: list[dict[str, Any]]) -> set[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""The whole of /metrics, from real collectors on real sources with the clock fixed, held against two golden files.
+"""The whole of /metrics, from real collectors on real sources with fixed clocks, against two golden files.
 
-After a change that is meant, write the golden files anew, and read what changed in them:
+After an intended change, rewrite the golden files and read the difference:
 
     UPDATE_GOLDEN=1 .venv/bin/python -m pytest tests/exporter/test_exposition.py
 """
@@ -39,12 +39,12 @@ from tests.waiting import patience
 GOLDEN = Path(__file__).with_name("golden")
 TEXT, OPENMETRICS = GOLDEN / "exposition.txt", GOLDEN / "exposition.openmetrics"
 
-# The contract ----------------------------------------------------------------------------------------------------
+# The public interface --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Promised:
-    """A row of the contract's table: the values of a closed label, None for an open one."""
+    """A metric of the public interface: the values of each closed label, None for an open label."""
 
     type: str
     labels: Mapping[str, frozenset[str] | None]
@@ -73,10 +73,10 @@ PLANS = "paid trial trial_expired free"
 LOGS = "ai-events preview"
 COLLECTORS = (
     "users online activity ai previews latency queues workers cost ai_log preview_log rollup charts incidents"
-    " top_users"  # no promise, but ours
+    " top_users"  # not in the public interface
 )
 
-CONTRACT = {
+PUBLIC = {
     "hivesync_online_users": gauge(),
     "hivesync_online_devices": gauge(device_type="desktop ipad phone unknown"),
     "hivesync_live_view_sessions": gauge(),
@@ -114,7 +114,7 @@ CONTRACT = {
     "hivesync_rollup_latest_day_timestamp_seconds": gauge(),
     "hivesync_exporter_build_info": _promised("info", {"version": None, "revision": None}),
 }
-"""The table of contract §3, "/metrics", in its order."""
+"""The metrics of the public interface, with their types and labels."""
 
 BEYOND = {
     "hivesync_log_late_lines_total": counter(log=LOGS),
@@ -122,7 +122,7 @@ BEYOND = {
     "hivesync_resyncs_total": counter(collector=None, result=None),
     "hivesync_resync_corrections_total": counter(collector=None),
 }
-"""What is shown although the contract does not ask for it."""
+"""Metrics beyond the public interface."""
 
 CADENCE = {
     **dict.fromkeys(
@@ -146,7 +146,7 @@ CADENCE = {
         "15 to 60 s.",
     ),
 }
-"""Where it is not every 15 s."""
+"""Refresh intervals in HELP texts, where they differ from 15 s."""
 
 ABOUT_ITSELF = {
     "hivesync_source_up",
@@ -158,11 +158,11 @@ ABOUT_ITSELF = {
 }
 
 
-# What there is to show ---------------------------------------------------------------------------------------------
+# The exposition ----------------------------------------------------------------------------------------------------
 
 
 async def expose(settings: Settings, valkey: redis.Redis, state: Path) -> Exposition:
-    """Two passes of every collector, the second one with new heartbeats, as a fixed clock saw them."""
+    """The exposition after two passes of every collector, the second with new heartbeats, by a fixed clock."""
     collectors = build_collectors(settings, lambda name: StateFile(state, name))
     async with sources_at_noon(settings) as sources:
         shown = Snapshot(collectors, sources, settings.refresh_seconds, clock=NOON.timestamp)
@@ -181,7 +181,7 @@ def exposed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Exposition:
-    """The exposition of the seeded sources; every refresh took the 64th part of a second."""
+    """The exposition of the seeded sources; every refresh takes 1/64 s."""
     for name in [name for name in os.environ if name.startswith("HIVESYNC_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(exposition, "VERSION", "1.2.3")
@@ -232,16 +232,16 @@ def test_the_help_and_type_of_a_metric_stand_once_and_before_its_samples() -> No
         comments = [line.split(" ", 3)[1:3] for line in file.read_text().splitlines() if line.startswith("# ")]
         comments = [words for words in comments if words != ["EOF"]]
         names = list(dict.fromkeys(name for _, name in comments))
-        assert len(names) == len(CONTRACT) + len(BEYOND)
+        assert len(names) == len(PUBLIC) + len(BEYOND)
         assert comments == [[word, name] for name in names for word in ("HELP", "TYPE")]
 
 
-# The contract ----------------------------------------------------------------------------------------------------
+# The public interface --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A metric as it is in the exposition."""
+    """A metric in the exposition."""
 
     type: str
     help: str
@@ -249,7 +249,7 @@ class Shown:
 
 
 def shown(file: Path) -> dict[str, Shown]:
-    """Metrics by the name the contract has for them."""
+    """The metrics of a golden file by their public names."""
     parser: Any = parse_openmetrics if file == OPENMETRICS else parse_text
     metrics = {}
     for family in parser(file.read_text()):
@@ -261,9 +261,9 @@ def shown(file: Path) -> dict[str, Shown]:
 
 
 @pytest.mark.parametrize("file", [TEXT, OPENMETRICS], ids=lambda file: file.suffix[1:])
-@pytest.mark.parametrize("name", CONTRACT)
-def test_a_metric_of_the_contract_is_there_with_its_type_and_labels(name: str, file: Path) -> None:
-    promised, metric = CONTRACT[name], shown(file)[name]
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_metric_is_there_with_its_type_and_labels(name: str, file: Path) -> None:
+    promised, metric = PUBLIC[name], shown(file)[name]
     info_in_text = file == TEXT and promised.type == "info"
     assert metric.type == ("gauge" if info_in_text else promised.type)
     assert metric.labels
@@ -290,19 +290,19 @@ def test_every_state_of_a_gpu_worker_has_a_sample_and_exactly_one_is_1() -> None
 
 
 @pytest.mark.parametrize("file", [TEXT, OPENMETRICS], ids=lambda file: file.suffix[1:])
-def test_nothing_is_there_beyond_the_contract_but_what_is_listed(file: Path) -> None:
+def test_nothing_is_there_beyond_the_public_interface_but_what_is_listed(file: Path) -> None:
     metrics = shown(file)
-    assert metrics.keys() - CONTRACT.keys() == BEYOND.keys()
+    assert metrics.keys() - PUBLIC.keys() == BEYOND.keys()
     for name, promised in BEYOND.items():
         assert metrics[name].type == promised.type
         assert all(labels.keys() == promised.labels.keys() for labels in metrics[name].labels)
 
 
-def test_what_collectors_may_show_in_any_state_is_in_the_contract(tmp_path: Path) -> None:
+def test_what_collectors_may_show_in_any_state_is_public_or_listed(tmp_path: Path) -> None:
     settings = settings_for("postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0", tmp_path)
     specs = [spec for c in build_collectors(settings, lambda name: StateFile(tmp_path, name)) for spec in c.specs]
     specs += [*snapshot.SPECS, BUILD_INFO]
-    promised = CONTRACT | BEYOND
+    promised = PUBLIC | BEYOND
     assert {spec.name for spec in specs} == set(promised)
     for spec in specs:
         assert (spec.type, set(spec.label_names)) == (promised[spec.name].type, set(promised[spec.name].labels)), (
@@ -312,7 +312,7 @@ def test_what_collectors_may_show_in_any_state_is_in_the_contract(tmp_path: Path
 
 def test_every_help_text_says_what_its_source_is_and_how_often_it_is_refreshed() -> None:
     metrics = shown(TEXT)
-    for name in CONTRACT | BEYOND:
+    for name in PUBLIC | BEYOND:
         what, source, rest = metrics[name].help.partition("Source: ")
         assert what.strip(), name
         assert source, name

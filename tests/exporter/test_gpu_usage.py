@@ -1,4 +1,4 @@
-"""GPU time from heartbeat to heartbeat (contract §3 `hivesync_gpu_instance_seconds_total`), without a server."""
+"""GPU time from heartbeat to heartbeat (docs/definitions.md#worker), without a server."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def beat(worker: str, at: float, instance_type: str = "g5.xlarge", lifecycle: st
 
 
 def after(usage: GpuUsage, *beats: Beat, now: float | None = None) -> GpuUsage:
-    """The usage as of the latest of these heartbeats, if not said otherwise."""
+    """The usage after these heartbeats, as of the latest of them by default."""
     return usage.after(beats, max(b.at for b in beats) if now is None else now, longest_silence=120, forgotten=86_400)
 
 
 def watched(times: Iterable[float], usage: GpuUsage | None = None) -> GpuUsage:
-    """One worker, looked at after each of its heartbeats."""
+    """The usage of one worker, updated after each of its heartbeats."""
     usage = usage or GpuUsage()
     for at in times:
         usage = after(usage, beat("gpu-1", at))
@@ -75,7 +75,7 @@ def test_a_worker_that_moved_counts_for_the_instance_it_is_on() -> None:
 
 
 def test_this_process_clock_is_of_no_matter() -> None:
-    """Looked at once an hour or a hundred times a second, before or long after: what counts is in the heartbeats."""
+    """One update per hour or a hundred per second, before or long after: only the times in the heartbeats count."""
     often = watched([NOON])
     for look in range(100):
         often = after(often, beat("gpu-1", NOON), now=NOON + look / 100)
@@ -99,7 +99,7 @@ def test_a_new_month_begins_at_nothing_though_no_heartbeat_came() -> None:
 
 
 def test_the_heartbeat_of_a_month_that_is_over_counts_in_total_alone() -> None:
-    """Looked at for the first time after the month's end."""
+    """The first update after the end of the month."""
     usage = after(watched([APRIL - 60]), beat("gpu-1", APRIL - 10), now=APRIL + 5)
     assert usage.total == {SPOT: 50.0}
     assert sum(usage.in_month.values()) == 0.0

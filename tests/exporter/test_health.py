@@ -1,4 +1,4 @@
-"""`python -m exporter health`: what a container's health check is told, and what it does not ask for."""
+"""`python -m exporter health`: the answers to a container's health check, and its few prerequisites."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import patience
 
 
 def site(*ok: bytes) -> Answer:
-    """Answers 200 for these paths, and 503 for all others."""
+    """A site with 200 for these paths, and 503 for all others."""
 
     def answer(request: Request) -> Response:
         return plain(HTTPStatus.OK if request.path in ok else HTTPStatus.SERVICE_UNAVAILABLE)
@@ -29,7 +29,7 @@ def site(*ok: bytes) -> Answer:
 
 
 def health(directory: Path, *options: str, **variables: str) -> tuple[int, str]:
-    """Exit status and output of `python -m exporter` with these options, with no setting but these."""
+    """Exit status and output of `python -m exporter` with these options and settings only."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
     ended = subprocess.run(
         [sys.executable, "-m", "exporter", *options],
@@ -46,7 +46,7 @@ def health(directory: Path, *options: str, **variables: str) -> tuple[int, str]:
 
 
 def test_one_that_lives_is_healthy_before_it_is_ready(tmp_path: Path) -> None:
-    """With no database settings, and with one that makes no sense."""
+    """Without database settings, and with an invalid one."""
     with serving(site(b"/-/healthy")) as server:
         host, port = server.address
         variables = {"HIVESYNC_METRICS_LISTEN": f"0.0.0.0:{port}", "HIVESYNC_PRICES_FILE": "/nowhere"}

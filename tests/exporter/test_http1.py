@@ -1,4 +1,4 @@
-"""The HTTP server: what is a request and what is not, in whatever pieces it comes, and clients that mean no good."""
+"""The HTTP server: valid and invalid requests, in pieces of any size, and misbehaving clients."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.serving import Client, Serving, request, serving
 from tests.waiting import patience, until
 
 PATIENT = Limits(idle_seconds=60, busy_seconds=60, linger_seconds=60, stop_seconds=60, tick_seconds=0.02)
-"""For tests of what happens when time is up: one of them is made short."""
+"""Long limits for tests of time-outs, which shorten one of them."""
 
 LONG = b"x" * 1_000_000
 
 
 def echo(asked: Request) -> Response:
-    """Says what was asked: the method, the path and the Accept header."""
+    """A response with the parts of the request: method, path and Accept header."""
     if asked.path in (b"/long", b"/huge"):
         return Response(HTTPStatus.OK, LONG if asked.path == b"/long" else LONG * 20)
     if asked.path == b"/fault":
@@ -51,7 +51,7 @@ def client(server: Serving) -> Iterator[Client]:
 
 
 def lives(server: Serving) -> bool:
-    """Whether it answers somebody else."""
+    """Whether the server answers another client."""
     with Client(server) as other:
         return other.ask("/life").body == b"GET /life |"
 
@@ -118,7 +118,7 @@ ANSWERS = ["GET /first x|", "GET /known |", "GET /known |", "POST /posted |", "P
 @settings(max_examples=60)
 @given(cuts=st.sets(st.integers(1, len(PIPELINED) - 1), max_size=12))
 def test_however_a_stream_of_requests_is_cut_up_they_are_the_same(server: Serving, cuts: set[int]) -> None:
-    """Also where a piece looks like a whole request that was seen before, and is the body of another."""
+    """Even if a piece looks like a whole earlier request, and is the body of another."""
     with Client(server) as client:
         client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert client.ask("/known").body == b"GET /known |"
@@ -129,7 +129,7 @@ def test_however_a_stream_of_requests_is_cut_up_they_are_the_same(server: Servin
 
 
 def test_a_body_that_comes_alone_and_looks_like_a_request_is_none(server: Serving, client: Client) -> None:
-    """What was seen before is recognised between requests only."""
+    """Bytes of earlier requests are looked up between requests only."""
     inner = request("/inner")
     assert client.ask("/inner").body == b"GET /inner |"
     for piece in (inner[:-2] + b"Content-Length: %d\r\n\r\n" % (2 * len(inner)), inner, inner):
@@ -163,7 +163,7 @@ def test_the_end_of_a_request_is_no_request(server: Serving, client: Client) -> 
     ids=lambda sent: repr(sent[:60]),
 )
 def test_whoever_wants_no_more_is_told_so_and_let_go(server: Serving, sent: bytes) -> None:
-    for _ in range(2):  # the second time these bytes have been seen
+    for _ in range(2):  # these bytes are known the second time
         with Client(server) as client:
             client.send(sent)
             answer = client.read()
@@ -180,7 +180,7 @@ def test_half_a_connection_is_enough_to_be_answered(server: Serving) -> None:
 
 
 def test_an_upgrade_is_not_made_and_nothing_is_read_after_it(client: Client) -> None:
-    """Neither of a body, which such a request would have after the change of protocol only, nor of anything else."""
+    """Neither the request's body, which would follow the change of protocol, nor a second request."""
     upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
     client.send(request("/", upgrade, body=request("/smuggled")) + request("/smuggled"))
     answer = client.read()
@@ -195,7 +195,7 @@ def test_nobody_is_asked_to_continue(client: Client) -> None:
     assert client.rest() == b""
 
 
-# What is no request --------------------------------------------------------------------------------------------------
+# Invalid requests ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_nobody_is_asked_to_continue(client: Client) -> None:
 def test_what_is_no_request_is_refused_after_what_came_before(
     server: Serving, client: Client, sent: bytes, status: int
 ) -> None:
-    """The answer arrives, though the client may not have done with sending; what else it sends goes nowhere."""
+    """The response arrives even while the client is sending; the rest of its data is discarded."""
     with Client(server) as other:
         assert other.ask("/after").body == b"GET /after |"
     client.send(request("/before") + sent + request("/after"))
@@ -284,10 +284,10 @@ def test_a_fault_of_ours_ends_that_connection_and_tells_the_client_nothing() -> 
     assert [str(fault) for fault in faults] == ["a secret"], "and we are told"
 
 
-# Clients that mean no good -------------------------------------------------------------------------------------------
+# Misbehaving clients -------------------------------------------------------------------------------------------------
 
 
-def test_who_asks_without_end_and_does_not_read_is_answered_no_further_and_read_no_further() -> None:
+def test_a_client_that_requests_and_does_not_read_is_soon_no_longer_read() -> None:
     answered: list[bytes] = []
 
     def answer(asked: Request) -> Response:
@@ -296,7 +296,7 @@ def test_who_asks_without_end_and_does_not_read_is_answered_no_further_and_read_
 
     with serving(answer) as server, Client(server, receive_buffer=4096) as greedy:
         greedy.socket.settimeout(patience(0.5))
-        with suppress(TimeoutError):  # when every buffer on the way is full of what is not read
+        with suppress(TimeoutError):  # once every buffer on the way is full of unread data
             for _ in range(1_000_000):
                 greedy.socket.sendall(request("/long") * 100)
             pytest.fail("everything was read")
@@ -314,7 +314,7 @@ def test_who_reads_late_is_answered_all_the_same_and_in_order(server: Serving) -
 
 
 def is_cut(client: Client) -> bool:
-    """Whether the server has closed the connection; nothing is read."""
+    """Whether the server has closed the connection; reads nothing."""
     client.socket.setblocking(False)
     try:
         return client.socket.recv(1, socket.MSG_PEEK) == b""
@@ -421,7 +421,7 @@ def asked() -> threading.Event:
 
 @pytest.fixture
 def telling(asked: threading.Event) -> Answer:
-    """An echo that says when it is asked."""
+    """An echo that reports each request to the test."""
 
     def answer(request: Request) -> Response:
         asked.set()

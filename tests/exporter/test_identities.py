@@ -1,4 +1,5 @@
-"""Ids as PostgreSQL writes them: held against PostgreSQL itself, and ids of Redis that are the same as its own."""
+"""Ids in PostgreSQL's own spelling, compared with PostgreSQL, and the same ids in Redis
+(docs/definitions.md#types-and-words)."""
 
 from __future__ import annotations
 
@@ -33,14 +34,14 @@ SPELLINGS = {
     "character varying": ["Ann", "ann ", "007"],
     "character": ["ann", "ann  ", "ANN"],
 }
-"""Ways to write ids of each type, some of which are none."""
+"""Spellings of ids of each type, valid and invalid."""
 
 NEITHER = ["", "x", "seven", "{}", f"{{{UUID}", f"{UUID}}}", f"urn:uuid:{UUID}", f" {UUID}", UUID[:-1], f"{UUID}0"]
 NEITHER += [f"{UUID[:1]}-{UUID[1:]}", f"{UUID[:2]}-{UUID[2:]}", f"{UUID[:4]}-{UUID[4:]}", "7-", "+-7", "1e3", "\u0667"]
 
 
 def misspelt(text: str) -> Iterator[str]:
-    """The same with a character changed here and there."""
+    """The text with single characters changed."""
     chance = random.Random(text)
     for _ in range(40):
         place = chance.randrange(len(text) + 1)
@@ -48,7 +49,7 @@ def misspelt(text: str) -> Iterator[str]:
 
 
 def written_by(connection: psycopg.Connection, id_type: str, text: str) -> bytes | None:
-    """How PostgreSQL writes it; None where it is no id of that type."""
+    """PostgreSQL's spelling of the id; None for an invalid id of that type."""
     try:
         row = connection.execute(f"SELECT %s::text::{id_type}".encode(), [text]).fetchone()
         expression = {"citext": "lower({}::citext::text)", "numeric": "trim_scale({}::numeric)::text"}.get(
@@ -95,7 +96,7 @@ def test_a_type_out_of_the_search_path_is_known_by_its_name() -> None:
 
 
 def same(id_type: str) -> tuple[str, str]:
-    """An id, and another way to write it."""
+    """An id, and another spelling of it."""
     return {
         "uuid": (UUID, f"{{{UUID.upper()}}}"),
         "user_id": (UUID, UUID.replace("-", "").upper()),
@@ -118,7 +119,7 @@ def test_an_id_in_redis_is_the_one_that_postgresql_takes_it_for(
     id_type: str, beating: bool, connection: psycopg.Connection, database: str, valkey: redis.Redis,
     valkey_server: ValkeyServer,
 ) -> None:  # fmt: skip
-    """One person with one iPad, and another one whose id is none of that type."""
+    """One user with one iPad, and another user with an id of no such type."""
     create_tables(connection, id_type)
     stored, spelt = same(id_type)
     insert(connection, "users", id=stored, email="ann@example.org")

@@ -1,5 +1,5 @@
-"""Deployments that are not ours: ids of other types, tables seen through views, a role that may only read, other
-clocks and time zones; and tables that are not what they should be."""
+"""Deployments other than the demo's: ids of other types, tables behind views, a read-only role, other clocks and time
+zones, and tables of the wrong shape."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_how_the_database_sees_times_is_of_no_matter(
 
 @contextmanager
 def own_clock_off(by: timedelta) -> Iterator[None]:
-    """This process' clock is off: what Python can be asked for the time says something else."""
+    """Shift the clock of this process, as seen by Python."""
 
     class Shifted(datetime):
         @classmethod
@@ -108,14 +108,14 @@ def test_the_clocks_that_matter_are_the_servers(
     valkey_server: ValkeyServer,
     build: Build,
 ) -> None:
-    """With the servers' real clocks: nothing changes when this process believes in another day."""
+    """With the servers' real clocks, another date in this process changes nothing."""
     row = connection.execute("SELECT now()").fetchone()
     assert row is not None
     seed(connection, valkey, row[0])
     told = metrics(build(), database, valkey_server.url, None)
     with own_clock_off(timedelta(hours=hours)):
         told_otherwise = metrics(build(), database, valkey_server.url, None)
-    projected = {name for name in told if "projected" in name}  # goes on with the seconds
+    projected = {name for name in told if "projected" in name}  # changes every second
     assert {name: told_otherwise[name] for name in told if name not in projected} == {
         name: told[name] for name in told if name not in projected
     }
@@ -123,7 +123,7 @@ def test_the_clocks_that_matter_are_the_servers(
         assert told[name] == EXPECTED[name]
 
 
-# ---- tables that are not what they should be ----
+# ---- tables of the wrong shape ----
 
 READS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "users": {
@@ -154,14 +154,14 @@ READS: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "top_users": {"ai_usage_events": ["user_id", "created_at"], "users": ["id", "username", "email"]},
 }
-"""The tables and columns each collector cannot do without."""
+"""The tables and columns that each collector requires."""
 
 FOR_THE_PAGE = ("charts", "incidents", "top_users")
-"""Collectors that make no metrics."""
+"""Collectors without metrics."""
 
 
 def failure(collector: Collector, database: str, redis_url: str) -> tuple[str, str]:
-    """Kind and detail of a refresh that fails, while the source counts as reached."""
+    """Kind and detail of a failing refresh, during which the source counts as reached."""
 
     async def refresh() -> tuple[str, str]:
         async with sources(database, redis_url) as opened:
@@ -188,13 +188,13 @@ def test_what_is_missing_is_said_with_table_and_column(
     url_for_reader: Url,
     collectors: dict[str, Collector],
 ) -> None:
-    """And once it is there again, all is well."""
+    """The collector works again once the table or column is back."""
     collector, url, redis_url = collectors[name], url_for_reader("public"), valkey_server.url
-    seed(connection, valkey, datetime.now(UTC))  # who is nobody's user is not asked after
+    seed(connection, valkey, datetime.now(UTC))  # without requests of users, their names are not read
     for other in collector.needs if isinstance(collector, Dependent) else ():
         asyncio.run(refreshed(collectors[other], url, redis_url))
     for table, columns in READS[name].items():
-        if table != "usage_analytics_daily":  # is not HiveSync's, and may not be there yet
+        if table != "usage_analytics_daily":  # the table of the roll-up may not exist yet
             connection.execute(f"ALTER TABLE {table} RENAME TO elsewhere".encode())
             kind, detail = failure(collector, url, redis_url)
             assert (kind, f'"{table}"' in detail) == ("undefined_table", True), detail
@@ -225,8 +225,8 @@ def test_nothing_else_of_the_tables_is_read(
     url_for_reader: Url,
     collectors: dict[str, Collector],
 ) -> None:
-    """A role that may see these columns alone is enough: no e-mail, no name, no project is asked for, but by what is
-    for the page."""
+    """A role with SELECT on these columns is enough: e-mail addresses and names are read by the collectors of the page
+    alone, and projects are only counted."""
     url = url_for_reader("public")
     seed(connection, valkey, NOW)
     reads = [of for name, of in READS.items() if name not in FOR_THE_PAGE]

@@ -1,4 +1,4 @@
-"""Label values from outside (contract §3, Rules)."""
+"""Label values from outside (docs/definitions.md#metrics)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fast way makes of log lines is what a plain reading of each of them comes to."""
+"""Log lines in batches: the result equals that of parsing each line by itself."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Told:
-    """What some lines come to."""
+    """The result of some lines."""
 
     events: Counter[str]
     kinds: Counter[str | None] = field(default_factory=Counter)
     malformed: int = 0
     failures: Sequence[bytes] = ()
-    """Newest first."""
+    """Lines of failures, newest first."""
 
 
 def told(lines: Sequence[bytes]) -> Told:
-    """What the fast way makes of them, as they would stand in a log."""
+    """The result by batches, for these lines of a log."""
     told = Told(Counter())
     for counted in count(b"".join(line + b"\n" for line in lines), FAILURE):
         told = Told(
@@ -47,11 +47,11 @@ def told(lines: Sequence[bytes]) -> Told:
     return told
 
 
-# A plain reading -------------------------------------------------------------------------------------------------
+# Line by line ----------------------------------------------------------------------------------------------------
 
 
 class Pairs(list[tuple[str, Any]]):
-    """An object with all its keys, doubled ones too."""
+    """The members of an object, duplicate keys included."""
 
 
 def refuse(constant: str) -> None:
@@ -59,7 +59,7 @@ def refuse(constant: str) -> None:
 
 
 def plain(lines: Sequence[bytes]) -> Told:
-    """One line after the other with Python's own parser, made as strict as JSON is."""
+    """The result line by line, by Python's own parser made as strict as JSON."""
     events: Counter[str] = Counter()
     kinds: Counter[str | None] = Counter()
     malformed = 0
@@ -85,7 +85,8 @@ def plain(lines: Sequence[bytes]) -> Told:
 
 
 def meant(line: bytes) -> list[bytes]:
-    """The lines in a line: NUL bytes before a record end one; around one they, and a byte order mark, are no part."""
+    """The records in a line: NUL bytes before a record separate it from the one before; NUL bytes and a BOM around a
+    record are no part of it."""
     cuts = [0]
     for index, byte in enumerate(line):
         rest = line[index:].lstrip(b"\0").removeprefix(BOM)
@@ -102,7 +103,7 @@ def infinite(value: Any) -> bool:
     return isinstance(value, float) and math.isinf(value)
 
 
-# Lines as they should be and should not be -----------------------------------------------------------------------
+# Valid and invalid lines -----------------------------------------------------------------------------------------
 
 names = st.sampled_from(["event", "error_kind", "Event", "", "e", "ts", "\u00e9", "\ud800", "a\nb"])
 texts = st.one_of(
@@ -119,7 +120,7 @@ members = st.lists(st.tuples(names, st.one_of(texts, values)), max_size=5)
 
 @st.composite
 def objects(draw: st.DrawFn) -> bytes:
-    """An object, keys doubled or not, escaped or not, with or without room between its parts."""
+    """An object with or without duplicate keys, escapes, and blanks between its parts."""
     ascii_only, space = draw(st.booleans()), draw(st.sampled_from(["", " ", "\t", "\r"]))
     parts = [
         f"{json.dumps(name, ensure_ascii=ascii_only)}{space}:{json.dumps(value, ensure_ascii=ascii_only)}"
@@ -131,7 +132,7 @@ def objects(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """One that was cut, or in which bytes were changed, put in or left out."""
+    """An object, cut off, or with bytes changed, inserted or removed."""
     line = bytearray(draw(objects()))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(line)))
@@ -221,7 +222,7 @@ def test_each_odd_line_is_read_the_same_alone_and_beside_a_bad_one() -> None:
         assert told([line, b"x"]) == plain([line, b"x"]), line
 
 
-# The two ways -----------------------------------------------------------------------------------------------------
+# Both ways --------------------------------------------------------------------------------------------------------
 
 
 def deep(levels: int) -> bytes:

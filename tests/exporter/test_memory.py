@@ -1,4 +1,4 @@
-"""What a start needed once is given back, and passed over by Python's collector: in a process of its own."""
+"""Memory of the start that is returned, and ignored by Python's garbage collector: in a process of its own."""
 
 from __future__ import annotations
 

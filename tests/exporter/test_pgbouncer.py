@@ -31,7 +31,7 @@ PROJECTS = "hivesync_projects"
 
 @pytest.fixture
 def reader(connection: psycopg.Connection) -> Iterator[str]:
-    """A role that may read views of the tables in a schema of their own, and finds them by a setting of its own."""
+    """A role with SELECT on views of the tables in another schema, which its own `search_path` names."""
     with reading_role(connection) as name:
         run(connection, "CREATE SCHEMA views; GRANT USAGE ON SCHEMA views TO {role}", role=name)
         for table in TABLES:
@@ -53,7 +53,7 @@ def database_name(database: str) -> str:
 
 @pytest.fixture
 def pooler(postgres_server: PostgresServer, database_name: str, reader: str, tmp_path: Path) -> Iterator[PgBouncer]:
-    """With fewer connections to the server than the exporter has to it."""
+    """A PgBouncer with fewer connections to the server than the exporter has to PgBouncer."""
     settings = {"default_pool_size": 2}
     with PgBouncer(tmp_path / "pooler", postgres_server, database_name, [reader], settings) as pooler:
         yield pooler
@@ -75,7 +75,7 @@ def test_numbers_are_the_same_behind_it_and_verify_finds_no_difference(
             insert(connection, "ai_usage_events", status="queued")
         exporter.wait_for(lambda samples: samples.get(REQUESTS) == before[REQUESTS] + 5)
         of_the_running_one = exporter.command_line("verify")
-        assert {who for _, who in exporter.changes()} <= {"ai_events_log", "preview_log"}  # there are none
+        assert {who for _, who in exporter.changes()} <= {"ai_events_log", "preview_log"}  # the logs do not exist
     of_its_own = exporter.command_line("verify")
     for verified in (of_the_running_one, of_its_own):
         assert verified.returncode == 0, verified.stdout + verified.stderr

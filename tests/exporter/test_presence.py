@@ -1,4 +1,5 @@
-"""Users and devices, however they come: held against the definitions written out with sets and dictionaries."""
+"""Users and devices in any order, against the definitions as sets and dictionaries (docs/definitions.md#online-user,
+docs/definitions.md#online-device)."""
 
 from __future__ import annotations
 
@@ -29,12 +30,12 @@ sessions = st.dictionaries(
 
 
 def text(value: bytes | None) -> str | None:
-    """As PostgreSQL could have it; nothing is no id."""
+    """The value as a text of PostgreSQL; an empty value is no id."""
     return (value or b"").decode("utf-8", "replace").replace("\0", "\u2400") or None
 
 
 def counted(web_sockets: Sequence[Socket], beating: Sequence[Session]) -> Online:
-    """What contract §2 says, as plainly as can be."""
+    """The definitions, as plainly as possible."""
     users = {text(user) for _, (user, _, _) in web_sockets} | {user for _, user, _, _ in beating}
     said: dict[tuple[str, str | None], list[str]] = {}
     for session, _, device_type, _ in beating:
@@ -61,7 +62,7 @@ def test_what_is_folded_is_what_the_definitions_say(
     size: int,
     twice: bool,
 ) -> None:
-    """In whatever pieces, and also when all of it comes twice."""
+    """In pieces of any size, and with every piece repeated."""
     all_sockets = list(web_sockets.items())
     all_sessions = [(session, *row) for session, row in beating.items()]
     presence = Presence()

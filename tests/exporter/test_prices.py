@@ -1,4 +1,4 @@
-"""The price file (contract §3, Settings)."""
+"""The price file (docs/definitions.md#ai-cost)."""
 
 from __future__ import annotations
 

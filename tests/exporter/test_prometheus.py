@@ -1,7 +1,7 @@
-"""A real Prometheus on the real exporter: it takes what it is given, in both formats, and has the same numbers.
+"""A real Prometheus on the real exporter: it accepts both formats, and has the same numbers.
 
-Prometheus asks for OpenMetrics; for the text format it scrapes a second target, which is the same exporter behind
-something that asks for text on its behalf.
+Prometheus requests OpenMetrics; for the text format it scrapes a second target, a proxy to the same exporter that
+requests text.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ pytestmark = pytest.mark.prometheus
 
 SCRAPE_SECONDS = 1.0
 SERIES = 3_000
-"""More than there can be: 200 workers with seven series each, 400 queues, 15 collectors with 18 each, the rest."""
+"""An upper bound: 200 workers with seven series each, 400 queues, 15 collectors with 18 each, and the rest."""
 
 OPEN_LABELS = {"worker", "name", "instance_type", "lifecycle"}
 ALLOWED = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
 class AsText(BaseHTTPRequestHandler):
-    """Passes a scrape on without what its Accept header says."""
+    """Forwards a scrape without its Accept header."""
 
     target: str
 
-    def do_GET(self) -> None:  # the name that http.server asks for
+    def do_GET(self) -> None:  # the name required by http.server
         status, headers, body = get(f"{self.target}/metrics", {"accept": "text/plain;version=0.0.4"})
         assert headers["content-type"] == TEXT_TYPE
         self.send_response(status)
@@ -58,7 +58,7 @@ class AsText(BaseHTTPRequestHandler):
 
 @contextmanager
 def as_text(target: str) -> Iterator[str]:
-    """The address at which the target speaks the text format only."""
+    """The address of a proxy to the target that serves the text format only."""
     handler = type("AsTextOfTarget", (AsText,), {"target": target})
     with ThreadingHTTPServer((LOOPBACK, 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -72,7 +72,7 @@ def as_text(target: str) -> Iterator[str]:
 
 @dataclass
 class Observed:
-    """Prometheus, what it observes, and its names for the two ways of doing so."""
+    """Prometheus, its exporter, and the names of both targets."""
 
     prometheus: PrometheusServer
     exporter: RunningExporter
@@ -175,14 +175,14 @@ def test_it_knows_the_type_and_help_of_each_metric_from_both_formats(observed: O
     assert types["hivesync_users"] == {"gauge"}
     assert types["hivesync_refresh_duration_seconds"] == {"histogram"}
     assert types["hivesync_queue_processing_seconds"] == {"summary"}
-    # The formats differ in what they call these two: here is the one, and there the other.
+    # The formats differ in the names of these two metrics: both names are there.
     assert types["hivesync_ai_log_events"] == types["hivesync_ai_log_events_total"] == {"counter"}
     assert (types["hivesync_exporter_build"], types["hivesync_exporter_build_info"]) == ({"info"}, {"gauge"})
     assert all(entry["help"] for name, entries in metadata.items() if name.startswith("hivesync_") for entry in entries)
 
 
 def test_hostile_keys_cannot_blow_up_the_number_of_series(observed: Observed, valkey_server: ValkeyServer) -> None:
-    """A thousand workers and a thousand queues, all with names that no label may have."""
+    """A thousand workers and a thousand queues, all with names not allowed in labels."""
     worker: Mapping[str, str] = {"kind": "gpu", "last_heartbeat": "0", "state": "x" * 999}
     hostile = '"},\n\\evil ü'
     try:
@@ -219,7 +219,7 @@ def test_hostile_keys_cannot_blow_up_the_number_of_series(observed: Observed, va
 
 
 def test_no_scrape_ever_went_wrong(observed: Observed) -> None:
-    """The last test of this file: all that was scraped until now was taken, and nothing was dropped on the way."""
+    """The last test of this file: every scrape until now was accepted, without dropped samples."""
     targets = observed.api("targets")["activeTargets"]
     assert {
         target["labels"]["instance"]: (target["health"], target["lastError"]) for target in targets

@@ -1,4 +1,4 @@
-"""When tables that can only be read whole are read again: by their rows alone."""
+"""The interval between full reads of tables, by their rows alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MANY = READ_ALWAYS + 1
 
 
 def read(users: int, rows: int) -> Recount:
-    """Something that was read at NOW."""
+    """A recount with one read at NOW."""
     recount = Recount()
     assert recount.is_due(NOW)
     recount.read(NOW, users, rows)
@@ -37,7 +37,7 @@ def test_beyond_that_the_pause_is_in_proportion_to_the_rows(minutes: int) -> Non
 
 @pytest.mark.parametrize("rows", [8 * ROWS_A_MINUTE, 10**9])
 def test_a_change_shows_within_ten_minutes_however_many_rows_there_are(rows: int) -> None:
-    """A look a minute, each of which may come a moment before the pause is over, and a quarter of one to read."""
+    """A check per minute, each possibly a moment before the pause ends, and a quarter of a minute to read."""
     assert longest_pause(MANY) == LONGEST
     assert LONGEST + MINUTE + MINUTE // 4 <= 10 * MINUTE
     recount = read(MANY, rows)

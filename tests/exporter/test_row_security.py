@@ -1,4 +1,5 @@
-"""Row level security: where it would hide rows from the exporter's role there is no number, and the table is named."""
+"""Row level security: where policies would hide rows from the exporter's role, there is no number, and the table is
+named (docs/definitions.md#row-level-security)."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ READ_BY = {
     "preview_jobs": {"activity", "incidents", "latency", "previews"},
     "usage_analytics_daily": {"rollup"},
 }
-"""The collectors that need each table, but for `top_users`, which waits for windows of `ai`."""
+"""The collectors that read each table, without `top_users`, which waits for windows of `ai`."""
 
 ENABLE = "ALTER TABLE ai_usage_events ENABLE ROW LEVEL SECURITY;"
 RENAME = "ALTER TABLE ai_usage_events RENAME TO jobs;"
@@ -45,21 +46,21 @@ COUNT = "SELECT count(*) FROM ai_usage_events"
 
 @pytest.fixture
 def reader(connection: psycopg.Connection) -> Iterator[str]:
-    """A role that may read every table."""
+    """A role with SELECT on every table."""
     with reading_role(connection) as name:
         yield name
 
 
 @pytest.fixture
 def url(database: str, reader: str, connection: psycopg.Connection) -> str:
-    """The database as that role sees it, with rows in every table."""
+    """The database's URL for that role, with rows in every table."""
     seed_database(connection)
     return make_conninfo(database, user=reader)
 
 
 @pytest.fixture
 def group(connection: psycopg.Connection, reader: str) -> Iterator[str]:
-    """The name of a second role, for a test to make; it and all that it owns is gone afterwards."""
+    """The name of a second role, created by the test; removed afterwards with all that it owns."""
     name = f"{reader}_group"
     yield name
     if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).rowcount:
@@ -67,7 +68,7 @@ def group(connection: psycopg.Connection, reader: str) -> Iterator[str]:
 
 
 def outcomes(url: str, redis_url: str, folder: Path) -> dict[str, Any]:
-    """By collector that asks PostgreSQL: its samples as they are for a first refresh, or why it failed."""
+    """Per collector of PostgreSQL, the samples of a first refresh, or the kind and detail of its failure."""
     settings = Settings.model_construct()
     collectors = [
         collector
@@ -89,7 +90,7 @@ def outcomes(url: str, redis_url: str, folder: Path) -> dict[str, Any]:
 
 
 def without_moments(samples: Sequence[Sample]) -> Mapping[str, Any]:
-    """The moments left out, which differ from one reading to the next."""
+    """Samples without timestamps, which differ between two refreshes."""
     return {name: value for name, value in by_name(samples).items() if "timestamp" not in name}
 
 
@@ -174,8 +175,8 @@ def test_row_security_of_a_partition_hides_nothing_from_who_asks_the_whole(
 def test_of_a_foreign_table_the_documented_option_has_the_other_server_refuse(
     url: str, reader: str, connection: psycopg.Connection, postgres_server: PostgresServer
 ) -> None:
-    """This server's setting does not reach the other one, which would leave rows out."""
-    run(connection, ENABLE)  # by itself, as its lock would keep the other side waiting
+    """The setting of this server does not reach the remote one, which would leave rows out."""
+    run(connection, ENABLE)  # a statement of its own, as its lock would block the remote side
     run(
         connection,
         "CREATE EXTENSION postgres_fdw; CREATE SCHEMA far; GRANT USAGE ON SCHEMA far TO {reader};"

@@ -1,4 +1,4 @@
-"""The life of the real process: starting with nothing there, stopping, starting again, and refusing to start."""
+"""The life of the real process: start without sources, stop, restart, and refusal to start."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ WITHOUT_SOURCES = {
     "hivesync_resyncs_total",
     "hivesync_resync_corrections_total",
 }
-"""What there is to say while no source was ever reached: counters of nothing are 0."""
+"""Metrics before any source was reached: counters without events are 0."""
 
 
 def nowhere(directory: Path, **settings: Any) -> RunningExporter:
-    """An exporter that will not find any source."""
+    """An exporter with unreachable sources."""
     return RunningExporter(directory, database_url=NO_DATABASE, redis_url=NOWHERE, **settings)
 
 
 # Starting --------------------------------------------------------------------------------------------------------
 
 
-def test_it_starts_with_everything_down_and_shows_each_metric_as_its_source_comes_up(tmp_path: Path) -> None:
+def test_it_starts_with_everything_down_and_shows_metrics_as_sources_come_up(tmp_path: Path) -> None:
     postgres, valkey = PostgresServer(tmp_path / "postgres"), ValkeyServer(tmp_path / "valkey")
     exporter = RunningExporter(tmp_path, database_url=postgres.url_of(DATABASE, EXPORTER_ROLE), redis_url=valkey.url)
     expected: set[str] = set()
@@ -142,7 +142,7 @@ def test_a_port_in_use_is_said_with_its_setting(tmp_path: Path) -> None:
     assert not exporter.state.exists()
 
 
-def test_a_second_exporter_on_one_state_directory_says_so_and_leaves_the_first_alone(tmp_path: Path) -> None:
+def test_a_second_exporter_on_a_state_directory_ends_and_spares_the_first(tmp_path: Path) -> None:
     first = nowhere(tmp_path)
     first.launch()
     try:
@@ -157,7 +157,7 @@ def test_a_second_exporter_on_one_state_directory_says_so_and_leaves_the_first_a
         assert (first.state / "control.sock").is_socket()
     finally:
         first.stop()
-    second.launch()  # what the first has left is free
+    second.launch()  # the first has released everything
     assert second.terminate()[0] == 0
 
 
@@ -175,13 +175,13 @@ def test_it_ends_when_told_to_also_before_its_first_pass(tmp_path: Path, how: si
         socket.create_connection((LOOPBACK, int(exporter.address.rpartition(":")[2])))
 
 
-# Over a restart --------------------------------------------------------------------------------------------------
+# Restarts --------------------------------------------------------------------------------------------------------
 
 
 def test_counters_go_on_over_restarts_and_never_fall(
     database: str, valkey: redis.Redis, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
-    """Stopped politely and killed; lines written, a log rotated and a GPU worker running meanwhile."""
+    """After SIGTERM and after SIGKILL, with lines, a rotation and a running GPU worker in the meantime."""
     start = time.time() - 100
     exporter = RunningExporter(tmp_path, database_url=database, redis_url=valkey_server.url)
     exporter.ai_log.write_bytes(AI_LINE * 5)

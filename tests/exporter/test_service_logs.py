@@ -1,4 +1,4 @@
-"""The real exporter and its two logs: what they hold stays in them, and a crash costs and repeats no line."""
+"""The real exporter and its two logs: their content stays private, and a crash loses and repeats no line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COUNTED = frozenset({"hivesync_ai_log_events_total", "hivesync_ai_log_errors_tot
 
 @pytest.fixture
 def exporter(tmp_path: Path) -> Iterator[RunningExporter]:
-    """An exporter that has logs and nothing else; not started."""
+    """An exporter without sources but logs; not started."""
     exporter = RunningExporter(tmp_path, database_url=NO_DATABASE, redis_url=NOWHERE, refresh_seconds=0.2)
     try:
         yield exporter
@@ -38,7 +38,7 @@ def exporter(tmp_path: Path) -> Iterator[RunningExporter]:
         exporter.stop()
 
 
-# What is in a log stays in it ------------------------------------------------------------------------------------
+# Privacy ---------------------------------------------------------------------------------------------------------
 
 SECRETS = (
     "ada@example.org",
@@ -67,7 +67,7 @@ LINES_WITH_SECRETS = (
 
 
 def test_nothing_that_is_in_a_log_gets_out_of_the_exporter(exporter: RunningExporter) -> None:
-    """Neither into /metrics, nor into its own log, nor into what it keeps on disk."""
+    """Neither in /metrics, nor in the exporter's log, nor in its state on disk."""
     for log in (exporter.ai_log, exporter.preview_log):
         log.write_bytes(b"\n".join(LINES_WITH_SECRETS) + b'\n{"event": "half a line of ada@example.org')
 
@@ -94,7 +94,7 @@ def test_nothing_that_is_in_a_log_gets_out_of_the_exporter(exporter: RunningExpo
     assert not [word for word in ("example.org", "battery", "launch", "sk-live") if word.encode() in everything]
 
 
-# A crash costs and repeats nothing -------------------------------------------------------------------------------
+# Crashes ---------------------------------------------------------------------------------------------------------
 
 WRITER = r"""
 import json, os, select, sys
@@ -134,11 +134,12 @@ while number % 50 or not select.select([sys.stdin], [], [], 0.002)[0]:
         log = open(path, "ab", buffering=0)
 print(json.dumps({str(what): count for what, count in written.items()}), flush=True)
 """
-"""Writes lines, some in two pieces, and rotates by rename, until somebody says something; says then what it wrote."""
+"""A program that writes lines, some in two pieces, and rotates by rename, until it reads a line; then prints its
+counts."""
 
 
 def expected_of(written: Mapping[str, int]) -> dict[str, float]:
-    """The counters that this comes to."""
+    """The counters for these counts of written lines."""
     events = ("ai.requested", "ai.completed", "ai.error")
     kinds = ("provider_error", "timeout", "safety_rejection", "other")
     return {
@@ -154,7 +155,7 @@ def test_killed_again_and_again_in_a_burst_of_lines_it_counts_each_exactly_once(
     shown: dict[str, float] = {}
 
     def counted() -> dict[str, float]:
-        """What is counted now, which is never less than it was, not even right after a kill."""
+        """The current counters, which never fall, not even right after a kill."""
         counters = {name: v for name, v in some_of(exporter.samples(), COUNTED).items() if 'log="preview"' not in name}
         assert not [name for name, value in shown.items() if counters[name] < value]
         shown.update(counters)
@@ -164,7 +165,7 @@ def test_killed_again_and_again_in_a_burst_of_lines_it_counts_each_exactly_once(
         before = counted()
         until(lambda: counted() != before, "lines are counted")
 
-    exporter.ai_log.touch()  # what is rotated away before the log is ever looked at does not count
+    exporter.ai_log.touch()  # lines rotated away before the first read do not count
     exporter.launch()
     exporter.wait_for(lambda samples: is_up(samples, "ai_events_log"))
     writer = subprocess.Popen(
@@ -191,7 +192,7 @@ def test_killed_again_and_again_in_a_burst_of_lines_it_counts_each_exactly_once(
     assert min(expected.values()) > 100
 
 
-# Rotated while it was down ---------------------------------------------------------------------------------------
+# Rotation while the exporter is down -----------------------------------------------------------------------------
 
 LOGROTATE = {
     "extension": "extension .log",
@@ -258,7 +259,7 @@ def test_lines_written_while_it_was_down_are_counted_wherever_logrotate_put_them
 
 
 def test_a_reading_that_the_end_left_behind_does_not_complain_into_the_log(tmp_path: Path) -> None:
-    """A thread cannot be cancelled: it goes on when its refresh has been, and nobody asks what came of it."""
+    """A thread cannot be cancelled: it continues after its refresh, and its result is not read."""
     complaints: list[Mapping[str, Any]] = []
     may_fail = threading.Event()
 

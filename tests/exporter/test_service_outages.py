@@ -1,6 +1,6 @@
-"""The real exporter while its sources die, hang, lose tables and come back: one process through all of it.
+"""The real exporter while its sources crash, hang, lose tables and return: one process through all of it.
 
-What a source feeds is absent while it is down, everything else stays, and the log has one line for each change.
+Metrics of a source that is down are absent, everything else stays, and the log has one line per change.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PREVIEW_LINE = b'{"event": "live_view.joined"}\n'
 
 @dataclass
 class Stage:
-    """The servers, the exporter on them, and how much of its log belongs to the tests before."""
+    """The servers, the exporter on them, and the number of log lines of earlier tests."""
 
     postgres: PostgresServer
     valkey: ValkeyServer
@@ -58,11 +58,11 @@ class Stage:
     logged_before: int = 0
 
     def changes(self, *away: str) -> list[tuple[str, str]]:
-        """What the exporter logged of degradations since this test began, in which these sources were away."""
+        """The changes in the exporter's log since the start of the test, in which these sources were down."""
         return self.exporter.changes(self.logged_before, away=away)
 
     def restore(self) -> None:
-        """Bring back whatever is missing."""
+        """Restore all missing servers, keys and files."""
         for server in (self.postgres, self.valkey):
             if not server.is_alive:
                 server.start()
@@ -104,7 +104,7 @@ def whole_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(whole_stage: Stage) -> Stage:
-    """Everything up, and the log's lines counted from here."""
+    """Everything up, and the lines of the log counted from here."""
     whole_stage.restore()
     whole_stage.wait_until_all_is_well()
     whole_stage.logged_before = len(whole_stage.exporter.events())
@@ -112,7 +112,7 @@ def stage(whole_stage: Stage) -> Stage:
 
 
 def lost(stage: Stage, names: frozenset[str], *down: str) -> Callable[[Samples], bool]:
-    """A condition: these sources are down and nothing of `names` is shown. In every scrape until then all the rest is
+    """A condition: these sources are down and none of `names` is shown. In every scrape until then all the rest is
     shown, and no counter has fallen."""
     rest, others = EVERYTHING - names, SOURCES - set(down)
     counted = some_of(stage.exporter.samples(), COUNTERS)
@@ -126,10 +126,10 @@ def lost(stage: Stage, names: frozenset[str], *down: str) -> Callable[[Samples],
     return condition
 
 
-# A source is gone ------------------------------------------------------------------------------------------------
+# A source is down ------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_postgres_takes_its_metrics_and_the_shared_ones_and_brings_them_back(stage: Stage) -> None:
+def test_a_killed_postgres_takes_its_and_the_shared_metrics_and_brings_them_back(stage: Stage) -> None:
     stage.postgres.kill()
     stage.exporter.wait_for(lost(stage, FED_BY_POSTGRES, "postgres"))
     samples = stage.exporter.wait_for(
@@ -223,10 +223,8 @@ def test_a_valkey_that_hangs_is_noticed_and_never_blocks_a_scrape(stage: Stage) 
     assert stage.changes("redis") == [("degraded", "redis"), ("recovered", "redis")]
 
 
-def test_sigterm_ends_it_in_time_also_while_everything_hangs_and_clients_do_not_let_go(
-    stage: Stage, tmp_path: Path
-) -> None:
-    """Both servers stopped in the middle of refreshes, somebody waiting for `verify`, and clients of every bad kind."""
+def test_sigterm_ends_it_in_time_while_sources_hang_and_clients_hold_on(stage: Stage, tmp_path: Path) -> None:
+    """Both servers stopped during refreshes, a `verify` waiting, and clients of every bad kind."""
     exporter = RunningExporter(
         tmp_path, database_url=stage.exporter.variables["HIVESYNC_DATABASE_URL"], redis_url=stage.valkey.url
     )
@@ -243,7 +241,7 @@ def test_sigterm_ends_it_in_time_also_while_everything_hangs_and_clients_do_not_
             for part in sent:
                 client.sendall(part)
         except BlockingIOError:
-            pass  # nobody takes any more from us, as we take nothing
+            pass  # the exporter reads no more from this client, which reads nothing
 
     request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
     with exporter:
@@ -257,10 +255,10 @@ def test_sigterm_ends_it_in_time_also_while_everything_hangs_and_clients_do_not_
             stderr=subprocess.STDOUT,
         )
         try:
-            connect()  # says nothing
-            connect(request)  # does not come to an end
+            connect()  # sends nothing
+            connect(request)  # sends half a request
             connect(request + b"\r\n")  # keeps the connection
-            connect(*[request + b"\r\n"] * 2_000)  # wants a lot and reads none of it
+            connect(*[request + b"\r\n"] * 2_000)  # requests a lot and reads nothing
             until(lambda: exporter.samples()['hivesync_collector_up{collector="queues"}'] == 0, "Valkey found hanging")
             status, seconds = exporter.terminate()
         finally:
@@ -275,11 +273,11 @@ def test_sigterm_ends_it_in_time_also_while_everything_hangs_and_clients_do_not_
     assert b"Traceback" not in said
 
 
-# A table is gone -------------------------------------------------------------------------------------------------
+# A table is missing ----------------------------------------------------------------------------------------------
 
 
 def test_a_missing_table_fails_its_collectors_only_with_one_line_each_that_names_it(stage: Stage) -> None:
-    """Renamed, which is the same to the exporter and leaves the rows where they are."""
+    """A rename is the same to the exporter, and keeps the rows."""
     needing_it = {"activity", "previews", "latency", "incidents"}
     shown_by_them = frozenset(
         {

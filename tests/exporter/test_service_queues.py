@@ -1,4 +1,4 @@
-"""The real exporter beside a HiveSync whose queues have names of their own."""
+"""The real exporter beside a HiveSync with other names of queues."""
 
 from __future__ import annotations
 

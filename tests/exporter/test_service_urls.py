@@ -1,4 +1,5 @@
-"""The real exporter with URLs that hold passwords, right and wrong: started or refused, and nothing of them printed."""
+"""The real exporter with URLs that hold passwords, valid and invalid: started or refused, and no part of them
+printed."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ REQUIRED = {"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h/0"}
 
 
 def started(directory: Path, **variables: str) -> tuple[int, str]:
-    """Exit status and output of an exporter with these settings, which should not let it start."""
+    """Exit status and output of an exporter with these settings, which must prevent its start."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
     given = {f"HIVESYNC_{name}": value for name, value in (REQUIRED | variables).items()}
     pythonpath = {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -77,7 +78,7 @@ def test_a_wrong_setting_is_named_and_a_secret_in_it_not_repeated(
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
 def test_a_newline_within_a_secrets_file_is_refused(name: str, tmp_path: Path) -> None:
-    """At its end it is none of the URL's: tests of the settings have that."""
+    """A newline at the end of the file is no part of the URL, as the tests of the settings show."""
     (tmp_path / "secret").write_text(REQUIRED[name] + "\n" + REQUIRED[name] + "\n")
     status, said = started(tmp_path, **{name: "", f"{name}_FILE": str(tmp_path / "secret")})
     assert status == 2

@@ -1,4 +1,4 @@
-"""`python -m exporter verify`: what an exporter that runs serves, its windows, and those of none, against the
+"""`python -m exporter verify`: values and windows of a running exporter, and windows without one, against the
 definitions."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REFRESH_SECONDS = 3.0
 def exporter(
     database: str, valkey: redis.Redis, valkey_server: ValkeyServer, tmp_path: Path
 ) -> Iterator[RunningExporter]:
-    """On three days of made-up history, with somebody on a WebSocket; not started."""
+    """An exporter on three days of made-up history, with a user on a WebSocket; not started."""
     fill_database(database, users=60, days=3, seed=5)
     valkey.hset("ws_sessions:1", mapping={"user_id": "42", "device_type": "phone"})
     exporter = RunningExporter(
@@ -54,7 +54,8 @@ def verdict(said: str) -> str:
 
 @contextmanager
 def traffic(database: str) -> Iterator[list[int]]:
-    """Somebody who inserts, updates and commits late for as long as this is open; the list grows with every round."""
+    """A client that inserts, updates and commits late for the duration of the context; the list grows with every
+    round."""
     rounds: list[int] = []
     stop = threading.Event()
 
@@ -124,7 +125,7 @@ def test_while_rows_come_and_change_the_difference_is_nil(exporter: RunningExpor
 def test_rows_deleted_behind_its_back_show_as_a_difference(
     exporter: RunningExporter, database: str, connection: psycopg.Connection
 ) -> None:
-    """What is over five minutes old is read once an hour: until then only `verify` knows."""
+    """Rows older than five minutes are re-read once per hour: until then only `verify` shows the difference."""
     (now,) = connection.execute("SELECT now()").fetchone() or (None,)
     assert now is not None
     who = user(connection, "gone")
@@ -154,7 +155,7 @@ def test_rows_deleted_behind_its_back_show_as_a_difference(
 def test_what_is_served_longer_than_promised_is_a_difference(
     exporter: RunningExporter, connection: psycopg.Connection
 ) -> None:
-    """An exporter that stood still while users came: it is asked before it has refreshed."""
+    """An exporter that was stopped while users were added, queried before its next refresh."""
     promised = 5 * REFRESH_SECONDS
     with exporter:
         served = exporter.wait_for(lambda samples: samples.get("hivesync_projects"))["hivesync_projects"]

@@ -1,4 +1,4 @@
-"""Settings from the environment, `.env` and secrets' files (contract §3, Settings)."""
+"""Settings from the environment, `.env` and secret files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Set = Callable[..., None]
 
 @pytest.fixture(autouse=True)
 def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty directory, and none of our variables."""
+    """An empty directory, and an environment without settings."""
     for name in os.environ:
         if name.upper().startswith("HIVESYNC_"):
             monkeypatch.delenv(name)
@@ -39,7 +39,7 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def set_variables(monkeypatch: pytest.MonkeyPatch) -> Set:
-    """Sets the required variables and those given, without their prefix; what is None is not set."""
+    """A function that sets the required variables and those given, without their prefix; None unsets a variable."""
 
     def set_them(**variables: object) -> None:
         wanted = REQUIRED | {f"HIVESYNC_{name}": value for name, value in variables.items()}
@@ -51,7 +51,7 @@ def set_variables(monkeypatch: pytest.MonkeyPatch) -> Set:
 
 
 def problems(env_file: Path | None = None) -> dict[str, str]:
-    """What reading the settings complains about, by variable; a variable that has two problems has two lines."""
+    """The problems of the settings by variable; a variable with two problems has two lines."""
     with pytest.raises(SettingsError) as raised:
         read_settings(env_file)
     lines = str(raised.value).splitlines()
@@ -60,7 +60,7 @@ def problems(env_file: Path | None = None) -> dict[str, str]:
     return named
 
 
-def test_every_setting_has_the_contracts_default(set_variables: Set) -> None:
+def test_every_setting_has_the_documented_default(set_variables: Set) -> None:
     set_variables()
     settings = read_settings()
     assert settings.database_url.get_secret_value() == REQUIRED["HIVESYNC_DATABASE_URL"]
@@ -219,7 +219,7 @@ def test_what_is_empty_is_not_set(name: str, set_variables: Set, monkeypatch: py
 
 
 def test_all_problems_are_said_at_once(set_variables: Set, tmp_path: Path) -> None:
-    """Those of secrets' files too."""
+    """Problems of secret files included."""
     (tmp_path / "secret").write_text("s3cret")
     (tmp_path / "empty").write_text("\n")
     set_variables(
@@ -259,7 +259,7 @@ def test_a_bad_price_file_is_said_with_its_variable(
     assert message in found["HIVESYNC_PRICES_FILE"]
 
 
-# ---- secrets' files ----
+# ---- secret files ----
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -371,7 +371,7 @@ def test_a_dot_env_file_that_is_no_text_is_said(set_variables: Set, tmp_path: Pa
     assert list(problems(tmp_path / "other.env")) == ["--env-file"]
 
 
-# ---- nothing leaks ----
+# ---- secrets in messages ----
 
 LEAKS = re.compile("hunter2|c0rrect|horse|s3cret")
 
@@ -445,7 +445,7 @@ def test_a_password_in_the_url_of_prometheus_or_grafana_is_not_shown(set_variabl
 
 
 def exporter(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The real command with these settings alone, which must not let it start."""
+    """The real command with these settings only, which must prevent its start."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
     return subprocess.run(
         [sys.executable, "-m", "exporter", *arguments],

@@ -1,7 +1,8 @@
-"""Who keeps time and isolates failures, with collectors made up for the purpose: what one does must not touch another.
+"""Scheduling and isolation of collectors, with made-up collectors: the failures and delays of one do not affect
+another.
 
-Time is virtual wherever it matters: the event loop's clock jumps to whatever is due next, so that hours take no time
-and every time is exact.
+Time is virtual where it matters: the clock of the event loop jumps to the next due time, so that hours take no time and
+every time is exact.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ Step = Callable[["Fake"], Awaitable[None]]
 
 
 class VirtualTime(asyncio.SelectorEventLoop):
-    """An event loop that does not wait: when there is nothing to do, its clock jumps."""
+    """An event loop without waiting: its clock jumps when nothing is ready."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Fake:
-    """Does one step a refresh, the last one again and again; notes when each began, and how many went on at once."""
+    """Runs one step per refresh, the last one repeatedly; records the start of each, and the most refreshes at once."""
 
     specs = (GAUGE, COUNTER)
 
@@ -113,7 +114,7 @@ async def hangs(fake: Fake) -> None:
 
 
 async def swallows_its_cancellation(fake: Fake) -> None:
-    """As asyncio.wait_for does up to Python 3.11, when what it waits for comes at that very moment."""
+    """Lose a cancellation, as asyncio.wait_for does up to Python 3.11 for a result at that very moment."""
     del fake
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(10)
@@ -145,7 +146,7 @@ async def finds_postgres_up(fake: Fake) -> None:
 
 
 def build(*fakes: Collector, seconds: float = REFRESH_SECONDS, **options: Any) -> Snapshot:
-    """A snapshot of these collectors; its sources are only there to say whether they are up."""
+    """A snapshot of these collectors, with sources that only record their reachability."""
     sources = Sources(
         postgres=Postgres("postgresql://nobody@127.0.0.1:1/none"),
         redis=Redis("redis://127.0.0.1:1/0"),
@@ -156,7 +157,7 @@ def build(*fakes: Collector, seconds: float = REFRESH_SECONDS, **options: Any) -
 
 
 def values(snapshot: Snapshot, spec: MetricSpec) -> dict[str, Any]:
-    """The values of one metric by its only label."""
+    """The values of a metric by its only label."""
     view = snapshot.view()
     samples = [*view.own, *(sample for collector in view.collectors for sample in collector.samples)]
     return {sample.labels[0]: sample.value for sample in samples if sample.spec == spec}
@@ -171,7 +172,7 @@ def refresh(snapshot: Snapshot, times: int = 1) -> None:
 
 
 def keep_time(snapshot: Snapshot, seconds: float, *others: Callable[[], Awaitable[None]]) -> None:
-    """Let the snapshot keep time for that long, while `others` do what they do again and again."""
+    """Run the snapshot for that long, while `others` are called repeatedly."""
 
     async def over_and_over(work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -189,7 +190,7 @@ def keep_time(snapshot: Snapshot, seconds: float, *others: Callable[[], Awaitabl
 
 
 def degraded_and_recovered(logged: Sequence[Any]) -> list[tuple[str, str]]:
-    """(what, who) of the events about failures, in order; who is the collector or, without one, the source."""
+    """(`degraded` or `recovered`, collector or else source) of the events about failures, in order."""
     return [
         (event["event"].removeprefix("system.analytics."), event.get("collector", event["source"]))
         for event in logged
@@ -217,7 +218,7 @@ def test_what_fails_loses_its_gauges_and_keeps_its_counters() -> None:
 
 
 def test_what_a_source_feeds_is_gone_as_soon_as_anybody_finds_it_down() -> None:
-    """The others that ask it have not had their turn yet: what they said last is stale all the same."""
+    """Values of the source's other collectors are stale before their next refresh."""
     finder = Fake("finder", finds_postgres_up, finds_postgres_down, finds_postgres_up)
     waiting = Fake("waiting", periods=100, sources=("redis", "postgres"))
     unconcerned = Fake("unconcerned", periods=100, sources=("redis",))
@@ -245,7 +246,7 @@ def test_every_refresh_is_timed_the_failed_ones_too() -> None:
 
 
 def test_a_duration_is_counted_in_every_bucket_it_is_not_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """0.25 s is a bound: a bucket's upper bound is part of it."""
+    """0.25 s is a bound: a bucket includes its upper bound."""
     readings = count(0, 0.25)
     monkeypatch.setattr("exporter.snapshot.time.perf_counter", lambda: next(readings))
     snapshot = build(Fake("quarter"))
@@ -375,7 +376,7 @@ def test_the_message_of_an_unexpected_exception_never_reaches_the_log(error: Exc
 # Clocks ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_collector_keeps_its_own_clock_and_they_take_turns_from_the_second_refresh_on() -> None:
+def test_each_collector_keeps_its_own_clock_and_takes_turns_after_the_first() -> None:
     fast, slow = Fake("fast", takes(3)), Fake("slow", takes(7), periods=4)
     keep_time(build(fast, slow), 130)
     later = ORDER_SECONDS + STAGGER_SECONDS
@@ -383,7 +384,7 @@ def test_each_collector_keeps_its_own_clock_and_they_take_turns_from_the_second_
     assert slow.starts == pytest.approx([ORDER_SECONDS, later + 60, later + 120])
 
 
-def test_a_slow_collector_that_failed_is_retried_after_one_period_and_then_keeps_its_clock() -> None:
+def test_a_slow_collector_that_failed_is_retried_after_one_period() -> None:
     no = fails(ValueError("no"))
     slow = Fake("slow", no, no, works, works, no, works, periods=4)
     keep_time(build(slow), 220)
@@ -412,7 +413,7 @@ def test_one_that_takes_longer_than_its_interval_every_time_still_goes_on() -> N
     ],
 )
 def test_a_pass_over_redis_takes_a_fifth_of_the_time_at_most(seconds: float, starts: list[float]) -> None:
-    """From the first on: it refreshes less often."""
+    """From the first pass on, the collector refreshes less often."""
     fake, other = Fake("online", takes(seconds), sources=("postgres", "redis")), Fake("workers", sources=("redis",))
     keep_time(build(fake, other), 101)
     assert fake.starts == starts
@@ -426,7 +427,7 @@ def test_one_slow_pass_is_followed_by_a_long_rest_and_then_by_its_usual_ones() -
     assert fake.starts == [0, 15, 65, 80, 95]
 
 
-def test_a_pass_that_takes_a_third_longer_than_the_last_still_takes_no_more_than_a_quarter() -> None:
+def test_a_pass_a_third_longer_than_the_last_takes_at_most_a_quarter() -> None:
     fake = Fake("online", takes(6), takes(8), works, sources=("redis",))
     keep_time(build(fake), 75)
     assert fake.starts == [0, 30, 70]
@@ -505,7 +506,7 @@ def test_a_refresh_of_one_source_leaves_the_collectors_of_others_alone() -> None
 
 
 class Behind(Fake):
-    """Shows at its first refresh what it read then, and at the others too."""
+    """Shows the samples of its first refresh at all later ones too."""
 
     behind = 0.0
 

@@ -1,4 +1,4 @@
-"""State outlives the process, whole or not at all, and two exporters never share it."""
+"""State outlives the process, whole or not at all, and is never shared by two exporters."""
 
 from __future__ import annotations
 

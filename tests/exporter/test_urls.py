@@ -1,4 +1,4 @@
-"""Connection URLs: read as their clients read them, or refused; shown without user, password and options."""
+"""Connection URLs: parsed as their clients do, or refused; shown without user, password and options."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_a_url_that_http_would_take_for_another_is_refused(url: str) -> None:
     assert not re.search("Q7|mM", str(raised.value))
 
 
-# ---- any password, as it is, in any URL ----
+# ---- any password, in any URL ----
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ def kinds() -> Mapping[str, Kind]:
 
 
 OUR_WORDS = "".join(Path(module.__file__ or "").read_text() for module in (urls, redis_options, exporter_settings))
-"""All that a message can consist of, without the password's help."""
+"""All texts of which a message can consist, without the password."""
 
 OTHERS = {"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h/0"}
 DELIMITERS = "/#?@:%[]&=+\\ \n\r\t\0'\";,."
@@ -310,8 +310,8 @@ PASSWORDS = st.text(
 def test_any_password_is_the_one_that_is_sent_or_refused_and_never_shown(
     kind: Kind, password: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As it is, unescaped."""
-    assume(not re.search("%[0-9a-fA-F]{2}", password))  # nobody can tell it from an escape
+    """The password is unescaped."""
+    assume(not re.search("%[0-9a-fA-F]{2}", password))  # indistinguishable from an escape
     assume(password not in kind.server and password not in OUR_WORDS)
     if kind.template.endswith("{}"):
         assume(password == password.strip() and "&" not in password)  # the end of the file's text, or of the option
@@ -319,7 +319,7 @@ def test_any_password_is_the_one_that_is_sent_or_refused_and_never_shown(
     monkeypatch.chdir(tmp_path)
     for name, value in OTHERS.items():
         monkeypatch.setenv(f"HIVESYNC_{name}", value)
-    if kind.variable.lower() in SECRETS:  # a file can hold any character, as it is
+    if kind.variable.lower() in SECRETS:  # a secret file can hold any character
         monkeypatch.delenv(f"HIVESYNC_{kind.variable}", raising=False)
         monkeypatch.setenv(f"HIVESYNC_{kind.variable}_FILE", str(tmp_path / "secret"))
         (tmp_path / "secret").write_text(url, encoding="utf-8", newline="")
@@ -336,7 +336,7 @@ def test_any_password_is_the_one_that_is_sent_or_refused_and_never_shown(
 
 
 def told(variable: str) -> tuple[str, bool]:
-    """The setting as the start line shows it, and True; or the message of a start that fails."""
+    """The setting in the start line, and True; or the message of a failing start, and False."""
     try:
         return read_settings().shown()[f"HIVESYNC_{variable}"], True
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""What `verify` says of a value that is served, fresh, and counted from scratch."""
+"""Results of `verify` for a served value, a fresh one, and the definition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAID = 'hivesync_users{plan="paid"}'
 
 
 def shown(paid: float = 2, projects: float = 1) -> tuple[Sample, ...]:
-    """What a collector `users` showed while there were so many."""
+    """The samples of a collector `users` with these numbers."""
     return (
         *(USERS.sample(paid if plan == "paid" else 0, plan=plan) for plan in PLAN_CLASSES),
         PROJECTS.sample(projects),
@@ -32,7 +32,7 @@ def shown(paid: float = 2, projects: float = 1) -> tuple[Sample, ...]:
 
 @pytest.fixture
 def compared(database: str, connection: psycopg.Connection) -> Comparing:
-    """Two paying users and a project, compared with what is said to be served."""
+    """Two paying users and a project, compared with given served values."""
     for somebody in users(connection, 2):
         insert(connection, "subscriptions", user_id=somebody, plan="pro")
     insert(connection, "projects", name="one")

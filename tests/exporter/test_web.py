@@ -1,4 +1,4 @@
-"""The metrics port: what it answers to whom, and that no answer costs anything but memory."""
+"""The metrics port: its responses, and that a response costs nothing but memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ EXPOSITION = render(VIEW)
 
 
 class World:
-    """What the application is told, to be changed by a test; every question that is asked is counted."""
+    """The state behind the application, set by a test; counts every query of it."""
 
     ready = False
     asked = 0
@@ -74,12 +74,12 @@ def world() -> World:
 
 @pytest.fixture
 def client(world: World) -> Iterator[Client]:
-    """Sends no header of its own choice but Host."""
+    """A client that sends no header by itself but Host."""
     with serving(build_site(world.exposition, world.is_ready)) as server, Client(server) as client:
         yield client
 
 
-# Which format ----------------------------------------------------------------------------------------------------
+# Formats ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -229,13 +229,13 @@ def test_a_scrape_shows_what_was_refreshed_just_before_in_every_form(client: Cli
     assert set(before).isdisjoint(after)
 
 
-# What an answer costs --------------------------------------------------------------------------------------------
+# Cost of a response ----------------------------------------------------------------------------------------------
 
 
 def test_a_scrape_asks_no_source_for_anything(
     database: str, connection: psycopg.Connection, valkey: redis.Redis, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
-    """Both servers count what they are asked; the log grows between the scrapes, and the next refresh is far away."""
+    """Both servers count their commands; the log grows between the scrapes, and the next refresh is far off."""
 
     def statements() -> int:
         (calls,) = connection.execute(
@@ -274,7 +274,7 @@ def test_a_scrape_asks_no_source_for_anything(
 
 
 def test_everything_down_it_serves_all_the_same(tmp_path: Path) -> None:
-    """Real requests to the real process, for what the test client does not show."""
+    """Requests to the real process instead of a server of the test."""
     exporter = RunningExporter(
         tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none", redis_url="redis://127.0.0.1:1/0"
     )

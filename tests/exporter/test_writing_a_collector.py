@@ -1,4 +1,4 @@
-"""The collector of docs/writing-a-collector.md is complete: it runs as it stands there, and is right."""
+"""The collector of docs/writing-a-collector.md is complete: it runs as printed, and its values are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generated dashboards as Grafana reads them, and what is asked in them."""
+"""The generated dashboards as Grafana reads them, and their queries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SELECTOR = re.compile(r"([A-Za-z_:][A-Za-z0-9_:]*)\{([^}]*)\}")
 
 @dataclass(frozen=True)
 class Target:
-    """One query of one panel; `where` names it for people."""
+    """One query of one panel; `where` is its name in messages."""
 
     panel: dict[str, Any]
     query: dict[str, Any]
@@ -49,12 +49,12 @@ class Target:
 
 
 def dashboards() -> dict[str, dict[str, Any]]:
-    """By their file's name."""
+    """The dashboards by the name of their file."""
     return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(GENERATED.glob("*.json"))}
 
 
 def panels() -> list[tuple[str, dict[str, Any]]]:
-    """Every panel that shows something, with its dashboard's uid."""
+    """Every panel with data, and the uid of its dashboard."""
     return [(board["uid"], panel) for board in dashboards().values() for panel in board["panels"] if not is_row(panel)]
 
 
@@ -73,7 +73,7 @@ def targets(kind: str) -> list[Target]:
 
 
 def specs() -> dict[str, MetricSpec]:
-    """Every metric there is, by each of the names its series have."""
+    """Every metric, by each of the names of its series."""
     with tempfile.TemporaryDirectory() as scratch:
         collectors = build_collectors(Settings.model_construct(), lambda name: StateFile(Path(scratch), name))
     every = [spec for collector in collectors for spec in collector.specs]
@@ -92,14 +92,14 @@ def groups() -> Iterator[dict[str, Any]]:
 
 
 def metrics_in(expression: str) -> set[str]:
-    """The names of all metrics in it."""
+    """The names of all metrics in an expression."""
     rest = re.sub(r"\$__[a-z_]+", "", expression)
     rest = _AGGREGATIONS.sub(" ", _WORDS.sub(" ", rest))
     return set(_NAMES.findall(rest))
 
 
 def walk(value: Any) -> Iterator[Any]:
-    """Everything in it, however deep."""
+    """The value and everything in it, at any depth."""
     yield value
     if isinstance(value, dict):
         for key, inner in value.items():

@@ -1,4 +1,5 @@
-"""What is committed is what the code writes, to the byte and to the file; and a panel's id never changes."""
+"""The committed files equal the generated ones, byte for byte and without extra files; the id of a panel never
+changes."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ PANEL_IDS = Path(__file__).with_name("golden") / "panel_ids.txt"
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which everything has been written."""
+    """A folder with all generated files."""
     monkeypatch.setattr(command, "HERE", tmp_path)
     assert command.main([]) == 0
     assert len(command.present(tmp_path)) >= 4
@@ -75,8 +76,8 @@ def test_every_dashboard_module_is_registered() -> None:
 
 
 def test_a_panels_id_never_changes() -> None:
-    """Ids are in the URLs of iframes and in people's bookmarks. A new panel gets a new id, and a line in the golden
-    file; a line there is never changed, and never removed."""
+    """Ids are in the URLs of iframes and in bookmarks. A new panel gets a new id, and a line in the golden file;
+    existing lines are never changed or removed."""
     golden = PANEL_IDS.read_text().splitlines()
     assert len(golden) > 60
     ids = [f"{panel.dashboard.uid} {panel.id} {panel.name}" for part in CATALOGUE for panel in part]
@@ -97,7 +98,7 @@ def test_the_dashboards_hold_exactly_the_catalogue() -> None:
 
 
 def test_the_catalogue_and_its_urls_need_no_sdk() -> None:
-    """The Analytics page imports it where the SDK is not installed."""
+    """The Analytics page imports the catalogue where the SDK is not installed."""
     program = (
         "import sys; from grafana.panels import Analytics\n"
         "print(Analytics.DAU_FORTNIGHT.url(theme='dark'))\n"
@@ -137,7 +138,7 @@ def test_a_panels_height_in_pixels_is_the_one_on_the_dashboard() -> None:
 
 @pytest.mark.parametrize("part", CATALOGUE)
 def test_rows_and_panels_fill_lines_to_the_edge(part: type[Panel]) -> None:
-    """Every line of a dashboard is full, and its panels are of one height: there are no holes."""
+    """The panels of each line have one height and fill its width, without gaps."""
     boards = {board["uid"]: board for board in dashboards().values()}
     (uid,) = {panel.dashboard.uid for panel in part}
     lines: dict[int, list[dict[str, int]]] = {}

@@ -1,4 +1,4 @@
-"""The generated dashboards are what a careful person would have made by hand."""
+"""Rules for the generated dashboards, as for dashboards made by hand with care."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRIVATE = re.compile(
     r"\b(?:e-?mail|prompt(?!_tokens)|password|username|source[ _]code|file_contents?)\b", re.IGNORECASE
 )
 PANEL_TYPES = {"stat", "timeseries", "bargauge", "state-timeline", "table"}
-"""All are part of every Grafana; none needs a plugin, and none runs scripts or HTML of ours."""
+"""Panel types of every Grafana, without plugins, and without scripts or HTML of ours."""
 
 ALL = [pytest.param(panel, id=f"{uid}-{panel['id']}") for uid, panel in panels()]
 BOARDS = [pytest.param(board, id=name) for name, board in dashboards().items()]
@@ -76,7 +76,7 @@ def test_ids_are_unique_and_nothing_overlaps_or_goes_over_the_edge(board: dict[s
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_rows_are_open_and_hold_no_panels_of_their_own(board: dict[str, Any]) -> None:
-    """Grafana drops the panels of an open row, and a closed one's are not drawn alone."""
+    """Grafana drops the panels inside an open row, and does not draw a panel of a closed row alone."""
     rows = [panel for panel in board["panels"] if is_row(panel)]
     assert len(rows) >= 5
     assert [row["title"] for row in rows if row["collapsed"] or row["panels"]] == []
@@ -143,7 +143,7 @@ def test_a_metric_or_label_that_is_not_there_would_be_noticed() -> None:
 
 @pytest.mark.parametrize("target", PROMQL)
 def test_rates_go_by_the_scrape_interval_and_counters_are_never_shown_raw(target: Any) -> None:
-    """No fixed range: `rate(x[5m])` is empty with a slow scrape, and blurs what a short chart would show."""
+    """A fixed range as in `rate(x[5m])` is empty with a slow scrape, and smooths a short chart."""
     ranges = re.findall(r"\[([^]]+)\]", target.expression)
     assert set(ranges) <= {"$__rate_interval", "$__range"}
     known = specs()
@@ -154,7 +154,7 @@ def test_rates_go_by_the_scrape_interval_and_counters_are_never_shown_raw(target
 
 @pytest.mark.parametrize("target", PROMQL)
 def test_nothing_is_added_up_over_exporters(target: Any) -> None:
-    """Whatever is summed was taken once before: `sum` stands over `max` or `min`, or over a histogram's own counts."""
+    """Sums are over values taken once: `sum` over `max` or `min`, or over a histogram's own counts."""
     for inner in re.findall(r"sum(?: by \([^)]*\))? ?\((.{0,45})", target.expression):
         assert re.match(r"max by \(|1 - min by \(|rate\(hivesync_refresh_duration_seconds_", inner), target.expression
 
@@ -164,7 +164,7 @@ def test_links_lead_to_the_other_dashboard_and_to_the_page() -> None:
         (other,) = {ANALYTICS, OPERATIONS} - {d for d in (ANALYTICS, OPERATIONS) if d.uid == board["uid"]}
         links = {link["url"]: link for link in board["links"]}
         assert links.keys() == {ANALYTICS_PATH, f"{GRAFANA_PATH}d/{other.uid}/"}
-        # Without a target Grafana opens any path of its own origin within itself, where the page is not.
+        # Without a target, Grafana opens any path of its own origin inside itself, and the page is not there.
         assert links[ANALYTICS_PATH]["targetBlank"] is True
         assert links[other.path]["keepTime"] is True
         assert all(link["type"] == "link" and "placement" not in link for link in links.values())
@@ -177,7 +177,7 @@ def test_nothing_asks_for_annotations() -> None:
 
 
 def test_no_panel_knows_of_anything_private() -> None:
-    """§6: aggregates and numbers; no code, no prompts, no e-mail, and nobody's name."""
+    """Aggregates and numbers only; no code, prompts, e-mail addresses or names of users."""
     asked = [query.get("expr", "") + query.get("rawSql", "") for _, panel in panels() for query in panel["targets"]]
     assert len(asked) > 55
     assert [text for text in asked if PRIVATE.search(text)] == []
@@ -205,7 +205,7 @@ def test_colours_are_the_design_tokens() -> None:
 
 
 def test_one_thing_has_one_colour() -> None:
-    """A title stands for one colour on both dashboards, whatever panel it is in."""
+    """A title has the same colour in all panels of both dashboards."""
     colours: dict[str, set[str]] = {}
     for _, panel in panels():
         for override in panel["fieldConfig"]["overrides"]:
@@ -218,7 +218,7 @@ def test_one_thing_has_one_colour() -> None:
 
 @pytest.mark.parametrize("panel", ALL)
 def test_counts_begin_at_zero(panel: dict[str, Any]) -> None:
-    """Else the smallest bar has no length."""
+    """With another minimum, the smallest bar would have no length."""
     if panel["type"] == "bargauge":
         assert panel["fieldConfig"]["defaults"]["min"] == 0
         assert panel["options"]["reduceOptions"]["calcs"] == ["lastNotNull"]
@@ -233,7 +233,7 @@ def test_tables_hide_the_time_of_their_query(panel: dict[str, Any]) -> None:
 
 
 def test_only_what_the_past_is_written_for_joins_points_an_hour_apart() -> None:
-    """The roll-up's history has these five metrics; where a gap means that nobody knew, there is a gap."""
+    """The roll-up writes the past of these five metrics; all others keep their gaps."""
     told = {
         "hivesync_active_users",
         "hivesync_ai_requests_in_window",

@@ -1,4 +1,4 @@
-"""Expressions are built from specs: what a metric does not have cannot be asked for."""
+"""Expressions built from metric specs: labels that a metric does not have are refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_value_that_a_label_never_has_is_refused() -> None:
 
 
 def test_a_label_that_is_neither_kept_nor_fixed_is_refused() -> None:
-    """The highest over all plans is nobody's number."""
+    """A maximum over all plans would be meaningless."""
     with pytest.raises(ValueError, match="neither kept nor fixed: plan"):
         highest(USERS)
     with pytest.raises(ValueError, match="neither kept nor fixed: worker"):
@@ -55,7 +55,7 @@ def test_a_sum_takes_each_series_once() -> None:
 
 
 def test_what_logs_say_is_taken_once_a_host_and_label_and_then_added_up() -> None:
-    """By each label of the metric: over two logs the highest would lose one of them."""
+    """By each label of the metric: a maximum over two logs would lose one of them."""
     assert log_rate(LINES, "result") == (
         "sum by (result) (max by (log_host, log, result) (rate(hivesync_log_lines_total[$__rate_interval])))"
     )

@@ -1,4 +1,5 @@
-"""What Grafana is given beside the dashboards: datasources, folder, settings for embedding, and the reader's role."""
+"""Grafana's provisioning beside the dashboards: datasources, folder, settings for embedding, and the role of the
+reader."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ WANTED = {
     "GF_ANALYTICS_REPORTING_ENABLED": "false",
     "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
 }
-"""What embedding behind the Analytics section stands or falls with. An unset one has a default that is another."""
+"""Settings required for embedding behind the Analytics section, all other than Grafana's defaults."""
 
 
 DAYS = """
@@ -111,7 +112,7 @@ def test_datasources_are_the_two_that_panels_ask_and_nobody_can_change_them() ->
 
 
 def test_rates_are_told_how_often_prometheus_scrapes() -> None:
-    """Else `$__rate_interval` is shorter than two scrapes, and every rate is empty."""
+    """Otherwise `$__rate_interval` is shorter than two scrapes, and every rate is empty."""
     (prometheus, _) = provisioned("datasources/hivesync.yaml")["datasources"]
     assert prometheus["jsonData"]["timeInterval"] == SCRAPE_INTERVAL
     shipped = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
@@ -124,7 +125,7 @@ def test_dashboards_cannot_be_changed_or_deleted() -> None:
 
 
 def test_what_the_files_ask_the_environment_for_is_there() -> None:
-    """But the password, which is a secret."""
+    """All variables but the password, which is a secret."""
     text = "".join(path.read_text() for path in sorted((FOLDER / "provisioning").rglob("*.yaml")))
     asked = set(re.findall(r"\$\{?(\w+)", text))
     assert len(asked) > 5
@@ -135,7 +136,7 @@ def test_what_the_files_ask_the_environment_for_is_there() -> None:
 
 @pytest.fixture
 def reader(connection: psycopg.Connection, database: str) -> Iterator[psycopg.Connection]:
-    """A connection of Grafana's role, with the rights that the roll-up gives it; three weeks of days."""
+    """A connection of Grafana's role, with its rights from the roll-up, and three weeks of days."""
     connection.execute(f"CREATE ROLE {READER} LOGIN".encode())
     try:
         connection.execute((FOLDER / "reader.sql").read_bytes())
@@ -155,7 +156,7 @@ def reader(connection: psycopg.Connection, database: str) -> Iterator[psycopg.Co
 
 
 def test_every_sql_panel_is_answered_as_the_reader(reader: psycopg.Connection) -> None:
-    """As series: a time, rising, then numbers."""
+    """Each result is a series: ascending times, then numbers."""
     asked = targets("grafana-postgresql-datasource")
     assert asked
     for target in asked:

@@ -1,7 +1,6 @@
-"""Every expression of every panel, asked as Grafana asks it, of a real Prometheus that scrapes two real exporters.
+"""Every expression of every panel, queried as by Grafana, from a real Prometheus that scrapes two real exporters.
 
-The exporters look at the same made-up HiveSync, as two do that stand in for each other; so this also shows that nothing
-is counted twice.
+The exporters read the same made-up HiveSync, as a redundant pair does, so that double counting shows.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ SCRAPE_SECONDS = 0.5
 RANGE_SECONDS = 300
 STEP_SECONDS = 1
 RATE_SECONDS = max(STEP_SECONDS + SCRAPE_SECONDS, 4 * SCRAPE_SECONDS)
-"""`$__rate_interval`, as Grafana reckons it."""
+"""`$__rate_interval`, as Grafana calculates it."""
 
 VARIABLES = {
     "$__rate_interval": f"{int(RATE_SECONDS * 1000)}ms",
@@ -44,24 +43,24 @@ VARIABLES = {
 MAY_BE_EMPTY = {
     "hivesync-operations/42 A (Alerts)": "no alert is pending or firing, which is what one wants to see",
 }
-"""Queries that need not return anything here, and why."""
+"""Queries that may return nothing here, with the reason."""
 
 NOT_SHOWN = {
-    "hivesync_projects": "the specification has no such number",
+    "hivesync_projects": "shown on the Analytics page alone",
     "hivesync_resyncs_total": "a detail of how windows are kept, for whoever looks into it",
     "hivesync_resync_corrections_total": "as above",
 }
-"""Metrics that are on no dashboard, and why."""
+"""Metrics that are on no dashboard, with the reason."""
 
 PROMQL = [pytest.param(target, id=target.where) for target in targets("prometheus")]
 
 OF_EACH_EXPORTER = {"up", "scrape_duration_seconds", "ALERTS", "hivesync_exporter_build_info"}
-"""What differs from exporter to exporter, so that one alone says something else than two."""
+"""Metrics that differ between exporters, so that the value over two is not that of one."""
 
 
 @dataclass
 class Prometheus:
-    """Asks the server's API, as Grafana's datasource does."""
+    """Queries of the server's API, as by Grafana's datasource."""
 
     server: PrometheusServer
     exporters: tuple[RunningExporter, RunningExporter]
@@ -97,7 +96,7 @@ def filled_in(expression: str) -> str:
 
 
 def shown_as(legend: str, labels: dict[str, str]) -> str:
-    """What Grafana makes of a legend."""
+    """A legend as Grafana renders it."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: labels[match[1]], legend)
 
 
@@ -117,7 +116,7 @@ def prometheus(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPat
         traffic = Traffic(url, valkey.url, logs, seed=1, speed=60, note=lambda _: None)
 
         def exporter(name: str) -> RunningExporter:
-            """With a state of its own, and the logs in common."""
+            """An exporter with a state of its own, and the common logs."""
             shared = {"ai_events_log": logs / "ai-events.log", "preview_log": logs / "preview.log"}
             return RunningExporter(folder / name, database_url=url, redis_url=valkey.url, **shared)  # type: ignore[arg-type]
 
@@ -137,7 +136,7 @@ def prometheus(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPat
 
 @pytest.mark.parametrize("target", PROMQL)
 def test_every_expression_returns_data(prometheus: Prometheus, target: Target) -> None:
-    """And what its legend, its columns and its colours speak of is in it."""
+    """The result has the labels of the legend, the columns and the colours."""
     if target.where in MAY_BE_EMPTY:
         prometheus.ask(target)
         return
@@ -164,7 +163,7 @@ def test_the_list_of_what_may_be_empty_is_short_and_true() -> None:
 
 @pytest.mark.parametrize("target", PROMQL)
 def test_two_exporters_say_what_one_says(prometheus: Prometheus, target: Target) -> None:
-    """At one moment, of both and of each alone: the two together are between them, and never twice as much."""
+    """At one moment, the value over both exporters lies between the values of each, and is never their sum."""
     if metrics_in(target.expression) & OF_EACH_EXPORTER or target.where in MAY_BE_EMPTY:
         return
 
@@ -174,7 +173,7 @@ def test_two_exporters_say_what_one_says(prometheus: Prometheus, target: Target)
         alone = [prometheus.values(only(target.expression, one.address), at) for one in prometheus.exporters]
         if not together or together.keys() != alone[0].keys() | alone[1].keys():
             return False
-        # A queue that only one of them has ever seen with a job in it is that one's alone.
+        # A queue is shown by one exporter alone, if only that one has ever seen a job in it.
         said = {name: [one[name] for one in alone if name in one] for name in together}
         return all(min(said[name]) - 1e-6 <= value <= max(said[name]) + 1e-6 for name, value in together.items())
 
@@ -182,7 +181,7 @@ def test_two_exporters_say_what_one_says(prometheus: Prometheus, target: Target)
 
 
 def only(expression: str, instance: str) -> str:
-    """The same, of one exporter alone."""
+    """The expression over one exporter."""
     for name in metrics_in(expression):
         expression = re.sub(rf"\b{name}\b(?!\{{)", f"{name}{{}}", expression)
         expression = expression.replace(f"{name}{{", f'{name}{{instance="{instance}",')
@@ -190,7 +189,7 @@ def only(expression: str, instance: str) -> str:
 
 
 def test_what_is_counted_twice_would_be_noticed(prometheus: Prometheus) -> None:
-    """The sum over both exporters is not what each says."""
+    """The sum over both exporters differs from the value of each."""
     until(lambda: prometheus.values("hivesync_users > 0", time.time()), "users")
 
     def twice_as_many() -> bool:
@@ -202,7 +201,7 @@ def test_what_is_counted_twice_would_be_noticed(prometheus: Prometheus) -> None:
                 *(only("sum(hivesync_users)", exporter.address) for exporter in prometheus.exporters),
             )
         )
-        return both == sum(alone) > max(alone) > 0  # somebody may have signed up, and one of them not know it yet
+        return both == sum(alone) > max(alone) > 0  # one exporter may lack a new user
 
     until(twice_as_many, "the users of both exporters added up")
 
@@ -210,7 +209,7 @@ def test_what_is_counted_twice_would_be_noticed(prometheus: Prometheus) -> None:
 def test_hosts_of_logs_are_added_up_by_their_label(
     prometheus: Prometheus, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Two exporters of one host count once; those of another host, told apart by `log_host`, are added."""
+    """Two exporters of one host count once; those of another host, with another `log_host`, are added."""
     a, b = prometheus.exporters
     folder = tmp_path_factory.mktemp("hosts")
     configuration = folder / "two-hosts.yml"

@@ -1,4 +1,5 @@
-"""The shipped configuration on servers that run: in a hurry, with a webhook to tell, and somebody to ask."""
+"""The shipped configuration on running servers: with short durations, a webhook for alerts, and queries of their
+APIs."""
 
 from __future__ import annotations
 
@@ -25,12 +26,12 @@ HURRY = {
     r"group_wait: \w+": "group_wait: 250ms",
     r"group_interval: \w+": "group_interval: 250ms",
 }
-"""What is made short in a copy, so that a test need not wait as a person would. Windows of rates, thresholds and all
-expressions stay as they are."""
+"""Durations shortened in a copy of the configuration, so that a test need not wait for them. Ranges of rates,
+thresholds and all expressions stay as they are."""
 
 
 def hasten(folder: Path) -> Path:
-    """The folder, its durations made short."""
+    """Shorten the durations in a folder; returns the folder."""
     changed = 0
     for path in (folder / "prometheus.yml", folder / "alertmanager.yml", folder / "rules" / "alerts.yml"):
         text = path.read_text()
@@ -43,7 +44,7 @@ def hasten(folder: Path) -> Path:
 
 
 def ask(server: str, path: str, **parameters: str) -> Any:
-    """The data of an answer of Prometheus' API."""
+    """The data of a response of Prometheus' API."""
     status, _, body = get(f"{server}/api/v1/{path}?{urlencode(parameters)}")
     answer = orjson.loads(body)
     assert (status, answer["status"]) == (200, "success"), answer
@@ -51,13 +52,13 @@ def ask(server: str, path: str, **parameters: str) -> Any:
 
 
 def query(server: str, promql: str) -> list[Any]:
-    """The series that an instant query gives."""
+    """The series of an instant query."""
     found: list[Any] = ask(server, "query", query=promql)["result"]
     return found
 
 
 def alerts_of(server: str) -> list[Any]:
-    """What Alertmanager knows, silenced or not."""
+    """All alerts in Alertmanager, inhibited ones included."""
     status, _, body = get(f"{server}/api/v2/alerts")
     assert status == 200, body
     found: list[Any] = orjson.loads(body)
@@ -65,7 +66,7 @@ def alerts_of(server: str) -> list[Any]:
 
 
 def raise_alerts(server: str, labels: Sequence[dict[str, str]]) -> None:
-    """Tell Alertmanager of alerts, as Prometheus does."""
+    """Send alerts to Alertmanager, as Prometheus does."""
     parts = urlsplit(server)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=patience())
     try:
@@ -77,14 +78,14 @@ def raise_alerts(server: str, labels: Sequence[dict[str, str]]) -> None:
 
 
 class Webhook:
-    """Who is told: keeps every alert of every message."""
+    """The receiver of notifications: keeps every alert of every message."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.alerts: list[Any] = []
 
     def told(self, status: str, **labels: str) -> list[Any]:
-        """The alerts of that status (`firing`, `resolved`) and these labels."""
+        """The received alerts of that status (`firing`, `resolved`) with these labels."""
         return [
             alert
             for alert in list(self.alerts)
@@ -94,10 +95,10 @@ class Webhook:
 
 @contextmanager
 def webhook() -> Iterator[Webhook]:
-    """A webhook that answers as long as this lasts."""
+    """A webhook that listens for the duration of the context."""
 
     class Receive(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # the name that http.server asks for
+        def do_POST(self) -> None:  # the name required by http.server
             message = orjson.loads(self.rfile.read(int(self.headers["content-length"])))
             receiver.alerts += message["alerts"]
             self.send_response(200)

@@ -1,4 +1,4 @@
-"""The shipped rules as data: what they are called, what they ask, and which metrics they name."""
+"""The shipped rules as data: their names, their expressions, and the metrics in them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Rule = Mapping[str, Any]
 
 
 def read(path: Path) -> Any:
-    """What a YAML file holds."""
+    """The content of a YAML file."""
     return yaml.safe_load(path.read_text())
 
 
@@ -49,13 +49,13 @@ def alert_names() -> set[str]:
 
 
 def recorded() -> set[str]:
-    """The names that the rules make, thresholds among them."""
+    """The names of all recording rules, thresholds included."""
     return {rule["record"] for file in ("thresholds", "recording") for rule in rules(file)}
 
 
 @cache
 def specs() -> Mapping[str, MetricSpec]:
-    """What /metrics can show, by the names that samples have."""
+    """The metrics of /metrics, by the names of their samples."""
 
     def no_state(name: str) -> StateFile:
         return StateFile(Path("/nonexistent"), name)
@@ -69,19 +69,20 @@ def specs() -> Mapping[str, MetricSpec]:
 
 
 def metrics_in(text: str) -> set[str]:
-    """The exporter's and the rules' metrics that an expression or a page names."""
+    """The metrics of the exporter and of the rules in an expression or a page."""
     return set(_NAME.findall(_QUOTED.sub('""', text)))
 
 
 def selectors_in(expression: str) -> Iterator[tuple[str, str]]:
-    """(metric, label) for each label that an expression picks samples by."""
+    """(metric, label) for each label in the selectors of an expression."""
     for name, matchers in re.findall(r"\b(hivesync_\w+)\{([^}]*)\}", expression):
         for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", _QUOTED.sub("", matchers)):
             yield name, label
 
 
 def values_never_had(spec: MetricSpec, matchers: str) -> Iterator[tuple[str, str]]:
-    """(label, value) for each value in a selector's matchers, or alternative in a pattern, that no sample ever has."""
+    """(label, value) for each value in the matchers of a selector, alternatives of a pattern included, that no sample
+    has."""
     closed = {label.name: label.values for label in spec.labels if label.values is not None}
     for label, operator, pattern in re.findall(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"', matchers):
         if label not in closed:
@@ -93,5 +94,5 @@ def values_never_had(spec: MetricSpec, matchers: str) -> Iterator[tuple[str, str
 
 
 def fences(page: Path, language: str) -> list[str]:
-    """What stands in the page's blocks of that language."""
+    """The code blocks of a page in that language."""
     return [block for found, block in _FENCE.findall(page.read_text()) if found == language]

@@ -1,4 +1,4 @@
-"""A real Alertmanager with the shipped configuration: which alerts say nothing while another one stands."""
+"""Inhibition in a real Alertmanager with the shipped configuration: alerts that are silent while another one fires."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tests.waiting import until
 pytestmark = pytest.mark.alertmanager
 
 ALWAYS = {"SourceDown": {"source": "redis"}}
-"""Labels that a rule does not give and its series always have."""
+"""Labels that come from the series of an alert instead of its rule."""
 
 
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[AlertmanagerServer]:
-    """One that knows of nothing yet."""
+    """An Alertmanager without alerts."""
     folder = fit(tmp_path / "shipped", exporters=[], webhook="http://127.0.0.1:1/")
     with AlertmanagerServer(tmp_path / "alertmanager", folder / "alertmanager.yml") as server:
         yield server
 
 
 def silenced(server: AlertmanagerServer, *alerts: dict[str, str]) -> list[str]:
-    """The names of those alerts that are silenced once all of them stand."""
+    """Raise these alerts; returns the names of the inhibited ones."""
     raise_alerts(server.url, alerts)
     until(lambda: len(alerts_of(server.url)) == len(alerts), "all alerts are known")
     return sorted(each["labels"]["alertname"] for each in alerts_of(server.url) if each["status"]["inhibitedBy"])
 
 
 def alert(name: str, **labels: str) -> dict[str, str]:
-    """The labels of an alert as its rule gives them, and these."""
+    """The labels of an alert by its rule, plus these."""
     rule = next(rule for rule in rules("alerts") if rule["alert"] == f"HiveSync{name}")
     own = {key: value for key, value in rule["labels"].items() if "{{" not in value}
     return {"alertname": rule["alert"], **own, **labels}

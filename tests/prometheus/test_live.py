@@ -1,7 +1,7 @@
-"""A real Prometheus and a real Alertmanager with what ships, on a real exporter over real servers.
+"""A real Prometheus and a real Alertmanager with the shipped configuration, on a real exporter over real servers.
 
-Only addresses are other ones, and durations shorter (`live.HURRY`). All of it runs once for all tests here: a
-Prometheus takes five seconds before it scrapes for the first time, whatever its interval.
+Addresses are replaced, and durations are shorter (`live.HURRY`). The servers are started once for all tests here:
+Prometheus takes five seconds to its first scrape, with any interval.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ SILENT = {
     "HiveSyncExporterDown": "an exporter answers, until the test ends it",
     "HiveSyncThresholdMissing": "no threshold is missing",
 }
-"""The alerts whose expressions give nothing even where everything is over its threshold, and why."""
+"""Alerts that stay silent even with every threshold exceeded, with the reason."""
 
 
 @dataclass
 class Running:
-    """What runs: Prometheus with all that ships, who is told of its alerts, and where it writes to."""
+    """The running servers: Prometheus with the shipped configuration, the receiver of its alerts, and its remote
+    storage."""
 
     exporter: RunningExporter
     prometheus: PrometheusServer
     strict: PrometheusServer
-    """A second one, to which every threshold is -1, and one of two exporters is away."""
+    """A second Prometheus, with every threshold at -1, and one of two exporters missing."""
     told: Webhook
     store: PrometheusServer
 
@@ -91,17 +92,17 @@ def running(
 
 
 def writing_to(store: PrometheusServer, folder: Path) -> Path:
-    """The configuration with remote_write.yml at its end, as that says, and this store in it."""
+    """The configuration with remote_write.yml appended, as its comment says, and this store in it."""
     both = folder / "with-remote-write.yml"
     both.write_text((folder / "prometheus.yml").read_text() + (folder / "remote_write.yml").read_text())
     replace(both, "http://victoriametrics:8428", store.url)
-    # What is to be sent is sent at once, not after five seconds.
+    # Samples are sent at once, not after five seconds.
     replace(both, "  - name: store\n", "  - name: store\n    queue_config: {batch_send_deadline: 250ms}\n")
     return both
 
 
 def strictest(folder: Path) -> Path:
-    """The configuration with thresholds that everything is over."""
+    """The configuration with thresholds that every value exceeds."""
     thresholds = folder / "rules" / "thresholds.yml"
     lines = thresholds.read_text().splitlines(keepends=True)
     thresholds.write_text("".join("        expr: -1\n" if "  expr: " in line else line for line in lines))
@@ -109,7 +110,7 @@ def strictest(folder: Path) -> Path:
 
 
 def every_rule() -> dict[str, str]:
-    """All expressions that are recorded or alerted on, by a name for each."""
+    """All expressions of recording and alerting rules, by name."""
     named = {f"{rule['record']} {rule.get('labels', '')}": rule["expr"] for rule in rules("recording")}
     alerts = {f"{rule['alert']} {rule['labels']['severity']}": rule["expr"] for rule in rules("alerts")}
     return named | alerts
@@ -128,7 +129,7 @@ def test_prometheus_loads_what_ships_and_every_rule_is_evaluated(running: Runnin
 
 def test_a_full_queue_is_told_and_so_is_its_end(running: Running, valkey_server: ValkeyServer) -> None:
     def jobs_end() -> list[Any]:
-        """A preview ends now and then, or else the queue would be called stalled, and not long."""
+        """Complete a preview; without completed jobs the queue would count as stalled instead of long."""
         with running.exporter.preview_log.open("ab") as log:
             log.write(b'{"event": "preview.completed"}\n')
         return query(running.prometheus.url, 'queue:hivesync_jobs_ended:rate10m{queue="preview"} > 0')
@@ -182,7 +183,7 @@ def test_every_expression_of_every_rule_has_data_where_it_should(running: Runnin
         'hivesync_preview_log_events_total{event="preview.failed"}',
     )
     exporter.wait_for(lambda samples: all(samples[name] for name in counted))
-    exporter.ai_log.unlink()  # so that a source is down; what was counted of it stays
+    exporter.ai_log.unlink()  # so that a source is down; its counters stay
 
     def empty() -> set[str]:
         return {name.partition(" ")[0] for name, promql in every_rule().items() if not query(prometheus.url, promql)}

@@ -1,6 +1,6 @@
-"""What a log tells of the past raises no alert: a real Prometheus with the shipped rules, on a real exporter.
+"""The past of a log raises no alert: a real Prometheus with the shipped rules, on a real exporter.
 
-Durations are short (`live.HURRY`), and here windows are too: a test waits until a jump has left them.
+Durations are short (`live.HURRY`), and so are ranges here: a test waits until a jump has left them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ERRORS = 'hivesync_ai_log_events_total{event="ai.error"}'
 
 @contextmanager
 def watched(folder: Path, exporter: RunningExporter) -> Iterator[PrometheusServer]:
-    """A Prometheus that evaluates the shipped rules over the exporter, which need not run yet."""
+    """A Prometheus that evaluates the shipped rules over the exporter, which may be started later."""
     shipped = hasten(fit(folder / "shipped", exporters=[exporter.address]))
     recording = shipped / "rules" / "recording.yml"
     text, changed = re.subn(r"\[1[05]m\]", f"[{WINDOW_SECONDS}s]", recording.read_text())
@@ -46,7 +46,7 @@ def watched(folder: Path, exporter: RunningExporter) -> Iterator[PrometheusServe
 
 @pytest.fixture
 def exporter(tmp_path: Path) -> Iterator[RunningExporter]:
-    """An exporter that has logs and nothing else; not started."""
+    """An exporter without sources but logs; not started."""
     exporter = RunningExporter(tmp_path / "exporter", database_url=NO_DATABASE, redis_url=NOWHERE)
     exporter.preview_log.touch()
     try:
@@ -56,7 +56,7 @@ def exporter(tmp_path: Path) -> Iterator[RunningExporter]:
 
 
 def failures(number: int, age: timedelta = timedelta()) -> bytes:
-    """So many AI jobs that failed, that long ago."""
+    """Lines of that many failed AI jobs, of that age."""
     line = {
         "ts": (datetime.now(UTC) - age).isoformat(),
         "event": "ai.error",
@@ -72,17 +72,17 @@ def append(log: Path, lines: bytes) -> None:
 
 
 def counted(prometheus: PrometheusServer) -> int:
-    """The failures that Prometheus knows of."""
+    """The number of failures in Prometheus."""
     return sum(int(series["value"][1]) for series in query(prometheus.url, ERRORS))
 
 
 def alerted(prometheus: PrometheusServer) -> list[object]:
-    """The alert as it was at any time until now, pending or firing."""
+    """The series of the alert at any time until now, pending or firing."""
     return query(prometheus.url, f'max_over_time(ALERTS{{alertname="{ALERT}"}}[1h])')
 
 
 def until_evaluated(prometheus: PrometheusServer) -> None:
-    """Wait until the rules have seen all that was scraped by now, more than once."""
+    """Wait until the rules have been evaluated over all current samples, more than once."""
     since = f"timestamp(hivesync:ai_jobs_ended:threshold) > {time.time() + 1}"
     until(lambda: query(prometheus.url, since), "the rules are evaluated")
 

@@ -1,4 +1,4 @@
-"""What Prometheus' and Alertmanager's own tools say of the shipped files."""
+"""Checks of the shipped files by Prometheus' and Alertmanager's own tools."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from demo.monitoring import fit, replace
 from tests.prometheus.rules import RULE_TESTS, SHIPPED, read
 
 URL_FILE_SINCE = (0, 26)
-"""Alertmanager's version that first knew `url_file` in a webhook."""
+"""The first version of Alertmanager with `url_file` in a webhook."""
 
 _REMOTE_WRITE = (SHIPPED / "remote_write.yml").read_text()
 
 
 def run(*command: str | Path) -> str:
-    """What a tool prints; fails the test when it is not content."""
+    """The output of a tool; fails the test if the tool fails."""
     ended = subprocess.run(
         [str(word) for word in command], cwd=SHIPPED, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -44,7 +44,7 @@ def test_the_rules_do_what_their_tests_say() -> None:
 @pytest.mark.prometheus
 @pytest.mark.parametrize("store", ["victoriametrics:8428", "vminsert", "mimir"])
 def test_with_a_store_to_write_to_the_configuration_is_valid(store: str, tmp_path: Path) -> None:
-    """The section is appended, as it says, with each of the stores that it names."""
+    """The section is appended, as its comment says, with each of the stores in it."""
     folder = fit(tmp_path / "shipped", exporters=["127.0.0.1:1"])
     section = read(folder / "remote_write.yml")
     commented = yaml.safe_load("\n".join(re.findall(rf"^ +#? ?(url: \S*{store}\S*)", _REMOTE_WRITE, re.MULTILINE)))

@@ -1,4 +1,4 @@
-"""Every alert is complete, explained and tested, and names nothing that is not there."""
+"""Every alert is complete, explained and tested, and refers to existing metrics only."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ def test_what_is_recorded_is_named_level_metric_operations() -> None:
     assert [name for name in recorded() if not LEVEL_METRIC_OPERATIONS.fullmatch(name)] == []
 
 
-def test_what_is_recorded_and_every_threshold_is_used_by_an_alert_or_has_a_use_of_its_own() -> None:
+def test_every_recorded_metric_and_threshold_is_used_by_a_rule() -> None:
     used = {name for file in ("recording", "alerts") for rule in rules(file) for name in metrics_in(rule["expr"])}
     assert recorded() - used == set()
 
 
 def test_every_number_of_an_alert_is_a_threshold() -> None:
-    """All that is left in the expressions are states (0 and 1), the days of a month, and windows of time."""
+    """The only other numbers in expressions are states (0 and 1), days of a month, and ranges."""
     numbers = {
         (rule["alert"], number)
         for rule in ALERTS
@@ -144,7 +144,7 @@ def test_a_lost_threshold_is_noticed_whichever_it_is() -> None:
 
 @EACH_ALERT
 def test_an_alert_counts_no_exporter_twice(rule: Rule) -> None:
-    """A metric of the exporter goes into a sum only through a maximum over what the exporters say."""
+    """A sum over a metric of the exporter is a sum over maxima over exporters."""
     assert not re.search(r"\b(sum|count|avg)\b[^(]*\(\s*(?!max\b)\w*\(?hivesync_", rule["expr"])
 
 

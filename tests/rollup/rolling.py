@@ -1,4 +1,4 @@
-"""What the tests of the roll-up share: plain SQL for every column; the command in this process, and as its own."""
+"""Common parts of the roll-up's tests: plain SQL for every column; the command in this process, and as a process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rollup.daily import Row
 
 DAY = timedelta(days=1)
 
-# Straight from the definitions (contract, section 3), a day at a time, and sharing nothing with the code.
+# The definitions (docs/definitions.md#daily-roll-up) as plain SQL, one day at a time, without the code's own SQL.
 _PLAINLY = """
 WITH activity AS (
   SELECT user_id, created_at FROM sessions
@@ -48,12 +48,12 @@ FROM unnest(%(days)s::date[]) AS day, LATERAL (SELECT day::timestamp AT TIME ZON
 
 
 def midnight(day: date) -> datetime:
-    """When a UTC day begins."""
+    """The start of a UTC day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def plainly(connection: psycopg.Connection, days: Iterable[date]) -> list[Row]:
-    """The rows of these days as the definitions have them; latencies are compared approximately."""
+    """The rows of these days by the definitions; latencies are compared approximately."""
     found = connection.execute(_PLAINLY, {"days": list(days)}).fetchall()
     return [
         Row(day, dau, mau, ai_requests, preview_requests, None if latency is None else _about(latency))
@@ -79,7 +79,7 @@ def today(connection: psycopg.Connection) -> date:
 
 @dataclass
 class Ran:
-    """How a command ended, and what it said."""
+    """The result of a command: exit status, output and log."""
 
     status: int
     out: str
@@ -87,7 +87,7 @@ class Ran:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The lines of its log."""
+        """The events in the log."""
         return [orjson.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
     def said(self, event: str) -> list[dict[str, Any]]:
@@ -96,12 +96,12 @@ class Ran:
 
     @property
     def message(self) -> str:
-        """What it said for people."""
+        """The lines on stderr that are not events."""
         return "\n".join(line for line in self.err.splitlines() if not line.startswith("{"))
 
 
 class Command:
-    """`python -m rollup`, with settings of its own and no others."""
+    """`python -m rollup`, with given settings only."""
 
     def __init__(
         self, database: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -110,7 +110,7 @@ class Command:
         self._folder, self._monkeypatch, self._capfd = folder, monkeypatch, capfd
 
     def __call__(self, *arguments: str, **settings: str) -> Ran:
-        """Run it in this process, to its end. `settings` are variables, named without their prefix."""
+        """Run the command in this process, to its end. `settings` are variables, named without their prefix."""
         given = self._variables(settings)
         self._capfd.readouterr()
         with self._monkeypatch.context() as patch:
@@ -128,7 +128,7 @@ class Command:
         return Ran(status, out, err)
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
-        """Start it as a process of its own; its log goes to the file `log`."""
+        """Start the command as a process; its log goes to the file `log`."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "rollup", *arguments],
@@ -140,22 +140,22 @@ class Command:
             )
 
     def environment(self, settings: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The variables of a process of its own."""
+        """The environment of a process."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
         return {**inherited, "PYTHONPATH": str(PROJECT), **self._variables(settings or {})}
 
     @property
     def log(self) -> Path:
-        """What processes started here have said."""
+        """The log of all processes of this command."""
         return self._folder / "rollup.log"
 
     def events(self) -> list[dict[str, Any]]:
-        """The whole lines of that log."""
+        """The events in the log of processes, except an incomplete last line."""
         lines = self.log.read_bytes().split(b"\n")[:-1]
         return [orjson.loads(line) for line in lines if line.startswith(b"{")]
 
     def said(self, event: str) -> list[dict[str, Any]]:
-        """The events of that name in that log."""
+        """The events of that name in the log of processes."""
         return [found for found in self.events() if found["event"] == event]
 
     def _variables(self, settings: Mapping[str, str]) -> dict[str, str]:
@@ -164,7 +164,7 @@ class Command:
 
 
 def keep_hooks(patch: pytest.MonkeyPatch) -> None:
-    """Undo with the patch the hooks that a command installs for its whole process: faults are pytest's to find."""
+    """Restore the process-wide hooks of a command with the patch, as pytest reports faults by hooks of its own."""
     for module, name in (
         (sys, "excepthook"),
         (sys, "unraisablehook"),
@@ -177,7 +177,7 @@ def keep_hooks(patch: pytest.MonkeyPatch) -> None:
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Nothing is left of them."""
+    """Kill the processes, and wait for their end."""
     for process in processes:
         process.kill()
         process.wait()

@@ -1,4 +1,5 @@
-"""Every column of a day against plain SQL straight from the definitions, on a PostgreSQL whose time zone is not UTC."""
+"""Every column of a day against plain SQL (docs/definitions.md#daily-roll-up), on a PostgreSQL with a time zone other
+than UTC."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ def only(database: str, day: date) -> Row:
 
 
 def seed(connection: psycopg.Connection, first: date, last: date, count: int = 12) -> None:
-    """Rows of everything, on the edges of days and within, by users who come and go."""
+    """Insert rows of every kind, on the edges of days and within, by users who come and go."""
     ids = users(connection, count)
     moments = (timedelta(0), INSTANT, 7 * SECOND, DAY / 2, DAY - SECOND, LAST_INSTANT)
     for number, day in enumerate(span(first, last)):
@@ -152,7 +153,7 @@ def test_rows_without_a_user_are_requests_and_never_users(database: str, connect
     assert first_activity(database) == D
 
 
-def test_latency_is_the_mean_over_the_jobs_of_both_queues_and_belongs_to_the_day_they_ended(
+def test_latency_is_the_mean_over_jobs_of_both_queues_that_ended_that_day(
     database: str, connection: psycopg.Connection
 ) -> None:
     begun = midnight(D) - 2 * SECOND

@@ -1,4 +1,4 @@
-"""Which days are due, and in which pieces they are read."""
+"""Days that are due, and the pieces in which they are read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_first_run_fills_every_day_from_the_first_activity_to_today() -> None:
     ]
 
 
-def test_later_runs_fill_what_is_missing_and_write_today_and_the_three_days_before_anew() -> None:
+def test_later_runs_write_missing_days_today_and_the_three_days_before() -> None:
     present = set(span(TODAY - 20 * DAY, TODAY)) - {TODAY - 9 * DAY, TODAY - 15 * DAY}
     assert due(TODAY - 20 * DAY, TODAY, present) == [
         TODAY - 15 * DAY,

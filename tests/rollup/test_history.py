@@ -1,4 +1,4 @@
-"""The metrics' past: what a real Prometheus has from `--history`, and what the definitions say of each hour."""
+"""The past of the metrics: the output of `--history` in a real Prometheus, against the definitions at each hour."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(secon
 TOLD = (*Activity.specs, *Ai.specs, *Previews.specs, *Latency.specs)
 NOT_TOLD = "hivesync_ai_requests_per_user"
 SERIES = 2 * 4 + 3 + 4 + 3
-"""Active users by window and plan, AI requests, AI errors, preview requests: at every hour. Latencies if there are."""
+"""Series at every hour: active users by window and plan, AI requests, AI errors, preview requests. Latencies only where
+jobs ended."""
 
 Values = Mapping[str, float]
 
@@ -46,7 +47,8 @@ def current_hour(connection: psycopg.Connection) -> datetime:
 
 
 def seed(connection: psycopg.Connection, first: datetime, last: datetime) -> None:
-    """Traffic with a lot on the edges of windows, by users of every plan; no subscription's status changed since."""
+    """Insert traffic, mostly on the edges of windows, by users of every plan; no subscription's status has changed
+    since."""
     drawn = random.Random(4)
     ids = users(connection, 24)
     for number, who in enumerate(ids):
@@ -95,7 +97,7 @@ def seeded(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 def defined(database: str, moments: Iterable[datetime]) -> dict[datetime, dict[str, float]]:
-    """What the exporter would have had at those moments, from scratch."""
+    """The metrics by their definitions at those moments."""
 
     async def read() -> dict[datetime, dict[str, float]]:
         found: dict[datetime, dict[str, float]] = {}
@@ -122,7 +124,7 @@ def named(metric: str, labels: Mapping[str, str]) -> str:
 
 
 def by_hour(text: str) -> dict[datetime, dict[str, float]]:
-    """The samples of an OpenMetrics text at each time."""
+    """The samples of an OpenMetrics text by time."""
     found: dict[datetime, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
         for sample in family.samples:
@@ -191,7 +193,7 @@ def test_a_part_of_it_is_the_same_as_the_whole_at_those_hours(
 def test_a_plan_that_ended_since_counts_in_a_part_as_in_the_whole(
     rollup: Command, connection: psycopg.Connection, database: str
 ) -> None:
-    """Canceled now, and with that no longer paid: what it was then is told by when it ended."""
+    """The plan is canceled and no longer paid; the end of the subscription gives its class in the past."""
     now = today(connection)
     (who,) = users(connection, 1)
     ended = midnight(now - 2 * DAY)
@@ -206,7 +208,7 @@ def test_a_plan_that_ended_since_counts_in_a_part_as_in_the_whole(
     assert (whole[ended - HOUR][paid], whole[ended][paid], whole[ended][free]) == (1, 0, 1)
 
 
-def test_a_plan_counts_from_when_it_started_and_a_trial_that_nobody_ended_is_expired(
+def test_a_plan_counts_from_its_start_and_a_trial_expires_by_itself(
     rollup: Command, connection: psycopg.Connection, database: str
 ) -> None:
     now = today(connection)
@@ -300,7 +302,7 @@ def test_a_file_that_cannot_be_written_is_refused(
 
 
 def test_what_is_no_file_is_written_to_and_left_what_it_is(tmp_path: Path) -> None:
-    """As root, a rename would make a file of /dev/null."""
+    """A rename would replace a device like /dev/null by a file."""
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:

@@ -1,4 +1,4 @@
-"""The command: what it refuses, what it says, and with which exit status it ends."""
+"""The command: refusals, messages, and exit status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.rows import NO_DATABASE, insert
 from tests.running import signal_all
 from tests.waiting import patience, until
 
-# ---- what is refused ----
+# ---- refusals ----
 
 
 REFUSED: Sequence[tuple[list[str], str]] = [
@@ -127,7 +127,7 @@ def test_settings_that_cannot_be_are_named(rollup: Command) -> None:
 
 
 def test_no_password_is_ever_printed(rollup: Command, database: str) -> None:
-    """Nobody there, the wrong one, an unknown database: exit status 1, as it may work later."""
+    """An unreachable server, a wrong role and an unknown database have exit status 1, as a later run may succeed."""
     here = make_conninfo(database, password="s3cret")
     urls = {
         "postgresql://anna:s3cret@127.0.0.1:1/db": "refused",
@@ -145,7 +145,7 @@ def test_a_limit_in_the_url_is_kept(rollup: Command, database: str) -> None:
     assert rollup(database_url=f"{database}?application_name=mine&connect_timeout=2").status == 0
 
 
-# ---- looking ----
+# ---- dry runs ----
 
 
 def test_a_dry_run_prints_the_rows_and_writes_nothing(rollup: Command, connection: psycopg.Connection) -> None:
@@ -226,7 +226,7 @@ def test_a_disk_that_is_full_is_said_to_be_so(rollup: Command, connection: psyco
     )
 
 
-# ---- again and again ----
+# ---- repeated runs ----
 
 
 def test_every_keeps_running_on_the_clocks_multiples_and_stops_when_asked(
@@ -251,7 +251,7 @@ def test_every_keeps_running_on_the_clocks_multiples_and_stops_when_asked(
 def test_every_survives_that_postgresql_is_away_and_says_so_once(
     rollup: Command, connection: psycopg.Connection, postgres_server: PostgresServer
 ) -> None:
-    """Away means here that nobody may connect any more."""
+    """PostgreSQL is away in the sense that it allows no connections to the database."""
     seed(connection, 3)
 
     def connections(allowed: bool) -> None:
@@ -294,7 +294,7 @@ def test_every_survives_that_postgresql_is_away_and_says_so_once(
     changes = [event for event in rollup.events() if event.get("source") == "postgres"]
     assert [event["event"].rpartition(".")[2] for event in changes] == ["degraded", "recovered"] * 3
     assert changes[4]["detail"] == "there is no table (or view) sessions on the search_path"
-    assert len(rollup.said("system.analytics.degraded")) == 3 + 1  # and that there is no Prometheus
+    assert len(rollup.said("system.analytics.degraded")) == 3 + 1  # and one for the missing Prometheus
     assert len(rollup.said("rollup.finished")) > 3
 
 
@@ -314,7 +314,7 @@ def test_asked_to_stop_it_stops_in_the_middle_of_a_statement(
         try:
             until(lambda: waiting(connection, "preview_jobs"), "it waits for our lock")
             process.terminate()
-            assert process.wait(patience(5)) == status  # the statement would wait for ever
+            assert process.wait(patience(5)) == status  # the statement would wait forever
         finally:
             end([process])
         until(

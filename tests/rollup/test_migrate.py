@@ -1,4 +1,4 @@
-"""`--migrate`: the table and the roles' rights, made once, by whoever may, all or nothing."""
+"""`--migrate`: the table and the roles' rights, created once, by any role that may, in one transaction."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def without_table(connection: psycopg.Connection) -> None:
 
 @pytest.fixture
 def new_role(connection: psycopg.Connection, database: str) -> Iterator[NewRole]:
-    """Makes roles that may log in, and have no rights; gone with the test."""
+    """A function that creates roles with LOGIN and without rights; removed after the test."""
     made: list[sql.Identifier] = []
 
     def make(name: str = "", options: str = "LOGIN") -> str:
@@ -58,7 +58,7 @@ def new_role(connection: psycopg.Connection, database: str) -> Iterator[NewRole]
 
 
 def as_role(database: str, role: str) -> str:
-    """The test's database for another role."""
+    """The URL of the test's database for another role."""
     return psycopg.conninfo.make_conninfo(database, user=role)
 
 
@@ -67,7 +67,7 @@ def exists(connection: psycopg.Connection) -> bool:
 
 
 def rights(connection: psycopg.Connection, role: str) -> set[tuple[str, str]]:
-    """What a role may do with which of our tables."""
+    """The rights of a role on HiveSync's tables."""
     kinds = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
     return {
         (table, kind)
@@ -78,7 +78,7 @@ def rights(connection: psycopg.Connection, role: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.usefixtures("without_table")
-def test_the_table_is_made_with_exactly_the_contracts_columns(rollup: Command, connection: psycopg.Connection) -> None:
+def test_the_table_is_made_with_exactly_the_documented_columns(rollup: Command, connection: psycopg.Connection) -> None:
     ran = rollup("--migrate")
     assert (ran.status, ran.out.splitlines()[0]) == (0, "usage_analytics_daily: made")
     assert connection.execute(SHAPE).fetchall() == [
@@ -161,7 +161,7 @@ def test_a_table_of_another_shape_is_not_touched(
     assert connection.execute("SELECT count(*) FROM usage_analytics_daily").fetchone() == (0,)
 
 
-def test_a_unique_index_does_for_a_primary_key_and_the_columns_may_be_in_another_order(
+def test_a_unique_index_and_another_order_of_columns_are_enough(
     rollup: Command, connection: psycopg.Connection
 ) -> None:
     connection.execute("DROP TABLE usage_analytics_daily")
@@ -194,7 +194,7 @@ def test_who_may_not_make_tables_is_told_so(
 def test_without_grant_the_exact_statements_are_printed(
     rollup: Command, connection: psycopg.Connection, new_role: NewRole
 ) -> None:
-    """They can be run as they stand, and give the roles their rights and no others."""
+    """The printed statements run unchanged, and grant the roles their rights and no others."""
     roles = {kind: new_role() for kind in NEEDS}
     printed = rollup("--migrate").out.partition(":\n\n")[2]
     assert printed.count(";\n") >= 3 * len(NEEDS)
@@ -304,7 +304,7 @@ def rights_on_schema(connection: psycopg.Connection, role: str) -> tuple[object,
 def test_rights_that_are_not_ours_to_give_are_not_said_to_be_given(
     rollup: Command, connection: psycopg.Connection, database: str, new_role: NewRole
 ) -> None:
-    """Who has a right and may not pass it on is only warned by PostgreSQL."""
+    """PostgreSQL only warns a role that may not grant a right of its own."""
     giver, role = new_role(), new_role()
     name = conninfo_to_dict(database)["dbname"]
     connection.execute(

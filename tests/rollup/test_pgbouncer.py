@@ -1,4 +1,5 @@
-"""The roll-up behind a real PgBouncer in transaction mode: the same days, one run at a time, a reason for refusals."""
+"""The roll-up behind a real PgBouncer in transaction mode: the same days, one run at a time, and reasons of
+refusals."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ USER = "postgres"
 
 @pytest.fixture
 def pooler(postgres_server: PostgresServer, database: str, rollup: Command, tmp_path: Path) -> Iterator[PgBouncer]:
-    """Which the roll-up is run behind."""
+    """A PgBouncer between the roll-up and the server."""
     name = str(conninfo_to_dict(database)["dbname"])
     settings = {"default_pool_size": 2}
     with PgBouncer(tmp_path / "pooler", postgres_server, name, [USER], settings) as pooler:

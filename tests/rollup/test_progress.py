@@ -1,4 +1,4 @@
-"""How far a long run is: lines of the log, a bar at a terminal."""
+"""Progress of a long run: lines of the log, a bar at a terminal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_at_a_terminal_there_is_a_bar(rollup: Command, connection: psycopg.Conne
     while True:
         try:
             part = os.read(terminal, 65536)
-        except OSError:  # what a terminal says when nobody has its other end
+        except OSError:  # the error of a terminal without another end
             break
         shown += part
     os.close(terminal)

@@ -1,4 +1,4 @@
-"""The highest queue depth of a day, asked of a real Prometheus that remembers made-up depths."""
+"""The highest queue depth of a day, from a real Prometheus with made-up depths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.rollup.rolling import DAY, midnight
 
 SECOND, MS = timedelta(seconds=1), timedelta(milliseconds=1)
 D = date(2026, 3, 17)
-"""The days from this one on hold one scenario each, with a quiet day in between."""
+"""The first of the days with one scenario each, and a quiet day in between."""
 
 EVERY = 15.0
 
@@ -47,15 +47,15 @@ SERIES: Mapping[str, Depths] = {
         (at(2, timedelta(0)), 60),
         (at(2, 15 * SECOND), 3),
         (at(2, DAY - 2 * MS), 61),
-        # Between two steps of ours, and gone at the next.
+        # Between two steps of the query, and gone at the next.
         (at(3, 7 * HOUR + 3 * SECOND), 80),
         (at(3, 7 * HOUR + 18 * SECOND), 2),
         # Two exporters at once: they see the same queue.
         (at(4, 3 * HOUR), 11),
-        # Nothing but zeros is known, and that is something.
+        # All samples are zero: the depth is known, and 0.
         (at(5, 3 * HOUR), 0),
         (at(6, 3 * HOUR), 10**12),
-        # The day before was busy to the end; this one most of all within its first minutes.
+        # The day before was busy to its end; this day is busiest within its first minutes.
         (at(7, -60 * SECOND), 90),
         (at(7, -2 * MS), 91),
         (at(7, 100 * SECOND), 45),
@@ -71,7 +71,7 @@ SERIES: Mapping[str, Depths] = {
 
 
 def openmetrics(series: Mapping[str, Depths]) -> str:
-    """The series as promtool reads them."""
+    """The series in the format of promtool."""
     lines = ["# TYPE hivesync_queue_depth gauge"]
     for labels, depths in series.items():
         lines += [f"hivesync_queue_depth{labels} {depth} {moment.timestamp():.3f}" for moment, depth in depths]
@@ -120,7 +120,7 @@ def test_a_days_depth_is_the_most_that_waited_at_once(prometheus: PrometheusServ
 
 @pytest.mark.prometheus
 def test_a_sample_belongs_to_its_own_day_only(prometheus: PrometheusServer) -> None:
-    """Prometheus looks back five minutes for a value: not over midnight."""
+    """Prometheus looks back five minutes for a value, but the roll-up not over midnight."""
     around = [day(2) - DAY, day(2), day(2) + DAY]
     assert read(prometheus.url, around) == {around[0]: 50, around[1]: 61}
     assert read(prometheus.url, [day(7) - DAY, day(7)]) == {day(7) - DAY: 91, day(7): 45}
@@ -140,7 +140,7 @@ def test_days_far_apart_are_asked_for_together_and_others_are_not_told(prometheu
 @pytest.mark.prometheus
 @pytest.mark.parametrize("resolution", [7, 15, 60, 600])
 def test_any_resolution_finds_what_it_can_see(prometheus: PrometheusServer, resolution: float) -> None:
-    """Coarser than the samples it may miss some; it never says more than there was."""
+    """A step coarser than the samples may miss some; the result is never too high."""
     found = read(prometheus.url, [day(number) for number in range(6)], resolution)
     exact = dict(zip([day(number) for number in range(6)], [9, 31, 61, 80, 17, 0], strict=True))
     assert found.items() <= exact.items() if resolution <= 15 else all(found[when] <= exact[when] for when in found)
@@ -148,7 +148,7 @@ def test_any_resolution_finds_what_it_can_see(prometheus: PrometheusServer, reso
 
 
 @pytest.mark.prometheus
-def test_an_exporter_that_looks_every_fraction_of_a_second_is_asked_about_every_second(
+def test_an_exporter_that_refreshes_faster_is_asked_about_every_second(
     prometheus: PrometheusServer,
 ) -> None:
     assert read(prometheus.url, [day(3)], 0.2) == {day(3): 80}

@@ -1,4 +1,4 @@
-"""A role that lacks a right, or a table that is not there: said as the statement that cures it, and nothing written."""
+"""A role without a right, or a missing table: the message is the statement that cures it, and nothing is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READ_COLUMNS = {
 
 @pytest.fixture
 def role(connection: psycopg.Connection, database: str, rollup: Command) -> Iterator[str]:
-    """A role that may log in, whose rights are all its own; the roll-up is run as it."""
+    """A role that may log in, with no rights but its own; the roll-up runs as this role."""
     name = f"role_{uuid4().hex}"
     connection.execute(f"CREATE ROLE {name} LOGIN".encode())
     connection.execute("INSERT INTO usage_analytics_daily VALUES ('2026-01-01', 1, 2, 3, 4, 5, 6)")
@@ -34,7 +34,7 @@ def role(connection: psycopg.Connection, database: str, rollup: Command) -> Iter
 
 
 def grants(ran: Ran) -> list[str]:
-    """The statements that it asks for."""
+    """The GRANT statements in the message."""
     return re.findall(r"^  (GRANT .*?);?$", ran.message, re.MULTILINE)
 
 

@@ -1,4 +1,5 @@
-"""Row level security: where it would hide rows from the roll-up's role, no day is written, and the table is named."""
+"""Row level security: where policies would hide rows from the roll-up's role, no day is written, and the table is named
+(docs/definitions.md#row-level-security)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ COMMANDS: Sequence[list[str]] = ([], ["--dry-run"], ["--from", "2026-01-01"], ["
 
 @pytest.fixture
 def role(connection: psycopg.Connection, database: str, rollup: Command) -> Iterator[str]:
-    """A role with all the rights that a run needs, which it is run as; four requests of today, rolled up."""
+    """A role with all rights for a run, used by the command; four requests of today, rolled up."""
     (who,) = users(connection, 1)
     for _ in range(4):
         insert(connection, "ai_usage_events", user_id=who)
@@ -36,7 +37,7 @@ def role(connection: psycopg.Connection, database: str, rollup: Command) -> Iter
 
 
 def refusal(ran: Ran, role: str, *tables: str) -> None:
-    """It was refused, in one line that names these tables and the remedy."""
+    """Assert a refusal in one line, with these tables and the remedy."""
     named = "; ".join(f'query would be affected by row-level security policy for table "{table}"' for table in tables)
     remedy = f'ALTER ROLE {role} BYPASSRLS, or see "Row level security" in docs/operating.md'
     assert (ran.status, ran.out) == (2, "")
@@ -44,7 +45,7 @@ def refusal(ran: Ran, role: str, *tables: str) -> None:
 
 
 def degraded(rollup: Command) -> list[dict[str, Any]]:
-    """The events about PostgreSQL; there is one about Prometheus, which is not there, too."""
+    """The events about PostgreSQL; another one is about the missing Prometheus."""
     return [event for event in rollup.said("system.analytics.degraded") if event["source"] == "postgres"]
 
 
@@ -56,12 +57,12 @@ def test_a_table_with_row_security_is_refused_and_nothing_is_written(
     run(connection, ENABLE, table=table)
     for arguments in COMMANDS:
         if table == "usage_analytics_daily" and "--history" in arguments:
-            continue  # it does not read the days
+            continue  # --history does not read the days
         refusal(rollup(*arguments), role, table)
         assert stored(connection) == before
     run(connection, "ALTER ROLE {role} BYPASSRLS", role=role)
     assert rollup().status == 0
-    assert stored(connection)[: len(before)] == before  # but for a day that has begun meanwhile
+    assert stored(connection)[: len(before)] == before  # a new day may have begun since
 
 
 def test_all_tables_are_named_at_once(rollup: Command, connection: psycopg.Connection, role: str) -> None:

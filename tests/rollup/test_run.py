@@ -1,4 +1,4 @@
-"""Runs as they are: again and again, late, two at once, killed, with and without Prometheus."""
+"""Real runs: repeated, late, two at once, killed, with and without Prometheus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOURCE = "prometheus"
 
 
 def seed(connection: psycopg.Connection, ago: int) -> None:
-    """Something on most of the days since then, today too."""
+    """Insert activity on most of the last `ago` days, and today."""
     ids = users(connection, 5)
     now = today(connection)
     for number in range(ago, -1, -1):
@@ -36,7 +36,7 @@ def seed(connection: psycopg.Connection, ago: int) -> None:
 
 
 def versions(connection: psycopg.Connection) -> dict[object, tuple[object, ...]]:
-    """Each day's row, and the transaction that wrote it."""
+    """The version of each day's row: its transaction and position."""
     return {
         row[0]: row[1:] for row in connection.execute("SELECT date, xmin::text, ctid::text FROM usage_analytics_daily")
     }
@@ -89,7 +89,7 @@ def test_no_activity_at_all_writes_nothing_and_is_no_error(rollup: Command, conn
     assert ran.said("system.analytics.degraded") == []
 
 
-def test_rows_that_arrive_within_three_days_are_in_the_next_run_and_later_ones_in_a_range(
+def test_rows_up_to_three_days_late_are_in_the_next_run_others_in_a_range(
     rollup: Command, connection: psycopg.Connection
 ) -> None:
     seed(connection, 40)
@@ -128,7 +128,7 @@ def test_a_deleted_user_is_no_longer_counted_once_the_day_is_written_anew(
 
 
 def test_rows_that_are_gone_do_not_take_their_days_along(rollup: Command, connection: psycopg.Connection) -> None:
-    """HiveSync may delete what is old: the days that were written then stay as they were."""
+    """After HiveSync deletes old rows, the written days stay as they are."""
     seed(connection, 60)
     assert rollup().status == 0
     rows = {row.date: row for row in stored(connection)}
@@ -159,7 +159,7 @@ def test_the_second_of_two_says_so_and_leaves_the_first_to_its_work(
 
 
 def waiting(connection: psycopg.Connection, what: str) -> bool:
-    """Whether the roll-up is in such a statement, waiting for a lock."""
+    """Whether the roll-up waits for a lock in such a statement."""
     query = (
         "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         " AND application_name = 'hivesync-analytics-rollup' AND query LIKE %s"
@@ -169,7 +169,7 @@ def waiting(connection: psycopg.Connection, what: str) -> bool:
 
 @contextmanager
 def stuck(rollup: Command, connection: psycopg.Connection, database: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A roll-up of its own that has written the first days, and waits for the row of one that we hold."""
+    """A roll-up process that has written the first days, and waits for a row locked by the test."""
     now = today(connection)
     connection.execute("INSERT INTO usage_analytics_daily VALUES (%s, 0, 0, 0, 0, NULL, 77)", (now - 2 * DAY,))
     with psycopg.connect(database) as ours:
@@ -190,7 +190,7 @@ def test_killed_in_the_middle_it_leaves_whole_days_and_the_next_run_completes_th
     with stuck(rollup, connection, database) as process:
         process.kill()
         assert process.wait() == -9
-        # Our own row is as it was; what was written before it is whole.
+        # The locked row is unchanged; the rows before it are complete.
         written = [row for row in stored(connection) if row.date != now - 2 * DAY]
         assert written == plainly(connection, days.span(now - 12 * DAY, now - 3 * DAY))
     ran = rollup()
@@ -202,7 +202,7 @@ def test_killed_in_the_middle_it_leaves_whole_days_and_the_next_run_completes_th
 
 
 def test_a_killed_roll_up_holds_up_nobody(rollup: Command, connection: psycopg.Connection, database: str) -> None:
-    """PostgreSQL itself may still be at work for it: the lock is free all the same."""
+    """The lock is free even while PostgreSQL still works on the last statement."""
     seed(connection, 5)
     with stuck(rollup, connection, database) as process:
         process.kill()
@@ -243,7 +243,7 @@ def test_while_it_waits_its_lock_holds_back_no_vacuum(
 
 @pytest.fixture
 def depths(connection: psycopg.Connection, tmp_path: Path) -> PrometheusServer:
-    """A Prometheus that knows a depth for each of the last 9 days, today too; not started."""
+    """A Prometheus with a depth for each of the last 9 days and today; not started."""
     server = PrometheusServer(tmp_path / "prometheus", retention="100y")
     now = today(connection)
     labels = '{queue="ai",name="default"}'

@@ -1,4 +1,4 @@
-"""Writing a day: whole, anew, and its queue's depth never lower than it was."""
+"""Storing a day: whole, repeatable, and with a queue depth that never falls."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Every expression that ships, complete in itself: panels with Grafana's variables filled in, rules with what other
-rules record put in its place."""
+"""Every shipped expression, complete in itself: Grafana's variables filled in, and recorded metrics replaced by their
+expressions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RECORDED = re.compile(r"\b[a-z]+:hivesync_\w+:\w+|\bhivesync:\w+:\w+")
 
 
 def of_panels() -> dict[str, str]:
-    """By where they stand."""
+    """The expressions of panels, by dashboard and panel."""
     found = {}
     for target in targets("prometheus"):
         expression = target.expression
@@ -27,8 +27,8 @@ def of_panels() -> dict[str, str]:
 
 
 def of_rules() -> dict[str, str]:
-    """By what they record or which alert they raise. Thresholds are so low that everything is over them,
-    ages of what was long ago too."""
+    """The expressions of rules, by recorded metric or alert. Thresholds are so low that every value exceeds them, ages
+    of past events included."""
     found = {}
     for number, rule in enumerate((*rules("recording"), *rules("alerts"))):
         name = rule.get("record") or f"{rule['alert']} {rule['labels']['severity']}"
@@ -37,7 +37,8 @@ def of_rules() -> dict[str, str]:
 
 
 def complete(expression: str) -> str:
-    """With what it takes from other rules in place of their names; selectors by label stay, as there is nothing."""
+    """The expression with recorded metrics replaced by their expressions; a name with a label selector stays, as it
+    selects nothing."""
 
     def put_in(match: re.Match[str]) -> str:
         followed_by_labels = expression[match.end() : match.end() + 1] == "{"

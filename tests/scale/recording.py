@@ -1,8 +1,8 @@
-"""What two real exporters said, made into half an hour of samples that are the same wherever they are kept.
+"""Samples of two real exporters, extended to half an hour that is the same in every store.
 
-Of each exporter there are two readings. Counters go on from the first as they did between the two, a step every 15
-seconds; everything else says the one and the other in turn. So each function over time has one right answer, and
-whoever extrapolates to a window's edges finds there what one finds who does not.
+Of each exporter there are two scrapes. Counters continue from the first as they rose between the two, a step every 15
+seconds; all other metrics alternate between the two values. So each function over time has one right answer, with or
+without extrapolation to the edges of its range.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STEPS = 140
 COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)\b")
 
 STANDS_STILL = "hivesync_log_late_lines_total"
-"""A counter while which increases there are no rates of the others."""
+"""A counter whose increase would make the rates of the other counters absent."""
 
 OF_PROMETHEUS = {"up": 1.0, "scrape_duration_seconds": 0.01}
 ALERT = 'ALERTS{alertname="HiveSyncQueueBacklog",alertstate="firing",severity="warning"}'
@@ -40,7 +40,7 @@ class Series:
 
 
 def series(first: Samples, second: Samples, **target: str) -> Iterator[Series]:
-    """All series of one exporter, with its target's labels."""
+    """All series of one exporter, with the labels of its target."""
     for sample in sorted(first.keys() & second.keys()):
         before, after = first[sample], second[sample]
         if sample.startswith(STANDS_STILL):
@@ -55,12 +55,12 @@ def series(first: Samples, second: Samples, **target: str) -> Iterator[Series]:
 
 
 def alert() -> Series:
-    """One that fires all the time."""
+    """An alert that fires all the time."""
     return Series(ALERT, [1.0] * STEPS)
 
 
 def store_in_prometheus(recorded: Sequence[Series], start: int, data: Path) -> None:
-    """As blocks in the data directory of a server that does not run."""
+    """Store the series as blocks in the data directory of a stopped server."""
     binary = shutil.which("promtool")
     assert binary
     text = data.with_suffix(".openmetrics")
@@ -70,7 +70,7 @@ def store_in_prometheus(recorded: Sequence[Series], start: int, data: Path) -> N
 
 
 def store_in_victoriametrics(recorded: Sequence[Series], start: int, url: str) -> None:
-    """By its import; back when it can be asked for."""
+    """Import the series into a running server, and wait until they are visible."""
     parts = urlsplit(url)
     for method, path in (("POST", "/api/v1/import/prometheus"), ("GET", "/internal/force_flush")):
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=patience(60))
@@ -81,7 +81,7 @@ def store_in_victoriametrics(recorded: Sequence[Series], start: int, url: str) -
 
 
 def _lines(recorded: Sequence[Series], start: int, ticks: int) -> Iterator[str]:
-    """Samples as text; `ticks` a second."""
+    """The samples as text; `ticks` per second."""
     for one in recorded:
         for step, value in enumerate(one.values):
             text = "NaN" if math.isnan(value) else repr(value)

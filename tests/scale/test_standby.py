@@ -1,4 +1,4 @@
-"""The exporter reads from a hot standby: a copy of PostgreSQL that follows it, and that nobody may write to.
+"""The exporter on a hot standby: a read-only copy of PostgreSQL that follows its primary.
 
 The standby is made by `demo/replica.sh`, as in docker-compose.scale.yml.
 """
@@ -47,7 +47,7 @@ class StandbyServer(PostgresServer):
         }
 
     def prepare(self) -> None:
-        """The script does."""
+        """Leave the preparation to the script."""
 
     def command(self) -> Sequence[str]:
         _, _, _, *options = super().command()
@@ -56,7 +56,7 @@ class StandbyServer(PostgresServer):
 
 @dataclass
 class Replicated:
-    """A server, its standby, and an exporter that knows the standby alone."""
+    """A primary, its standby, and an exporter on the standby alone."""
 
     primary: PostgresServer
     standby: StandbyServer
@@ -100,7 +100,7 @@ def test_every_collector_works_on_a_standby(replicated: Replicated) -> None:
 
 
 def test_every_number_is_right_on_a_standby(replicated: Replicated) -> None:
-    """Of the exporter that runs, and of one that is filled for the purpose."""
+    """For the running exporter, and for windows filled by `verify` without one."""
     verified = replicated.exporter.command_line("verify")
     assert verified.returncode == 0, verified.stdout
     assert "is running" in verified.stdout

@@ -1,8 +1,8 @@
-"""VictoriaMetrics in Prometheus' place, with two hosts of logs as in docker-compose.scale.yml.
+"""VictoriaMetrics in place of Prometheus, with two hosts of logs as in docker-compose.scale.yml.
 
-Every expression of every panel and rule is asked of both, over samples that are the same to the last bit (see
-`recording.py` for where they come from), and the answers have to be the same. And it scrapes two real exporters, by
-the configuration that ships, to the same series.
+Every expression of every panel and rule is queried from both, over samples that are identical to the last bit (see
+`recording.py`), and must have the same result. VictoriaMetrics also scrapes two real exporters by the shipped
+configuration, to the same series as Prometheus.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ MAY_BE_EMPTY = {
     "HiveSyncGPUWorkerOffline": "no GPU worker is offline",
     "HiveSyncQueueStalled": "jobs end",
 }
-"""Alerts that compare with no threshold, and so are silent while all is well, to both alike."""
+"""Alerts without a threshold, and so silent in both stores while there is no failure."""
 
 EXPRESSIONS = of_panels() | of_rules()
 
 Answer = Mapping[str, list[tuple[float, float]]]
-"""For each series' labels, its points in time."""
+"""The points in time of each series, by its labels."""
 
 
 @dataclass
 class World:
-    """Two exporters that run, and two stores of the same samples: from `start` on, every 15 seconds."""
+    """Two running exporters, and two stores of the same samples: from `start` on, every 15 seconds."""
 
     exporters: tuple[RunningExporter, RunningExporter]
     traffic: Traffic
@@ -75,17 +75,17 @@ class World:
     start: int
 
     def answers(self, expression: str, at: float) -> list[Answer]:
-        """What each says of one moment."""
+        """The results of both stores at one time."""
         return [by_labels(ask(store.url, "query", query=expression, time=str(at))) for store in self.stores]
 
     def answers_over_time(self, expression: str, end: int) -> list[Answer]:
-        """What each says of ten minutes."""
+        """The results of both stores over ten minutes."""
         span = {"start": str(end - RANGE_SECONDS), "end": str(end), "step": str(RANGE_STEP_SECONDS)}
         return [by_labels(ask(store.url, "query_range", query=expression, **span)) for store in self.stores]
 
 
 def by_labels(answer: Any) -> Answer:
-    """A metric's own name is left out: no rule, legend or column shows it."""
+    """The result by labels, without names of metrics, which no rule, legend or column shows."""
     if answer["resultType"] == "scalar":
         return {"": [(float(answer["result"][0]), float(answer["result"][1]))]}
     found = {}
@@ -97,7 +97,7 @@ def by_labels(answer: Any) -> Answer:
 
 
 def difference(ours: Answer, theirs: Answer) -> str:
-    """The first thing in which the two differ; empty when nothing does."""
+    """The first difference between the two results; empty without one."""
     if ours.keys() != theirs.keys():
         return f"series {sorted(ours.keys() ^ theirs.keys())} are in one only"
     for labels, points in ours.items():
@@ -151,7 +151,7 @@ def world(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFact
 
 
 def write_logs(exporter: RunningExporter) -> None:
-    """One of every event, and of every kind of error."""
+    """Append a line of every event and kind of error."""
     events = (
         "ai.requested",
         "ai.completed",
@@ -165,7 +165,7 @@ def write_logs(exporter: RunningExporter) -> None:
 
 @pytest.mark.parametrize("name", EXPRESSIONS)
 def test_an_expression_has_the_same_answer_in_both(world: World, name: str) -> None:
-    """At moments at which there is a sample, and between two."""
+    """At times of samples, and between two samples."""
     end = world.start + (STEPS - 1) * STEP_SECONDS
     expression = EXPRESSIONS[name]
     for at in (end, end - 60, end - 67, end - 300 - 1):
@@ -183,7 +183,7 @@ def test_there_are_enough_expressions_and_few_that_say_nothing() -> None:
 
 
 def test_a_difference_is_noticed(world: World) -> None:
-    """Where the two are known to differ: over more time than there are samples of."""
+    """A known difference: a range longer than the recorded samples."""
     ours, theirs = world.answers("rate(hivesync_log_lines_total[2h])", world.start + STEPS * STEP_SECONDS)
     assert ours
     assert difference(ours, theirs) != ""
@@ -212,7 +212,7 @@ def test_it_scrapes_two_exporters_by_the_configuration_that_ships(world: World, 
     scrapes = yaml.safe_load(shipped.read_text())["scrape_configs"]
     alone = tmp_path / "scrapes.yml"
     alone.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": scrapes}))
-    # What two servers scrape, one after the other, is the same where nothing happens between the two.
+    # Scrapes by two servers, one after the other, are the same without traffic between them.
     world.traffic.stop()
     with (
         PrometheusServer(tmp_path / "prometheus", configuration=alone) as prometheus,

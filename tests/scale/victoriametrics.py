@@ -1,4 +1,4 @@
-"""VictoriaMetrics, one server, as a child process: a store that grows, to be asked what Prometheus is asked."""
+"""A single VictoriaMetrics server as a child process: long-term storage with Prometheus' query API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from servers.ports import LOOPBACK, free_port
 
 
 class VictoriaMetricsServer(Child):
-    """From the PATH; scrapes as the given Prometheus configuration says, when there is one."""
+    """A server from the PATH; scrapes by the given Prometheus configuration, if any."""
 
     name = "VictoriaMetrics"
 
@@ -35,7 +35,7 @@ class VictoriaMetricsServer(Child):
             str(Path(binary).absolute()),
             f"-httpListenAddr={LOOPBACK}:{self.port}",
             f"-storageDataPath={self.directory / 'data'}",
-            "-search.latencyOffset=0s",  # what was stored is there to be asked for at once
+            "-search.latencyOffset=0s",  # samples are visible at once
             "-search.disableCache",
             *(scraping if self._configuration else ()),
         ]

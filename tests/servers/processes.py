@@ -1,4 +1,4 @@
-"""Looking at processes from outside, by their ids."""
+"""Observation of processes from outside, by their ids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def alive(pids: Iterable[int]) -> list[str]:
-    """What of these processes still runs; a dead one that its parent has not looked after is dead."""
+    """The command lines of those processes that still run, except zombies."""
     listing = subprocess.run(["ps", "-axo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(maxsplit=2) for line in listing.splitlines()]
     wanted = set(map(str, pids))

@@ -1,7 +1,7 @@
-"""A program called `grafana`, for machines that have none: records how it was started, and answers as if it were well.
+"""A program called `grafana`, for machines without one: records its start, and reports itself healthy.
 
-It stands for the edge between the demo and a real Grafana (arguments, variables, health, its end), and for nothing
-behind it: what a real one makes of the dashboards and the provisioning is not seen here.
+It stands for the edge between the demo and a real Grafana (arguments, variables, health, its end). It cannot show that
+the dashboards and the provisioning work.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HTTPServer((variables["GF_SERVER_HTTP_ADDR"], int(variables["GF_SERVER_HTTP_PORT
 
 
 def install(directory: Path, name: str = "grafana") -> Path:
-    """An unpacked archive as Grafana's are, with this program in it; returns its `bin`, for the PATH."""
+    """Create an unpacked archive like Grafana's, with this program in it; returns its `bin`, for the PATH."""
     binaries = directory / "bin"
     binaries.mkdir(parents=True)
     (directory / "conf").mkdir()

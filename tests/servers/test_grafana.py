@@ -1,4 +1,4 @@
-"""How the demo starts Grafana: what it is told, by a stand-in that records it (`standin_grafana.py`)."""
+"""The start of Grafana by the demo, with a stand-in that records its arguments and variables (`standin_grafana.py`)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def told(directory: Path) -> Any:
 
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the stand-in's archive was unpacked; its `bin` comes first in the PATH."""
+    """The folder of the stand-in's unpacked archive; its `bin` comes first in the PATH."""
     binaries = install(tmp_path / "grafana-13.1.1")
     monkeypatch.setenv("PATH", f"{binaries}{os.pathsep}{os.environ['PATH']}")
     return binaries.parent
@@ -89,7 +89,7 @@ def test_grafanas_variables_of_whoever_starts_the_demo_are_not_the_demos(
 
 @pytest.mark.usefixtures("archive")
 def test_a_grafana_that_ends_while_it_starts_is_said(tmp_path: Path) -> None:
-    (tmp_path / "run" / "data").mkdir(parents=True)  # which the stand-in trips over
+    (tmp_path / "run" / "data").mkdir(parents=True)  # makes the stand-in fail
     with pytest.raises(ChildError, match=r"(?s)Grafana ended while starting.*FileExistsError"):
         server(tmp_path / "run").start()
 

@@ -1,4 +1,4 @@
-"""The embedded servers: they come, go, come back where they were, and never stay behind."""
+"""The embedded servers: they start, stop, restart at the same address, and never outlive their parent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SERVERS: dict[str, Callable[[Path], Child]] = {
 }
 MARKED = ("prometheus", "alertmanager")
 
-# What a program does that uses the servers; it says when they run, and ends with its standard input.
+# A program that uses the servers; it prints their process ids, and ends with its standard input.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -67,7 +67,7 @@ sys.stdin.read()
 
 AS_WHOM: dict[str, list[str]] = {"me": []}
 if os.geteuid() == 0:
-    # An ordinary user, except that files may be closed to others: the test may run from a home nobody else enters.
+    # An ordinary user, with access to all files, as the home directory of the test run may be closed to others.
     AS_WHOM["an ordinary user"] = [
         *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
         *("--inh-caps=+dac_override", "--ambient-caps=+dac_override"),
@@ -158,7 +158,7 @@ def test_a_killed_postgres_takes_its_processes_with_it(tmp_path: Path) -> None:
 
 
 class Parent(Child):
-    """A process with a child of its own that takes a little longer to end."""
+    """A process with a child that takes a little longer to end."""
 
     name = "Parent"
 
@@ -173,7 +173,7 @@ class Parent(Child):
         return (self.directory / "ready").exists()
 
     def child_ended(self) -> bool:
-        """Whether the child has."""
+        """Whether the child has ended."""
         return (self.directory / "child-ended").exists()
 
 
@@ -239,14 +239,14 @@ def test_a_port_is_given_away_once_even_before_anybody_listens_there() -> None:
 
 
 def run_program(*arguments: Path, as_whom: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """The program, which runs until its standard input ends."""
+    """Start the program, which runs until its standard input ends."""
     command = [*as_whom, sys.executable, "-B", "-c", PROGRAM, *map(str, arguments)]
     return subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(params=AS_WHOM)
 def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that uses all servers, as ourselves and, if we are root, as somebody else."""
+    """A process that uses all servers, as the current user and, under root, as an ordinary user too."""
     directory = tmp_path / "servers"
     directory.mkdir()
     if AS_WHOM[request.param]:
@@ -257,7 +257,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subproce
 
 
 def pids_of(program: subprocess.Popen[str]) -> list[int]:
-    """The servers' process ids, once all of them run."""
+    """The process ids of the servers; fails unless all of them run."""
     assert program.stdout is not None
     pids = [int(word) for word in program.stdout.readline().split()]
     assert len(alive(pids)) == len(pids) == len(SERVERS)

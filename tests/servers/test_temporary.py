@@ -1,4 +1,5 @@
-"""Temporary directories: gone with their process, or else with the next one; nobody else's is touched."""
+"""Temporary directories: removed at the end of their process, or else by the next one; those of other processes
+stay."""
 
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ sys.stdin.read()
 
 
 def run(base: Path, how: str) -> subprocess.Popen[str]:
-    """A process that makes a temporary directory, and is killed, or ends with its standard input."""
+    """A process that creates a temporary directory, and is killed, or ends with its standard input."""
     command = [sys.executable, "-c", PROGRAM, str(base), how]
     return subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def made_by(process: subprocess.Popen[str]) -> Path:
-    """The directory, a minute old."""
+    """The directory of the process, made a minute old."""
     assert process.stdout is not None
     directory = Path(process.stdout.readline().strip())
     long_ago = time.time() - 2 * NEW_SECONDS

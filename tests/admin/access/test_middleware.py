@@ -55,7 +55,7 @@ PATHS = [
     "/%2e%2e/summary",
     "//static/x",
 ]
-"""Whatever is there, or might be one day."""
+"""Paths of the section, existing and not."""
 
 
 @pytest.fixture(params=[on_its_own, in_hivesync], ids=["on its own port", "mounted in FastAPI"])

@@ -100,7 +100,7 @@ def fail(stage: Deployment, source: str) -> None:
     else:
         log = stage.exporter.ai_log if source == "ai_events_log" else stage.exporter.preview_log
         log.unlink()
-        log.mkdir()  # what cannot be read, by root neither
+        log.mkdir()  # unreadable, by root too
 
 
 def mend(stage: Deployment, source: str) -> None:

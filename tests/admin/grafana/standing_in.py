@@ -187,8 +187,8 @@ class ServedSection:
 
     @contextmanager
     def connect(self) -> Iterator[http.client.HTTPConnection]:
-        """A connection, closed also when the test fails; what is waited for comes within the bound of `tests.waiting`,
-        or fails the test."""
+        """A connection, closed also when the test fails; every wait ends within the bound of `tests.waiting`, or fails
+        the test."""
         with closing(http.client.HTTPConnection(*self.address, timeout=patience())) as connection:
             yield connection
 
@@ -216,7 +216,7 @@ class ServedSection:
             if body or method == "POST":
                 pairs.append(("Content-Length", str(len(body))))
             self.send(connection, path, method, pairs, **options)
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it has everything
+            with suppress(BrokenPipeError, ConnectionResetError):  # the answer may precede the end of the request
                 connection.send(body)
             return answered(connection.getresponse())
 

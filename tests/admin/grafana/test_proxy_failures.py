@@ -49,7 +49,8 @@ def test_grafana_without_a_response_is_504() -> None:
 def test_a_connection_that_is_closed_as_it_is_used_again_is_replaced_for_reading(
     path: str, method: str, second: int, end: str
 ) -> None:
-    """As Grafana does that closes an idle connection while a request is on its way to it."""
+    """Close the connection on the arrival of a request, like a Grafana that closes an idle connection at that
+    moment."""
     heard: list[int] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -123,6 +124,6 @@ def test_an_interrupted_response_stays_incomplete(head: bytes, end: str) -> None
     broken = pytest.raises((http.client.IncompleteRead, ConnectionResetError))
     with raw_server(script) as url, analytics(url, limits) as section, capture_logs() as events, broken:
         section.ask(PANEL)
-    # The server may say of itself that it has cut an answer off: ASGI has no other way to have it do so.
+    # The server may log a response that it has cut off: ASGI has no other way to request the cut.
     ours = [event["event"] for event in events if event["event"].startswith("admin.grafana.")]
     assert ours == ["admin.grafana.interrupted"]

@@ -257,7 +257,7 @@ def test_a_body_of_a_megabyte_is_enough(grafana: StandIn, section: ServedSection
 
 
 def test_a_body_with_too_large_a_length_is_refused_at_once() -> None:
-    with analytics("http://127.0.0.1:9") as section:  # nobody there: it would be 502
+    with analytics("http://127.0.0.1:9") as section:  # nothing listens there: a request would get 502
         assert section.ask(QUERY, "POST", body=b"x" * (LIMIT + 1)).status == 413
 
 

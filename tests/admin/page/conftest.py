@@ -18,7 +18,7 @@ from tests.admin.page.stage import Stage, running
 from tests.waiting import patience
 
 FAILED = "Failed to load resource"
-"""What Chromium says of an answer that is an error: expected where a test has the server answer so."""
+"""Chromium's message about a response with an error status; expected where a test sets one."""
 
 
 @dataclass

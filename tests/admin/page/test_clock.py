@@ -95,7 +95,7 @@ def test_a_hidden_tab_does_not_ask_and_catches_up_when_it_is_seen(page: Page, st
     later(page, 1, stage, 2)
     hide(page, True)
     hide(page, False)
-    later(page, TOO_SHORT, stage, 2)  # it was not overdue
+    later(page, TOO_SHORT, stage, 2)  # the refresh was not overdue
 
 
 def test_while_degraded_the_interval_grows_to_five_minutes_and_resets(page: Page, stage: Stage) -> None:

@@ -90,7 +90,7 @@ def test_charts_are_drawn_here_while_grafana_is_down_and_framed_again_later(open
     stage.documents["status"]["grafana"]["up"] = False
     refresh(page)
     expect(page.locator("iframe")).to_have_count(0)
-    # What they are drawn from is asked for at the next refresh.
+    # The source of the charts is requested at the next refresh.
     expect(page.locator("#chart-plans [data-caption]")).to_have_text(
         "Grafana unavailable: drawn from HiveSync's own data"
     )

@@ -65,7 +65,7 @@ def test_a_chosen_theme_is_remembered_and_set_before_the_first_paint(open_page: 
     page = settled(open_page(color_scheme="light", fails=True))
     page.locator("#theme label", has_text="Dark").click()
     assert background(page) == DARK
-    page.route("**/modules/main.js", lambda route: route.abort())  # what comes later has no part in it
+    page.route("**/modules/main.js", lambda route: route.abort())  # later parts are not under test
     page.reload()
     assert background(page) == DARK
     page.unroute("**/modules/main.js")

@@ -1,4 +1,4 @@
-"""DAU and MAU by plan class (contract §2 "activity", "DAU / MAU")."""
+"""DAU and MAU by plan class (docs/definitions.md#activity, docs/definitions.md#active-users)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOCKS = pytest.mark.parametrize("now", [NOON, WITHIN_A_MINUTE], ids=["on a minu
 
 
 def active(database: str, now: datetime = NOON, collector: Activity | None = None) -> dict[str, int]:
-    """Users by `window,plan`, those that are 0 left out."""
+    """Active users by `window,plan`, without zeros."""
     counts = only(collect(collector or Activity(Plans()), database, now=now), "hivesync_active_users")
     assert len(counts) == 8
     return {labels: number for labels, number in counts.items() if number}
@@ -92,7 +92,7 @@ def test_a_row_without_a_user_makes_nobody_active(table: str, database: str, con
 
 
 def test_what_is_not_a_login_or_a_request_makes_nobody_active(database: str, connection: psycopg.Connection) -> None:
-    """Neither being there, nor a heartbeat of an old session, nor the end of an old job."""
+    """A row in `users`, a heartbeat of an old session and the end of an old job are no activity."""
     sleeper = user(connection, "sleeper")
     connection.execute("UPDATE users SET created_at = %(now)s, last_login_at = %(now)s", {"now": NOON})
     insert(connection, "sessions", user_id=sleeper, created_at=NOON - 40 * DAY, last_heartbeat_at=NOON)
@@ -102,7 +102,7 @@ def test_what_is_not_a_login_or_a_request_makes_nobody_active(database: str, con
 
 
 def test_active_users_are_split_by_their_class_as_of_now(database: str, connection: psycopg.Connection) -> None:
-    """Whatever it was when they were active."""
+    """The plan class at the time of the activity does not matter."""
     payer, tester, tired, free, none, absent = users(connection, 6)
     insert(connection, "subscriptions", user_id=payer, plan="pro", started_at=NOON - SECOND)
     insert(connection, "subscriptions", user_id=tester, plan="trial", trial_ends_at=NOON + SECOND)
@@ -144,7 +144,7 @@ def test_a_new_subscription_is_seen_within_two_minutes(database: str, connection
 def test_a_split_by_plan_is_as_old_as_the_reading_of_the_plans(
     database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recount, "READ_ALWAYS", 0)  # as if a few users were very many
+    monkeypatch.setattr(recount, "READ_ALWAYS", 0)  # as with more than 100,000 users
     monkeypatch.setattr(recount, "ROWS_A_MINUTE", 1)
     users(connection, 8)
     plans = Plans()

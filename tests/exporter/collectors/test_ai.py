@@ -1,4 +1,4 @@
-"""AI requests, requests a user, and AI errors (contract §2 "AI requests", "AI errors")."""
+"""AI requests, requests per user, and AI errors (docs/definitions.md#ai-request, docs/definitions.md#ai-error)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_requests_come_and_go_as_time_passes(database: str, connection: psycopg.
 def test_a_request_from_the_future_waits_until_now_has_reached_it(
     database: str, connection: psycopg.Connection
 ) -> None:
-    """An application server whose clock is ahead by more than what a refresh reads again."""
+    """The application server's clock is ahead by more than the span that each refresh re-reads."""
     collector = Ai()
     insert(connection, "ai_usage_events", created_at=NOON + 20 * MINUTE)
     assert requests(collect(collector, database, now=NOON))["1h"] == 0
@@ -96,10 +96,10 @@ def test_a_request_counts_once_whoever_made_it_and_however_it_ended(
 def test_requests_a_user_are_spread_as_percentile_cont_has_it(
     counts: list[int], expected: dict[str, float], database: str, connection: psycopg.Connection
 ) -> None:
-    *askers, _ = users(connection, len(counts) + 1)  # one who asks nothing, and does not count
+    *askers, _ = users(connection, len(counts) + 1)  # the last user makes no request, and does not count
     for asker, times in zip(askers, counts, strict=True):
         ask(connection, times, user_id=asker)
-    ask(connection, 5)  # nobody's
+    ask(connection, 5)  # requests without a user
     assert per_user(collect(Ai(), database, now=NOON)) == pytest.approx(expected, rel=1e-12)
 
 
@@ -122,7 +122,7 @@ def test_requests_a_user_are_those_of_exactly_the_last_24_hours(
         ask(connection, 1, user_id=outside, created_at=now - age)
     for age in (HOUR, DAY - INSTANT, DAY, DAY + INSTANT):
         ask(connection, 2, user_id=edge, created_at=now - age)
-    expected = {"24h,median": 3.0, "24h,p90": 3.8, "24h,max": 4.0}  # of 2 and 4
+    expected = {"24h,median": 3.0, "24h,p90": 3.8, "24h,max": 4.0}  # of 2 and 4 requests
     assert per_user(collect(Ai(), database, now=now)) == pytest.approx(expected, rel=1e-12)
 
 
@@ -199,7 +199,7 @@ def test_a_request_that_fails_later_is_an_error_then(database: str, connection: 
     assert errors(collect(collector, database, now=NOON + MINUTE + DAY))["24h,timeout"] == 0
 
 
-def test_what_is_committed_late_is_counted_a_minute_late_at_once_five_minutes_late_within_the_minute(
+def test_rows_committed_a_minute_late_count_at_once_and_five_late_in_a_minute(
     database: str, connection: psycopg.Connection
 ) -> None:
     collector, now = Ai(), NOON

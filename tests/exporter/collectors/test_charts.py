@@ -1,4 +1,4 @@
-"""A week of hours, against plain SQL (spec §4 "Charts")."""
+"""A week of hours, against plain SQL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def hours(collector: Charts, database: str, now: datetime) -> Hours:
 
 
 def from_scratch(connection: psycopg.Connection, ends: list[int]) -> tuple[list[int], list[float | None]]:
-    """Requests, and mean latency, of the hour up to each of these times."""
+    """Number of requests and mean latency of the hour up to each of these times."""
     requests, latency = [], []
     for end in ends:
         until = datetime.fromtimestamp(end, UTC)

@@ -1,4 +1,4 @@
-"""This month's tokens and their estimated cost (contract §2 "estimated AI cost")."""
+"""Tokens of the calendar month and their estimated cost (docs/definitions.md#ai-cost)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_tokens_are_added_up_by_model_and_direction(database: str, connection: p
 
 
 def test_tokens_count_however_their_request_ended(database: str, connection: psycopg.Connection) -> None:
-    """What was used is paid."""
+    """The provider charges used tokens of failed requests too."""
     for status in ("succeeded", "failed", "cancelled"):
         complete(connection, NOON - HOUR, 10, 1, status=status)
     complete(connection, None, 1000, 1000, status="running")
@@ -103,7 +103,7 @@ def test_a_new_month_begins_at_nothing_while_the_collector_lives(database: str, 
     assert prompt(APRIL - INSTANT) == 110
     assert prompt(APRIL) == 1
     complete(connection, APRIL + MINUTE, 2, 0)
-    complete(connection, APRIL - MINUTE, 1000, 0)  # committed late: the old month's
+    complete(connection, APRIL - MINUTE, 1000, 0)  # committed late: part of the old month
     assert [prompt(APRIL + age) for age in (MINUTE, 5 * MINUTE, 6 * MINUTE, HOUR)] == [3, 3, 3, 3]
     assert prompt(APRIL + 20 * DAY) == 3
 
@@ -141,7 +141,7 @@ def test_what_is_deleted_is_gone_with_the_hourly_resync(database: str, connectio
     complete(connection, NOON - HOUR, 9, 0)
     assert tokens(collect(collector, database, now=NOON))["gpt-4.1,prompt"] == 9
     connection.execute("DELETE FROM ai_usage_events")
-    still = collect(collector, database, now=NOON + MINUTE)  # what has settled is not read again before
+    still = collect(collector, database, now=NOON + MINUTE)  # settled rows are not re-read before
     assert tokens(still)["gpt-4.1,prompt"] == 9
     collect(collector, database, now=NOON + HOUR - SECOND)
     collect(collector, database, now=NOON + HOUR)
@@ -181,7 +181,7 @@ def test_negative_tokens_are_left_out_and_counted(database: str, connection: psy
 def test_absurd_tokens_are_left_out_and_counted(
     to: str, absurd: str, database: str, connection: psycopg.Connection
 ) -> None:
-    """Three of them are more than 64 bits hold: the month's other tokens are counted all the same."""
+    """Three of these token counts exceed 64 bits: the other tokens of the month still count."""
     connection.execute(f"ALTER TABLE ai_usage_events ALTER prompt_tokens TYPE {to}".encode())
     for at in (NOON - HOUR, NOON - SECOND, NOON):
         ended = complete(connection, at, 0, 5)

@@ -1,4 +1,4 @@
-"""The latest failures (spec §4 "Recent system incidents")."""
+"""The latest failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Average job latency (contract §2 "job latency")."""
+"""Average job latency (docs/definitions.md#job-latency)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log's past is no news: counters begin at its end, and lines that were written long before are told apart."""
+"""The past of a log: counters start at its end (docs/definitions.md#logs), and late lines are counted separately."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ LONG = "x" * 900
 
 
 def line(age: float | None = HOUR, event: str = "ai.requested", **fields: object) -> bytes:
-    """A line that was written so many seconds before NOW; without a time where that is None."""
+    """A line written `age` seconds before NOW; None leaves the time out."""
     ts = {} if age is None else {"ts": datetime.fromtimestamp(NOW - age, UTC).isoformat()}
     return orjson.dumps({**ts, "event": event, **fields}) + b"\n"
 
 
 SLICE = SLICE_BYTES // len(line(padding=LONG)) + 1
-"""Long lines that are a slice, and a little more."""
+"""Number of long lines that exceed a slice by less than a line."""
 
 
 class World:
-    """A log, its state, and the exporters that read it one after the other; the wall clock stands at NOW."""
+    """A log, its state, and the exporters that read it in turn; the wall clock stands at NOW."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "ai-events.log"
@@ -46,13 +46,13 @@ class World:
         self.start()
 
     def start(self, **options: Any) -> None:
-        """Another process."""
+        """Start another process."""
         self.log.close()
         self.log = JsonlLog("ai_events_log", self.path)
         self.collector = LogCollector(AI, self.state, wall_clock=lambda: self.now, **options)
 
     def start_slow(self) -> None:
-        """Another process, whose refresh has time for a slice and no more."""
+        """Start another process, with time for one slice per refresh."""
         time = iter(range(1_000_000))
         self.start(budget=1.0, clock=lambda: float(next(time)))
 
@@ -61,7 +61,7 @@ class World:
             file.write(b"".join(lines))
 
     def refresh(self) -> float:
-        """What is left to read."""
+        """Refresh; returns the number of unread bytes."""
         nothing = cast("Any", None)
         sources = Sources(postgres=nothing, redis=nothing, ai_events_log=self.log, preview_log=nothing)
         (unread,) = asyncio.run(self.collector.refresh(sources))
@@ -132,7 +132,7 @@ def test_a_restart_in_the_middle_of_the_first_reading_goes_on_hiding(world: Worl
     world.write(line(padding=LONG) * 3 * SLICE)
     world.start_slow()
     world.refresh()
-    world.write(line(padding=LONG) * 3 * SLICE)  # the end is another one by now
+    world.write(line(padding=LONG) * 3 * SLICE)  # the end has moved
     world.start_slow()
     while world.refresh() > 0:
         assert world.shown() is None
@@ -164,7 +164,7 @@ def test_a_log_that_is_missing_at_the_start_has_no_past(world: World) -> None:
 
 
 def test_a_log_that_appears_with_a_past_has_late_lines(world: World) -> None:
-    """A file system that was mounted after the start, for instance."""
+    """For instance on a file system mounted after the start."""
     with pytest.raises(SourceUnavailable, match="missing"):
         world.refresh()
     world.write(line(age=HOUR) * 3)
@@ -184,7 +184,7 @@ def test_one_log_may_be_missing_beside_one_that_has_a_past(world: World, tmp_pat
 
 
 def test_a_log_that_cannot_be_read_at_the_start_is_not_shown_before_it_was(world: World) -> None:
-    world.path.mkdir()  # what root cannot read either
+    world.path.mkdir()  # unreadable, by root too
     for _ in range(2):
         with pytest.raises(SourceUnavailable, match="not_a_file"):
             world.refresh()
@@ -213,7 +213,7 @@ def test_a_reading_that_stalls_on_the_way_to_the_end_goes_on_hiding(world: World
 
 
 def test_a_folder_that_goes_on_the_way_to_the_end_is_no_log_without_a_past(world: World, tmp_path: Path) -> None:
-    """A file system that is unmounted, for instance."""
+    """For instance on a file system unmounted during the first reading."""
     world.path = tmp_path / "logs" / "ai-events.log"
     world.path.parent.mkdir()
     world.write(line(padding=LONG) * 3 * SLICE)
@@ -282,11 +282,11 @@ def test_incidents_of_the_past_are_not_listed_before_the_end_is_reached(world: W
     assert [incident.job_id for incident in world.collector.content] == ["new", "old"]
 
 
-# Lines that are late ---------------------------------------------------------------------------------------------
+# Late lines ------------------------------------------------------------------------------------------------------
 
 
 def started(world: World) -> World:
-    """With a log that was read to its end, and two lines of it."""
+    """The world with a log of two lines, read to its end."""
     world.write(line(age=0) * 2)
     world.refresh()
     assert (world.shown(), world.late) == (2, 0)
@@ -309,7 +309,7 @@ def test_what_was_written_while_the_exporter_was_down_is_late_by_its_age(
 
 
 def test_lines_are_late_again_only_after_another_outage(world: World) -> None:
-    """A clock that is an hour behind, or a zone that is not said, does not make all lines late for ever."""
+    """A clock that is an hour behind, or a time without a zone, does not make all lines late forever."""
     started(world)
     for _ in range(3):
         world.write(line(age=HOUR) * 3)
@@ -346,7 +346,7 @@ def test_what_was_written_while_the_state_could_not_be_saved_is_late(world: Worl
 def test_what_was_written_while_the_whole_machine_slept_is_late(world: World) -> None:
     started(world)
     world.now += 5 * HOUR
-    world.write(line(age=-HOUR) * 3)  # four hours before it woke
+    world.write(line(age=-HOUR) * 3)  # four hours before it resumed
     world.refresh()
     assert (world.shown(), world.late) == (5, 3)
 
@@ -395,7 +395,7 @@ def test_a_late_line_is_older_than_two_refresh_periods(tmp_path: Path) -> None:
 
 
 def changed(world: World, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Start with a state that is another one."""
+    """Start with a changed state."""
     state = world.state.load()
     assert state is not None
     change(state)
@@ -417,7 +417,7 @@ def test_a_state_that_makes_no_sense_is_a_first_start(world: World, change: dict
     assert world.state.path.with_name("ai-events.corrupt").exists()
 
 
-# When lines were written -----------------------------------------------------------------------------------------
+# Times of lines --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Log lines become counters that no restart, failure or kill makes wrong."""
+"""Log lines as counters, correct across restarts, failures and kills."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def values(samples: Any) -> dict[tuple[str, ...], float]:
 
 
 def counted(collector: LogCollector) -> dict[tuple[str, ...], float]:
-    """What is not 0; which lines of it were late is another matter."""
+    """The counters that are not 0, except those of late lines."""
     return {key: value for key, value in values(collector.counters()).items() if value and key[0] != LATE}
 
 
@@ -91,7 +91,7 @@ def append(log: JsonlLog, *lines: object) -> None:
             file.write((line if isinstance(line, bytes) else orjson.dumps(line)) + b"\n")
 
 
-# What is counted -------------------------------------------------------------------------------------------------
+# Counted lines ---------------------------------------------------------------------------------------------------
 
 
 def test_every_label_is_there_once_the_log_was_looked_at(setup: Setup) -> None:
@@ -354,14 +354,14 @@ def test_counters_stay_while_the_log_cannot_be_read(setup: Setup) -> None:
     before = values(collector.counters())
     setup.ai.close()
     setup.ai.path.unlink()
-    setup.refresh(collector)  # takes note of it
+    setup.refresh(collector)  # notices the missing file
     with pytest.raises(SourceUnavailable, match="ai_events_log: missing"):
         setup.refresh(collector)
     assert values(collector.counters()) == before
 
 
 class WatchedState(StateFile):
-    """Notes what is shown at the moment of each save, and fails when it is told to."""
+    """Records the shown values at each save, and fails on request."""
 
     def __init__(self, directory: Path, name: str) -> None:
         super().__init__(directory, name)
@@ -436,7 +436,7 @@ def test_a_refresh_that_has_much_to_read_keeps_to_its_budget_and_the_next_goes_o
         now += 1.0
         return now
 
-    # Every look at the clock costs a second: so each slice is saved, and two fit into a refresh.
+    # Every reading of the clock costs a second: each slice is saved, and two fit into a refresh.
     state.collector = collector = LogCollector(AI, state, budget=4.0, clock=clock)
     unread = setup.refresh(collector)["hivesync_log_unread_bytes", "ai-events"]
     assert len(state.saved) == 2
@@ -476,7 +476,7 @@ def test_a_slice_that_cannot_be_read_does_not_cost_those_before_it(setup: Setup,
 
 
 class FailingLog(JsonlLog):
-    """Has no second slice."""
+    """Fails at its second slice."""
 
     def read(self, position: Position | None, limit: int = SLICE_BYTES) -> Slice:
         if position is not None:
@@ -513,7 +513,7 @@ def test_the_event_loop_turns_between_the_batches_of_a_backlog(setup: Setup, sta
 
 
 class SlowLog(JsonlLog):
-    """Stops in the middle of a read until it is told to go on."""
+    """Stops in the middle of a read until `go_on` is set."""
 
     def __init__(self, name: str, path: Path) -> None:
         super().__init__(name, path)
@@ -591,7 +591,7 @@ def test_a_loop_that_ends_in_the_middle_of_a_backlog_loses_and_repeats_nothing(s
             await asyncio.sleep(0)
         refresh.cancel()
 
-    asyncio.run(scenario())  # ends the step as well, wherever it is
+    asyncio.run(scenario())  # cancels the step at any point
     setup.refresh(collector)
     assert counted(collector)[LINES, "ai-events", "ok"] == LONG_LINES
     again = ai_log(setup.state())
@@ -624,7 +624,7 @@ while True:
 
 
 class Application:
-    """Writes events, and rotates its log in every way there is; counts what it wrote."""
+    """Writes events, rotates its log in every supported way, and counts its lines."""
 
     def __init__(self, path: Path, rng: random.Random) -> None:
         self.path = path
@@ -752,13 +752,13 @@ def test_an_exporter_killed_in_the_middle_of_a_backlog_loses_and_repeats_nothing
 
 
 def until_saved(file: StateFile, before: bytes) -> None:
-    """Wait for a state that is not the one before."""
+    """Wait for a state that differs from the one before."""
     until(lambda: file.path.exists() and file.path.read_bytes() != before, "another state is saved", poll=0.0005)
 
 
 @pytest.mark.parametrize("every", [1, 100, 2000], ids="a failure in {} lines".format)
 def test_the_newest_failures_of_a_backlog_are_the_incidents(setup: Setup, every: int) -> None:
-    """Over many batches, some of them without a failure."""
+    """The backlog has many batches, some of them without a failure."""
 
     def line(number: int) -> bytes:
         event = "ai.error" if number % every == 0 else "ai.completed"

@@ -1,4 +1,4 @@
-"""Who is online: users, devices by type, Live View (contract §2 "online user", "online device")."""
+"""Online users, devices by type, Live View (docs/definitions.md#online-user, docs/definitions.md#online-device)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days
 
 
 class Site:
-    """HiveSync's two stores, and what the collector makes of them."""
+    """HiveSync's two stores, and the collector's values of them."""
 
     def __init__(self, database: str, connection: psycopg.Connection, url: str, valkey: redis.Redis) -> None:
         self.database, self.connection, self.url, self.valkey = database, connection, url, valkey
         self.patterns = ["ws_sessions:*"]
 
     def session(self, at: datetime = NOON, **columns: object) -> str:
-        """A session row, with a heartbeat `at`; its id."""
+        """Insert a session with a heartbeat at that time; returns its id."""
         beating = {"created_at": at - DAY, "last_heartbeat_at": at}
         return insert(self.connection, "sessions", **{**beating, **columns})
 
@@ -50,7 +50,7 @@ class Site:
 
     @property
     def devices(self) -> dict[str, int]:
-        """By type, those that are 0 left out."""
+        """Devices by type, without zeros."""
         counts = only(self.online(), "hivesync_online_devices")
         assert list(counts) == ["desktop", "ipad", "phone", "unknown"]
         return {device_type: number for device_type, number in counts.items() if number}
@@ -87,7 +87,7 @@ def test_nobody_is_online_at_first(site: Site) -> None:
     ids=["2 minutes ago", "almost 2 minutes ago", "now", "5 minutes ahead", "more than 5 minutes ahead"],
 )
 def test_a_session_is_online_while_its_heartbeat_is_recent(heartbeat: datetime, online: int, site: Site) -> None:
-    """One somewhat ahead is an application server's clock."""
+    """A heartbeat slightly ahead is that of an application server's clock."""
     site.session(heartbeat, user_id=user(site.connection, "somebody"), device_type="ipad", kind="live_view")
     assert (site.users, sum(site.devices.values()), site.live_view_sessions) == (online, online, online)
 
@@ -156,7 +156,7 @@ def test_a_device_of_nobody_is_a_device_and_no_user(site: Site) -> None:
 
 
 def test_an_open_web_socket_keeps_its_session_online(site: Site) -> None:
-    """Though the row says that it ended, or that it has long been silent; what the row knows counts then."""
+    """Even if the row has ended or has long been silent; its user, kind and device type then count."""
     one, two = users(site.connection, 2)
     ended = site.session(user_id=one, device_type="desktop", ended_at=NOON - SECOND)
     silent = site.session(NOON - DAY, user_id=two, device_type="ipad", kind="live_view")
@@ -212,7 +212,7 @@ def test_of_two_web_sockets_the_one_that_knows_its_device_is_believed(site: Site
 
 
 def test_of_two_web_sockets_that_differ_the_first_by_name_is_believed(site: Site) -> None:
-    """Whichever of them the pass comes upon first."""
+    """The order in which the pass finds them does not matter."""
     for number in range(10):
         session = site.session()
         site.web_socket(f"{number} a", session_id=session, device_type="phone")
@@ -257,7 +257,7 @@ def test_a_key_of_another_type_is_left_out_and_counted(site: Site) -> None:
 
 
 def test_a_key_that_is_gone_before_it_is_read_is_left_out_and_counted(site: Site) -> None:
-    site.patterns = ["ws_sessions:*", "gateway:1"]  # one that is named is read without being looked for
+    site.patterns = ["ws_sessions:*", "gateway:1"]  # a literal key is read without a scan
     site.web_socket("good", device_type="phone")
     assert (site.devices, site.left_out) == ({"phone": 1}, {"gone": 1})
     keep(site.valkey, "gateway:1", device_type="ipad")
@@ -283,7 +283,7 @@ def test_keys_that_a_pass_comes_upon_twice_count_once(site: Site) -> None:
 
 
 def test_however_many_there_are_they_are_what_plain_sql_says(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More of everything than is read, looked up or taken at once."""
+    """More sessions and WebSockets than fit into one batch, lookup or pipeline."""
     monkeypatch.setattr(redis_source, "PIPELINE_KEYS", 7)
     monkeypatch.setattr(postgres, "BATCH_ROWS", 5)
     monkeypatch.setattr(online, "LOOKUP_IDS", 3)
@@ -315,7 +315,7 @@ def test_however_many_there_are_they_are_what_plain_sql_says(site: Site, monkeyp
 
 @pytest.mark.parametrize("id_type", ["text", "numeric"])
 def test_a_session_id_is_looked_up_whatever_characters_it_has(id_type: str, site: Site) -> None:
-    """One type of which we know how its ids are written, and one of which we do not."""
+    """Session ids of a type with a known spelling, and of a type without."""
     site.connection.execute(
         sql.SQL("ALTER TABLE sessions ALTER id DROP DEFAULT, ALTER id TYPE {type} USING 0").format(
             type=sql.SQL(id_type)

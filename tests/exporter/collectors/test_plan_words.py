@@ -1,4 +1,4 @@
-"""Which plans are paid, and rows of users that are not there."""
+"""Paid plans by name, and rows of users that do not exist (docs/definitions.md#plan-class)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY = timedelta(days=1)
 
 
 def classes(database: str, *free_plans: str) -> dict[str, int]:
-    """The users by plan class, as collected and as the definition has them: they must be the same."""
+    """The users by plan class; fails unless the collector and the definition agree."""
     plans = Plans(free_plans) if free_plans else Plans()
     counts = only(collect(Users(plans), database, now=NOON), "hivesync_users")
     assert from_definition(database, USERS, *free_plans) == counts
@@ -39,7 +39,7 @@ def from_definition(database: str, spec: MetricSpec, *free_plans: str) -> dict[s
 
 
 def subscribe(connection: psycopg.Connection, *plans: str | None, **columns: object) -> list[str]:
-    """A user for each of these plans; their ids."""
+    """Insert a user for each of these plans; returns their ids."""
     owners = users(connection, len(plans))
     for owner, plan in zip(owners, plans, strict=True):
         insert(connection, "subscriptions", user_id=owner, plan=plan, **columns)
@@ -114,7 +114,7 @@ def test_rows_of_users_that_are_not_there_belong_to_no_class(database: str, conn
     user(connection, "the only one")
     assert classes(database) == {"paid": 0, "trial": 0, "trial_expired": 0, "free": 1}
     values = collect(Users(Plans()), database, now=NOON)
-    assert values["hivesync_skipped_values{users,orphan}"] == 4  # a free plan says nothing and is not read
+    assert values["hivesync_skipped_values{users,orphan}"] == 4  # a free plan has no effect and is not read
 
 
 def test_active_users_that_are_not_there_have_no_plan(database: str, connection: psycopg.Connection) -> None:

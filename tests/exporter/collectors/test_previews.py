@@ -1,4 +1,4 @@
-"""Preview requests in windows (contract §2, §3)."""
+"""Preview requests in windows (docs/definitions.md#preview-request)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queue depths and what the AI queue has processed (contract §1 Redis, §3)."""
+"""Queue depths and processed AI jobs (docs/definitions.md#queue-depth, docs/definitions.md#redis)."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def depths(values: Mapping[str, Any]) -> dict[str, int]:
 
 
 def left_out(values: Mapping[str, Any]) -> dict[str, int]:
-    """By reason, those that are 0 left out."""
+    """Skipped values by reason, without zeros."""
     counts = only(values, "hivesync_skipped_values")
     assert set(counts) == {"queues,wrong_type", "queues,malformed"}
     return {reason.removeprefix("queues,"): number for reason, number in counts.items() if number}
 
 
 def processed(collector: Queues) -> Any:
-    """What the workers' own counters said last, None when they never did."""
+    """The last summary of the workers' own counters; None before the first."""
     return by_name(collector.counters()).get("hivesync_queue_processing_seconds{ai}")
 
 
@@ -144,15 +144,15 @@ def test_what_is_over_200_names_is_other_with_the_sum(url: str, valkey: redis.Re
         wait_in(valkey, f"ai_queue:{number:03}", number + 1)
     wait_in(valkey, "preview_queue:default", 1)
     counts = depths(collect(queues(), NO_DATABASE, url))
-    assert len({name.partition(",")[2] for name in counts}) == 200 + 1  # over both queues, and `other`
+    assert len({name.partition(",")[2] for name in counts}) == 200 + 1  # over both queues, plus `other`
     assert counts["ai,000"] == 1
     assert counts["ai,198"] == 199
     assert counts["ai,other"] == 200 + 201 + 202 + 203 + 204 + 205
-    assert counts["preview,default"] == 1  # declared ones keep their names
+    assert counts["preview,default"] == 1  # declared queues keep their names
 
 
 def test_names_that_come_and_go_stay_bounded(url: str, valkey: redis.Redis) -> None:
-    """Queues named by job, say: what was seen once is not remembered without an end."""
+    """For instance queues named by job: the memory of seen names is bounded."""
     collector = queues()
     for start in range(0, 1000, 100):
         for number in range(start, start + 100):
@@ -261,7 +261,7 @@ def test_statistics_of_another_type_are_counted(url: str, valkey: redis.Redis) -
 
 
 def test_counters_that_began_anew_are_shown_as_they_are(url: str, valkey: redis.Redis) -> None:
-    """Prometheus knows what to do with a counter that fell."""
+    """Prometheus treats a counter that fell as reset."""
     collector = queues()
     for jobs in (10, 2):
         keep(valkey, STATS, processed=jobs, processing_ms=jobs * 1000)

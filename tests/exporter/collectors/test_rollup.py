@@ -1,4 +1,4 @@
-"""How far the daily roll-up has come (contract §3)."""
+"""The latest day of the daily roll-up (docs/definitions.md#daily-roll-up)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who uses AI the most, against plain SQL (spec §4 "Top 20 highest AI usage users")."""
+"""The users with the most AI requests, against plain SQL."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shared() -> tuple[SharedWindow[UserCounts], SharedWindow[LatestActivity]]:
 
 
 class Table:
-    """The collector with those that keep its windows, refreshed together as the exporter does."""
+    """The collector and those that keep its windows, refreshed together as in the exporter."""
 
     def __init__(self, database: str) -> None:
         self._database = database
@@ -62,7 +62,7 @@ def ask(connection: psycopg.Connection, who: str, times: int, at: datetime) -> N
 
 
 def from_scratch(connection: psycopg.Connection, now: datetime) -> dict[str, int]:
-    """Requests by id in the seven days that end now, rounded to the minute at their start."""
+    """Requests by user id in the last seven days, with the start rounded to the minute."""
     minute = now - 7 * DAY
     start = minute if not minute.second and not minute.microsecond else minute.replace(second=0, microsecond=0) + MINUTE
     return dict(
@@ -108,7 +108,7 @@ def test_nobody_asked_anything(table: Table, connection: psycopg.Connection) -> 
 
 
 def test_requests_come_age_and_go_as_time_passes(table: Table, connection: psycopg.Connection) -> None:
-    """At odd steps, with a collector that sees only what enters and leaves, and against plain SQL each time."""
+    """A collector that only reads entering and leaving rows, at odd steps, equals plain SQL each time."""
     chance, now = random.Random(5), NOON
     everybody = users(connection, 12)
     for _ in range(400):

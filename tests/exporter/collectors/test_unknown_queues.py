@@ -1,4 +1,4 @@
-"""A queue that no key tells of is not an empty one: only keys that the operator wrote are 0 while they are gone."""
+"""A queue without a key in Redis is absent instead of 0, unless the operator's settings name the key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WRITTEN = {"ai": ["ai_queue:default", "ai_queue:*"], "preview": ["preview_queue:
 
 
 class World:
-    """A collector, what it said last, and what it logged since it was asked for that."""
+    """A collector, its last values, and its log since the last query of it."""
 
     def __init__(self, url: str, patterns: Mapping[str, Sequence[str]] = DEFAULTS) -> None:
         self.url = url
@@ -36,7 +36,7 @@ class World:
         return only(values, "hivesync_queue_depth")
 
     def said(self) -> list[str]:
-        """The queues of which it was logged that no key matches."""
+        """The queues for which the log says that no key matches."""
         queues = [event["queue"] for event in self.events]
         self.events.clear()
         return queues

@@ -1,4 +1,4 @@
-"""Plan classes, users and projects (contract §2 "plan class")."""
+"""Plan classes, users and projects (docs/definitions.md#plan-class)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def by_plan(database: str) -> dict[str, int]:
 
 
 def class_of(connection: psycopg.Connection, database: str, rows: Sequence[Row]) -> str:
-    """The class of one user with these subscriptions, who must be in that one alone."""
+    """The class of one user with these subscriptions; fails unless there is exactly one."""
     somebody = user(connection, "somebody")
     for row in rows:
         insert(connection, "subscriptions", user_id=somebody, started_at=NOON - 90 * DAY, **row)
@@ -102,7 +102,7 @@ def test_a_deleted_user_is_of_no_class(database: str, connection: psycopg.Connec
 def test_a_subscription_of_a_user_who_is_not_there_counts_for_nobody(
     database: str, connection: psycopg.Connection
 ) -> None:
-    """Where HiveSync's tables are seen through views, nothing keeps the two in step."""
+    """With views in place of HiveSync's tables, no foreign key keeps users and subscriptions consistent."""
     connection.execute("ALTER TABLE subscriptions DROP CONSTRAINT subscriptions_user_id_fkey")
     leaver, _ = users(connection, 2)
     insert(connection, "subscriptions", user_id=leaver, **PRO)
@@ -111,7 +111,7 @@ def test_a_subscription_of_a_user_who_is_not_there_counts_for_nobody(
 
 
 def test_a_class_is_as_of_the_reading(database: str, connection: psycopg.Connection) -> None:
-    """One collector over a trial's whole life, on to a paid plan."""
+    """One collector over the whole life of a trial, up to a paid plan."""
     collector, somebody = Users(Plans()), user(connection, "somebody")
     insert(connection, "subscriptions", user_id=somebody, plan="trial", trial_ends_at=NOON + DAY)
 
@@ -139,18 +139,18 @@ def test_projects_are_counted_with_and_without_an_owner(database: str, connectio
     assert collect(Users(Plans()), database)["hivesync_projects"] == 3
 
 
-# ---- read again, by the number of rows ----
+# ---- re-reading, by the number of rows ----
 
 
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a few users were very many."""
+    """A few users, treated as more than 100,000."""
     monkeypatch.setattr(recount, "READ_ALWAYS", 0)
     monkeypatch.setattr(recount, "ROWS_A_MINUTE", 1)
 
 
 def test_up_to_many_users_every_refresh_shows_them_as_they_are(database: str, connection: psycopg.Connection) -> None:
-    """Also within an instant, while the counters of the tables still stand where they were."""
+    """Even within an instant, before PostgreSQL has updated the counters of the tables."""
     collector = Users(Plans())
     for number, somebody in enumerate(users(connection, 3)):
         insert(connection, "projects", name="new")

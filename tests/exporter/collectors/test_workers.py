@@ -1,4 +1,5 @@
-"""Workers, their heartbeats and states, GPU time and its cost (contract §2 "worker", §3)."""
+"""Workers, their heartbeats and states, GPU time and its cost (docs/definitions.md#worker,
+docs/definitions.md#ai-cost)."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ SPOT = {"instance_type": "g5.xlarge", "lifecycle": "spot"}
 
 
 class Fleet:
-    """Workers' heartbeats in Redis, and what the collector makes of them."""
+    """Workers' heartbeats in Redis, and the collector's values of them."""
 
     def __init__(self, url: str, valkey: redis.Redis, directory: Path) -> None:
         self.url, self.valkey, self.directory = url, valkey, directory
@@ -35,7 +36,7 @@ class Fleet:
         self.restart()
 
     def restart(self) -> None:
-        """A new exporter on the same state directory."""
+        """Start a new exporter on the same state directory."""
         self.collector = Workers(
             self.patterns,
             StateFile(self.directory, "gpu"),
@@ -58,7 +59,7 @@ class Fleet:
         return only(self.read(now), "hivesync_worker_healthy")
 
     def states(self, now: datetime = NOON) -> dict[str, str | None]:
-        """The state of each GPU worker, None where every sample is 0."""
+        """The state of each GPU worker; None where every sample is 0."""
         states: dict[str, str | None] = {}
         for labels, value in only(self.read(now), "hivesync_gpu_worker_state").items():
             worker, state = labels.split(",")
@@ -69,7 +70,7 @@ class Fleet:
         return only(by_name(self.collector.counters()), "hivesync_gpu_instance_seconds_total")
 
     def left_out(self) -> dict[str, int]:
-        """By reason, those that are 0 left out."""
+        """Skipped values by reason, without zeros."""
         counts = only(self.read(), "hivesync_skipped_values")
         assert set(counts) == {
             "workers,wrong_type",
@@ -147,7 +148,7 @@ def test_a_worker_silent_for_24_hours_is_forgotten(fleet: Fleet) -> None:
     later = fleet.read(NOON + DAY + INSTANT)
     for metric in ("worker_healthy", "worker_last_heartbeat_timestamp_seconds", "gpu_worker_state", "gpu_worker_info"):
         assert only(later, f"hivesync_{metric}") == {}
-    assert fleet.seconds() == {"g5.xlarge,spot": 0.0}  # a counter forgets nothing
+    assert fleet.seconds() == {"g5.xlarge,spot": 0.0}  # a counter keeps its series
 
 
 def test_a_gpu_worker_is_in_exactly_one_state(fleet: Fleet) -> None:
@@ -249,7 +250,7 @@ def test_a_worker_is_named_by_what_the_patterns_wildcard_stands_for(
     assert fleet.healthy() == {f"{worker},cpu": 1}
 
 
-def test_workers_whose_names_come_to_the_same_are_shown_as_the_one_silent_for_longest(fleet: Fleet) -> None:
+def test_of_workers_with_the_same_label_the_longest_silent_is_shown(fleet: Fleet) -> None:
     fleet.gpu("gpu 1", NOON - SECOND, state="active")
     fleet.gpu("gpu1", NOON - HOUR, state="idle", lifecycle="on-demand")
     fleet.gpu("gpu{1}", NOON - 2 * SECOND, state="idle")
@@ -289,7 +290,7 @@ def test_instances_of_more_than_200_types_are_other(fleet: Fleet) -> None:
 
 
 def test_gpu_time_is_counted_from_heartbeat_to_heartbeat(fleet: Fleet) -> None:
-    """By the workers' own times, however often this exporter looks."""
+    """The heartbeats' own times count, not the number of refreshes."""
     fleet.gpu("gpu-1", NOON - 100 * SECOND)
     fleet.gpu("gpu-2", NOON, lifecycle="on-demand")
     fleet.read()
@@ -302,7 +303,7 @@ def test_gpu_time_is_counted_from_heartbeat_to_heartbeat(fleet: Fleet) -> None:
     fleet.gpu("gpu-2", NOON + 30 * SECOND, lifecycle="on-demand")
     fleet.read(NOON + 130 * SECOND)
     assert fleet.seconds() == {"g5.xlarge,spot": 220.0, "g5.xlarge,on-demand": 30.0}
-    fleet.gpu("gpu-1", NOON + 241 * SECOND)  # longer than a running worker is silent
+    fleet.gpu("gpu-1", NOON + 241 * SECOND)  # longer than the silence of a running worker
     fleet.read(NOON + 250 * SECOND)
     assert fleet.seconds() == {"g5.xlarge,spot": 220.0, "g5.xlarge,on-demand": 30.0}
 
@@ -345,12 +346,12 @@ def test_time_that_cannot_be_remembered_is_not_counted_and_none_is_lost(fleet: F
     fleet.gpu("gpu-1", NOON)
     fleet.read(NOON)
     fleet.gpu("gpu-1", NOON + 60 * SECOND)
-    (tmp_path / ".gpu.new").mkdir()  # in the way of every new state file
+    (tmp_path / ".gpu.new").mkdir()  # blocks every new state file
     with capture_logs() as logs:
         for _ in range(2):
             values = fleet.read(NOON + 60 * SECOND)
             assert values["hivesync_skipped_values{workers,state_unwritable}"] == 1
-            assert values["hivesync_worker_healthy{gpu-1,gpu}"] == 1  # what can be known is shown
+            assert values["hivesync_worker_healthy{gpu-1,gpu}"] == 1  # known values are shown
             assert fleet.seconds() == {"g5.xlarge,spot": 0.0}
         (tmp_path / ".gpu.new").rmdir()
         fleet.gpu("gpu-1", NOON + 110 * SECOND)

@@ -1,6 +1,6 @@
-"""Whatever writers, rotation and crashes do, in whichever order: in the end every line was read exactly once.
+"""After any sequence of writes, rotations and crashes, every line has been read exactly once.
 
-The model is the simplest there is: the bytes of every file since it was live, cut at newlines.
+The model is the simplest possible: the bytes of every file since it was live, split at newlines.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ TIMES = (
 
 
 class Generation:
-    """What was written to one file from the day it became the live one."""
+    """The content of one file since it was the live one."""
 
     def __init__(self, path: Path) -> None:
         self.content = bytearray()
         self.path = path
         self.writer: IO[bytes] | None = None
         self.rotated = False
-        self.known = False  # a line of it has been read
+        self.known = False  # a line of the file has been read
         self.seen_unknown = False
 
     @property
     def begun(self) -> bool:
-        """Whether there is a line in it, and not just the beginning of one."""
+        """Whether the file has a whole line, and not just the beginning of one."""
         return b"\n" in self.content or len(self.content) > LINE_LIMIT
 
     def let_go(self) -> None:
@@ -73,7 +73,7 @@ class Generation:
 
 
 class Rotating(RuleBasedStateMachine):
-    """`old` are the rotated files, the newest first."""
+    """The log, its writers, rotations and readers; `old` are the rotated files, the newest first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class Rotating(RuleBasedStateMachine):
         self.number += 1
         line = b'{"n":%d,"ts":"2025-01-01"}' % self.number
         if chunk == "end" and not generation.content:
-            return  # files that begin alike cannot be told apart; all others begin with a number of their own
+            return  # files with the same head are not told apart; every other file begins with a number of its own
         content = {
             "line": line + b"\n",
             "lines": b"".join(b"%d of %d\n" % (index, self.number) for index in range(30)),
@@ -176,7 +176,7 @@ class Rotating(RuleBasedStateMachine):
     def put_away(self, to: Path) -> None:
         self.live.path, self.live.rotated = to, True
         if self.position is None:
-            self.live.let_go()  # rotated before the first read: never to be read
+            self.live.let_go()  # rotated before the first read: never read
         else:
             self.old.insert(0, self.live)
         self.live = Generation(self.path)
@@ -202,7 +202,7 @@ class Rotating(RuleBasedStateMachine):
     @precondition(lambda self: self.unfinished == "copy" and self.position and len(self.live.content) > 300)
     @rule()
     def write_what_the_copy_lacks(self) -> None:
-        """Such a line is lost by the rotation itself, unless it is read in time."""
+        """A line between copy and truncation is lost by the rotation itself, unless it is read in time."""
         before = bytes(self.live.content)
         if not before.endswith(b"\n"):
             return
@@ -219,7 +219,7 @@ class Rotating(RuleBasedStateMachine):
         self.put_away(self.copied_to)
         self.unfinished = ""
 
-    # A known limit: a file that is rotated before there is a line in it, read then, and compressed within the grace
+    # A known limit: a file that is rotated without a whole line, read then, and compressed within the grace
     # period, is not found again after a restart.
 
     @precondition(lambda self: not self.unfinished and self.compressible())
@@ -288,7 +288,7 @@ class Rotating(RuleBasedStateMachine):
         self.log = self.open_log()
 
     def readable(self) -> bool:
-        """Without any file there is nothing to read; and for the limit above, see `compressible`."""
+        """Reading needs a file; for a file during compression see the limit at `compressible`."""
         return self.path.exists() and (self.unfinished != "compress" or self.compressing.begun)
 
     @precondition(lambda self: not self.unfinished and self.readable())
@@ -305,7 +305,7 @@ class Rotating(RuleBasedStateMachine):
             self.forgotten.append(self.old.pop())
             self.forgotten[-1].path.unlink()
 
-    # What must hold
+    # Invariants
 
     def check(self) -> None:
         lines = [line for generation in (*self.forgotten, *self.old, self.live) for line in generation.lines()]

@@ -1,4 +1,4 @@
-"""Each line is read once whatever logrotate is told to do: the real one, with other logs in the same folders."""
+"""Each line is read once with every option of the real logrotate, with other logs in the same folders."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Rotated:
         for path in self.others:
             append(path, b"")
         self.write()
-        self.rotate()  # there are rotated files from before the first read
+        self.rotate()  # rotated files exist before the first read
         self.before = 0 if "copy" in options else self.written
         self.write()
 
@@ -85,14 +85,14 @@ class Rotated:
         self.configuration.chmod(0o600)
 
     def write(self, count: int = 10) -> None:
-        """Some lines into each log; those of the others would be seen."""
+        """Append lines to each log; lines of the other logs would be noticed."""
         for path in self.others:
             append(path, text(1_000_000 + self.written, 1_000_000 + self.written + count))
         append(self.path, text(self.written + 1, self.written + count))
         self.written += count
 
     def rotate(self) -> None:
-        """Rotate all of them now, as logrotate does it."""
+        """Rotate all logs now with logrotate."""
         self.day += timedelta(days=8, hours=1)
         subprocess.run(
             ["faketime", f"{self.day:%Y-%m-%d %H:%M:%S}", "logrotate", "-f", "-s", self.state, self.configuration],
@@ -103,11 +103,11 @@ class Rotated:
         )
 
     def read(self) -> None:
-        """Read on."""
+        """Read all new lines."""
         self.found += self.reader.read()
 
     def rotations(self, *, running: bool) -> None:
-        """Several of them, with lines before, between and after, while the reader is running or not."""
+        """Rotate several times, with lines before, between and after, while the reader is running or not."""
         for _ in range(ROTATIONS):
             self.write()
             self.rotate()
@@ -118,7 +118,7 @@ class Rotated:
                 self.read()
 
     def check(self) -> None:
-        """Every line was found once."""
+        """Assert that every line was found once."""
         self.found += self.reader.read()
         self.found += self.reader.read_after_grace()
         assert sorted(self.found) == sorted(lines(self.before + 1, self.written))
@@ -127,7 +127,7 @@ class Rotated:
 
 
 def follow(rotated: Rotated, *, running: bool) -> None:
-    """Read, and then let several rotations happen while the exporter is running or stopped; nothing is lost."""
+    """Read, then rotate several times while the exporter is running or stopped, and assert that no line is lost."""
     with capture_logs() as logged:
         rotated.read()
         rotated.write()

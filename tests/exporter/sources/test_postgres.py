@@ -1,4 +1,4 @@
-"""PostgreSQL as it is asked: read only, few connections, short statements, no waiting for locks."""
+"""Requests to PostgreSQL: read only, few connections, short statements, no waiting for locks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def read(postgres: Postgres, query: str, *, fill: bool = False) -> list[Ro
 
 
 def ask(url: str, question: Callable[[Transaction], Awaitable[T]], now: datetime | None = None) -> T:
-    """The answer to a question of one transaction."""
+    """The result of one question in a transaction."""
 
     async def answer() -> T:
         async with opened(url, now) as postgres, postgres.transaction() as transaction:
@@ -54,7 +54,7 @@ def ask(url: str, question: Callable[[Transaction], Awaitable[T]], now: datetime
 
 
 def refused(url: str, query: str) -> CollectionFailed:
-    """How a query fails that the server refuses; the source must count as reached, and work again after it."""
+    """The failure of a query that the server refuses; the source must count as reached, and work again after it."""
 
     async def attempt() -> CollectionFailed:
         async with opened(url) as postgres:
@@ -68,7 +68,7 @@ def refused(url: str, query: str) -> CollectionFailed:
 
 
 def names_of(connection: psycopg.Connection) -> set[str]:
-    """The names of the other connections to the database."""
+    """The application names of the other connections to the database."""
     rows = connection.execute(
         "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
@@ -76,7 +76,7 @@ def names_of(connection: psycopg.Connection) -> set[str]:
 
 
 def cut_all(connection: psycopg.Connection) -> int:
-    """Ends every other connection to the database; how many."""
+    """Terminate every other connection to the database; returns their number."""
     rows = connection.execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -210,7 +210,7 @@ def test_microseconds_and_moments_are_exact_inverses(time: datetime) -> None:
     assert microseconds(time) == round(time.timestamp()) * 1_000_000 + (time.microsecond if time >= NOON else -1)
 
 
-# ---- what the server never has to bear ----
+# ---- limits of the load on the server ----
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_locked_table_is_not_waited_for(lock: str, database: str, connection: 
 
 
 def test_we_lock_nobody_out(database: str, connection: psycopg.Connection) -> None:
-    """A migration goes on as soon as a transaction has ended, also one that failed or was cancelled."""
+    """A migration proceeds at the end of every transaction, also of a failed or cancelled transaction."""
 
     async def attempt() -> None:
         async with opened(database) as postgres:
@@ -386,7 +386,7 @@ def test_options_of_the_url_are_kept(database: str, connection: psycopg.Connecti
     assert ask(url, lambda t: t.rows("SELECT many, current_setting('work_mem') FROM people")) == [(7, "7MB")]
 
 
-# ---- what can go wrong ----
+# ---- failures ----
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_a_server_that_is_not_there_is_refused() -> None:
 
 
 def test_the_first_refusal_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pool would try again and again; every refresh does that of itself."""
+    """The pool of psycopg would retry; each refresh is a new attempt already."""
     monkeypatch.setattr(source, "CONNECT_SECONDS", 600.0)
 
     async def attempts() -> list[str]:
@@ -443,7 +443,7 @@ def test_once_it_is_there_the_next_reading_works(postgres_server: PostgresServer
                     with pytest.raises(SourceUnavailable):
                         await read(postgres, "SELECT 1")
                 admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
-            with suppress(SourceUnavailable):  # an attempt that was under way may have been the last to be refused
+            with suppress(SourceUnavailable):  # a pending attempt may have been the last refused one
                 await read(postgres, "SELECT 1")
             return await read(postgres, "SELECT 1")
 
@@ -451,7 +451,7 @@ def test_once_it_is_there_the_next_reading_works(postgres_server: PostgresServer
 
 
 def why_unavailable(*urls: str) -> list[str]:
-    """The kinds of error with which connecting ends, tried all at once."""
+    """The kinds of failure of attempts to connect, all at once."""
 
     async def attempt(url: str) -> str:
         async with opened(url) as postgres:
@@ -468,7 +468,7 @@ def why_unavailable(*urls: str) -> list[str]:
 
 @pytest.fixture
 def access(postgres_server: PostgresServer) -> Iterator[dict[str, str]]:
-    """Roles that cannot connect, each for a reason of its own; their names by the reason."""
+    """Roles that cannot connect, by the reason."""
     roles = {
         "password": "LOGIN PASSWORD 'right'",
         "rejected": "LOGIN",
@@ -552,7 +552,7 @@ def test_connections_that_were_cut_are_replaced_unnoticed(
 ) -> None:
     monkeypatch.setattr(
         source, "CONNECT_SECONDS", patience(1.5)
-    )  # psycopg_pool's own check waits longer between two dead ones
+    )  # the check of psycopg_pool waits longer between two dead connections
 
     async def attempt() -> list[bool | None]:
         up = []
@@ -567,7 +567,7 @@ def test_connections_that_were_cut_are_replaced_unnoticed(
     assert asyncio.run(attempt()) == [True] * 4
 
 
-def test_a_connection_that_is_cut_in_a_transaction_is_the_sources_failure_and_the_next_works(
+def test_a_connection_cut_in_a_transaction_fails_the_source_and_the_next_works(
     database: str, connection: psycopg.Connection
 ) -> None:
     async def cut(postgres: Postgres) -> None:
@@ -587,7 +587,7 @@ def test_a_connection_that_is_cut_in_a_transaction_is_the_sources_failure_and_th
     assert asyncio.run(attempt()) == (False, True)
 
 
-def test_an_error_of_ours_in_a_transaction_is_passed_on_and_gives_the_connection_back(database: str) -> None:
+def test_an_error_of_ours_is_passed_on_and_gives_the_connection_back(database: str) -> None:
     async def blunder(postgres: Postgres) -> None:
         async with postgres.transaction() as transaction:
             await transaction.rows("SELECT 1")

@@ -1,4 +1,4 @@
-"""A server that refuses connections: each task that asks hears the reason of its own attempt, by kind."""
+"""A server that refuses connections: each waiting task gets the reason of its own attempt, by kind."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ WAITERS, ROUNDS = 20, 8
 
 
 async def crowd(postgres: Postgres, query: str = "SELECT pg_sleep(0.05)::text", step: int = 0) -> list[str]:
-    """How each of twenty tasks that ask at once ends: with a kind, or with an answer. Each begins `step` turns of the
-    event loop after the one before it, so that some begin while others are being refused."""
+    """The results of twenty concurrent tasks: a kind of failure, or an answer. Each starts `step` turns of the event
+    loop after the one before, so that some start during the refusal of others."""
 
     async def one(number: int) -> str:
         for _ in range(number * step):
@@ -47,7 +47,7 @@ def role(connection: psycopg.Connection) -> Iterator[str]:
     connection.execute(f"DROP ROLE {name}".encode())
 
 
-# ---- many that wait ----
+# ---- many waiting tasks ----
 
 
 @pytest.mark.parametrize(
@@ -131,11 +131,11 @@ def test_a_task_cancelled_once_it_is_connected_leaves_no_connection(
     asyncio.run(attempt())
 
 
-# ---- connections that are kept ----
+# ---- idle connections ----
 
 
 def pids(database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, **limits: float) -> list[int]:
-    """The server processes that answered two questions, the connection idle in between."""
+    """The process ids of the server for two questions, with the connection idle in between."""
     for name, seconds in limits.items():
         monkeypatch.setattr(connections, name, seconds)
 
@@ -185,7 +185,7 @@ def test_connections_that_no_task_uses_any_more_are_closed(
     asyncio.run(attempt())
 
 
-# ---- which kind ----
+# ---- kinds of refusals ----
 
 
 @pytest.mark.parametrize(

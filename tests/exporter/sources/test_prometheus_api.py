@@ -1,4 +1,4 @@
-"""Prometheus' HTTP API as it is asked: within limits, and whoever answers."""
+"""Requests to Prometheus' HTTP API: within limits, and safe with any server."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.waiting import bounded, patience
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads the form that was posted, and answers as it is told to."""
+    """Reads the posted form, and responds with a given answer."""
 
     how: Answer
     form: bytes
 
-    def do_POST(self) -> None:  # the name that http.server asks for
+    def do_POST(self) -> None:  # the name required by http.server
         self.form = self.rfile.read(int(self.headers["content-length"]))
         type(self).how(self)
 
@@ -44,7 +44,7 @@ Answer = Callable[[Handler], None]
 
 @contextmanager
 def answering(answer: Answer) -> Iterator[str]:
-    """The root of a server that answers every request like that."""
+    """The root URL of a server that gives every request this answer."""
 
     with ThreadingHTTPServer((LOOPBACK, 0), type("Told", (Handler,), {"how": staticmethod(answer)})) as server:
         server.daemon_threads = True
@@ -71,7 +71,7 @@ def saying(body: object, status: int = 200) -> Answer:
 
 
 def matrix(*series: list[list[object]]) -> dict[str, Any]:
-    """A successful answer with these series' values."""
+    """A successful answer with the values of these series."""
     result = [{"metric": {}, "values": values} for values in series]
     return {"status": "success", "data": {"resultType": "matrix", "result": result}}
 
@@ -262,7 +262,7 @@ def test_a_server_that_closes_a_connection_as_it_is_used_again_is_no_outage() ->
     answered: set[socket.socket] = set()
 
     def answer_once(handler: Handler) -> None:
-        handler.protocol_version = "HTTP/1.1"  # the connection is kept
+        handler.protocol_version = "HTTP/1.1"  # keep-alive
         handler.close_connection = handler.connection in answered
         if handler.close_connection:
             return

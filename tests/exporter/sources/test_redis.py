@@ -1,4 +1,4 @@
-"""Redis and Valkey as they are asked: read only, in steps, and never as if an odd key were an outage."""
+"""Requests to Redis and Valkey: read only, in steps, and without failing on single odd keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def opened(url: str) -> AsyncIterator[Redis]:
 
 
 def ask(url: str, question: Callable[[Redis], Awaitable[T]]) -> T:
-    """The answer to one question of a client of its own."""
+    """The answer to one question of a new client."""
 
     async def answer() -> T:
         async with opened(url) as client:
@@ -52,7 +52,7 @@ def ask(url: str, question: Callable[[Redis], Awaitable[T]]) -> T:
 
 
 def refused(url: str, question: Question, error: type[Exception]) -> tuple[str, bool | None]:
-    """The kind of error a question ends with, and whether the server counts as reached then."""
+    """The kind of error of a question, and whether the server then counts as reached."""
 
     async def answer() -> tuple[str, bool | None]:
         async with opened(url) as client:
@@ -78,7 +78,7 @@ def rows_of(batches: Sequence[Hashes]) -> list[tuple[bytes, list[bytes | None]]]
     return sorted((key, list(row)) for batch in batches for key, row in zip(batch.keys, batch.rows, strict=True))
 
 
-# ---- what is read ----
+# ---- reading ----
 
 
 def test_a_scan_finds_every_one_of_5000_keys_once(url: str, valkey: redis.Redis) -> None:
@@ -155,7 +155,7 @@ def test_a_pass_reads_every_hash_with_its_own_values(number: int, url: str, valk
 
 
 def test_a_pass_is_read_in_batches_that_another_client_can_wait_for(url: str, valkey: redis.Redis) -> None:
-    """Valkey returns about as many keys as it is asked to look at."""
+    """Valkey returns about as many keys per SCAN as its COUNT."""
     valkey.mset({f"k:{number}": 1 for number in range(5_000)})
     sizes = [len(batch.wrong_type) for batch in ask(url, lambda client: passed(client, "k:*"))]
     assert sum(sizes) == 5_000
@@ -228,11 +228,11 @@ def test_the_time_is_the_servers(url: str, valkey: redis.Redis) -> None:
     assert before <= told <= server_time()
 
 
-# ---- how it is asked ----
+# ---- commands ----
 
 
 def commands(valkey: redis.Redis) -> set[str]:
-    """The commands the server has had since its statistics were reset, but those of this check."""
+    """The commands that the server received since the reset of its statistics, except those of this function."""
     had = {name.removeprefix("cmdstat_") for name in valkey.info("commandstats")}
     return had - {"info", "config|resetstat", "flushall"}
 
@@ -274,7 +274,7 @@ def test_a_connection_that_was_cut_is_replaced(url: str, valkey: redis.Redis) ->
 
 
 def connections(valkey: redis.Redis) -> int:
-    """How many of our connections the server has."""
+    """The number of connections of the exporter to the server."""
     return sum(other["name"] == "hivesync-analytics" for other in valkey.client_list())
 
 
@@ -304,7 +304,7 @@ async def cannot_use_what_it_reads(client: Redis) -> None:
 def test_answers_that_nobody_read_are_given_to_nobody_else(
     stops: Callable[[Redis], Awaitable[None]], url: str, valkey: redis.Redis
 ) -> None:
-    """The server had been asked for more when the pass was given up."""
+    """The pass is abandoned with requests pending at the server."""
     for number in range(3_000):
         keep(valkey, f"ws_sessions:{number}", user_id=number)
     valkey.rpush("ai_queue:default", 1, 2)
@@ -331,7 +331,7 @@ def test_one_connection_is_kept_from_question_to_question(url: str, valkey: redi
     assert valkey.info("stats")["total_connections_received"] == 1
 
 
-# ---- what can go wrong ----
+# ---- failures ----
 
 
 def test_a_server_that_is_not_there_is_refused() -> None:
@@ -340,7 +340,7 @@ def test_a_server_that_is_not_there_is_refused() -> None:
 
 @pytest.fixture
 def password(valkey: redis.Redis) -> Iterator[str]:
-    """What the server wants to hear from new connections while a test runs."""
+    """The password that the server requires of new connections during a test."""
     valkey.config_set("requirepass", "right")
     yield "right"
     valkey.config_set("requirepass", "")
@@ -360,7 +360,7 @@ def test_the_right_password_opens(password: str, url: str) -> None:
 
 @pytest.fixture
 def reader(url: str, valkey: redis.Redis) -> Iterator[str]:
-    """The address for a user who may ask for the lengths of the lists `ai_queue:*`, and for nothing else."""
+    """The URL of a user with the right to LLEN on `ai_queue:*`, and no other."""
     valkey.acl_setuser("reader", enabled=True, passwords=["+pw"], keys=["ai_queue:*"], commands=["+llen", "+client"])
     yield url.replace("//", "//reader:pw@")
     valkey.acl_deluser("reader")
@@ -382,8 +382,8 @@ def test_what_is_forbidden_fails_the_question_and_not_the_source(reader: str) ->
 
 @asynccontextmanager
 async def answering(answer: bytes | None, to: bytes = b"") -> AsyncIterator[str]:
-    """A server that gives commands with `to` in them the same answer: nothing at all if it is None, an end if it is
-    empty; the others it takes well."""
+    """A server with one answer for all commands that contain `to`: none at all for None, the end of the connection for
+    empty bytes; all other commands succeed."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while asked := await reader.read(10_000):
@@ -420,7 +420,7 @@ def test_a_server_that_is_no_use_is_said_by_kind(
     to: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A server that lets nobody connect is down, whatever it answers."""
+    """A server that refuses every connection is down, with any answer."""
     monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2) if answer is None else patience())
     error = once_connected if to else SourceUnavailable
 
@@ -456,7 +456,7 @@ def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
     up: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A server of three keys, which answers so many commands of a pass well: SCAN, SCAN, HMGET, HMGET, SCAN, HMGET."""
+    """A server of three keys that fails after that many commands of a pass: SCAN, SCAN, HMGET, HMGET, SCAN, HMGET."""
     monkeypatch.setattr(source, "COMMAND_SECONDS", patience(0.2) if after is None else patience())
     keys = {b"0": b"*2\r\n$1\r\n7\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"7": b"*2\r\n$1\r\n8\r\n*1\r\n$1\r\nc\r\n"}
     answers = {**keys, b"8": b"*2\r\n$1\r\n0\r\n*0\r\n"}
@@ -487,7 +487,7 @@ def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
 
 
 async def command(reader: asyncio.StreamReader) -> list[bytes]:
-    """The next command that a client sends; nothing at its end."""
+    """The next command of a client; empty at its end."""
     try:
         words = []
         for _ in range(int((await reader.readuntil(b"\r\n"))[1:])):

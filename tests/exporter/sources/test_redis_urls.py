@@ -1,4 +1,4 @@
-"""Redis as its URL says: password, user, database, TLS; and options that are refused before anything is asked."""
+"""Redis URLs against real servers: password, user, database, TLS, and options that are refused before any request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MANUAL = Path(__file__).parents[3] / "docs" / "operating.md"
 @pytest.fixture
 def server(valkey_server: ValkeyServer, valkey: redis.Redis) -> Iterator[str]:
     """`host:port` of a server with one job waiting in database 0 and two in database 5. Users and passwords that a test
-    sets are gone after it."""
+    sets are removed after it."""
     valkey.rpush("ai_queue:default", "a job")
     with redis.Redis(port=valkey_server.port, db=5) as other:
         other.rpush("ai_queue:default", "a job", "another")
@@ -39,7 +39,7 @@ def server(valkey_server: ValkeyServer, valkey: redis.Redis) -> Iterator[str]:
 
 
 def ask(url: str, question: Callable[[Redis], Awaitable[T]]) -> T:
-    """The answer to one question of a client of its own."""
+    """The answer to one question of a new client."""
 
     async def answer() -> T:
         client = Redis(url)
@@ -67,7 +67,7 @@ def down(url: str) -> str:
     return ask(url, question)
 
 
-# ---- who, and which database ----
+# ---- user and database ----
 
 
 @pytest.mark.parametrize("password", ["57/secret", "12#secret34", "99?secret", "a@b:c", "100%25", "[x] y+z", "\n\0ü"])
@@ -98,7 +98,7 @@ def test_a_database_that_there_is_not_is_unknown(server: str) -> None:
 
 
 def granted(valkey: redis.Redis, more: str = "") -> str:
-    """`user:password@` of a user with the rights that the manual lists."""
+    """`user:password@` of a user with the rights in the manual."""
     (line,) = re.findall(r"^ACL SETUSER .*$", MANUAL.read_text(), re.MULTILINE)
     words = f"{line} {more}".replace("PASSWORD", "pw").split()
     valkey.execute_command(*words)  # type: ignore[no-untyped-call]

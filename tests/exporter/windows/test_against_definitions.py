@@ -1,7 +1,7 @@
 """The windows against the definitions, under a random stream of inserts, late commits, updates and deletes.
 
-The definitions are plain SQL over whole tables (`exporter/definitions.py`); the collectors live through the stream and
-read only what is new. The clock is fixed by the test, so that edges are met exactly.
+The definitions are plain SQL over whole tables (`exporter/definitions.py`); the collectors follow the stream and read
+only new rows. The test fixes the clock, so that edges of windows are hit exactly.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PRICES = Prices.model_validate({"models": {"gpt-4.1": {"prompt": 2, "completion"
 LATE = timedelta(minutes=5)
 TABLES = ("ai_usage_events", "preview_jobs", "sessions")
 
-# Times that lie on the edges of minutes and windows as often as anywhere.
+# Times on the edges of minutes and windows are as frequent as all others.
 steps = st.one_of(
     st.sampled_from([timedelta(seconds=15), timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=1)]),
     st.timedeltas(timedelta(microseconds=1), timedelta(minutes=7)),
@@ -65,7 +65,7 @@ def collectors() -> list[Collector]:
 
 
 class Stream(RuleBasedStateMachine):
-    """What HiveSync may do to its tables; after every step the windows must be what the definitions say."""
+    """HiveSync's changes to its tables; after every step the windows must equal the definitions."""
 
     jobs = Bundle("jobs")
     database: str
@@ -159,9 +159,9 @@ class Stream(RuleBasedStateMachine):
     @rule()
     def resync_is_due(self) -> None:
         self.now += timedelta(hours=1)
-        self._refresh()  # notes that an hour has gone
+        self._refresh()  # notices the gap of an hour
         self.unseen_deletion = False
-        self._refresh()  # reads everything anew
+        self._refresh()  # re-reads everything
 
     @rule(step=st.timedeltas(timedelta(minutes=1), timedelta(hours=3)))
     def clock_goes_back(self, step: timedelta) -> None:
@@ -209,7 +209,7 @@ def test_the_definitions_find_a_window_that_is_wrong(database: str, connection: 
             before = await compare(nullcontext(asked), opened, Terms())
             assert all(comparison.same for comparison in before)
             opened.postgres.fixed_now = NOON + timedelta(seconds=15)
-            connection.execute("DELETE FROM ai_usage_events")  # too old to be seen before the resync
+            connection.execute("DELETE FROM ai_usage_events")  # too old to be noticed before the resync
             return await compare(nullcontext(asked), opened, Terms())
 
     wrong = {comparison.metric: comparison.difference for comparison in asyncio.run(twice()) if not comparison.same}
@@ -219,7 +219,7 @@ def test_the_definitions_find_a_window_that_is_wrong(database: str, connection: 
 def test_what_a_collector_read_before_the_comparison_is_not_taken_for_the_future(
     database: str, connection: psycopg.Connection
 ) -> None:
-    """It would be a reason to fill the windows anew, and what is wrong with them would not be found."""
+    """A time in the future would be a reason to refill the windows, and hide their errors from `verify`."""
     asked = Ai()
     created_at = datetime.now(UTC) - timedelta(minutes=10)
     insert(connection, "ai_usage_events", user_id=users(connection, 1)[0], created_at=created_at)

@@ -1,4 +1,4 @@
-"""Where a refresh begins to read."""
+"""The start of the rows that a refresh reads."""
 
 from __future__ import annotations
 

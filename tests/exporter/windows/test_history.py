@@ -1,4 +1,4 @@
-"""The plan of each reading, and what is noted of it."""
+"""The plan of each reading, and the account of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEP = timedelta(minutes=1)
 
 
 async def read(history: History, opened: Sources, now: datetime) -> ReadPlan:
-    """One reading that finds nothing to correct."""
+    """The plan of one reading without corrections."""
     opened.postgres.fixed_now = now
     async with history.reading(opened.postgres) as plan:
         pass

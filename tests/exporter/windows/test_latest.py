@@ -63,7 +63,7 @@ def test_what_differs_is_told_for_what_both_can_know() -> None:
     before, after = LatestActivity(), LatestActivity()
     before.merge(rows((1, 10), (2, 20), (3, 30), (4, 40), (5, 45)))
     after.merge(rows((1, 10), (2, 19), (4, 40), (5, 60), (6, 35), (7, 70)))
-    assert before.differing(after, until=50) == 3  # 2 is lower, 3 gone, 6 come; 5 and 7 were active since
+    assert before.differing(after, until=50) == 3  # 2 is lower, 3 gone, 6 added; 5 and 7 were active since
 
 
 def test_merging_nothing_changes_nothing() -> None:

@@ -1,6 +1,7 @@
-"""What re-reading the last minutes cannot see, found by looking at the past again: how soon, how much, and how told.
+"""Changes older than the re-read minutes, found by checking the past: within a time, at a cost, and with an account.
 
-Time passes in steps of a minute here, so that no gap is a reason to fill anything: what is mended is mended by resync.
+Time passes in steps of a minute, so that no gap is a reason to refill the windows: every correction is that of a
+resync.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PRICES = Prices.model_validate({"models": {"gpt-4.1": {"prompt": 2, "completion"
 
 
 class Watched:
-    """A collector that has been filled, refreshed every minute from then on."""
+    """A filled collector, refreshed every minute."""
 
     def __init__(self, collector: Collector, opened: Sources) -> None:
         self._collector, self._sources = collector, opened
@@ -110,7 +111,7 @@ def test_what_changed_in_the_last_day_is_right_within_the_hour(
     row = job(connection, at, gone, table)
     job(connection, at - MINUTE, stays, table, took=30)
     if name == "ai":
-        job(connection, at - MINUTE, gone)  # so that it changes how many requests a user makes
+        job(connection, at - MINUTE, gone)  # so that the requests per user change
 
     async def scenario() -> None:
         async with watched(COLLECTORS[name](), database) as watching:
@@ -179,7 +180,7 @@ def test_a_user_whose_rows_lost_their_owner_is_found_by_the_deletion(
 def test_a_latest_activity_that_is_no_longer_there_is_a_reason_to_fill(
     database: str, connection: psycopg.Connection
 ) -> None:
-    """Without any deletion: the row was given to somebody else, and nobody knows when its user was active before."""
+    """Without a deletion: the row moves to another user, and the earlier activity of its user is unknown."""
     giver, taker = users(connection, 2)
     insert(connection, "sessions", user_id=giver, created_at=NOON - 12 * DAY)
     row = insert(connection, "sessions", user_id=giver, created_at=NOON - 2 * HOUR)
@@ -227,12 +228,12 @@ def test_only_parts_in_which_something_was_written_are_read_again(
     for number in range(1, 27 * 6):
         job(connection, NOON - number * 10 * MINUTE, somebody, table)
     counted(connection)
-    parts = {"latency": 7}.get(name, 25)  # an hour's
+    parts = {"latency": 7}.get(name, 25)  # parts per hour
 
     async def scenario() -> None:
         async with watched(COLLECTORS[name](), database) as watching:
             before = watching.told()
-            for refreshes in (60, 60, 60):  # in the last hour the counters stand still, and nobody even looks
+            for refreshes in (60, 60, 60):  # in the last hour the counters do not change, and no part is checked
                 for _ in range(refreshes):
                     await watching.refresh()
                 told = watching.told()
@@ -244,7 +245,7 @@ def test_only_parts_in_which_something_was_written_are_read_again(
             for _ in range(60):
                 await watching.refresh()
             told = watching.told()
-            if name != "latency":  # whose hour has no rows by now
+            if name != "latency":  # its last hour has no rows by then
                 assert told["reread"] - before["reread"] >= 21
             before = told
             for _ in range(60):
@@ -291,7 +292,7 @@ def test_a_correction_is_told_once_and_what_is_new_is_none(database: str, connec
         async with watched(Ai(), database) as watching:
             for _ in range(130):
                 job(connection, watching.now + timedelta(seconds=40), somebody)
-                job(connection, watching.now - 4 * MINUTE, somebody)  # late, and seen by the next refresh all the same
+                job(connection, watching.now - 4 * MINUTE, somebody)  # late, but read by the next refresh
                 await watching.refresh()
                 assert await watching.is_right()
             assert watching.told()["corrections"] == 0

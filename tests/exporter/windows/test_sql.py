@@ -1,4 +1,4 @@
-"""The minute and the hour that PostgreSQL finds for an instant are those that the windows count."""
+"""Minutes and hours of an instant are the same in PostgreSQL and in the windows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST, LAST = (microseconds(datetime(year, 1, 1, tzinfo=UTC)) for year in (1971,
 
 
 def instants() -> list[int]:
-    """On the edges of hours and minutes, a microsecond beside them, and anywhere."""
+    """Instants on the edges of hours and minutes, a microsecond beside them, and anywhere."""
     chance = random.Random(3)
     anywhere = [chance.randrange(FIRST, LAST) for _ in range(500)]
     edges = [time // unit * unit for time in anywhere for unit in (MINUTE, HOUR)]

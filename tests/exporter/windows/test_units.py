@@ -1,4 +1,4 @@
-"""The minutes that instants are in."""
+"""Minutes of instants."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ steps = st.lists(
 
 @given(steps)
 def test_user_counts_equal_counting_everything_again(steps: list[tuple[int, list[tuple[int, int]]]]) -> None:
-    """Each step goes on by some minutes and re-reads the last three; the model keeps every row."""
+    """Each step advances by some minutes and re-reads the last three; the model keeps every row."""
     counts, model, now = UserCounts(), list[tuple[int, int]](), 0
     for passed, new in steps:
         now += passed

@@ -1,4 +1,4 @@
-"""Whether a part of the past is what was last read of it, told by the versions of its rows."""
+"""Changes of a part of the past, by the versions of its rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Act = Callable[[psycopg.Connection], object]
 
 
 class Looking:
-    """Looks at the part, each time in a transaction of its own, and notes it."""
+    """Checks the part and notes the result, each time in a transaction of its own."""
 
     def __init__(self, url: str, rows: tuple[TimedRows, ...] = ROWS) -> None:
         self._url, self.versions = url, RowVersions(rows)
@@ -52,7 +52,7 @@ class Looking:
 
 @pytest.fixture
 def looking(database: str, connection: psycopg.Connection) -> Looking:
-    """Filled, with rows in and around the part."""
+    """Row versions after a fill, with rows in and around the part."""
     (somebody,) = users(connection, 1)
     for at in (NOON - HOUR, INSIDE, INSIDE, NOON, NOON + MINUTE):
         insert(connection, "sessions", user_id=somebody, created_at=at)
@@ -107,14 +107,14 @@ def test_what_was_written_is_seen_once(change: str, looking: Looking, connection
 @pytest.mark.parametrize("going", GOINGS)
 @pytest.mark.parametrize("counted", [True, False], ids=["rows counted by the reader", "rows counted at the last look"])
 def test_what_has_gone_is_seen(going: str, counted: bool, looking: Looking, connection: psycopg.Connection) -> None:
-    known = 4 if counted else None  # three sessions, one of them at the very end; one preview that failed
+    known = 4 if counted else None  # three sessions, one of them at the very end; one failed preview
     assert not looking.changed(known)
     GOINGS[going](connection)
     assert looking.changed(known)
 
 
 def test_what_happens_outside_of_it_is_not_seen(looking: Looking, connection: psycopg.Connection) -> None:
-    insert(connection, "sessions", created_at=NOON - HOUR)  # it is open at its start
+    insert(connection, "sessions", created_at=NOON - HOUR)  # the part is open at its start
     insert(connection, "sessions", created_at=NOON + MINUTE)
     insert(connection, "preview_jobs", completed_at=INSIDE, status="succeeded")
     connection.execute(FREEZE)
@@ -125,7 +125,7 @@ def test_what_happens_outside_of_it_is_not_seen(looking: Looking, connection: ps
 def test_what_was_being_written_when_it_was_read_is_seen_later(
     before: str, looking: Looking, database: str, connection: psycopg.Connection
 ) -> None:
-    """The writer is older than some that had ended by then."""
+    """The writing transaction is older than some that had ended before the read."""
     with psycopg.connect(database) as slow:
         insert(slow, "sessions", created_at=INSIDE)
         insert(connection, "sessions", created_at=NOON + MINUTE)
@@ -207,7 +207,7 @@ def test_another_server_is_read_again(looking: Looking) -> None:
 
 @pytest.mark.parametrize("transactions", [2**30, 2**31, 2**32, -1, -(2**31)], ids="{} ago".format)
 def test_ids_that_cannot_be_compared_are_not(transactions: int, looking: Looking) -> None:
-    """Very many transactions ago, or after now: of a server that was restored."""
+    """Transactions too long ago, or in the future: of a restored server."""
     assert not looking.changed()
     versions = looking.versions
     versions._states = {

@@ -1,4 +1,4 @@
-"""A reader of logs as a collector is one, and what tests do to its files."""
+"""A reader of logs like a collector, and operations of tests on its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINE_LIMIT = 2000
 
 
 class Reader:
-    """Reads as a collector does: it remembers the position as JSON, and could be another process after `restart`."""
+    """Reads as a collector does: the position is kept as JSON, and `restart` stands for another process."""
 
     def __init__(self, path: Path, archives: Sequence[Path] = ()) -> None:
         self.path = path
@@ -113,7 +113,7 @@ Rotate = Callable[[Path, str], Path]
 
 @contextmanager
 def refused(path: Path) -> Iterator[None]:
-    """As if the process had no permission to open the file (root has, always)."""
+    """Make opening the file fail as without permission, for root too."""
     real = os.open
 
     def refusing(name: Path, flags: int, mode: int = 0o777) -> int:

@@ -1,4 +1,4 @@
-"""Rotated files that were compressed are read like others, whole, half written or damaged."""
+"""Compressed rotated files, whole, half written or damaged."""
 
 from __future__ import annotations
 

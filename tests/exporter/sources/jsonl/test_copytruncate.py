@@ -1,4 +1,4 @@
-"""A log that is copied and then truncated is read once, at any moment of that."""
+"""A log that is copied and then truncated is read once, at any moment of the rotation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_copy_that_is_being_made_is_not_read(path: Path, reader: Reader) -> No
     copy.write_bytes(path.read_bytes()[:50])
     assert reader.read() == lines(23, 24)
     shutil.copyfile(path, copy)
-    append(path, text(25, 25))  # logrotate loses what comes now; we do not
+    append(path, text(25, 25))  # logrotate loses these lines; the reader does not
     assert reader.read() == lines(25, 25)
     os.truncate(path, 0)
     append(path, text(26, 26))
@@ -97,7 +97,7 @@ def test_a_copy_that_was_left_for_later_is_new_then(path: Path, reader: Reader) 
     copy = path.with_name(path.name + ".1")
     shutil.copyfile(path, copy)
     info = path.stat()
-    os.utime(path, ns=(info.st_atime_ns, copy.stat().st_mtime_ns + 50_000_000))  # it is written to meanwhile
+    os.utime(path, ns=(info.st_atime_ns, copy.stat().st_mtime_ns + 50_000_000))  # the log is written to after the copy
     reader.ahead = 1
     assert reader.read() == []
     reader.restart()
@@ -149,7 +149,7 @@ def test_a_file_truncated_while_it_is_read_is_looked_at_again(
     def rotating(descriptor: int, length: int, offset: int) -> bytes:
         nonlocal reads
         reads += 1
-        if reads == 3:  # head and anchor still fitted
+        if reads == 3:  # head and anchor still matched
             rotate_by_copy(path)
             append(path, text(101, 300))
         return real(descriptor, length, offset)
@@ -171,7 +171,8 @@ def test_a_file_truncated_while_it_is_read_is_looked_at_again(
 def test_a_writer_that_goes_on_where_it_was_leaves_nul_bytes_that_are_no_line(
     path: Path, reader: Reader, restart: bool, compressed: bool, length: int
 ) -> None:
-    """Without O_APPEND it writes at its old offset into the file that was emptied: a hole, as long as the old file."""
+    """Without O_APPEND the writer continues at its old offset in the truncated file: a hole of the old file's
+    length."""
     found, written = list[bytes](), 0
     with path.open("wb", buffering=0) as writer:
         for number in range(4):
@@ -219,5 +220,5 @@ def test_files_that_begin_with_nul_bytes_are_told_apart_by_their_first_lines(pat
 
 
 def cleaned(found: list[bytes]) -> list[bytes]:
-    """The lines without the NUL bytes before them, which are left to the parser."""
+    """The lines without the NUL bytes before them, which the parser removes."""
     return [line for line in (line.lstrip(b"\0") for line in found) if line]

@@ -1,4 +1,4 @@
-"""Where reading begins: what is old then, and what is new after it."""
+"""The start of reading: the border between old and new lines."""
 
 from __future__ import annotations
 
@@ -99,9 +99,7 @@ def test_many_empty_files_do_not_make_one_forget_the_others(path: Path, reader: 
     assert reader.read() == lines(6, 6)
 
 
-def test_the_beginning_of_a_line_is_not_taken_for_a_sign_by_which_to_recognise_a_file(
-    path: Path, reader: Reader
-) -> None:
+def test_the_beginning_of_a_line_does_not_identify_a_file(path: Path, reader: Reader) -> None:
     for day in range(1, 15):
         append(path.with_name(f"{path.name}-202501{day:02}"), text(100 * day, 100 * day + 2))
     append(path, b'{"n":')

@@ -1,4 +1,4 @@
-"""A rotated file is found by its identity and its content, wherever it was put and whatever it is called."""
+"""A rotated file is found by its identity and its content, under any name and in any folder."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_files_of_a_name_under_which_one_was_found_are_read_too(path: Path, read
     found = reader.read()
     assert found == [*lines(100, 120), *lines(200, 220), *lines(300, 320), *lines(900, 901)]
     reader.restart()
-    for number in range(4, 6):  # and later ones, though the file itself is gone
+    for number in range(4, 6):  # later files are found, though the first of them is deleted
         append(path, text(100 * number, 100 * number + 20))
         rotate_by_rename(path, f"-backup-{number}")
     path.with_name("ai-events.log-backup-4").unlink()

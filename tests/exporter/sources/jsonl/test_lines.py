@@ -1,4 +1,4 @@
-"""Each line of a log is read once, however long it is and however a slice ends: one situation a test."""
+"""Each line of a log is read once, of any length and with any end of a slice: one situation per test."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_lines_about_as_long_as_a_batch_are_lines_like_others(path: Path, length
 def test_a_huge_line_is_never_held_as_a_whole(path: Path) -> None:
     with path.open("wb") as file:
         file.write(b"x")
-        file.truncate(300 * 1024 * 1024)  # NUL bytes that take no room
+        file.truncate(300 * 1024 * 1024)  # a hole of NUL bytes
         file.seek(0, os.SEEK_END)
         file.write(b"\n" + text(1, 1))
     log, position, found, oversized = JsonlLog("log", path), None, list[bytes](), 0

@@ -1,4 +1,4 @@
-"""A log that is missing, in the way, or lost."""
+"""A log that is missing, is not a file, or is lost."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_descriptor_that_went_stale_is_opened_anew(
     assert reader.read() == lines(3, 3)
 
 
-def test_a_file_that_disappears_between_the_look_and_its_opening_is_looked_for_again(
+def test_a_file_that_disappears_before_it_is_opened_is_looked_for_again(
     path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(path, text(1, 2))
@@ -141,7 +141,7 @@ def test_a_directory_that_never_stands_still_is_said(
     real = os.open
 
     def racing(name: Path, flags: int, mode: int = 0o777) -> int:
-        path.with_name("new").write_bytes(b"")  # before the old one goes, or it might get its inode
+        path.with_name("new").write_bytes(b"")  # before the old file is removed, as it might get its inode
         path.with_name("new").rename(path)
         return real(name, flags, mode)
 

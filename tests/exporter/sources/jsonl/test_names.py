@@ -1,4 +1,4 @@
-"""Which names rotated files have, and which files are another's."""
+"""Names of rotated files, and names of other logs' files."""
 
 from __future__ import annotations
 

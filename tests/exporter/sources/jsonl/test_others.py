@@ -1,4 +1,4 @@
-"""What lies beside a log and is not the log's is never read as its own, and never in the way."""
+"""Other files beside a log are never read as its own, and never hinder its reading."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_folders_are_listed_again_only_when_something_has_changed(
 
     monkeypatch.setattr(os, "scandir", counted)
     real_time = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: real_time() + 10_000_000_000)  # the change lies some time back
+    monkeypatch.setattr(time, "time_ns", lambda: real_time() + 10_000_000_000)  # the change is some time ago
     folders = Folders(path, [Path("old"), path.parent])
     for _ in range(5):
         assert [entry.name for entry in folders.entries()] == ["ai-events.log.1"]

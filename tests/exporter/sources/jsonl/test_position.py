@@ -1,4 +1,4 @@
-"""The position in a log: bounded, checked, and without any of its content."""
+"""The position in a log: bounded, validated, and without content of the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which names are those of a log's rotated files: the grammar of them, and the order."""
+"""The grammar of the names of a log's rotated files, and their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each line is read once, whatever a rotation does to the files: real ones, one situation a test."""
+"""Each line is read once across real rotations: one situation per test."""
 
 from __future__ import annotations
 
@@ -126,9 +126,7 @@ def test_a_file_that_was_rotated_while_it_was_empty_may_still_get_lines(path: Pa
     assert reader.read_after_grace() == []
 
 
-def test_the_half_line_at_the_end_of_a_rotated_file_is_a_line_once_nobody_writes_there(
-    path: Path, reader: Reader
-) -> None:
+def test_half_a_line_at_the_end_of_a_rotated_file_is_a_line_after_the_grace_period(path: Path, reader: Reader) -> None:
     append(path, text(1, 1) + b'{"n":')
     assert reader.read() == lines(1, 1)
     old = rotate_by_rename(path)
