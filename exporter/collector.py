@@ -103,8 +103,8 @@ class Dated(Protocol):
 SKIPPED = MetricSpec(
     "hivesync_skipped_values",
     "gauge",
-    "Values the collector read and left out of its metrics because they cannot be true or are not what they should be, "
-    "by reason; of the same window as the metrics they were left out of.",
+    "Values left out of the collector's metrics because they are impossible or malformed, by reason; of the window of"
+    " those metrics.",
     source="every source",
     labels=(Label("collector"), Label("reason")),
 )

@@ -133,13 +133,13 @@ class Settings(BaseSettings):
     )
     admin_trusted_proxies: Networks = Field(
         ("127.0.0.1", "::1"),
-        description="Addresses or networks of the proxies that may say, by `X-Forwarded-For` and `-Proto`, for whom a"
-        " request comes and that it came by https.",
+        description="Addresses or networks of the proxies whose `X-Forwarded-For` and `-Proto` are believed: the"
+        " client's address, and whether it uses https.",
     )
     admin_frame_ancestors: Origins = Field(
         (), description="Origins, beside the page's own, whose pages may show the Analytics page in a frame."
     )
-    prometheus_url: str | None = Field(None, repr=False, description="Prometheus' URL, for what needs history.")
+    prometheus_url: str | None = Field(None, repr=False, description="Prometheus' URL, for metrics with history.")
     grafana_url: str | None = Field(None, repr=False, description="Grafana's URL as this process reaches it.")
     prices_file: Path | None = Field(
         None,

@@ -41,7 +41,7 @@ REQUESTS = MetricSpec(
 PER_USER = MetricSpec(
     "hivesync_ai_requests_per_user",
     "gauge",
-    "AI requests a user over users with at least one in the window that ends now: median, 90th percentile, maximum.",
+    "AI requests per user, over users with at least one in the window that ends now: median, 90th percentile, maximum.",
     "PostgreSQL (ai_usage_events.created_at, user_id)",
     (Label("window", ("24h",)), Label("statistic", STATISTICS)),
     Definition("""

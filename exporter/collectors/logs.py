@@ -82,7 +82,7 @@ PREVIEW_FAILURES = MetricSpec(
 LINES = MetricSpec(
     "hivesync_log_lines_total",
     "counter",
-    "Lines read from a log by what they were, since counting began: ok (a known event), malformed (no JSON object with "
+    "Lines read from a log by result, since counting began: ok (a known event), malformed (no JSON object with "
     f"an event, or over 1 MiB), unknown_event. Blank lines are not counted; {FROM_THE_END}.",
     "the log files",
     (Label("log", vocabulary.LOGS), Label("result", RESULTS)),
@@ -99,7 +99,7 @@ LATE = MetricSpec(
 UNREAD = MetricSpec(
     "hivesync_log_unread_bytes",
     "gauge",
-    "What is left to read in a log's files, now; a compressed one counts with its size on disk until it is read.",
+    "Bytes left to read in a log's files, now; a compressed one counts with its size on disk until it is read.",
     "the log files",
     (Label("log", vocabulary.LOGS),),
 )
