@@ -33,7 +33,7 @@ ALERTS = rules("alerts")
 EACH_ALERT = pytest.mark.parametrize("rule", ALERTS, ids=[f"{r['alert']}-{r['labels']['severity']}" for r in ALERTS])
 PAGES = sorted(RUNBOOKS.iterdir())
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
-HEADINGS = ["## What it means", "## How to look", "## What to do"]
+HEADINGS = ["## Meaning", "## Diagnosis", "## Mitigation"]
 
 SELECTOR = re.compile(r"\b(hivesync_\w+)\{([^}]*)\}")
 DURATION = re.compile(r"\d+[smhd]")
@@ -67,7 +67,7 @@ def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
 
 
 @EACH_PAGE
-def test_a_page_says_what_it_means_how_to_look_and_what_to_do(page: Path) -> None:
+def test_a_page_has_meaning_diagnosis_and_mitigation(page: Path) -> None:
     text = page.read_text()
     assert text.startswith(f"# {page.stem}\n\n## ")
     assert re.findall(r"^##+ .+$", text, re.MULTILINE) == HEADINGS
