@@ -62,6 +62,11 @@ class Generation:
         """Whether the file has a whole line, and not just the beginning of one."""
         return b"\n" in self.content or len(self.content) > LINE_LIMIT
 
+    @property
+    def unbegun(self) -> bool:
+        """Whether there is nothing but a part of a line."""
+        return bool(self.content) and b"\n" not in self.content
+
     def let_go(self) -> None:
         if self.writer is not None:
             self.writer.close()
@@ -192,7 +197,10 @@ class Rotating(RuleBasedStateMachine):
         if create:
             self.path.touch()
 
-    @precondition(lambda self: not self.unfinished and self.path.exists())
+    # A known limit: a copy of a log that holds nothing but a part of one line is told from other files by its name and
+    # time alone. Where a late writer makes an older file the newer one by time, it is reported and not read.
+
+    @precondition(lambda self: not self.unfinished and self.path.exists() and not self.live.unbegun)
     @rule()
     def copy(self) -> None:
         self.copied_to = self.make_room()
@@ -227,7 +235,11 @@ class Rotating(RuleBasedStateMachine):
     def compress(self, data: st.DataObject, packing: str, written: float, keeps_time: bool) -> None:
         self.compressing = data.draw(st.sampled_from(self.compressible()))
         self.compressing.let_go()
-        self.packing, self.keeps_time = packing, keeps_time
+        # Without their times files keep their order only when the oldest is compressed first, as rotation does; in
+        # another order names and times disagree, which is reported, and the files are not read.
+        older = self.old[self.old.index(self.compressing) + 1 :]
+        self.packing = packing
+        self.keeps_time = keeps_time or any(other.path.suffix not in PACKINGS for other in older)
         plain = self.compressing.path
         whole = PACKINGS[packing](plain.read_bytes())
         plain.with_name(plain.name + packing).write_bytes(whole[: int(len(whole) * written)])
