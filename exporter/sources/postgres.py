@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 
 from exporter.errors import SourceUnavailable
 from exporter.sources import Reachability
@@ -45,6 +46,8 @@ GRACE_SECONDS = 2.0
 """Time beyond the server's own statement timeout after which the connection is taken for dead."""
 
 Row = tuple[Any, ...]
+
+_IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
 
 class Postgres:
@@ -103,7 +106,8 @@ class Postgres:
             yield connection
         finally:
             try:
-                if not connection.closed and not connection.broken:
+                # A statement that a cancelled task left behind cannot be rolled back: the connection is closed.
+                if connection.pgconn.transaction_status in _IN_TRANSACTION:
                     async with asyncio.timeout(GRACE_SECONDS):
                         await connection.rollback()
             finally:

@@ -147,7 +147,7 @@ def test_rows_deleted_behind_its_back_show_as_a_difference(
     }
     for words in differing:
         served, fresh, from_scratch, difference = (float(words[column]) for column in (1, 4, 5, 6))
-        assert served == fresh
+        assert served - fresh in (0, 1)  # a row may leave the window in between
         assert difference == fresh - from_scratch == (10 if "requests" in words[0] else 1)
     assert verdict(verified.stdout).startswith("4 of ")
 
