@@ -266,7 +266,8 @@ def test_a_server_may_want_a_certificate_of_its_clients(tmp_path: Path, certific
             f"&ssl_keyfile={certificates.locked_key}&ssl_password={KEY_PASSWORD}",
         ):
             assert ask(server.url_of(rest=f"{authority}&ssl_certfile={own}{key}"), waiting) == [0]
-        assert down(server.url_of(rest=authority)) == "tls"
+        # With TLS 1.3 a client is refused after its handshake: a reset may overtake the server's reason.
+        assert down(server.url_of(rest=authority)) in ("tls", "connection_lost")
     with pytest.raises(InvalidUrl, match="ssl_password opens"):
         read_redis(server.url_of(rest=f"{authority}&ssl_certfile={own}&ssl_keyfile={certificates.locked_key}"))
 
