@@ -21,7 +21,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from exporter.columns import WORD
+from exporter.columns import is_word
 from rollup.connection import transaction
 from rollup.days import DAY, PIECE_DAYS, WINDOW_DAYS, Piece, start_of
 
@@ -69,7 +69,7 @@ _JOBS = " UNION ALL ".join(
   SELECT {_NUMBER.format("completed_at")} AS number,
          ((date_part('epoch', completed_at) - date_part('epoch', created_at)) * 1000000)::bigint AS microseconds
   FROM {table}
-  WHERE completed_at >= %(start)s AND completed_at < %(end)s AND {WORD.format("status")} = 'succeeded'
+  WHERE completed_at >= %(start)s AND completed_at < %(end)s AND {is_word("status", "succeeded")}
     AND completed_at >= created_at AND isfinite(created_at)"""
     for table in ("ai_usage_events", "preview_jobs")
 )

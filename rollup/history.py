@@ -25,7 +25,7 @@ from exporter.collectors.ai import ERRORS
 from exporter.collectors.ai import REQUESTS as AI_REQUESTS
 from exporter.collectors.latency import LATENCY, TABLES
 from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
-from exporter.columns import WORD
+from exporter.columns import WORD, is_word
 from exporter.labels import OTHER, folded
 from exporter.spec import MetricSpec
 from exporter.vocabulary import AI_ERROR_KINDS, FREE_PLANS, PLAN_CLASSES, TRIAL
@@ -121,7 +121,7 @@ WHERE {WORD.format("status")} = 'failed' AND completed_at > %(lead)s AND complet
 _LATENCY = f"""
 SELECT hour, windows.name, (extract(epoch FROM sum(latency)) / count(*))::float8
 FROM (SELECT {_HOUR.format("completed_at")} AS hour, completed_at, completed_at - created_at AS latency FROM {{table}}
-      WHERE {WORD.format("status")} = 'succeeded' AND completed_at > %(lead)s AND completed_at <= %(last)s
+      WHERE {is_word("status", "succeeded")} AND completed_at > %(lead)s AND completed_at <= %(last)s
         AND completed_at >= created_at AND isfinite(created_at)) AS jobs
 JOIN (VALUES ('1m', interval '1 minute'), ('15m', interval '15 minutes'), ('1h', interval '1 hour'))
   AS windows(name, length) ON completed_at > hour - windows.length

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.collector import SKIPPED, Sources, skipped
-from exporter.columns import WORD
+from exporter.columns import is_word
 from exporter.definitions import word
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.vocabulary import QUEUES
@@ -59,7 +59,7 @@ def latency_sums(table: str) -> Sums:
             f"count(*) FILTER (WHERE {possible})",
             f"count(*) FILTER (WHERE NOT {possible})",
         ),
-        f"{WORD.format(f'{table}.status')} = 'succeeded'",
+        is_word(f"{table}.status", "succeeded"),
         counts=(1, 2),
     )
 
