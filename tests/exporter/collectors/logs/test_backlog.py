@@ -81,11 +81,34 @@ def test_a_slice_that_cannot_be_read_does_not_cost_those_before_it(setup: Setup,
     assert counted(collector)[LINES, "ai-events", "ok"] == LONG_LINES
 
 
+def test_an_unreadable_slice_costs_no_incident_of_those_before_it(setup: Setup) -> None:
+    collector = LogCollector(AI, setup.state(), clock=lambda: 0.0)
+    setup.refresh(collector)  # at the log's end, so that incidents are shown
+    number_of_lines = 3 * SLICE_BYTES // len(failed(0))
+    setup.ai.path.write_bytes(b"".join(map(failed, range(number_of_lines))))
+    failing = FailingLog("ai_events_log", setup.ai.path)
+    failing.good_slices = 2
+    with pytest.raises(SourceUnavailable, match="ai_events_log: io"):
+        asyncio.run(collector.refresh(sources_with(failing)))
+    assert collector.content
+    setup.refresh(collector)
+    expected = [str(number) for number in reversed(range(number_of_lines))][:KEPT]
+    assert [incident.job_id for incident in collector.content] == expected
+
+
+def failed(number: int) -> bytes:
+    at = datetime.fromtimestamp(1_700_000_000 + number, UTC).isoformat()
+    return orjson.dumps({"event": "ai.error", "ts": at, "job_id": str(number), "padding": "x" * 20_000}) + b"\n"
+
+
 class FailingLog(JsonlLog):
-    """Fails at its second slice."""
+    """Fails at its second slice, or a later one."""
+
+    good_slices = 1
 
     def read(self, position: Position | None, limit: int = SLICE_BYTES) -> Slice:
-        if position is not None:
+        self.good_slices -= 1
+        if self.good_slices < 0:
             raise SourceUnavailable(self.name, "io")
         return super().read(position, limit)
 
