@@ -47,117 +47,117 @@ NO_DATA = "no data"
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """A thing in a panel: its title for people, and its colour."""
+class LabelStyle:
+    """The title and the colour of a label value."""
 
     title: str
     color: str
 
 
-Things = Mapping[str, Thing]
+LabelStyles = Mapping[str, LabelStyle]
 """By the label value, or the legend, in the results of queries."""
 
-PLANS: Things = {
-    "paid": Thing("Paid", YELLOW),
-    "trial": Thing("Trial", BLUE),
-    "trial_expired": Thing("Trial expired", LIGHT_BLUE),
-    "free": Thing("Free", GREY),
+PLANS: LabelStyles = {
+    "paid": LabelStyle("Paid", YELLOW),
+    "trial": LabelStyle("Trial", BLUE),
+    "trial_expired": LabelStyle("Trial expired", LIGHT_BLUE),
+    "free": LabelStyle("Free", GREY),
 }
-DEVICES: Things = {
-    "desktop": Thing("Desktop", BLUE),
-    "ipad": Thing("iPad", LIGHT_BLUE),
-    "phone": Thing("Phone", YELLOW),
-    "unknown": Thing("Unknown", GREY),
+DEVICES: LabelStyles = {
+    "desktop": LabelStyle("Desktop", BLUE),
+    "ipad": LabelStyle("iPad", LIGHT_BLUE),
+    "phone": LabelStyle("Phone", YELLOW),
+    "unknown": LabelStyle("Unknown", GREY),
 }
-QUEUES: Things = {"ai": Thing("AI", BLUE), "preview": Thing("Preview", YELLOW)}
-WINDOWS: Things = {
-    "1m": Thing("1 minute", LIGHT_GREY),
-    "15m": Thing("15 minutes", LIGHT_BLUE),
-    "1h": Thing("1 hour", BLUE),
+QUEUES: LabelStyles = {"ai": LabelStyle("AI", BLUE), "preview": LabelStyle("Preview", YELLOW)}
+WINDOWS: LabelStyles = {
+    "1m": LabelStyle("1 minute", LIGHT_GREY),
+    "15m": LabelStyle("15 minutes", LIGHT_BLUE),
+    "1h": LabelStyle("1 hour", BLUE),
 }
-STATISTICS: Things = {
-    "median": Thing("Median", LIGHT_BLUE),
-    "p90": Thing("90th percentile", BLUE),
-    "max": Thing("Maximum", GREY),
+STATISTICS: LabelStyles = {
+    "median": LabelStyle("Median", LIGHT_BLUE),
+    "p90": LabelStyle("90th percentile", BLUE),
+    "max": LabelStyle("Maximum", GREY),
 }
-ERROR_KINDS: Things = {
-    "provider_error": Thing("Provider error", RED),
-    "timeout": Thing("Timeout", ORANGE),
-    "safety_rejection": Thing("Safety rejection", LIGHT_RED),
-    "other": Thing("Other", GREY),
+ERROR_KINDS: LabelStyles = {
+    "provider_error": LabelStyle("Provider error", RED),
+    "timeout": LabelStyle("Timeout", ORANGE),
+    "safety_rejection": LabelStyle("Safety rejection", LIGHT_RED),
+    "other": LabelStyle("Other", GREY),
 }
-FAILURE_KINDS: Things = {
-    "build_error": Thing("Build error", YELLOW),
+FAILURE_KINDS: LabelStyles = {
+    "build_error": LabelStyle("Build error", YELLOW),
     "timeout": ERROR_KINDS["timeout"],
-    "worker_lost": Thing("Worker lost", LIGHT_YELLOW),
+    "worker_lost": LabelStyle("Worker lost", LIGHT_YELLOW),
     "other": ERROR_KINDS["other"],
 }
-WORKER_KINDS: Things = {
-    "cpu": Thing("CPU", BLUE),
-    "gpu": Thing("GPU", YELLOW),
-    "unknown": Thing("Unknown", GREY),
+WORKER_KINDS: LabelStyles = {
+    "cpu": LabelStyle("CPU", BLUE),
+    "gpu": LabelStyle("GPU", YELLOW),
+    "unknown": LabelStyle("Unknown", GREY),
 }
-WORKER_STATES: Things = {
-    "healthy": Thing("Healthy", GOOD),
-    "unhealthy": Thing("Unhealthy", BAD),
-    "active": Thing("Active", GOOD),
-    "idle": Thing("Idle", BLUE),
-    "offline": Thing("Offline", BAD),
-    "unknown": Thing("Unknown", GREY),
+WORKER_STATES: LabelStyles = {
+    "healthy": LabelStyle("Healthy", GOOD),
+    "unhealthy": LabelStyle("Unhealthy", BAD),
+    "active": LabelStyle("Active", GOOD),
+    "idle": LabelStyle("Idle", BLUE),
+    "offline": LabelStyle("Offline", BAD),
+    "unknown": LabelStyle("Unknown", GREY),
 }
-COMPONENTS: Things = {"tokens": Thing("Tokens", BLUE), "gpu": Thing("GPU instances", YELLOW)}
-SOURCES: Things = {
-    "postgres": Thing("PostgreSQL", BLUE),
-    "redis": Thing("Redis", YELLOW),
-    "ai_events_log": Thing("AI events log", LIGHT_BLUE),
-    "preview_log": Thing("Preview log", LIGHT_YELLOW),
+COMPONENTS: LabelStyles = {"tokens": LabelStyle("Tokens", BLUE), "gpu": LabelStyle("GPU instances", YELLOW)}
+SOURCES: LabelStyles = {
+    "postgres": LabelStyle("PostgreSQL", BLUE),
+    "redis": LabelStyle("Redis", YELLOW),
+    "ai_events_log": LabelStyle("AI events log", LIGHT_BLUE),
+    "preview_log": LabelStyle("Preview log", LIGHT_YELLOW),
 }
-LOGS: Things = {
-    "ai-events": Thing("AI events log", LIGHT_BLUE),
-    "preview": Thing("Preview log", LIGHT_YELLOW),
+LOGS: LabelStyles = {
+    "ai-events": LabelStyle("AI events log", LIGHT_BLUE),
+    "preview": LabelStyle("Preview log", LIGHT_YELLOW),
 }
-LOG_RESULTS: Things = {
-    "ok": Thing("Known events", GREEN),
-    "malformed": Thing("Malformed", RED),
-    "unknown_event": Thing("Unknown events", GREY),
+LOG_RESULTS: LabelStyles = {
+    "ok": LabelStyle("Known events", GREEN),
+    "malformed": LabelStyle("Malformed", RED),
+    "unknown_event": LabelStyle("Unknown events", GREY),
 }
-LOG_EVENTS: Things = {
-    "ai.requested": Thing("AI requested", LIGHT_BLUE),
-    "ai.completed": Thing("AI completed", BLUE),
-    "ai.error": Thing("AI error", RED),
-    "preview.requested": Thing("Preview requested", LIGHT_YELLOW),
-    "preview.completed": Thing("Preview completed", YELLOW),
-    "preview.failed": Thing("Preview failed", ORANGE),
-    "live_view.joined": Thing("Live View joined", GREEN),
-    "live_view.left": Thing("Live View left", GREY),
+LOG_EVENTS: LabelStyles = {
+    "ai.requested": LabelStyle("AI requested", LIGHT_BLUE),
+    "ai.completed": LabelStyle("AI completed", BLUE),
+    "ai.error": LabelStyle("AI error", RED),
+    "preview.requested": LabelStyle("Preview requested", LIGHT_YELLOW),
+    "preview.completed": LabelStyle("Preview completed", YELLOW),
+    "preview.failed": LabelStyle("Preview failed", ORANGE),
+    "live_view.joined": LabelStyle("Live View joined", GREEN),
+    "live_view.left": LabelStyle("Live View left", GREY),
 }
-ALERT_STATES: Things = {"firing": Thing("Firing", BAD), "pending": Thing("Pending", WARNING)}
-UP: Things = {"1": Thing("Up", GOOD), "0": Thing("Down", BAD)}
+ALERT_STATES: LabelStyles = {"firing": LabelStyle("Firing", BAD), "pending": LabelStyle("Pending", WARNING)}
+UP: LabelStyles = {"1": LabelStyle("Up", GOOD), "0": LabelStyle("Down", BAD)}
 """Words for the values 1 and 0 of a metric of availability."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Thresholds:
     """The values from which a number is a warning, and bad."""
 
     warning: float
     bad: float
 
 
-QUEUE_DEPTH: Mapping[str, Limits] = {"ai": Limits(50, 100), "preview": Limits(25, 50)}
+QUEUE_DEPTH: Mapping[str, Thresholds] = {"ai": Thresholds(50, 100), "preview": Thresholds(25, 50)}
 """Jobs waiting: bad from the alert's threshold (prometheus/rules/thresholds.yml; a test compares)."""
 
-HEARTBEAT = Limits(
+HEARTBEAT = Thresholds(
     Settings.model_fields["worker_healthy_seconds"].default / 2, Settings.model_fields["worker_healthy_seconds"].default
 )
 """Seconds since a worker's last heartbeat: bad from the exporter's default threshold of an unhealthy worker."""
 
-REFRESH_SECONDS = Limits(1, 5)
+REFRESH_SECONDS = Thresholds(1, 5)
 """Duration of a refresh, at an interval of 15 s."""
 
-ROLLUP_AGE = Limits(26 * 3600, 30 * 3600)
+ROLLUP_AGE = Thresholds(26 * 3600, 30 * 3600)
 """Seconds since the newest day rolled up began: normally today, so under a day except for a late run after midnight.
 Bad from the alert's threshold, as above."""
 
-COUNT_OF_WRONG = Limits(1, 1)
+ABOVE_ZERO = Thresholds(1, 1)
 """For counts that should be 0."""

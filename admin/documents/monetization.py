@@ -83,7 +83,7 @@ TABLES = (
         "monetization/tokens_month_to_date",
         (
             TableColumn("model", "Model"),
-            TableColumn("direction", "Direction", words="directions"),
+            TableColumn("direction", "Direction", styles="directions"),
             TableColumn("tokens", "Tokens", "number"),
         ),
         "No tokens this month",

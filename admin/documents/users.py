@@ -8,9 +8,9 @@ from __future__ import annotations
 from admin.documents.cards import (
     ACTIVE,
     BOTH,
+    ONLINE,
     PLAN_CLASSES,
     POSTGRES,
-    WHO_IS_ONLINE,
     Card,
     Document,
     Meaning,
@@ -26,7 +26,7 @@ CARDS = (
     Card(
         "online-now",
         "Online now",
-        Meaning(f"{WHO_IS_ONLINE} Live View sessions: online sessions of that kind.", "now", BOTH),
+        Meaning(f"{ONLINE} Live View sessions: online sessions of that kind.", "now", BOTH),
         (
             Number("Users", "users/online_users"),
             Number("Live View sessions", "users/live_view_sessions"),

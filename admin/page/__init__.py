@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from admin.documents import DOCUMENTS, status, summary
-from admin.documents.cards import WORDS
+from admin.documents.cards import LABEL_STYLES
 from admin.documents.charts import CHARTS, ChartCard
 from admin.documents.tables import TABLES
 from exporter.version import VERSION
@@ -103,9 +103,9 @@ class Page:
             "hasUplot": self._uplot is not None,
             "grafanaUp": self._grafana_up(),
             "sources": {name: source.title for name, source in SOURCES.items()},
-            "words": {
-                name: {value: {"title": thing.title, "color": thing.color} for value, thing in things.items()}
-                for name, things in WORDS.items()
+            "labelStyles": {
+                name: {value: {"title": style.title, "color": style.color} for value, style in styles.items()}
+                for name, styles in LABEL_STYLES.items()
             },
             "frames": {chart.id: _frames(chart, base) for chart in CHARTS},
         }

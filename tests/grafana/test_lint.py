@@ -263,8 +263,8 @@ def test_what_is_bad_on_a_chart_is_what_an_alert_begins_at() -> None:
     ]
     thresholds = {(rule["record"], rule.get("labels", {}).get("queue")): float(rule["expr"]) for rule in rules}
     assert thresholds
-    for queue, limits in style.QUEUE_DEPTH.items():
-        assert limits.bad == thresholds["queue:hivesync_queue_depth:threshold", queue]
+    for queue, depth in style.QUEUE_DEPTH.items():
+        assert depth.bad == thresholds["queue:hivesync_queue_depth:threshold", queue]
     assert style.ROLLUP_AGE.bad == thresholds["hivesync:rollup_age_seconds:threshold", None]
 
 
