@@ -1,6 +1,6 @@
 """The kinds of panels, each with its common options of Grafana, set in one place.
 
-panels.py, style.py, queries.py -> a kind of panel (this) -> dashboards/
+presentation/, thresholds.py, queries.py -> a kind of panel (this) -> dashboards/
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from string import ascii_uppercase
 
 from exporter.spec import MetricSpec
 from grafana import sdk
-from grafana.panels import Panel
 from grafana.queries import Query
 from grafana.sdk import common, dashboard
-from grafana.style import BAD, GOOD, GREY, NO_DATA, UP, WARNING, LabelStyle, LabelStyles, Thresholds
+from grafana.thresholds import Thresholds
+from presentation.colors import BAD, GOOD, GREY, WARNING
+from presentation.label_styles import UP, LabelStyle, LabelStyles
+from presentation.panels import Panel
 
 PLUGIN_VERSION = "12.0.0"
 """The version of Grafana for which these options were written: newer versions migrate them."""
@@ -22,6 +24,9 @@ HOUR_MILLISECONDS = 3_600_000
 HISTORY_GAP = HOUR_MILLISECONDS + 5 * 60_000
 """Longest gap between joined points, in milliseconds. The past written by the roll-up has a point per hour. Grafana
 joins points strictly less than this apart, and a chart's steps do not fall on the hour: so an hour and a little."""
+
+NO_DATA = "no data"
+"""Text in place of a missing value: not 0, which would be a value."""
 
 OTHERS = GREY
 """Colour of values without a colour of their own, such as a new label value."""

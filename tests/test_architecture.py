@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +74,8 @@ LAYERS = [
 ]
 """Layers of modules; each module imports from its own layer or those before it."""
 
-OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "servers", "tests"}
+OURS = {path.parent.name for path in ROOT.glob("*/*.py")}
+"""Our packages."""
 
 DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
@@ -141,15 +143,25 @@ def test_the_exporter_imports_no_other_package_of_ours() -> None:
     assert {(name, i.partition(".")[0]) for name, i in found} == {("exporter.__main__", "admin")}
 
 
-def test_the_admin_section_asks_no_source_and_draws_no_dashboard() -> None:
-    """The section shows values of the snapshot; of Grafana it uses the catalogue of panels and the titles."""
+@pytest.mark.parametrize(
+    ("package", "others"),
+    [
+        ("presentation", set()),
+        ("grafana", {"exporter", "presentation"}),
+        ("admin", {"exporter", "presentation"}),
+        ("rollup", {"exporter"}),
+    ],
+)
+def test_page_dashboards_and_roll_up_do_not_import_each_other(package: str, others: set[str]) -> None:
+    """The titles, colours and panels that page and dashboards share are in `presentation`, below both."""
+    found = {i.partition(".")[0] for _, path in modules(package) for i in imports(path)}
+    assert found & OURS == {package, *others}
+
+
+def test_the_admin_section_asks_no_source() -> None:
+    """The section shows values of the snapshot."""
     found = {(name, i) for name, path in modules("admin") for i in imports(path)}
     assert len(found) > 50
-    assert {i for _, i in found if i.partition(".")[0] in OURS - {"admin", "exporter"}} <= {
-        *("grafana.panels", "grafana.style"),
-        *(f"grafana.panels.{name}" for name in ("ANALYTICS_PATH", "GRAFANA_PATH", "Analytics", "Panel")),
-        *(i for _, i in found if i.startswith("grafana.style.")),
-    }
     drivers = {"psycopg", "redis", "pygtail"}
     assert {(name, i) for name, i in found if i.partition(".")[0] in drivers} == set()
     past_the_snapshot = (
@@ -182,6 +194,14 @@ def test_the_locks_have_a_hash_for_every_package_and_name_no_host(name: str, lea
     packages = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
     assert len(packages) >= least
     assert [package.partition("\n")[0] for package in packages if "--hash=sha256:" not in package] == []
+
+
+def test_every_package_is_linted_and_checked() -> None:
+    assert len(OURS) > 9
+    linted = re.search(r"^PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    typed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["files"]
+    assert linted
+    assert set(linted[1].split()) == set(typed) == OURS
 
 
 def test_modules_are_short_enough_to_read_in_a_sitting() -> None:

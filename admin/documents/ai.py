@@ -12,7 +12,7 @@ from admin.documents.models import Amount, Count, Model, known
 from admin.documents.values import Values
 from exporter.collectors import ai, logs
 from exporter.labels import OTHER
-from grafana.style import ERROR_KINDS, LOG_EVENTS, STATISTICS
+from presentation.label_styles import ERROR_KINDS, LOG_EVENTS, STATISTICS
 
 CARDS = (
     Card(

@@ -1,6 +1,6 @@
 """The parts of the page: cards with numbers, tables with columns, and the styles of the values in them.
 
-    grafana/style.py (words and colours) -> cards (this) -> one module per document -> page/ (templates, modules)
+    presentation/label_styles.py -> cards (this) -> one module per document -> page/ (templates, modules)
 
 A card says which numbers of the API it shows, and what each number counts, over which window, from which source.
 """
@@ -13,21 +13,19 @@ from typing import Literal
 
 from admin.documents.models import Model
 from admin.documents.values import Values
-from grafana.style import (
-    BLUE,
+from presentation.label_styles import (
     DEVICES,
+    DIRECTIONS,
     ERROR_KINDS,
     FAILURE_KINDS,
-    LIGHT_BLUE,
-    ORANGE,
+    INCIDENT_KINDS,
     PLANS,
     QUEUES,
-    RED,
     SOURCES,
     WINDOWS,
+    WORKER_HEALTH,
     WORKER_KINDS,
     WORKER_STATES,
-    LabelStyle,
     LabelStyles,
 )
 
@@ -138,13 +136,13 @@ LABEL_STYLES: Mapping[str, LabelStyles] = {
     "plans": PLANS,
     "devices": DEVICES,
     "error_kinds": {**FAILURE_KINDS, **ERROR_KINDS},
-    "incidents": {"ai_error": LabelStyle("AI error", RED), "preview_failure": LabelStyle("Preview failure", ORANGE)},
+    "incidents": INCIDENT_KINDS,
     "worker_kinds": WORKER_KINDS,
     "worker_states": WORKER_STATES,
-    "health": {"true": WORKER_STATES["healthy"], "false": WORKER_STATES["unhealthy"]},
+    "health": WORKER_HEALTH,
     "windows": WINDOWS,
     "queues": QUEUES,
-    "directions": {"prompt": LabelStyle("Prompt", LIGHT_BLUE), "completion": LabelStyle("Completion", BLUE)},
+    "directions": DIRECTIONS,
 }
 """Titles and colours of label values for the page, by the name that columns refer to; the same as in Grafana."""
 

@@ -18,7 +18,7 @@ from admin.documents.models import Model, Status, status_of
 from admin.documents.values import Value, Values, combined, iso
 from exporter.collectors import charts, rollup, users
 from exporter.collectors.users import FRESHNESS
-from grafana.panels import Analytics, Panel
+from presentation.panels import Analytics, Panel
 
 DAY_SECONDS = 86_400
 

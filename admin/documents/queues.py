@@ -22,7 +22,7 @@ from admin.documents.cards import (
 from admin.documents.models import Amount, Count, Model, known
 from admin.documents.values import Values
 from exporter.collectors import ai, latency, previews, queues
-from grafana.style import WINDOWS
+from presentation.label_styles import WINDOWS
 
 NO_JOBS = "no jobs"
 

@@ -20,7 +20,7 @@ from admin.documents.cards import (
 from admin.documents.models import ByPlan, Count, Model, known
 from admin.documents.values import Values
 from exporter.collectors import activity, online
-from grafana.style import DEVICES, PLANS
+from presentation.label_styles import DEVICES, PLANS
 
 CARDS = (
     Card(

@@ -24,8 +24,8 @@ from admin.documents.cards import LABEL_STYLES
 from admin.documents.charts import CHARTS, ChartCard
 from admin.documents.tables import TABLES
 from exporter.version import VERSION
-from grafana.panels import ANALYTICS_PATH
-from grafana.style import SOURCES
+from presentation.label_styles import SOURCES
+from presentation.panels import ANALYTICS_PATH
 
 HERE = Path(__file__).parent
 UPLOT = HERE / "node_modules" / "uplot" / "dist"

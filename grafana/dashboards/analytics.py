@@ -1,6 +1,6 @@
 """HiveSync Analytics: users, AI usage, queues and workers, monetization and incidents, in the order of the catalogue.
 
-A function per row, a call per panel. Titles and sizes of the panels are in `grafana/panels.py`.
+A function per row, a call per panel. Titles and sizes of the panels are in `presentation/panels.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from exporter.collectors.queues import DEPTH, PROCESSING
 from exporter.collectors.users import USERS
 from exporter.collectors.workers import GPU_INFO, GPU_SECONDS, GPU_STATE, HEALTHY, LAST_HEARTBEAT
 from exporter.spec import MetricSpec
-from grafana import style
+from grafana import thresholds
 from grafana.drawing import about, bargauge, stat, table, timeseries
 from grafana.layout import assemble
-from grafana.panels import OPERATIONS, Analytics, Panel
 from grafana.promql import (
     RANGE,
     cpu_workers,
@@ -35,7 +34,9 @@ from grafana.promql import (
 )
 from grafana.queries import SQL, PromQL
 from grafana.sdk import dashboard
-from grafana.style import QUEUES
+from presentation import colors, label_styles
+from presentation.label_styles import QUEUES
+from presentation.panels import OPERATIONS, Analytics, Panel
 
 DOLLARS, SECONDS = "currencyUSD", "s"
 
@@ -103,7 +104,7 @@ def charts() -> list[dashboard.Panel]:
             """Distinct users with a login, Live View join, AI request or preview request on each UTC day; the last
             point is today so far. Source: PostgreSQL (usage_analytics_daily), written by the roll-up.""",
             SQL(DAILY),
-            color=style.BLUE,
+            color=colors.BLUE,
             points=True,
             utc=True,
             last="14d",
@@ -112,7 +113,7 @@ def charts() -> list[dashboard.Panel]:
             Analytics.USERS_BY_PLAN,
             about(USERS),
             PromQL(max_by(USERS, "plan"), "{{plan}}"),
-            styles=style.PLANS,
+            styles=label_styles.PLANS,
         ),
         timeseries(
             Analytics.AI_LATENCY_DAY,
@@ -133,20 +134,20 @@ def users() -> list[dashboard.Panel]:
             Analytics.ONLINE_USERS,
             about(ONLINE_USERS),
             PromQL(max_by(ONLINE_USERS), "Online users"),
-            color=style.BLUE,
+            color=colors.BLUE,
         ),
         timeseries(
             Analytics.ONLINE_DEVICES,
             about(ONLINE_DEVICES),
             PromQL(max_by(ONLINE_DEVICES, "device_type"), "{{device_type}}"),
-            styles=style.DEVICES,
+            styles=label_styles.DEVICES,
             stacked=True,
         ),
         timeseries(
             Analytics.LIVE_VIEW_SESSIONS,
             about(LIVE_VIEW_SESSIONS),
             PromQL(max_by(LIVE_VIEW_SESSIONS), "Live View sessions"),
-            color=style.BLUE,
+            color=colors.BLUE,
         ),
         *active_users(Analytics.DAU_NOW, Analytics.DAU_BY_PLAN, window="24h"),
         *active_users(Analytics.MAU_NOW, Analytics.MAU_BY_PLAN, window="30d"),
@@ -162,7 +163,7 @@ def active_users(now: Panel, by_plan: Panel, window: str) -> list[dashboard.Pane
             by_plan,
             text,
             PromQL(max_by(ACTIVE_USERS, "plan", window=window), "{{plan}}"),
-            styles=style.PLANS,
+            styles=label_styles.PLANS,
             stacked=True,
             has_history=True,
         ),
@@ -178,19 +179,19 @@ def ai_usage() -> list[dashboard.Panel]:
             Analytics.AI_REQUESTS_PER_USER,
             about(PER_USER, "No value without requests."),
             PromQL(max_by(PER_USER, "statistic", window="24h"), "{{statistic}}"),
-            styles=style.STATISTICS,
+            styles=label_styles.STATISTICS,
         ),
         bargauge(
             Analytics.AI_ERRORS_NOW,
             about(ERRORS),
             PromQL(max_by(ERRORS, "kind", window="24h"), "{{kind}}"),
-            styles=style.ERROR_KINDS,
+            styles=label_styles.ERROR_KINDS,
         ),
         timeseries(
             Analytics.AI_ERRORS,
             about(ERRORS, "Each point is for the 24 hours before it."),
             PromQL(max_by(ERRORS, "kind", window="24h"), "{{kind}}"),
-            styles=style.ERROR_KINDS,
+            styles=label_styles.ERROR_KINDS,
             stacked=True,
             has_history=True,
         ),
@@ -234,9 +235,9 @@ def workers() -> list[dashboard.Panel]:
             about(HEALTHY, "All workers other than GPU workers; the time is the age of the last heartbeat."),
             PromQL(cpu_workers(HEALTHY, LAST_HEARTBEAT), now=True),
             columns={"worker": worker, "kind": "Kind", "status": "Status", "Value": heartbeat},
-            mappings={"kind": style.WORKER_KINDS, "status": style.WORKER_STATES},
+            mappings={"kind": label_styles.WORKER_KINDS, "status": label_styles.WORKER_STATES},
             unit=SECONDS,
-            thresholds=style.HEARTBEAT,
+            thresholds=thresholds.HEARTBEAT,
         ),
         table(
             Analytics.GPU_WORKERS,
@@ -249,21 +250,21 @@ def workers() -> list[dashboard.Panel]:
                 "instance_type": "Instance",
                 "lifecycle": "Lifecycle",
             },
-            mappings={"state": style.WORKER_STATES},
+            mappings={"state": label_styles.WORKER_STATES},
             unit=SECONDS,
-            thresholds=style.HEARTBEAT,
+            thresholds=thresholds.HEARTBEAT,
         ),
         timeseries(
             Analytics.HEALTHY_WORKERS,
             about(HEALTHY, "Shown: the number of healthy workers."),
             PromQL(sum_by(HEALTHY, "kind"), "{{kind}}"),
-            styles=style.WORKER_KINDS,
+            styles=label_styles.WORKER_KINDS,
         ),
         timeseries(
             Analytics.GPU_INSTANCES,
             about(GPU_SECONDS, "Shown: the rate, which is the number of running instances."),
             PromQL(rate(GPU_SECONDS, "instance_type", "lifecycle"), "{{instance_type}} {{lifecycle}}"),
-            shades_of=style.WORKER_KINDS["gpu"].color,
+            shades_of=label_styles.WORKER_KINDS["gpu"].color,
             stacked=True,
         ),
     ]
@@ -284,7 +285,7 @@ def monetization() -> list[dashboard.Panel]:
             Analytics.USERS_OVER_TIME,
             about(USERS),
             PromQL(max_by(USERS, "plan"), "{{plan}}"),
-            styles=style.PLANS,
+            styles=label_styles.PLANS,
             stacked=True,
         ),
         cost_now(Analytics.AI_COST_SO_FAR, MONTH_TO_DATE),
@@ -295,7 +296,7 @@ def monetization() -> list[dashboard.Panel]:
             PromQL(max_by(MONTH_TO_DATE, "component"), "{{component}}"),
             unit=DOLLARS,
             decimals=2,
-            styles=style.COMPONENTS,
+            styles=label_styles.COMPONENTS,
             stacked=True,
         ),
         bargauge(
@@ -309,10 +310,12 @@ def monetization() -> list[dashboard.Panel]:
 
 def incidents() -> list[dashboard.Panel]:
     """Build the recent incidents as numbers; the Analytics page lists them."""
-    both = {"ai": (AI_ERRORS, style.ERROR_KINDS), "preview": (PREVIEW_FAILURES, style.FAILURE_KINDS)}
+    both = {"ai": (AI_ERRORS, label_styles.ERROR_KINDS), "preview": (PREVIEW_FAILURES, label_styles.FAILURE_KINDS)}
     text = "Events ai.error and preview.failed by error_kind, over all log hosts"
     styles = {
-        f"{queue} {kind}": style.LabelStyle(f"{QUEUES[queue].title}: {kind_style.title.lower()}", kind_style.color)
+        f"{queue} {kind}": label_styles.LabelStyle(
+            f"{QUEUES[queue].title}: {kind_style.title.lower()}", kind_style.color
+        )
         for queue, (_, kinds) in both.items()
         for kind, kind_style in kinds.items()
     }
@@ -342,7 +345,7 @@ def queue_now(panel: Panel, name: str) -> dashboard.Panel:
         panel,
         about(DEPTH, f"{QUEUES[name].title} jobs, over all their queues."),
         PromQL(sum_by(DEPTH, queue=name)),
-        thresholds=style.QUEUE_DEPTH[name],
+        thresholds=thresholds.QUEUE_DEPTH[name],
     )
 
 
@@ -365,7 +368,7 @@ def latency(panel: Panel, name: str) -> dashboard.Panel:
         about(LATENCY),
         PromQL(max_by(LATENCY, "window", queue=name), "{{window}}"),
         unit=SECONDS,
-        styles=style.WINDOWS,
+        styles=label_styles.WINDOWS,
         history_of=["1h"],
     )
 
@@ -374,7 +377,7 @@ def requests(panel: Panel, spec: MetricSpec, name: str, window: str) -> dashboar
     """Build the requests in a sliding window."""
     return timeseries(
         panel,
-        about(spec, f"Window before each point: {style.WINDOWS[window].title}."),
+        about(spec, f"Window before each point: {label_styles.WINDOWS[window].title}."),
         PromQL(max_by(spec, window=window), QUEUES[name].title),
         color=QUEUES[name].color,
         has_history=True,

@@ -10,10 +10,9 @@ from exporter.collectors.logs import AI_EVENTS, LATE, LINES, PREVIEW_EVENTS, UNR
 from exporter.collectors.rollup import LATEST_DAY
 from exporter.exposition import BUILD_INFO
 from exporter.snapshot import COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES, SOURCE_LAST_SUCCESS, SOURCE_UP
-from grafana import style
+from grafana import thresholds
 from grafana.drawing import about, bargauge, stat, state_timeline, table, timeseries
 from grafana.layout import assemble
-from grafana.panels import ANALYTICS, Operations
 from grafana.promql import (
     ALERTS,
     ON_TARGET,
@@ -33,6 +32,8 @@ from grafana.promql import (
 )
 from grafana.queries import PromQL
 from grafana.sdk import dashboard
+from presentation import colors, label_styles
+from presentation.panels import ANALYTICS, Operations
 
 SECONDS = "s"
 
@@ -55,8 +56,8 @@ def state() -> list[dashboard.Panel]:
             Operations.SOURCES_NOW,
             about(SOURCE_UP),
             PromQL(min_by(SOURCE_UP, "source"), "{{source}}"),
-            mappings=style.UP,
-            styles=style.SOURCES,
+            mappings=label_styles.UP,
+            styles=label_styles.SOURCES,
             unit="bool",
             sparkline=False,
         ),
@@ -64,26 +65,26 @@ def state() -> list[dashboard.Panel]:
             Operations.TARGETS_NOW,
             about(UP, "Shown: the number of targets that are down, over all jobs of this Prometheus."),
             PromQL(number_of_zeros(min_by(UP, *ON_TARGET))),
-            thresholds=style.ABOVE_ZERO,
+            thresholds=thresholds.ABOVE_ZERO,
         ),
         stat(
             Operations.COLLECTORS_NOW,
             about(COLLECTOR_UP, "Shown: the number of failing collectors."),
             PromQL(number_of_zeros(min_by(COLLECTOR_UP, "collector"))),
-            thresholds=style.ABOVE_ZERO,
+            thresholds=thresholds.ABOVE_ZERO,
         ),
         stat(
             Operations.ALERTS_NOW,
             about(ALERTS, "Shown: the number of firing alerts."),
             PromQL(or_zero(f"count({select(ALERTS, alertstate='firing')})")),
-            thresholds=style.ABOVE_ZERO,
+            thresholds=thresholds.ABOVE_ZERO,
         ),
         stat(
             Operations.ROLLUP_NOW,
             about(LATEST_DAY, "Shown: the time since then, normally under a day."),
             PromQL(age(max_by(LATEST_DAY))),
             unit=SECONDS,
-            thresholds=style.ROLLUP_AGE,
+            thresholds=thresholds.ROLLUP_AGE,
             sparkline=False,
         ),
     ]
@@ -96,14 +97,14 @@ def sources() -> list[dashboard.Panel]:
             Operations.SOURCES_UP,
             about(SOURCE_UP),
             PromQL(min_by(SOURCE_UP, "source"), "{{source}}"),
-            styles=style.SOURCES,
+            styles=label_styles.SOURCES,
         ),
         timeseries(
             Operations.SOURCES_AGE,
             about(SOURCE_LAST_SUCCESS, "Shown: the time since then."),
             PromQL(age(min_by(SOURCE_LAST_SUCCESS, "source")), "{{source}}"),
             unit=SECONDS,
-            styles=style.SOURCES,
+            styles=label_styles.SOURCES,
         ),
         state_timeline(
             Operations.COLLECTORS_UP,
@@ -114,7 +115,7 @@ def sources() -> list[dashboard.Panel]:
             Operations.COLLECTORS_FAILURES,
             about(REFRESH_FAILURES, "Shown per minute."),
             PromQL(per_minute(rate(REFRESH_FAILURES, "collector")), "{{collector}}"),
-            shades_of=style.BAD,
+            shades_of=colors.BAD,
         ),
     ]
 
@@ -127,27 +128,27 @@ def refreshes() -> list[dashboard.Panel]:
             about(REFRESH_DURATION, "Shown: the 95th percentile, estimated from the buckets."),
             PromQL(quantile(0.95, REFRESH_DURATION, "collector"), "{{collector}}"),
             unit=SECONDS,
-            thresholds=style.REFRESH_SECONDS,
+            thresholds=thresholds.REFRESH_SECONDS,
         ),
         timeseries(
             Operations.REFRESH_MEANS,
             about(REFRESH_DURATION, "Shown: the mean."),
             PromQL(mean(REFRESH_DURATION, "collector"), "{{collector}}"),
             unit=SECONDS,
-            shades_of=style.BLUE,
+            shades_of=colors.BLUE,
         ),
         timeseries(
             Operations.SKIPPED_VALUES,
             about(SKIPPED),
             PromQL(max_by(SKIPPED, "collector", "reason"), "{{collector}}: {{reason}}"),
-            shades_of=style.BAD,
+            shades_of=colors.BAD,
         ),
         timeseries(
             Operations.SCRAPES,
             about(SCRAPE_DURATION),
             PromQL(max_by(SCRAPE_DURATION, *ON_TARGET), "{{job}} {{instance}}"),
             unit=SECONDS,
-            shades_of=style.BLUE,
+            shades_of=colors.BLUE,
         ),
     ]
 
@@ -160,7 +161,7 @@ def logs() -> list[dashboard.Panel]:
             about(LINES, "Shown per second, both logs, over all log hosts."),
             PromQL(log_rate(LINES, "result"), "{{result}}"),
             unit="cps",
-            styles=style.LOG_RESULTS,
+            styles=label_styles.LOG_RESULTS,
             stacked=True,
         ),
         timeseries(
@@ -168,20 +169,20 @@ def logs() -> list[dashboard.Panel]:
             about(UNREAD, "Of several log hosts the highest value."),
             PromQL(max_by(UNREAD, "log"), "{{log}}"),
             unit="bytes",
-            styles=style.LOGS,
+            styles=label_styles.LOGS,
         ),
         timeseries(
             Operations.LOG_LATE,
             about(LATE, "Shown per second, over all log hosts."),
             PromQL(log_rate(LATE, "log"), "{{log}}"),
             unit="cps",
-            styles=style.LOGS,
+            styles=label_styles.LOGS,
         ),
         timeseries(
             Operations.LOG_EVENTS,
             "Known events in both logs, per minute, over all log hosts. Source: the log files.",
             *(PromQL(per_minute(log_rate(spec, "event")), "{{event}}") for spec in (AI_EVENTS, PREVIEW_EVENTS)),
-            styles=style.LOG_EVENTS,
+            styles=label_styles.LOG_EVENTS,
         ),
     ]
 
@@ -194,14 +195,14 @@ def rollup_and_alerts() -> list[dashboard.Panel]:
             about(LATEST_DAY, "Shown: the time since then, normally a sawtooth of one day."),
             PromQL(age(max_by(LATEST_DAY)), "Age"),
             unit=SECONDS,
-            color=style.BLUE,
+            color=colors.BLUE,
         ),
         table(
             Operations.ALERTS,
             about(ALERTS, "Normally empty."),
             PromQL(max_by(ALERTS, "alertname", "alertstate", "severity"), now=True),
             columns={"alertname": "Alert", "alertstate": "State", "severity": "Severity"},
-            mappings={"alertstate": style.ALERT_STATES},
+            mappings={"alertstate": label_styles.ALERT_STATES},
         ),
         state_timeline(
             Operations.TARGETS,

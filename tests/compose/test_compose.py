@@ -22,7 +22,7 @@ import yaml
 from demo import feed
 from exporter.settings import PREFIX, RollupSettings, Settings, read_settings
 from exporter.settings import SECRETS as SECRET_SETTINGS
-from grafana.panels import GRAFANA_PATH
+from presentation.panels import GRAFANA_PATH
 from rollup import __main__ as rollup
 from tests.compose.stack import (
     COMPOSE,

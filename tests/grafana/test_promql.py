@@ -11,9 +11,9 @@ from exporter.collectors.users import PROJECTS, USERS
 from exporter.collectors.workers import HEALTHY
 from grafana.drawing import stat
 from grafana.layout import assemble
-from grafana.panels import Operations
 from grafana.promql import Not, log_rate, max_by, min_by, select, sum_by
 from grafana.queries import PromQL
+from presentation.panels import Operations
 
 
 def test_a_label_that_the_metric_does_not_have_is_refused() -> None:

@@ -1,11 +1,10 @@
 """The catalogue of panels: dashboard, id, title and size of each, in this one place.
 
-    panels (this) -> dashboards/ (the content of each panel) -> generated/*.json
+    panels (this) -> grafana/dashboards/ (the content of each panel) -> grafana/generated/*.json
                   -> the Analytics page (the panels it embeds, by URL)
 
 A panel's id never changes and is never given to another panel: it is part of the URLs that pages and people keep. A
-deleted panel leaves a gap. Needs nothing but the standard library, so that code that embeds a panel does not depend on
-the code that draws it.
+deleted panel leaves a gap.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Titles and colours: one title and one colour for each thing, in all panels.
+"""The vocabulary of dashboards and page: a title and a colour for each label value.
 
-Colours are HiveSync's design tokens only. A dashboard is drawn in the light and in the dark theme from the same file,
-so of each token the value is used (or the opaque colour of its background) that is visible on the background of both.
+    colors.py -> label_styles (this) -> grafana/ (panels), admin/ (cards, charts, tables)
+
+The values are those of the metrics' closed labels (exporter/vocabulary.py), which a test compares.
 """
 
 from __future__ import annotations
@@ -9,41 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exporter.settings import Settings
-
-BLUE = "#2196F3"
-"""focus"""
-LIGHT_BLUE = "#64B5F6"
-"""link, dark"""
-YELLOW = "#FFB300"
-"""button-primary, active: the yellow that is visible on white"""
-LIGHT_YELLOW = "#FFD54F"
-"""button-primary, hover, dark"""
-GREEN = "#4CAF50"
-"""success background, opaque"""
-DARK_GREEN = "#2E7D32"
-"""success text, light"""
-RED = "#E53935"
-"""error background, opaque"""
-LIGHT_RED = "#EF9A9A"
-"""error text, dark"""
-ORANGE = "#FF8F00"
-"""warning text, light"""
-GREY = "#9E9E9E"
-"""text-muted, light"""
-LIGHT_GREY = "#BDBDBD"
-"""border-strong, light"""
-
-TOKENS = frozenset(
-    {BLUE, LIGHT_BLUE, YELLOW, LIGHT_YELLOW, GREEN, DARK_GREEN, RED, LIGHT_RED, ORANGE, GREY, LIGHT_GREY}
+from presentation.colors import (
+    BAD,
+    BLUE,
+    GOOD,
+    GREEN,
+    GREY,
+    LIGHT_BLUE,
+    LIGHT_GREY,
+    LIGHT_RED,
+    LIGHT_YELLOW,
+    ORANGE,
+    RED,
+    WARNING,
+    YELLOW,
 )
-"""All colours."""
-
-GOOD, WARNING, BAD = DARK_GREEN, ORANGE, RED
-"""Colours of judged values."""
-
-NO_DATA = "no data"
-"""Text in place of a missing value: not 0, which would be a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +86,14 @@ WORKER_STATES: LabelStyles = {
     "offline": LabelStyle("Offline", BAD),
     "unknown": LabelStyle("Unknown", GREY),
 }
+WORKER_HEALTH: LabelStyles = {"true": WORKER_STATES["healthy"], "false": WORKER_STATES["unhealthy"]}
+"""By the flag `healthy` of the API."""
 COMPONENTS: LabelStyles = {"tokens": LabelStyle("Tokens", BLUE), "gpu": LabelStyle("GPU instances", YELLOW)}
+DIRECTIONS: LabelStyles = {"prompt": LabelStyle("Prompt", LIGHT_BLUE), "completion": LabelStyle("Completion", BLUE)}
+INCIDENT_KINDS: LabelStyles = {
+    "ai_error": LabelStyle("AI error", RED),
+    "preview_failure": LabelStyle("Preview failure", ORANGE),
+}
 SOURCES: LabelStyles = {
     "postgres": LabelStyle("PostgreSQL", BLUE),
     "redis": LabelStyle("Redis", YELLOW),
@@ -134,30 +122,3 @@ LOG_EVENTS: LabelStyles = {
 ALERT_STATES: LabelStyles = {"firing": LabelStyle("Firing", BAD), "pending": LabelStyle("Pending", WARNING)}
 UP: LabelStyles = {"1": LabelStyle("Up", GOOD), "0": LabelStyle("Down", BAD)}
 """Words for the values 1 and 0 of a metric of availability."""
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """The values from which a number is a warning, and bad."""
-
-    warning: float
-    bad: float
-
-
-QUEUE_DEPTH: Mapping[str, Thresholds] = {"ai": Thresholds(50, 100), "preview": Thresholds(25, 50)}
-"""Jobs waiting: bad from the alert's threshold (prometheus/rules/thresholds.yml; a test compares)."""
-
-HEARTBEAT = Thresholds(
-    Settings.model_fields["worker_healthy_seconds"].default / 2, Settings.model_fields["worker_healthy_seconds"].default
-)
-"""Seconds since a worker's last heartbeat: bad from the exporter's default threshold of an unhealthy worker."""
-
-REFRESH_SECONDS = Thresholds(1, 5)
-"""Duration of a refresh, at an interval of 15 s."""
-
-ROLLUP_AGE = Thresholds(26 * 3600, 30 * 3600)
-"""Seconds since the newest day rolled up began: normally today, so under a day except for a late run after midnight.
-Bad from the alert's threshold, as above."""
-
-ABOVE_ZERO = Thresholds(1, 1)
-"""For counts that should be 0."""
