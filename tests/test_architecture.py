@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,9 @@ LAYERS = [
 
 OURS = {path.parent.name for path in ROOT.glob("*/*.py")}
 """Our packages."""
+
+PRODUCT = {"admin", "exporter", "grafana", "presentation", "rollup"}
+"""The packages that are installed."""
 
 DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
@@ -202,6 +205,36 @@ def test_every_package_is_linted_and_checked() -> None:
     typed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["files"]
     assert linted
     assert set(linted[1].split()) == set(typed) == OURS
+
+
+def class_names(packages: Iterable[str]) -> dict[str, list[str]]:
+    """The modules that define a class, by its name."""
+    found: dict[str, list[str]] = {}
+    for package in sorted(packages):
+        for name, path in modules(package):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    found.setdefault(node.name, []).append(name)
+    return found
+
+
+def test_a_class_name_has_one_meaning_in_the_product() -> None:
+    """Private classes aside; the models of the API are named after subjects, as collectors are."""
+    found = class_names(PRODUCT)
+    assert len(found) > 150
+    repeated = {
+        name: others
+        for name, places in found.items()
+        if not name.startswith("_")
+        and len(others := [place for place in places if not place.startswith("admin.documents.")]) > 1
+    }
+    assert repeated == {}
+
+
+def test_no_class_name_has_three_meanings_anywhere() -> None:
+    found = class_names(OURS)
+    assert len(found) > 300
+    assert {name: places for name, places in found.items() if len(places) > 2} == {}
 
 
 def test_modules_are_short_enough_to_read_in_a_sitting() -> None:

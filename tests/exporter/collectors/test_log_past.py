@@ -35,7 +35,7 @@ SLICE = SLICE_BYTES // len(line(padding=LONG)) + 1
 """Number of long lines that exceed a slice by less than a line."""
 
 
-class World:
+class LogReader:
     """A log, its state, and the exporters that read it in turn; the wall clock stands at NOW."""
 
     def __init__(self, folder: Path) -> None:
@@ -78,177 +78,177 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.log.close()
+def reader(tmp_path: Path) -> Iterator[LogReader]:
+    reader = LogReader(tmp_path)
+    yield reader
+    reader.log.close()
 
 
 # A first start ---------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_shown_at_a_first_start_before_the_end_is_reached(world: World) -> None:
-    world.write(line(padding=LONG) * 4 * SLICE)
-    world.start_slow()
-    assert world.collector.counters() == []
-    while world.refresh() > 0:
-        assert world.collector.counters() == []
-    assert world.shown() == 4 * SLICE
+def test_nothing_is_shown_at_a_first_start_before_the_end_is_reached(reader: LogReader) -> None:
+    reader.write(line(padding=LONG) * 4 * SLICE)
+    reader.start_slow()
+    assert reader.collector.counters() == []
+    while reader.refresh() > 0:
+        assert reader.collector.counters() == []
+    assert reader.shown() == 4 * SLICE
 
 
-def test_a_log_that_was_empty_or_short_is_shown_from_the_first_refresh_on(world: World) -> None:
-    world.write()
-    world.refresh()
-    assert world.shown() == 0
-    world.write(line(), b'{"event": "half a')
-    world.refresh()
-    assert world.shown() == 1
+def test_a_log_that_was_empty_or_short_is_shown_from_the_first_refresh_on(reader: LogReader) -> None:
+    reader.write()
+    reader.refresh()
+    assert reader.shown() == 0
+    reader.write(line(), b'{"event": "half a')
+    reader.refresh()
+    assert reader.shown() == 1
 
 
-def test_a_log_that_grows_faster_than_it_is_read_is_shown_where_its_end_was(world: World) -> None:
-    world.write(line(padding=LONG) * 3 * SLICE)
-    world.start_slow()
+def test_a_log_that_grows_faster_than_it_is_read_is_shown_where_its_end_was(reader: LogReader) -> None:
+    reader.write(line(padding=LONG) * 3 * SLICE)
+    reader.start_slow()
     shown, unread = [], []
     for _ in range(6):
-        unread.append(world.refresh())
-        shown.append(world.shown())
-        world.write(line(padding=LONG) * 2 * SLICE)
+        unread.append(reader.refresh())
+        shown.append(reader.shown())
+        reader.write(line(padding=LONG) * 2 * SLICE)
     assert unread == sorted(unread)
     assert shown[:2] == [None, None]
     assert None not in shown[3:]
 
 
-def test_a_restart_shows_the_counters_at_once(world: World) -> None:
-    world.write(line() * 3)
-    world.refresh()
-    world.write(line() * 4)
-    world.start()
-    assert world.shown() == 3
-    world.refresh()
-    assert world.shown() == 7
+def test_a_restart_shows_the_counters_at_once(reader: LogReader) -> None:
+    reader.write(line() * 3)
+    reader.refresh()
+    reader.write(line() * 4)
+    reader.start()
+    assert reader.shown() == 3
+    reader.refresh()
+    assert reader.shown() == 7
 
 
-def test_a_restart_in_the_middle_of_the_first_reading_goes_on_hiding(world: World) -> None:
-    world.write(line(padding=LONG) * 3 * SLICE)
-    world.start_slow()
-    world.refresh()
-    world.write(line(padding=LONG) * 3 * SLICE)  # the end has moved
-    world.start_slow()
-    while world.refresh() > 0:
-        assert world.shown() is None
-    assert world.shown() == 6 * SLICE
-    world.start_slow()
-    assert world.shown() == 6 * SLICE
+def test_a_restart_in_the_middle_of_the_first_reading_goes_on_hiding(reader: LogReader) -> None:
+    reader.write(line(padding=LONG) * 3 * SLICE)
+    reader.start_slow()
+    reader.refresh()
+    reader.write(line(padding=LONG) * 3 * SLICE)  # the end has moved
+    reader.start_slow()
+    while reader.refresh() > 0:
+        assert reader.shown() is None
+    assert reader.shown() == 6 * SLICE
+    reader.start_slow()
+    assert reader.shown() == 6 * SLICE
 
 
-def test_a_lost_state_is_a_first_start(world: World) -> None:
-    world.write(line(padding=LONG) * 3 * SLICE)
-    world.refresh()
-    world.state.path.unlink()
-    world.start_slow()
-    world.refresh()
-    assert world.shown() is None
-    while world.refresh() > 0:
+def test_a_lost_state_is_a_first_start(reader: LogReader) -> None:
+    reader.write(line(padding=LONG) * 3 * SLICE)
+    reader.refresh()
+    reader.state.path.unlink()
+    reader.start_slow()
+    reader.refresh()
+    assert reader.shown() is None
+    while reader.refresh() > 0:
         pass
-    assert world.shown() == 3 * SLICE
+    assert reader.shown() == 3 * SLICE
 
 
-def test_a_log_that_is_missing_at_the_start_has_no_past(world: World) -> None:
-    assert world.shown() is None
+def test_a_log_that_is_missing_at_the_start_has_no_past(reader: LogReader) -> None:
+    assert reader.shown() is None
     with pytest.raises(SourceUnavailable, match="missing"):
-        world.refresh()
-    assert world.shown() == 0
-    world.write(line(age=5) * 3)
-    world.refresh()
-    assert (world.shown(), world.late) == (3, 0)
+        reader.refresh()
+    assert reader.shown() == 0
+    reader.write(line(age=5) * 3)
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (3, 0)
 
 
-def test_a_log_that_appears_with_a_past_has_late_lines(world: World) -> None:
+def test_a_log_that_appears_with_a_past_has_late_lines(reader: LogReader) -> None:
     """For instance on a file system mounted after the start."""
     with pytest.raises(SourceUnavailable, match="missing"):
-        world.refresh()
-    world.write(line(age=HOUR) * 3)
-    world.refresh()
-    assert (world.shown(), world.late) == (3, 3)
+        reader.refresh()
+    reader.write(line(age=HOUR) * 3)
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (3, 3)
 
 
-def test_one_log_may_be_missing_beside_one_that_has_a_past(world: World, tmp_path: Path) -> None:
+def test_one_log_may_be_missing_beside_one_that_has_a_past(reader: LogReader, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    other = World(tmp_path / "other")
-    world.write(line(padding=LONG) * 3 * SLICE)
-    world.start_slow()
-    world.refresh()
+    other = LogReader(tmp_path / "other")
+    reader.write(line(padding=LONG) * 3 * SLICE)
+    reader.start_slow()
+    reader.refresh()
     with pytest.raises(SourceUnavailable, match="missing"):
         other.refresh()
-    assert (world.shown(), other.shown()) == (None, 0)
+    assert (reader.shown(), other.shown()) == (None, 0)
 
 
-def test_a_log_that_cannot_be_read_at_the_start_is_not_shown_before_it_was(world: World) -> None:
-    world.path.mkdir()  # unreadable, by root too
+def test_a_log_that_cannot_be_read_at_the_start_is_not_shown_before_it_was(reader: LogReader) -> None:
+    reader.path.mkdir()  # unreadable, by root too
     for _ in range(2):
         with pytest.raises(SourceUnavailable, match="not_a_file"):
-            world.refresh()
-        assert world.shown() is None
-    world.path.rmdir()
-    world.write(line() * 3)
-    world.refresh()
-    assert world.shown() == 3
+            reader.refresh()
+        assert reader.shown() is None
+    reader.path.rmdir()
+    reader.write(line() * 3)
+    reader.refresh()
+    assert reader.shown() == 3
 
 
-def test_a_reading_that_stalls_on_the_way_to_the_end_goes_on_hiding(world: World) -> None:
-    world.write(line(padding=LONG) * 3 * SLICE)
-    world.start_slow()
-    world.refresh()
-    world.log.close()
-    aside = world.path.rename(world.path.with_suffix(".aside"))
-    world.path.mkdir()
+def test_a_reading_that_stalls_on_the_way_to_the_end_goes_on_hiding(reader: LogReader) -> None:
+    reader.write(line(padding=LONG) * 3 * SLICE)
+    reader.start_slow()
+    reader.refresh()
+    reader.log.close()
+    aside = reader.path.rename(reader.path.with_suffix(".aside"))
+    reader.path.mkdir()
     with pytest.raises(SourceUnavailable, match="not_a_file"):
-        world.refresh()
-    assert world.shown() is None
-    world.path.rmdir()
-    aside.rename(world.path)
-    while world.refresh() > 0:
-        assert world.shown() is None
-    assert world.shown() == 3 * SLICE
+        reader.refresh()
+    assert reader.shown() is None
+    reader.path.rmdir()
+    aside.rename(reader.path)
+    while reader.refresh() > 0:
+        assert reader.shown() is None
+    assert reader.shown() == 3 * SLICE
 
 
-def test_a_folder_that_goes_on_the_way_to_the_end_is_no_log_without_a_past(world: World, tmp_path: Path) -> None:
+def test_a_folder_that_goes_on_the_way_to_the_end_is_no_log_without_a_past(reader: LogReader, tmp_path: Path) -> None:
     """For instance on a file system unmounted during the first reading."""
-    world.path = tmp_path / "logs" / "ai-events.log"
-    world.path.parent.mkdir()
-    world.write(line(padding=LONG) * 3 * SLICE)
-    world.start_slow()
-    world.refresh()
-    world.log.close()
-    away = world.path.parent.rename(tmp_path / "away")
+    reader.path = tmp_path / "logs" / "ai-events.log"
+    reader.path.parent.mkdir()
+    reader.write(line(padding=LONG) * 3 * SLICE)
+    reader.start_slow()
+    reader.refresh()
+    reader.log.close()
+    away = reader.path.parent.rename(tmp_path / "away")
     with pytest.raises(SourceUnavailable, match="missing"):
-        world.refresh()
-    assert world.shown() is None
-    away.rename(world.path.parent)
-    while world.refresh() > 0:
-        assert world.shown() is None
-    assert world.shown() == 3 * SLICE
+        reader.refresh()
+    assert reader.shown() is None
+    away.rename(reader.path.parent)
+    while reader.refresh() > 0:
+        assert reader.shown() is None
+    assert reader.shown() == 3 * SLICE
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["renamed", "renamed and compressed"])
-def test_a_log_rotated_during_the_first_reading_is_shown_once_all_is_read(world: World, compressed: bool) -> None:
-    world.write(line(padding=LONG) * 3 * SLICE)
-    world.start_slow()
-    world.refresh()
-    rotated = world.path.rename(world.path.with_name("ai-events.log.1"))
+def test_a_log_rotated_during_the_first_reading_is_shown_once_all_is_read(reader: LogReader, compressed: bool) -> None:
+    reader.write(line(padding=LONG) * 3 * SLICE)
+    reader.start_slow()
+    reader.refresh()
+    rotated = reader.path.rename(reader.path.with_name("ai-events.log.1"))
     if compressed:
-        world.log.close()
+        reader.log.close()
         rotated.with_name("ai-events.log.1.gz").write_bytes(gzip.compress(rotated.read_bytes(), 1))
         rotated.unlink()
-    world.write(line() * 5)
-    world.refresh()
-    assert world.shown() is None
+    reader.write(line() * 5)
+    reader.refresh()
+    assert reader.shown() is None
     for _ in range(4):
-        world.refresh()
-    assert world.shown() == 3 * SLICE + 5
+        reader.refresh()
+    assert reader.shown() == 3 * SLICE + 5
 
 
-def test_a_slice_that_cannot_be_saved_brings_the_end_no_nearer(world: World) -> None:
+def test_a_slice_that_cannot_be_saved_brings_the_end_no_nearer(reader: LogReader) -> None:
     class Full(StateFile):
         full = True
 
@@ -257,40 +257,40 @@ def test_a_slice_that_cannot_be_saved_brings_the_end_no_nearer(world: World) -> 
                 raise StateError("No space left on device")
             super().save(value)
 
-    world.state = full = Full(world.state.path.parent, "ai-events")
-    world.write(line(padding=LONG) * 3 * SLICE)
-    world.start_slow()
+    reader.state = full = Full(reader.state.path.parent, "ai-events")
+    reader.write(line(padding=LONG) * 3 * SLICE)
+    reader.start_slow()
     for _ in range(5):
         with pytest.raises(CollectionFailed):
-            world.refresh()
+            reader.refresh()
     full.full = False
-    world.refresh()
-    assert world.shown() is None
-    while world.refresh() > 0:
-        assert world.shown() is None
-    assert world.shown() == 3 * SLICE
+    reader.refresh()
+    assert reader.shown() is None
+    while reader.refresh() > 0:
+        assert reader.shown() is None
+    assert reader.shown() == 3 * SLICE
 
 
-def test_incidents_of_the_past_are_not_listed_before_the_end_is_reached(world: World) -> None:
-    world.write(line(event="ai.error", job_id="old"), line(padding=LONG) * 2 * SLICE)
-    world.write(line(event="ai.error", job_id="new", age=1))
-    world.start_slow()
-    world.refresh()
-    assert not world.collector.content
-    while world.refresh() > 0:
+def test_incidents_of_the_past_are_not_listed_before_the_end_is_reached(reader: LogReader) -> None:
+    reader.write(line(event="ai.error", job_id="old"), line(padding=LONG) * 2 * SLICE)
+    reader.write(line(event="ai.error", job_id="new", age=1))
+    reader.start_slow()
+    reader.refresh()
+    assert not reader.collector.content
+    while reader.refresh() > 0:
         pass
-    assert [incident.job_id for incident in world.collector.content] == ["new", "old"]
+    assert [incident.job_id for incident in reader.collector.content] == ["new", "old"]
 
 
 # Late lines ------------------------------------------------------------------------------------------------------
 
 
-def started(world: World) -> World:
-    """The world with a log of two lines, read to its end."""
-    world.write(line(age=0) * 2)
-    world.refresh()
-    assert (world.shown(), world.late) == (2, 0)
-    return world
+def started(reader: LogReader) -> LogReader:
+    """The reader with a log of two lines, read to its end."""
+    reader.write(line(age=0) * 2)
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (2, 0)
+    return reader
 
 
 @pytest.mark.parametrize(
@@ -299,79 +299,79 @@ def started(world: World) -> World:
     ids=["now", "in the future", "just now", "too long ago", "a day ago", "at a time it does not tell"],
 )
 def test_what_was_written_while_the_exporter_was_down_is_late_by_its_age(
-    world: World, age: float | None, late: int
+    reader: LogReader, age: float | None, late: int
 ) -> None:
-    started(world)
-    world.write(line(age=age) * 3)
-    world.start()
-    world.refresh()
-    assert (world.shown(), world.late) == (5, late)
+    started(reader)
+    reader.write(line(age=age) * 3)
+    reader.start()
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (5, late)
 
 
-def test_lines_are_late_again_only_after_another_outage(world: World) -> None:
+def test_lines_are_late_again_only_after_another_outage(reader: LogReader) -> None:
     """A clock that is an hour behind, or a time without a zone, does not make all lines late forever."""
-    started(world)
+    started(reader)
     for _ in range(3):
-        world.write(line(age=HOUR) * 3)
-        world.refresh()
-    assert (world.shown(), world.late) == (11, 0)
+        reader.write(line(age=HOUR) * 3)
+        reader.refresh()
+    assert (reader.shown(), reader.late) == (11, 0)
 
 
-def test_what_was_written_while_the_log_could_not_be_read_is_late(world: World) -> None:
-    started(world)
-    world.log.close()
-    aside = world.path.rename(world.path.with_suffix(".aside"))
-    world.path.mkdir()
+def test_what_was_written_while_the_log_could_not_be_read_is_late(reader: LogReader) -> None:
+    started(reader)
+    reader.log.close()
+    aside = reader.path.rename(reader.path.with_suffix(".aside"))
+    reader.path.mkdir()
     with pytest.raises(SourceUnavailable):
-        world.refresh()
-    world.path.rmdir()
-    aside.rename(world.path)
-    world.write(line(age=HOUR) * 3)
-    world.refresh()
-    assert (world.shown(), world.late) == (5, 3)
+        reader.refresh()
+    reader.path.rmdir()
+    aside.rename(reader.path)
+    reader.write(line(age=HOUR) * 3)
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (5, 3)
 
 
-def test_what_was_written_while_the_state_could_not_be_saved_is_late(world: World) -> None:
-    started(world)
-    world.write(line(age=HOUR) * 3)
-    folder = world.state.path.parent
+def test_what_was_written_while_the_state_could_not_be_saved_is_late(reader: LogReader) -> None:
+    started(reader)
+    reader.write(line(age=HOUR) * 3)
+    folder = reader.state.path.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world.state, "path", folder / "nowhere" / "ai-events")
+        patch.setattr(reader.state, "path", folder / "nowhere" / "ai-events")
         with pytest.raises(CollectionFailed):
-            world.refresh()
-    world.refresh()
-    assert (world.shown(), world.late) == (5, 3)
+            reader.refresh()
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (5, 3)
 
 
-def test_what_was_written_while_the_whole_machine_slept_is_late(world: World) -> None:
-    started(world)
-    world.now += 5 * HOUR
-    world.write(line(age=-HOUR) * 3)  # four hours before it resumed
-    world.refresh()
-    assert (world.shown(), world.late) == (5, 3)
+def test_what_was_written_while_the_whole_machine_slept_is_late(reader: LogReader) -> None:
+    started(reader)
+    reader.now += 5 * HOUR
+    reader.write(line(age=-HOUR) * 3)  # four hours before it resumed
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (5, 3)
 
 
-def test_a_log_that_is_read_too_slowly_has_late_lines_until_its_end(world: World) -> None:
-    started(world)
-    world.write(line(padding=LONG) * 3 * SLICE, line(age=0, padding=LONG) * SLICE)
-    world.start_slow()
-    world.refresh()
-    assert 0 < (world.late or 0) < 3 * SLICE
-    while world.refresh() > 0:
+def test_a_log_that_is_read_too_slowly_has_late_lines_until_its_end(reader: LogReader) -> None:
+    started(reader)
+    reader.write(line(padding=LONG) * 3 * SLICE, line(age=0, padding=LONG) * SLICE)
+    reader.start_slow()
+    reader.refresh()
+    assert 0 < (reader.late or 0) < 3 * SLICE
+    while reader.refresh() > 0:
         pass
-    assert world.shown() == 2 + 4 * SLICE
-    assert world.late == pytest.approx(3 * SLICE, abs=100), "by the first line of each 64 KiB"
+    assert reader.shown() == 2 + 4 * SLICE
+    assert reader.late == pytest.approx(3 * SLICE, abs=100), "by the first line of each 64 KiB"
 
 
-def test_late_lines_go_on_over_a_restart(world: World) -> None:
-    started(world)
+def test_late_lines_go_on_over_a_restart(reader: LogReader) -> None:
+    started(reader)
     for late in (3, 6):
-        world.write(line() * 3)
-        world.start()
-        world.refresh()
-        assert world.late == late
-    world.start()
-    assert world.late == 6
+        reader.write(line() * 3)
+        reader.start()
+        reader.refresh()
+        assert reader.late == late
+    reader.start()
+    assert reader.late == 6
 
 
 def test_a_late_line_is_older_than_two_refresh_periods(tmp_path: Path) -> None:
@@ -394,27 +394,27 @@ def test_a_late_line_is_older_than_two_refresh_periods(tmp_path: Path) -> None:
 # The state -------------------------------------------------------------------------------------------------------
 
 
-def changed(world: World, change: Callable[[dict[str, Any]], Any]) -> None:
+def changed(reader: LogReader, change: Callable[[dict[str, Any]], Any]) -> None:
     """Start with a changed state."""
-    state = world.state.load()
+    state = reader.state.load()
     assert state is not None
     change(state)
-    world.state.save(state)
-    world.start()
+    reader.state.save(state)
+    reader.start()
 
 
-def test_a_state_of_an_older_version_is_shown_at_once(world: World) -> None:
-    started(world)
-    changed(world, lambda state: (state.pop("is_shown"), state.pop("late")))
-    assert (world.shown(), world.late) == (2, 0)
+def test_a_state_of_an_older_version_is_shown_at_once(reader: LogReader) -> None:
+    started(reader)
+    changed(reader, lambda state: (state.pop("is_shown"), state.pop("late")))
+    assert (reader.shown(), reader.late) == (2, 0)
 
 
 @pytest.mark.parametrize("change", [{"is_shown": 1}, {"is_shown": None}, {"late": -1}, {"late": True}])
-def test_a_state_that_makes_no_sense_is_a_first_start(world: World, change: dict[str, Any]) -> None:
-    started(world)
-    changed(world, lambda state: state.update(change))
-    assert world.shown() is None
-    assert world.state.path.with_name("ai-events.corrupt").exists()
+def test_a_state_that_makes_no_sense_is_a_first_start(reader: LogReader, change: dict[str, Any]) -> None:
+    started(reader)
+    changed(reader, lambda state: state.update(change))
+    assert reader.shown() is None
+    assert reader.state.path.with_name("ai-events.corrupt").exists()
 
 
 # Times of lines --------------------------------------------------------------------------------------------------
