@@ -25,6 +25,7 @@ RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements/dev.lock > build.lock \
 COPY pyproject.toml README.md ./
 COPY exporter/ exporter/
 COPY rollup/ rollup/
+COPY presentation/ presentation/
 COPY grafana/ grafana/
 COPY admin/ admin/
 ARG REVISION=unknown

@@ -34,7 +34,7 @@ from exporter.errors import StateError
 from exporter.settings import Settings
 from exporter.snapshot import View
 from exporter.version import VERSION
-from grafana.panels import ANALYTICS_PATH
+from presentation.panels import ANALYTICS_PATH
 
 _log = structlog.get_logger()
 

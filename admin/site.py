@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from admin.problem import problem
-from grafana.panels import ANALYTICS_PATH
+from presentation.panels import ANALYTICS_PATH
 
 
 async def _to_section(_: Request) -> Response:

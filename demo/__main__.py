@@ -20,7 +20,7 @@ from types import FrameType
 from demo.console import Console
 from demo.exporting import Exporter, environment_file
 from demo.overview import aligned, status
-from demo.stage import Stage
+from demo.processes import Processes
 from servers.child import ChildError
 from servers.postgres import PostgresServer
 from servers.temporary import temporary_directory
@@ -33,19 +33,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit status."""
     options = _parse(arguments)
     console = Console()
-    stage = Stage(options.directory or temporary_directory("hivesync-demo-"), console)
-    _stop_on_signals(stage)
+    processes = Processes(options.directory or temporary_directory("hivesync-demo-"), console)
+    _stop_on_signals(processes)
     try:
-        stage.start(users=options.users, days=options.days, seed=options.seed, speed=options.speed)
-        console.say(_overview(stage))
-        _watch(stage, console, options.exit_after)
+        processes.start(users=options.users, days=options.days, seed=options.seed, speed=options.speed)
+        console.say(_overview(processes))
+        _watch(processes, console, options.exit_after)
     except ChildError as error:
         console.say(f"\n{error}")
         return 1
     except KeyboardInterrupt:
         console.say("\nStopping ...")
     finally:
-        stage.stop()
+        processes.stop()
     console.say("Stopped.")
     return 0
 
@@ -85,11 +85,11 @@ def _new_directory(text: str) -> Path:
     return path
 
 
-def _stop_on_signals(stage: Stage) -> None:
+def _stop_on_signals(processes: Processes) -> None:
     """Stop the demo in order on the first SIGINT or SIGTERM; end it at once on the second."""
 
     def kill(_number: int, _frame: FrameType | None) -> None:
-        for child in stage.children:
+        for child in processes.children:
             child.send(signal.SIGKILL)
         os._exit(130)
 
@@ -102,16 +102,16 @@ def _stop_on_signals(stage: Stage) -> None:
         signal.signal(number, stop)
 
 
-def _overview(stage: Stage) -> str:
+def _overview(processes: Processes) -> str:
     """Return the addresses of all processes and the next commands to try."""
-    urls = {PostgresServer.name: stage.database, Exporter.name: f"{stage.exporter.url}/metrics"}
-    rows = {child.name: f"{urls.get(child.name, child.url)}  (process {child.pid})" for child in stage.children}
-    rows["Logs"] = f"{stage.logs}, and the exporter's own: {stage.exporter.log}"
-    command = f"{_from_here(sys.executable)} -m exporter --env-file {environment_file(stage.directory)}"
+    urls = {PostgresServer.name: processes.database, Exporter.name: f"{processes.exporter.url}/metrics"}
+    rows = {child.name: f"{urls.get(child.name, child.url)}  (process {child.pid})" for child in processes.children}
+    rows["Logs"] = f"{processes.logs}, and the exporter's own: {processes.exporter.log}"
+    command = f"{_from_here(sys.executable)} -m exporter --env-file {environment_file(processes.directory)}"
     return (
         f"\n{aligned(rows)}\n\n"
-        f"The Analytics page: {stage.exporter.page}\n"
-        f"Log in, once:       {stage.exporter.login_link()}\n"
+        f"The Analytics page: {processes.exporter.page}\n"
+        f"Log in, once:       {processes.exporter.login_link()}\n"
         f"Another link:       {command} login-link\n\n"
         f"Every number against plain SQL: {command} verify\n"
         "A server that you end (kill -9 PROCESS) comes back after a while. Ctrl-C stops everything.\n"
@@ -124,16 +124,16 @@ def _from_here(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
-def _watch(stage: Stage, console: Console, exit_after: float | None) -> None:
+def _watch(processes: Processes, console: Console, exit_after: float | None) -> None:
     """Show the exporter's numbers until the end of the demo."""
     began = time.monotonic()
     next_status = began
     while exit_after is None or time.monotonic() - began < exit_after:
-        stage.watch()
+        processes.watch()
         if time.monotonic() >= next_status:
             next_status += STATUS_SECONDS
             with suppress(OSError, HTTPException):  # an exporter that has ended is reported by the next watch()
-                console.status(status(stage.exporter.metrics()))
+                console.status(status(processes.exporter.metrics()))
         time.sleep(WATCH_SECONDS)
 
 

@@ -18,7 +18,7 @@ from demo import world
 from demo.backend import AWAY, Backend
 from demo.jobs import Jobs
 from demo.people import People
-from demo.workers import Workers
+from demo.workers import WorkerPool
 
 TICK_SECONDS = 0.1
 BEAT_SECONDS = 10.0
@@ -61,7 +61,7 @@ class Traffic:
         self._people = People(self._backend)
         slots = max(1, round(self._people.count / USERS_A_SLOT))
         self._jobs = Jobs(self._backend, LONGEST_QUEUE * slots)
-        self._workers = Workers(self._backend, self._jobs, slots)
+        self._workers = WorkerPool(self._backend, self._jobs, slots)
         self._people.find_visits(self._now)
         self._beat()
         self._thread.start()

@@ -42,7 +42,7 @@ class GpuWorker:
     lifecycle: str
 
 
-class Workers:
+class WorkerPool:
     """All workers. `now` is the traffic's own, perhaps faster, time."""
 
     def __init__(self, backend: Backend, jobs: Jobs, slots: int) -> None:

@@ -103,8 +103,8 @@ class Dated(Protocol):
 SKIPPED = MetricSpec(
     "hivesync_skipped_values",
     "gauge",
-    "Values left out of the collector's metrics because they are impossible or malformed, by reason; of the window of"
-    " those metrics.",
+    "Impossible or malformed values that the collector leaves out of its metrics, by reason, in the window of those"
+    " metrics.",
     source="every source",
     labels=(Label("collector"), Label("reason")),
 )

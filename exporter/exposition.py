@@ -34,7 +34,7 @@ time."""
 BUILD_INFO = MetricSpec(
     "hivesync_exporter_build_info",
     "info",
-    "The exporter that is running.",
+    "Version and revision of the running exporter.",
     "the exporter itself",
     (Label("version"), Label("revision")),
 )

@@ -46,21 +46,21 @@ _SELF = "the exporter itself"
 SOURCE_UP = MetricSpec(
     "hivesync_source_up",
     "gauge",
-    "1 if the last attempt to reach the source worked, else 0.",
+    "1 if the last attempt to reach the source succeeded, else 0.",
     _SELF,
     (Label("source", vocabulary.SOURCES),),
 )
 SOURCE_LAST_SUCCESS = MetricSpec(
     "hivesync_source_last_success_timestamp_seconds",
     "gauge",
-    "Unix time at which the source was last reached.",
+    "Unix time of the last successful attempt to reach the source.",
     _SELF,
     (Label("source", vocabulary.SOURCES),),
 )
 COLLECTOR_UP = MetricSpec(
     "hivesync_collector_up",
     "gauge",
-    "1 if the collector's last refresh worked, else 0.",
+    "1 if the collector's last refresh succeeded, else 0.",
     _SELF,
     (Label("collector"),),
 )

@@ -41,7 +41,7 @@ class InvalidUrl(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """A server: a host's name or address, or the path of a Unix socket, and a port; empty and None are defaults."""
 
     host: str
@@ -61,7 +61,7 @@ class Place:
 class PostgresUrl:
     """One or more servers of PostgreSQL, in the order in which they are tried."""
 
-    places: Sequence[Place]
+    places: Sequence[Endpoint]
     database: str
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class RedisUrl:
     """A server of Redis, by `redis`, `rediss` (TLS) or `unix` (`place` is then the socket's path)."""
 
     scheme: str
-    place: Place
+    place: Endpoint
     database: int
     options: Mapping[str, object] = field(repr=False)
     """redis-py's own arguments for a connection of that kind: address, database, credentials, time limits, TLS."""
@@ -94,7 +94,7 @@ class WebUrl:
     """An HTTP server."""
 
     scheme: str
-    place: Place
+    place: Endpoint
     path: str
 
     @property
@@ -123,7 +123,7 @@ def read_postgres(text: str) -> PostgresUrl:
         raise _refused("should have one port, or as many as hosts", POSTGRES_EXAMPLE)
     ports = ports * len(names) if len(ports) == 1 else ports
     places = [
-        Place(_postgres_host(name), _port(port, POSTGRES_EXAMPLE)) for name, port in zip(names, ports, strict=True)
+        Endpoint(_postgres_host(name), _port(port, POSTGRES_EXAMPLE)) for name, port in zip(names, ports, strict=True)
     ]
     database = str(parts.get("dbname") or "")
     if "@" in database:
@@ -147,7 +147,7 @@ def read_redis(text: str) -> RedisUrl:
             options[name] = _decoded(given, REDIS_EXAMPLES)
     database = _redis_database(parts, options.get("db"))
     if parts.scheme == "unix":
-        place = Place(_socket(parts))
+        place = Endpoint(_socket(parts))
         return RedisUrl(parts.scheme, place, database, {**options, "db": database, "path": place.host})
     place = _place(parts, REDIS_EXAMPLES, port=6379)
     where = {"host": place.host, "port": place.port}
@@ -180,13 +180,13 @@ def _split(text: str, example: str) -> SplitResult:
     return parts
 
 
-def _place(parts: SplitResult, example: str, port: int | None) -> Place:
+def _place(parts: SplitResult, example: str, port: int | None) -> Endpoint:
     """Return host and port; `port` is the default."""
     found = SERVER.fullmatch(parts.netloc.rpartition("@")[2])
     host = unquote(found["address"] or found["name"]).lower() if found else ""
     if found is None or not _is_host(host):
         raise _refused(HOST_AND_PORT, example)
-    return Place(host, _port(found["port"] or "", example) or port)
+    return Endpoint(host, _port(found["port"] or "", example) or port)
 
 
 def _socket(parts: SplitResult) -> str:

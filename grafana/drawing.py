@@ -1,6 +1,6 @@
 """The kinds of panels, each with its common options of Grafana, set in one place.
 
-panels.py, style.py, queries.py -> a kind of panel (this) -> dashboards/
+presentation/, thresholds.py, queries.py -> a kind of panel (this) -> dashboards/
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from string import ascii_uppercase
 
 from exporter.spec import MetricSpec
-from grafana.panels import Panel
+from grafana import sdk
 from grafana.queries import Query
-from grafana.sdk import bargauge, common, dashboard, stat, statetimeline, table, timeseries
-from grafana.style import BAD, GOOD, GREY, NO_DATA, UP, WARNING, Limits, Thing, Things
+from grafana.sdk import common, dashboard
+from grafana.thresholds import Thresholds
+from presentation.colors import BAD, GOOD, GREY, WARNING
+from presentation.label_styles import UP, LabelStyle, LabelStyles
+from presentation.panels import Panel
 
 PLUGIN_VERSION = "12.0.0"
 """The version of Grafana for which these options were written: newer versions migrate them."""
@@ -21,6 +24,9 @@ HOUR_MILLISECONDS = 3_600_000
 HISTORY_GAP = HOUR_MILLISECONDS + 5 * 60_000
 """Longest gap between joined points, in milliseconds. The past written by the roll-up has a point per hour. Grafana
 joins points strictly less than this apart, and a chart's steps do not fall on the hour: so an hour and a little."""
+
+NO_DATA = "no data"
+"""Text in place of a missing value: not 0, which would be a value."""
 
 OTHERS = GREY
 """Colour of values without a colour of their own, such as a new label value."""
@@ -33,44 +39,46 @@ def about(spec: MetricSpec, more: str = "") -> str:
     return f"{spec.help} {more} Source: {spec.source}."
 
 
-def number(
+def stat(
     panel: Panel,
     description: str,
     *queries: Query,
     unit: str = "short",
     decimals: int | None = None,
-    limits: Limits | None = None,
-    values: Things | None = None,
-    things: Things | None = None,
+    thresholds: Thresholds | None = None,
+    mappings: LabelStyles | None = None,
+    styles: LabelStyles | None = None,
     sparkline: bool = True,
 ) -> dashboard.Panel:
-    """Draw the latest value, large. With `limits` its colour is the judgement; with `values` it is shown as a word.
-    Several `things` are shown with their titles."""
-    judged = limits is not None or values is not None
+    """Draw the latest value, large: with `thresholds` in the colour of its judgement, with `mappings` as a word.
+
+    `styles` are the titles of several series.
+    """
+    judged = thresholds is not None or mappings is not None
     defaults = dashboard.FieldConfig(
         unit=unit,
         decimals=decimals,
         min_val=0,
         no_value=NO_DATA,
         color=_thresholds() if judged else _fixed(OTHERS),
-        thresholds=_steps(limits),
-        mappings=_words(values),
+        thresholds=_steps(thresholds),
+        mappings=_mappings(mappings),
     )
-    options = stat.Options(
+    options = sdk.stat.Options(
         reduce_options=_latest(),
         color_mode=common.BigValueColorMode.VALUE if judged else common.BigValueColorMode.NONE,
         graph_mode=common.BigValueGraphMode.AREA if sparkline else common.BigValueGraphMode.NONE,
     )
-    return _panel("stat", panel, description, queries, defaults, options, _titles(things))
+    return _panel("stat", panel, description, queries, defaults, options, _titles(styles))
 
 
-def lines(
+def timeseries(
     panel: Panel,
     description: str,
     *queries: Query,
     unit: str = "short",
     decimals: int | None = None,
-    things: Things | None = None,
+    styles: LabelStyles | None = None,
     color: str | None = None,
     shades_of: str | None = None,
     stacked: bool = False,
@@ -83,9 +91,9 @@ def lines(
 ) -> dashboard.Panel:
     """Draw values over time.
 
-    `things` have their own colours; a single thing has `color`, and in an open set each thing has one of the
-    `shades_of` a colour. `has_history` (or `history_of`, for some of the series) joins the hourly points of the past;
-    elsewhere gaps stay visible. `last` fixes the time range.
+    Series with an entry in `styles` have its title and colour; a single series has `color`, and series of an open set
+    have `shades_of` a colour. `has_history` (or `history_of`, for some of the series) joins the hourly points of the
+    past; elsewhere gaps stay visible. `last` fixes the time range.
     """
     custom = common.GraphFieldConfig(
         draw_style=common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE,
@@ -107,7 +115,7 @@ def lines(
         color=_shades(shades_of) if shades_of else _fixed(color or OTHERS),
         custom=custom,
     )
-    options = timeseries.Options(
+    options = sdk.timeseries.Options(
         legend=common.VizLegendOptions(show_legend=True, calcs=["lastNotNull", "max"]),
         tooltip=common.VizTooltipOptions(
             mode=common.TooltipDisplayMode.MULTI, sort=common.SortOrder.DESCENDING, hide_zeros=False
@@ -115,7 +123,7 @@ def lines(
         timezone=["utc"] if utc else None,
     )
     overrides = [
-        *_overrides(things),
+        *_overrides(styles),
         *(_override(name, [dashboard.DynamicConfigValue("custom.spanNulls", HISTORY_GAP)]) for name in history_of),
     ]
     drawn = _panel("timeseries", panel, description, queries, defaults, options, overrides)
@@ -124,84 +132,86 @@ def lines(
     return drawn
 
 
-def bars(
+def bargauge(
     panel: Panel,
     description: str,
     *queries: Query,
     unit: str = "short",
-    things: Things | None = None,
+    styles: LabelStyles | None = None,
     color: str | None = None,
-    limits: Limits | None = None,
+    thresholds: Thresholds | None = None,
 ) -> dashboard.Panel:
-    """Draw the latest value of each thing as a bar from zero."""
+    """Draw the latest value of each series as a bar from zero."""
     defaults = dashboard.FieldConfig(
         unit=unit,
         min_val=0,  # otherwise the smallest bar has no length
         no_value=NO_DATA,
-        color=_thresholds() if limits else _fixed(color or OTHERS),
-        thresholds=_steps(limits),
+        color=_thresholds() if thresholds else _fixed(color or OTHERS),
+        thresholds=_steps(thresholds),
     )
-    options = bargauge.Options(
+    options = sdk.bargauge.Options(
         reduce_options=_latest(),
         orientation=common.VizOrientation.HORIZONTAL,
         display_mode=common.BarGaugeDisplayMode.BASIC,
         value_mode=common.BarGaugeValueMode.TEXT,
         name_placement=common.BarGaugeNamePlacement.LEFT,
     )
-    return _panel("bargauge", panel, description, queries, defaults, options, _overrides(things))
+    return _panel("bargauge", panel, description, queries, defaults, options, _overrides(styles))
 
 
-def up_or_down(panel: Panel, description: str, *queries: Query, things: Things | None = None) -> dashboard.Panel:
-    """Draw a band per thing over time: up at 1, down at 0, empty without a sample."""
+def state_timeline(
+    panel: Panel, description: str, *queries: Query, styles: LabelStyles | None = None
+) -> dashboard.Panel:
+    """Draw a band per series over time: up at 1, down at 0, empty without a sample."""
     defaults = dashboard.FieldConfig(
         unit="bool",
         no_value=NO_DATA,
         color=_thresholds(),
         thresholds=_steps(None),
-        mappings=_words(UP),
-        custom=statetimeline.FieldConfig(line_width=0, fill_opacity=70, span_nulls=False),
+        mappings=_mappings(UP),
+        custom=sdk.statetimeline.FieldConfig(line_width=0, fill_opacity=70, span_nulls=False),
     )
-    options = statetimeline.Options(
+    options = sdk.statetimeline.Options(
         show_value=common.VisibilityMode.NEVER,
         row_height=0.8,
         legend=common.VizLegendOptions(show_legend=False),
         tooltip=common.VizTooltipOptions(mode=common.TooltipDisplayMode.SINGLE),
     )
-    return _panel("state-timeline", panel, description, queries, defaults, options, _titles(things))
+    return _panel("state-timeline", panel, description, queries, defaults, options, _titles(styles))
 
 
-def listing(
+def table(
     panel: Panel,
     description: str,
     query: Query,
     *,
     columns: dict[str, str],
-    words: dict[str, Things] | None = None,
+    mappings: dict[str, LabelStyles] | None = None,
     unit: str = "short",
-    limits: Limits | None = None,
+    thresholds: Thresholds | None = None,
 ) -> dashboard.Panel:
     """Draw a row per series: `columns` are its labels and `Value`, in order, with their titles.
 
-    Labels with an entry in `words` are shown by those titles and colours; `unit` and `limits` are for the value.
+    Labels with an entry in `mappings` are shown by its titles and colours; `unit` and `thresholds` are for the value.
     """
     defaults = dashboard.FieldConfig(
         unit="string", no_value=NO_DATA, custom=common.TableFieldOptions(), color=_fixed(OTHERS)
     )
     colored = dashboard.DynamicConfigValue("custom.cellOptions", common.TableColorTextCellOptions())
     overrides = [
-        _override(columns[label], [colored, dashboard.DynamicConfigValue("mappings", _words(things))])
-        for label, things in (words or {}).items()
+        _override(columns[label], [colored, dashboard.DynamicConfigValue("mappings", _mappings(styles))])
+        for label, styles in (mappings or {}).items()
     ]
     if "Value" in columns:
         value = [dashboard.DynamicConfigValue("unit", unit)]
-        if limits:
+        if thresholds:
             value += [
                 colored,
                 dashboard.DynamicConfigValue("color", _thresholds()),
-                dashboard.DynamicConfigValue("thresholds", _steps(limits)),
+                dashboard.DynamicConfigValue("thresholds", _steps(thresholds)),
             ]
         overrides.append(_override(columns["Value"], value))
-    options = table.Options(sort_by=[common.TableSortByFieldState(next(iter(columns.values())), desc=False)])
+    options = sdk.table.Options(sort_by=[common.TableSortByFieldState(next(iter(columns.values())), desc=False)])
     options.footer = None
     drawn = _panel("table", panel, description, (query,), defaults, options, overrides, as_table=True)
     hidden = {"Time"} | ({"Value"} - columns.keys())
@@ -244,15 +254,15 @@ def _panel(
     )
 
 
-def _overrides(things: Things | None) -> list[dashboard.DashboardFieldConfigSourceOverrides]:
+def _overrides(styles: LabelStyles | None) -> list[dashboard.DashboardFieldConfigSourceOverrides]:
     return [
-        _override(name, [_title(thing), dashboard.DynamicConfigValue("color", _fixed(thing.color))])
-        for name, thing in (things or {}).items()
+        _override(name, [_title(style), dashboard.DynamicConfigValue("color", _fixed(style.color))])
+        for name, style in (styles or {}).items()
     ]
 
 
-def _titles(things: Things | None) -> list[dashboard.DashboardFieldConfigSourceOverrides]:
-    return [_override(name, [_title(thing)]) for name, thing in (things or {}).items()]
+def _titles(styles: LabelStyles | None) -> list[dashboard.DashboardFieldConfigSourceOverrides]:
+    return [_override(name, [_title(style)]) for name, style in (styles or {}).items()]
 
 
 def _override(
@@ -263,8 +273,8 @@ def _override(
     )
 
 
-def _title(thing: Thing) -> dashboard.DynamicConfigValue:
-    return dashboard.DynamicConfigValue("displayName", thing.title)
+def _title(style: LabelStyle) -> dashboard.DynamicConfigValue:
+    return dashboard.DynamicConfigValue("displayName", style.title)
 
 
 def _latest() -> common.ReduceDataOptions:
@@ -283,21 +293,21 @@ def _thresholds() -> dashboard.FieldColor:
     return dashboard.FieldColor(mode=dashboard.FieldColorModeId.THRESHOLDS)
 
 
-def _steps(limits: Limits | None) -> dashboard.ThresholdsConfig:
+def _steps(thresholds: Thresholds | None) -> dashboard.ThresholdsConfig:
     steps = [dashboard.Threshold(value=None, color=GOOD)]
-    if limits is not None:
-        if limits.warning < limits.bad:
-            steps.append(dashboard.Threshold(value=limits.warning, color=WARNING))
-        steps.append(dashboard.Threshold(value=limits.bad, color=BAD))
+    if thresholds is not None:
+        if thresholds.warning < thresholds.bad:
+            steps.append(dashboard.Threshold(value=thresholds.warning, color=WARNING))
+        steps.append(dashboard.Threshold(value=thresholds.bad, color=BAD))
     return dashboard.ThresholdsConfig(mode=dashboard.ThresholdsMode.ABSOLUTE, steps=steps)
 
 
-def _words(things: Things | None) -> list[dashboard.ValueMapping]:
+def _mappings(styles: LabelStyles | None) -> list[dashboard.ValueMapping]:
     """Return the mapping of each value to its title, in its colour."""
-    if not things:
+    if not styles:
         return []
     results = {
-        value: dashboard.ValueMappingResult(text=thing.title, color=thing.color, index=index)
-        for index, (value, thing) in enumerate(things.items())
+        value: dashboard.ValueMappingResult(text=style.title, color=style.color, index=index)
+        for index, (value, style) in enumerate(styles.items())
     }
     return [dashboard.ValueMap(options=results)]

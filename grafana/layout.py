@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from grafana.panels import ANALYTICS_PATH, COLUMNS, REFRESH, Dashboard, Panel
 from grafana.sdk import common, dashboard
+from presentation.panels import ANALYTICS_PATH, COLUMNS, REFRESH, Dashboard, Panel
 
 TAG = "hivesync"
 REFRESHES = [REFRESH, "1m", "5m"]

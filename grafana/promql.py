@@ -23,8 +23,8 @@ LOG_HOST = "log_host"
 
 _PROMETHEUS = "Prometheus itself"
 _TARGET = (Label("job"), Label("instance"))
-UP = MetricSpec("up", "gauge", "Whether the target could be scraped.", _PROMETHEUS, _TARGET)
-SCRAPE_DURATION = MetricSpec("scrape_duration_seconds", "gauge", "How long the scrape took.", _PROMETHEUS, _TARGET)
+UP = MetricSpec("up", "gauge", "1 if the last scrape of the target succeeded, else 0.", _PROMETHEUS, _TARGET)
+SCRAPE_DURATION = MetricSpec("scrape_duration_seconds", "gauge", "Duration of the scrape.", _PROMETHEUS, _TARGET)
 ALERTS = MetricSpec(
     "ALERTS",
     "gauge",
@@ -68,20 +68,20 @@ def select(spec: MetricSpec, part: str = "", /, **labels: Matcher) -> str:
     return f"{spec.name}{part}{{{matchers}}}" if matchers else f"{spec.name}{part}"
 
 
-def highest(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
+def max_by(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
     """Return the metric as exported, taken once over exporters. Every label must be named: kept (`by`) or fixed."""
     return _by("max", by, select(spec, **_all_named(spec, by, labels)))
 
 
-def lowest(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
-    """As `highest`, but the worst of several exporters: for metrics that are 1 while all is well, and for times."""
+def min_by(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
+    """As `max_by`, but the worst of several exporters: for metrics that are 1 while all is well, and for times."""
     return _by("min", by, select(spec, **_all_named(spec, by, labels)))
 
 
-def total(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
+def sum_by(spec: MetricSpec, *by: str, **labels: Matcher) -> str:
     """Return the sum over the metric's own labels, each combination taken once."""
     free = tuple(name for name in spec.label_names if not isinstance(labels.get(name), str))
-    return _by("sum", by, highest(spec, *free, **labels))
+    return _by("sum", by, max_by(spec, *free, **labels))
 
 
 def ratio(numerator: str, denominator: str) -> str:
@@ -144,8 +144,8 @@ def labelled(expression: str, label: str, value: str) -> str:
 def cpu_workers(healthy: MetricSpec, heartbeat: MetricSpec) -> str:
     """Return the seconds since the last heartbeat of each worker that is no GPU worker, with its health as label
     `status`."""
-    health = highest(healthy, "worker", "kind", kind=Not("gpu"))
-    since = f"({age(highest(heartbeat, 'worker', 'kind', kind=Not('gpu')))})"
+    health = max_by(healthy, "worker", "kind", kind=Not("gpu"))
+    since = f"({age(max_by(heartbeat, 'worker', 'kind', kind=Not('gpu')))})"
     parts = (
         labelled(f"({since} and on (worker, kind) {health} == {value})", "status", status)
         for value, status in ((1, "healthy"), (0, "unhealthy"))
@@ -160,11 +160,11 @@ def gpu_workers(state: MetricSpec, heartbeat: MetricSpec, info: MetricSpec) -> s
     A single expression, so that a table needs no joins: each factor but the last is 1. A worker whose state or instance
     differs between two exporters for a moment is shown with one of them (`topk`).
     """
-    states = highest(state, "worker", "state")
+    states = max_by(state, "worker", "state")
     known = f"topk by (worker) (1, {states} == 1)"
     unknown = labelled(f"(max by (worker) ({states}) == bool 0)", "state", "unknown")
-    instance = f"topk by (worker) (1, {highest(info, 'worker', 'instance_type', 'lifecycle')})"
-    since = f"({age(highest(heartbeat, 'worker', kind='gpu'))})"
+    instance = f"topk by (worker) (1, {max_by(info, 'worker', 'instance_type', 'lifecycle')})"
+    since = f"({age(max_by(heartbeat, 'worker', kind='gpu'))})"
     return (
         f"({known} or on (worker) {unknown}) * on (worker) group_left (instance_type, lifecycle) {instance}"
         f" * on (worker) group_left () {since}"

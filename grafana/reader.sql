@@ -1,4 +1,4 @@
--- Limits for the role of Grafana's PostgreSQL datasource, run once by whoever made the role (docs/operating.md).
+-- Limits for the role of Grafana's PostgreSQL datasource, run once by the creator of the role (docs/operating.md).
 --
 -- Whoever may see a panel may send any SQL in its place, and it runs as this role. What it may read, which is
 -- usage_analytics_daily and nothing else, `python -m rollup --migrate --grant grafana=hivesync_grafana` says; here, that

@@ -38,7 +38,7 @@ from rollup.run import Range
 STATUS_FAILED = 1
 STATUS_REFUSED = 2
 
-GRANT_HELP = "with --migrate: run the GRANTs, exporter=hivesync_exporter rollup=hivesync_rollup grafana=..., say"
+GRANT_HELP = "with --migrate: run the GRANTs for these roles, as in exporter=hivesync_exporter rollup=hivesync_rollup"
 
 STOP_SECONDS = 0.5
 """Time for PostgreSQL to receive the cancellation of a query, before the process ends without its answer."""
@@ -67,30 +67,30 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m rollup",
         allow_abbrev=False,
-        description="Fills usage_analytics_daily: every missing day since the first activity, and the last few anew.",
+        description="Fill usage_analytics_daily: all missing days since the first activity, and the last few again.",
     )
     add = parser.add_argument
-    add("--env-file", type=Path, help="read settings from this file in place of .env")
-    add("--from", dest="first", type=_day, metavar="DAY", help="write the days from this one on (2026-01-31) anew")
-    add("--to", dest="last", type=_day, metavar="DAY", help="write the days up to this one anew")
-    add("--every", type=_duration, metavar="TIME", help="go on, and run every 5m, say, on the clock's full 5 minutes")
-    add("--dry-run", action="store_true", help="print the rows, and write nothing")
-    add("--migrate", action="store_true", help="make the table, and print the GRANTs that the three roles need")
+    add("--env-file", type=Path, help="read the settings from this file instead of .env")
+    add("--from", dest="first", type=_day, metavar="DAY", help="rewrite the days from this one on, as in 2026-01-31")
+    add("--to", dest="last", type=_day, metavar="DAY", help="rewrite the days up to and including this one")
+    add("--every", type=_duration, metavar="TIME", help="run now and at intervals, aligned to the clock, as in 5m")
+    add("--dry-run", action="store_true", help="print the rows without writing them")
+    add("--migrate", action="store_true", help="create the table, and print the GRANTs of the three roles")
     add("--grant", nargs="+", action="extend", type=_role, metavar="KIND=ROLE", help=GRANT_HELP)
     add(
         "--history",
         type=_file,
         metavar="FILE",
-        help="write the metrics' past as OpenMetrics for promtool, and nothing else",
+        help="write the history of the metrics as OpenMetrics for promtool, and no days",
     )
     options = parser.parse_args(arguments)
     commands = [name for name in ("every", "dry_run", "migrate", "history") if getattr(options, name)]
     if len(commands) > 1:
-        parser.error("--every, --dry-run, --migrate and --history do not go together")
+        parser.error("--every, --dry-run, --migrate and --history exclude each other")
     if options.grant and not options.migrate:
-        parser.error("--grant goes with --migrate")
+        parser.error("--grant requires --migrate")
     if (options.first or options.last) and commands and commands[0] in ("every", "migrate"):
-        parser.error(f"--from and --to do not go with --{commands[0]}")
+        parser.error(f"--from and --to cannot be used with --{commands[0]}")
     if options.first and options.last and options.first > options.last:
         parser.error(f"--from {options.first} is after --to {options.last}")
     return options

@@ -4,7 +4,7 @@ So a new installation's charts begin with the first activity, not with the first
 and preview requests, AI errors and latencies; not included are metrics without rows: online users, queues, workers,
 costs.
 
-    read_history (rows an hour) -> Series -> openmetrics.py (text for promtool)
+    read_history (rows an hour) -> HourlySeries -> openmetrics.py (text for promtool)
 
 Users count under the plan class they had at that hour (docs/definitions.md#plan-class), as far as subscriptions show
 it: starts, ends and cancellations since then are known, a `past_due` of that time is not.
@@ -42,7 +42,7 @@ _HOUR = "date_bin('1 hour', {0} - interval '1 microsecond', 'epoch') + interval 
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class HourlySeries:
     """One series of the past: its labels, and its value at each full hour with a value."""
 
     spec: MetricSpec
@@ -131,7 +131,7 @@ GROUP BY 1, 2
 
 async def read_history(
     connection: AsyncConnection[Any], first: datetime, last: datetime, free_plans: Sequence[str] = FREE_PLANS
-) -> list[Series]:
+) -> list[HourlySeries]:
     """Return all series from `first` to `last`, both full hours; in one snapshot. Memory grows with hours, not with
     rows."""
     async with transaction(connection, read_only=True):
@@ -146,7 +146,7 @@ async def read_history(
 
 async def _active_users(
     connection: AsyncConnection[Any], first: datetime, last: datetime, free_plans: Sequence[str]
-) -> list[Series]:
+) -> list[HourlySeries]:
     found = []
     for window, hours in ACTIVE_WINDOWS.items():
         changes: dict[str, dict[datetime, float]] = defaultdict(dict)
@@ -159,41 +159,43 @@ async def _active_users(
         everyone = counts.pop("all")
         counts["free"] = {hour: everyone[hour] - sum(points[hour] for points in counts.values()) for hour in everyone}
         for plan, points in counts.items():
-            found.append(Series(ACTIVE_USERS, (window, plan), {h: n for h, n in points.items() if h >= first}))
+            found.append(HourlySeries(ACTIVE_USERS, (window, plan), {h: n for h, n in points.items() if h >= first}))
     return found
 
 
 async def _requests(
     connection: AsyncConnection[Any], spec: MetricSpec, table: str, first: datetime, last: datetime
-) -> list[Series]:
+) -> list[HourlySeries]:
     rows = await _rows(connection, _REQUESTS.format(table=table), lead=first - 24 * HOUR, last=last)
     hourly = {hour: count for hour, count, _ in rows}
     minutes = {hour: count for hour, _, count in rows}
     hours = list(_hours(first, last))
     return [
-        Series(spec, ("1m",), {hour: minutes.get(hour, 0) for hour in hours}),
-        Series(spec, ("1h",), {hour: hourly.get(hour, 0) for hour in hours}),
-        Series(spec, ("24h",), _over_a_day(hourly, hours)),
+        HourlySeries(spec, ("1m",), {hour: minutes.get(hour, 0) for hour in hours}),
+        HourlySeries(spec, ("1h",), {hour: hourly.get(hour, 0) for hour in hours}),
+        HourlySeries(spec, ("24h",), _over_a_day(hourly, hours)),
     ]
 
 
-async def _errors(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[Series]:
+async def _errors(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[HourlySeries]:
     hourly: dict[str, dict[datetime, int]] = defaultdict(dict)
     for hour, kind, count in await _rows(
         connection, _ERRORS, lead=first - 24 * HOUR, last=last, kinds=list(AI_ERROR_KINDS)
     ):
         hourly[kind][hour] = count
     hours = list(_hours(first, last))
-    return [Series(ERRORS, ("24h", kind), _over_a_day(hourly[kind], hours)) for kind in (*AI_ERROR_KINDS, OTHER)]
+    return [HourlySeries(ERRORS, ("24h", kind), _over_a_day(hourly[kind], hours)) for kind in (*AI_ERROR_KINDS, OTHER)]
 
 
-async def _latencies(connection: AsyncConnection[Any], queue: str, first: datetime, last: datetime) -> Iterable[Series]:
+async def _latencies(
+    connection: AsyncConnection[Any], queue: str, first: datetime, last: datetime
+) -> Iterable[HourlySeries]:
     averages: dict[str, dict[datetime, float]] = defaultdict(dict)
     for hour, window, average in await _rows(
         connection, _LATENCY.format(table=TABLES[queue]), lead=first - HOUR, last=last
     ):
         averages[window][hour] = average
-    return [Series(LATENCY, (queue, window), points) for window, points in sorted(averages.items())]
+    return [HourlySeries(LATENCY, (queue, window), points) for window, points in sorted(averages.items())]
 
 
 async def _rows(connection: AsyncConnection[Any], query: str, **parameters: object) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""Series of the past as OpenMetrics text with timestamps: the input of `promtool tsdb create-blocks-from
+"""Hourly series of the past as OpenMetrics text with timestamps: the input of `promtool tsdb create-blocks-from
 openmetrics`."""
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from prometheus_client.registry import Collector
 
 from rollup import output
 from rollup.errors import Refused
-from rollup.history import Series
+from rollup.history import HourlySeries
 
 STDOUT = "-"
 
 
-def render(series: Sequence[Series]) -> bytes:
+def render(series: Sequence[HourlySeries]) -> bytes:
     """Return the whole text; the series of a metric stand together, in the order given."""
     return bytes(generate_latest(_Families(series)))  # type: ignore[no-untyped-call]
 
@@ -53,7 +53,7 @@ def whole_file(path: str) -> Iterator[Callable[[bytes], object]]:
 class _Families(Collector):
     """An adapter for prometheus_client's encoder, which takes an object with `collect`."""
 
-    def __init__(self, series: Sequence[Series]) -> None:
+    def __init__(self, series: Sequence[HourlySeries]) -> None:
         self._series = series
 
     def collect(self) -> Iterable[Metric]:

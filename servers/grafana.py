@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from grafana.panels import GRAFANA_PATH
+from presentation.panels import GRAFANA_PATH
 from servers.child import Child, ChildError
 from servers.fetch import fetch
 from servers.ports import LOOPBACK, free_port

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,11 @@ LAYERS = [
 ]
 """Layers of modules; each module imports from its own layer or those before it."""
 
-OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "servers", "tests"}
+OURS = {path.parent.name for path in ROOT.glob("*/*.py")}
+"""Our packages."""
+
+PRODUCT = {"admin", "exporter", "grafana", "presentation", "rollup"}
+"""The packages that are installed."""
 
 DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
@@ -142,15 +147,25 @@ def test_the_exporter_imports_no_other_package_of_ours() -> None:
     assert {(name, i.partition(".")[0]) for name, i in found} == {("exporter.__main__", "admin")}
 
 
-def test_the_admin_section_asks_no_source_and_draws_no_dashboard() -> None:
-    """The section shows values of the snapshot; of Grafana it uses the catalogue of panels and the titles."""
+@pytest.mark.parametrize(
+    ("package", "others"),
+    [
+        ("presentation", set()),
+        ("grafana", {"exporter", "presentation"}),
+        ("admin", {"exporter", "presentation"}),
+        ("rollup", {"exporter"}),
+    ],
+)
+def test_page_dashboards_and_roll_up_do_not_import_each_other(package: str, others: set[str]) -> None:
+    """The titles, colours and panels that page and dashboards share are in `presentation`, below both."""
+    found = {i.partition(".")[0] for _, path in modules(package) for i in imports(path)}
+    assert found & OURS == {package, *others}
+
+
+def test_the_admin_section_asks_no_source() -> None:
+    """The section shows values of the snapshot."""
     found = {(name, i) for name, path in modules("admin") for i in imports(path)}
     assert len(found) > 50
-    assert {i for _, i in found if i.partition(".")[0] in OURS - {"admin", "exporter"}} <= {
-        *("grafana.panels", "grafana.style"),
-        *(f"grafana.panels.{name}" for name in ("ANALYTICS_PATH", "GRAFANA_PATH", "Analytics", "Panel")),
-        *(i for _, i in found if i.startswith("grafana.style.")),
-    }
     drivers = {"psycopg", "redis", "pygtail"}
     assert {(name, i) for name, i in found if i.partition(".")[0] in drivers} == set()
     past_the_snapshot = (
@@ -189,6 +204,44 @@ def test_every_python_file_is_short_enough_to_read_in_a_sitting() -> None:
     lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files({".py"})}
     assert len(lines) > 400
     assert {path: count for path, count in lines.items() if count > 400} == {}
+
+
+def test_every_package_is_linted_and_checked() -> None:
+    assert len(OURS) > 9
+    linted = re.search(r"^PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    typed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["files"]
+    assert linted
+    assert set(linted[1].split()) == set(typed) == OURS
+
+
+def class_names(packages: Iterable[str]) -> dict[str, list[str]]:
+    """The modules that define a class, by its name."""
+    found: dict[str, list[str]] = {}
+    for package in sorted(packages):
+        for name, path in modules(package):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    found.setdefault(node.name, []).append(name)
+    return found
+
+
+def test_a_class_name_has_one_meaning_in_the_product() -> None:
+    """Private classes aside; the models of the API are named after subjects, as collectors are."""
+    found = class_names(PRODUCT)
+    assert len(found) > 150
+    repeated = {
+        name: others
+        for name, places in found.items()
+        if not name.startswith("_")
+        and len(others := [place for place in places if not place.startswith("admin.documents.")]) > 1
+    }
+    assert repeated == {}
+
+
+def test_no_class_name_has_three_meanings_anywhere() -> None:
+    found = class_names(OURS)
+    assert len(found) > 300
+    assert {name: places for name, places in found.items() if len(places) > 2} == {}
 
 
 def names_in(node: ast.AST) -> set[str]:

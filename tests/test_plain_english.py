@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CODE = ("admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "servers", "tests")
+CODE = sorted({path.parent.name for path in ROOT.glob("*/*.py")})
 
 PRONOUN = re.compile(r"\b(?:what|who|whom|whoever|whatever|somebody|nobody|anybody|one that)\b", re.IGNORECASE)
 """Words with which a clause begins where a noun could stand."""

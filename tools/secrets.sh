@@ -1,12 +1,12 @@
 #!/bin/sh
 # secrets.sh [--demo] [DIRECTORY]: write the secret files mounted by docker-compose.yml, by default into secrets/.
 #
-# Creates the secrets of this project, never changes an existing file, and lists the files with secrets of HiveSync,
-# which must be provided (exit status 1). With --demo all of them are made up, in .demo/secrets, for the made-up
-# HiveSync of the profile `demo`.
+# Generates the secrets of this project, never changes an existing file, and lists the missing files with secrets of
+# HiveSync, which the operator provides (exit status 1). With --demo all secrets are generated, in .demo/secrets, for
+# the simulated HiveSync of the profile `demo`.
 #
-# Only the owner may enter the directory. The files in it are readable for all users, because Compose mounts them
-# unchanged, one by one, into containers whose users have other numbers than the owner.
+# Only the owner has access to the directory. The files in it are readable for all users, because Compose mounts each of
+# them unchanged into containers whose users have other user ids than the owner.
 set -eu
 
 demo=no
@@ -45,17 +45,17 @@ for name in database_url rollup_database_url redis_url grafana_db_password admin
   [ -s "$directory/$name" ] || missing="$missing $name"
 done
 [ -n "$missing" ] || exit 0
-echo "Still to be written by you, one line each, into $directory/:" >&2
+echo "Missing in $directory/, to be written by the operator, one line each:" >&2
 for name in $missing; do
   case $name in
-    database_url) what="postgresql://hivesync_exporter:PASSWORD@HOST:5432/hivesync" ;;
-    rollup_database_url) what="postgresql://hivesync_rollup:PASSWORD@HOST:5432/hivesync" ;;
-    redis_url) what="redis://:PASSWORD@HOST:6379/0" ;;
-    grafana_db_password) what="the password of hivesync_grafana" ;;
-    admin_jwt_secret) what="HiveSync's secret for admin tokens (HS256); anything long and random where there is none" ;;
-    alert_webhook_url) what="whom Alertmanager tells of alerts, by POST" ;;
+    database_url) content="postgresql://hivesync_exporter:PASSWORD@HOST:5432/hivesync" ;;
+    rollup_database_url) content="postgresql://hivesync_rollup:PASSWORD@HOST:5432/hivesync" ;;
+    redis_url) content="redis://:PASSWORD@HOST:6379/0" ;;
+    grafana_db_password) content="the password of hivesync_grafana" ;;
+    admin_jwt_secret) content="HiveSync's secret for admin tokens (HS256); without such tokens, a long random string" ;;
+    alert_webhook_url) content="the URL to which Alertmanager posts alerts" ;;
   esac
-  echo "  $name: $what" >&2
+  echo "  $name: $content" >&2
 done
 echo "Then: chmod 444 $directory/*" >&2
 exit 1

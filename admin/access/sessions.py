@@ -24,7 +24,7 @@ import structlog
 
 from exporter.errors import StateError
 from exporter.state import StateFile
-from grafana.panels import ANALYTICS_PATH
+from presentation.panels import ANALYTICS_PATH
 
 _log = structlog.get_logger()
 

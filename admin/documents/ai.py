@@ -12,13 +12,13 @@ from admin.documents.models import Amount, Count, Model, known
 from admin.documents.values import Values
 from exporter.collectors import ai, logs
 from exporter.labels import OTHER
-from grafana.style import ERROR_KINDS, LOG_EVENTS, STATISTICS
+from presentation.label_styles import ERROR_KINDS, LOG_EVENTS, STATISTICS
 
 CARDS = (
     Card(
         "ai-requests",
         "AI requests",
-        Meaning("AI jobs requested, whatever their outcome.", SLIDING, POSTGRES),
+        Meaning("AI jobs requested, regardless of their outcome.", SLIDING, POSTGRES),
         (
             Number("Last minute", "ai/requests_per_minute"),
             Number("Last hour", "ai/requests_per_hour"),
@@ -42,7 +42,7 @@ CARDS = (
         "AI events in the log",
         Meaning(
             "Lines of the AI events log, by event.",
-            "since counting began; kept across restarts; at a first start from the log's end on",
+            "since the start of counting, across restarts; at a first start from the end of the log",
             AI_LOG,
         ),
         tuple(Number(LOG_EVENTS[event].title, f"ai/log_events/{event}") for event in logs.AI.known_events),
@@ -76,7 +76,7 @@ class Ai(Model):
     requests_per_user: PerUser
     errors: AiErrors
     log_events: dict[str, Count] = Field(
-        description="By event, since counting began; null before the log's end was reached for the first time."
+        description="By event, since the start of counting; null until the end of the log is first reached."
     )
     log_errors: dict[str, Count] = Field(description="By kind, as `log_events`.")
 

@@ -1,6 +1,6 @@
-"""The parts of the page: cards with numbers, tables with columns, and the words for the values in them.
+"""The parts of the page: cards with numbers, tables with columns, and the styles of the values in them.
 
-    grafana/style.py (words and colours) -> cards (this) -> one module per document -> page/ (templates, modules)
+    presentation/label_styles.py -> cards (this) -> one module per document -> page/ (templates, modules)
 
 A card says which numbers of the API it shows, and what each number counts, over which window, from which source.
 """
@@ -13,22 +13,20 @@ from typing import Literal
 
 from admin.documents.models import Model
 from admin.documents.values import Values
-from grafana.style import (
-    BLUE,
+from presentation.label_styles import (
     DEVICES,
+    DIRECTIONS,
     ERROR_KINDS,
     FAILURE_KINDS,
-    LIGHT_BLUE,
-    ORANGE,
+    INCIDENT_KINDS,
     PLANS,
     QUEUES,
-    RED,
     SOURCES,
     WINDOWS,
+    WORKER_HEALTH,
     WORKER_KINDS,
     WORKER_STATES,
-    Thing,
-    Things,
+    LabelStyles,
 )
 
 Format = Literal["count", "ratio", "seconds", "dollars"]
@@ -39,7 +37,7 @@ ColumnType = Literal["text", "number", "time"]
 POSTGRES, REDIS, AI_LOG = (SOURCES[name].title for name in ("postgres", "redis", "ai_events_log"))
 BOTH = f"{POSTGRES} and {REDIS}"
 
-SLIDING = "sliding; see each line"
+SLIDING = "sliding, given per line"
 """The window of a card whose lines have one each."""
 
 
@@ -79,16 +77,16 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """One column of a table; `words` names the entry of `WORDS` for the values of the API."""
+    """One column of a table; `styles` names the entry of `LABEL_STYLES` for the values of the API."""
 
     name: str
     label: str
     type: ColumnType = "text"
-    words: str = ""
+    styles: str = ""
     is_code: bool = False
     """An identifier, in a fixed-width font."""
     has_dot: bool = False
-    """A dot in the word's colour before it."""
+    """A dot in the value's colour before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,27 +132,27 @@ class Document:
     tables: tuple[TableCard, ...] = ()
 
 
-WORDS: Mapping[str, Things] = {
+LABEL_STYLES: Mapping[str, LabelStyles] = {
     "plans": PLANS,
     "devices": DEVICES,
     "error_kinds": {**FAILURE_KINDS, **ERROR_KINDS},
-    "incidents": {"ai_error": Thing("AI error", RED), "preview_failure": Thing("Preview failure", ORANGE)},
+    "incidents": INCIDENT_KINDS,
     "worker_kinds": WORKER_KINDS,
     "worker_states": WORKER_STATES,
-    "health": {"true": WORKER_STATES["healthy"], "false": WORKER_STATES["unhealthy"]},
+    "health": WORKER_HEALTH,
     "windows": WINDOWS,
     "queues": QUEUES,
-    "directions": {"prompt": Thing("Prompt", LIGHT_BLUE), "completion": Thing("Completion", BLUE)},
+    "directions": DIRECTIONS,
 }
-"""The words and colours for the values of labels: one title and one colour each, as in Grafana."""
+"""Titles and colours of label values for the page, by the name that columns refer to; the same as in Grafana."""
 
 
-def each(path: str, words: Things, format: Format = "count", empty: str = "") -> tuple[Number, ...]:  # noqa: A002
-    """A number for each word, at `path/<name>`."""
-    return tuple(Number(word.title, f"{path}/{name}", format, empty) for name, word in words.items())
+def each(path: str, styles: LabelStyles, format: Format = "count", empty: str = "") -> tuple[Number, ...]:  # noqa: A002
+    """A number for each label value, at `path/<value>`."""
+    return tuple(Number(style.title, f"{path}/{value}", format, empty) for value, style in styles.items())
 
 
-WHO_IS_ONLINE = (
+ONLINE = (
     "Distinct users with an open WebSocket, or with a session that has not ended and sent a heartbeat in the last "
     "2 minutes."
 )

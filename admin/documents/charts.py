@@ -18,7 +18,7 @@ from admin.documents.models import Model, Status, status_of
 from admin.documents.values import Value, Values, combined, iso
 from exporter.collectors import charts, rollup, users
 from exporter.collectors.users import FRESHNESS
-from grafana.panels import Analytics, Panel
+from presentation.panels import Analytics, Panel
 
 DAY_SECONDS = 86_400
 
@@ -28,7 +28,7 @@ HOURS = {"6h": (15, 25), "24h": (60, 24), "7d": (60, 168)}
 DAYS = {"14d": 14, "30d": 30, "90d": 90}
 """The number of points by range."""
 
-AS_CHOSEN = "as chosen above the chart"
+AS_CHOSEN = "the range selected above the chart"
 
 
 class Series(Model):
@@ -151,7 +151,7 @@ CHARTS: tuple[ChartCard, ...] = (
     ChartCard(
         "ai-requests",
         "AI requests per hour",
-        Meaning("AI jobs requested per hour, whatever their outcome.", AS_CHOSEN, POSTGRES),
+        Meaning("AI jobs requested per hour, regardless of their outcome.", AS_CHOSEN, POSTGRES),
         "requests",
         _ai_requests,
         {

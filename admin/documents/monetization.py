@@ -26,7 +26,7 @@ from admin.documents.summary import paid_free_ratio
 from admin.documents.values import Values, combined
 from exporter.collectors import cost, users
 from exporter.collectors.users import FRESHNESS
-from grafana.style import COMPONENTS, PLANS
+from presentation.label_styles import COMPONENTS, PLANS
 
 NO_PRICES = "no prices"
 SO_FAR = "this calendar month (UTC) so far"
@@ -83,7 +83,7 @@ TABLES = (
         "monetization/tokens_month_to_date",
         (
             TableColumn("model", "Model"),
-            TableColumn("direction", "Direction", words="directions"),
+            TableColumn("direction", "Direction", styles="directions"),
             TableColumn("tokens", "Tokens", "number"),
         ),
         "No tokens this month",

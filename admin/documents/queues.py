@@ -22,7 +22,7 @@ from admin.documents.cards import (
 from admin.documents.models import Amount, Count, Model, known
 from admin.documents.values import Values
 from exporter.collectors import ai, latency, previews, queues
-from grafana.style import WINDOWS
+from presentation.label_styles import WINDOWS
 
 NO_JOBS = "no jobs"
 
@@ -48,7 +48,7 @@ CARDS = (
     Card(
         "preview-requests",
         "Preview requests",
-        Meaning("Preview builds requested, whatever their outcome.", SLIDING, POSTGRES),
+        Meaning("Preview builds requested, regardless of their outcome.", SLIDING, POSTGRES),
         (
             Number("Last minute", "queues/preview_requests/1m"),
             Number("Last hour", "queues/preview_requests/1h"),
@@ -73,7 +73,7 @@ TABLES = (
         Meaning("Waiting jobs in each queue.", "now", REDIS),
         "queues/queues",
         (
-            TableColumn("queue", "Kind", words="queues"),
+            TableColumn("queue", "Kind", styles="queues"),
             TableColumn("name", "Queue", is_code=True),
             TableColumn("depth", "Waiting", "number"),
         ),

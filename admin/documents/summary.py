@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from admin.documents.cards import BOTH, NO_QUEUE, POSTGRES, REDIS, WHO_IS_ONLINE, Card, Meaning, Number
+from admin.documents.cards import BOTH, NO_QUEUE, ONLINE, POSTGRES, REDIS, Card, Meaning, Number
 from admin.documents.models import Amount, Count, Model, known
 from admin.documents.trends import Points, Trends
 from admin.documents.values import Value, Values, combined, ratio
@@ -16,14 +16,14 @@ CARDS: tuple[Card, ...] = (
     Card(
         "online-users",
         "Online users",
-        Meaning(WHO_IS_ONLINE, "now", BOTH),
+        Meaning(ONLINE, "now", BOTH),
         (Number("", "summary/online_users"),),
         "online_users",
     ),
     Card(
         "ai-requests-last-hour",
         "AI requests (last hour)",
-        Meaning("AI jobs requested, whatever their outcome.", "the last 60 minutes, sliding", POSTGRES),
+        Meaning("AI jobs requested, regardless of their outcome.", "the last 60 minutes, sliding", POSTGRES),
         (Number("", "summary/ai_requests_last_hour"),),
         "ai_requests_last_hour",
     ),

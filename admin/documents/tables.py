@@ -29,7 +29,7 @@ TOP_USERS = TableCard(
     (
         TableColumn("user_id", "User id"),
         TableColumn("user", "User"),
-        TableColumn("plan", "Plan", words="plans"),
+        TableColumn("plan", "Plan", styles="plans"),
         TableColumn("last_seen", "Last seen", "time"),
         TableColumn("ai_requests_7d", "Requests (7 d)", "number"),
     ),
@@ -49,11 +49,11 @@ INCIDENTS = TableCard(
     "tables/incidents/rows",
     (
         TableColumn("time", "Time", "time"),
-        TableColumn("kind", "Kind", words="incidents"),
+        TableColumn("kind", "Kind", styles="incidents"),
         TableColumn("job_id", "Job", is_code=True),
         TableColumn("provider", "Provider"),
         TableColumn("model", "Model"),
-        TableColumn("error_kind", "Error", words="error_kinds"),
+        TableColumn("error_kind", "Error", styles="error_kinds"),
     ),
     "No incidents in the last 7 days",
     ("time", "kind", "error_kind", "provider", "model", "job_id"),

@@ -8,9 +8,9 @@ from __future__ import annotations
 from admin.documents.cards import (
     ACTIVE,
     BOTH,
+    ONLINE,
     PLAN_CLASSES,
     POSTGRES,
-    WHO_IS_ONLINE,
     Card,
     Document,
     Meaning,
@@ -20,13 +20,13 @@ from admin.documents.cards import (
 from admin.documents.models import ByPlan, Count, Model, known
 from admin.documents.values import Values
 from exporter.collectors import activity, online
-from grafana.style import DEVICES, PLANS
+from presentation.label_styles import DEVICES, PLANS
 
 CARDS = (
     Card(
         "online-now",
         "Online now",
-        Meaning(f"{WHO_IS_ONLINE} Live View sessions: online sessions of that kind.", "now", BOTH),
+        Meaning(f"{ONLINE} Live View sessions: online sessions of that kind.", "now", BOTH),
         (
             Number("Users", "users/online_users"),
             Number("Live View sessions", "users/live_view_sessions"),

@@ -33,9 +33,9 @@ TABLES = (
         "workers/workers",
         (
             TableColumn("worker", "Worker", is_code=True),
-            TableColumn("kind", "Kind", words="worker_kinds"),
-            TableColumn("healthy", "Health", words="health", has_dot=True),
-            TableColumn("state", "State", words="worker_states", has_dot=True),
+            TableColumn("kind", "Kind", styles="worker_kinds"),
+            TableColumn("healthy", "Health", styles="health", has_dot=True),
+            TableColumn("state", "State", styles="worker_states", has_dot=True),
             TableColumn("last_heartbeat", "Last heartbeat", "time"),
             TableColumn("instance_type", "Instance"),
             TableColumn("lifecycle", "Lifecycle"),

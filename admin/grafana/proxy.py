@@ -24,7 +24,7 @@ from admin.grafana.headers import from_grafana, to_grafana
 from admin.grafana.paths import READ_METHODS, Decision
 from admin.grafana.probe import PERIOD_SECONDS, GrafanaProbe
 from admin.problem import problem
-from grafana.panels import GRAFANA_PATH
+from presentation.panels import GRAFANA_PATH
 
 _log = structlog.get_logger()
 

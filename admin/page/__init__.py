@@ -20,12 +20,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from admin.documents import DOCUMENTS, status, summary
-from admin.documents.cards import WORDS
+from admin.documents.cards import LABEL_STYLES
 from admin.documents.charts import CHARTS, ChartCard
 from admin.documents.tables import TABLES
 from exporter.version import VERSION
-from grafana.panels import ANALYTICS_PATH
-from grafana.style import SOURCES
+from presentation.label_styles import SOURCES
+from presentation.panels import ANALYTICS_PATH
 
 HERE = Path(__file__).parent
 UPLOT = HERE / "node_modules" / "uplot" / "dist"
@@ -103,9 +103,9 @@ class Page:
             "hasUplot": self._uplot is not None,
             "grafanaUp": self._grafana_up(),
             "sources": {name: source.title for name, source in SOURCES.items()},
-            "words": {
-                name: {value: {"title": thing.title, "color": thing.color} for value, thing in things.items()}
-                for name, things in WORDS.items()
+            "labelStyles": {
+                name: {value: {"title": style.title, "color": style.color} for value, style in styles.items()}
+                for name, styles in LABEL_STYLES.items()
             },
             "frames": {chart.id: _frames(chart, base) for chart in CHARTS},
         }

@@ -36,7 +36,7 @@ ACTIVE_USERS = MetricSpec(
     "hivesync_active_users",
     "gauge",
     "Distinct users with a login, Live View join, AI request or preview request in the window that ends now,"
-    " by plan class as of now.",
+    " by current plan class.",
     "PostgreSQL (sessions, ai_usage_events, preview_jobs, subscriptions)",
     (Label("window", tuple(WINDOWS)), Label("plan", PLAN_CLASSES)),
     Definition(f"""

@@ -85,7 +85,7 @@ MONTH_TO_DATE = MetricSpec(
 PROJECTED = MetricSpec(
     "hivesync_ai_cost_month_projected_dollars",
     "gauge",
-    "Estimate: AI cost of this calendar month (UTC) at its end, if it goes on as so far.",
+    "Estimate: AI cost of this calendar month (UTC) to its end, in proportion to the elapsed time.",
     "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
     (Label("component", COMPONENTS),),
     Definition(

@@ -40,7 +40,7 @@ WHERE average IS NOT NULL
 LATENCY = MetricSpec(
     "hivesync_job_latency_average_seconds",
     "gauge",
-    "Mean time from created to completed of the jobs that succeeded in the window that ends now; absent when none did.",
+    "Mean time from creation to completion of the jobs that succeeded in the window that ends now; absent without any.",
     "PostgreSQL (ai_usage_events, preview_jobs)",
     (Label("queue", QUEUES), Label("window", tuple(WINDOWS))),
     Definition(" UNION ALL ".join((_average("ai", "ai_usage_events"), _average("preview", "preview_jobs")))),

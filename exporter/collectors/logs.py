@@ -61,7 +61,7 @@ AI_EVENTS = MetricSpec(
 AI_ERRORS = MetricSpec(
     "hivesync_ai_log_errors_total",
     "counter",
-    f"Events ai.error in the AI events log by their error_kind, since counting began; {FROM_THE_END}.",
+    f"Events ai.error in the AI events log, by error_kind, since counting began; {FROM_THE_END}.",
     "ai-events.log",
     (Label("kind", (*ERROR_KINDS["ai_error"], OTHER)),),
 )
@@ -75,14 +75,14 @@ PREVIEW_EVENTS = MetricSpec(
 PREVIEW_FAILURES = MetricSpec(
     "hivesync_preview_log_failures_total",
     "counter",
-    f"Events preview.failed in the preview log by their error_kind, since counting began; {FROM_THE_END}.",
+    f"Events preview.failed in the preview log, by error_kind, since counting began; {FROM_THE_END}.",
     "preview.log",
     (Label("kind", (*ERROR_KINDS["preview_failure"], OTHER)),),
 )
 LINES = MetricSpec(
     "hivesync_log_lines_total",
     "counter",
-    "Lines read from a log by result, since counting began: ok (a known event), malformed (no JSON object with "
+    "Lines read from a log, by result, since counting began: ok (a known event), malformed (no JSON object with "
     f"an event, or over 1 MiB), unknown_event. Blank lines are not counted; {FROM_THE_END}.",
     "the log files",
     (Label("log", vocabulary.LOGS), Label("result", RESULTS)),
@@ -90,16 +90,16 @@ LINES = MetricSpec(
 LATE = MetricSpec(
     "hivesync_log_late_lines_total",
     "counter",
-    "Lines counted late, among all those counted: read after a start or an outage, and written over two minutes (or "
-    "two refresh periods) before, by the time in the first of each 64 KiB, or without a time. While it increases, the "
-    "rates of the log's other counters are not those of now.",
+    "Late lines, which the log's other counters contain: read after a start or an outage, and written over two minutes "
+    "(or two refresh periods) earlier, by the time of the first line of each 64 KiB, or without a time. While this "
+    "counter increases, the rates of the others are not current.",
     "the log files",
     (Label("log", vocabulary.LOGS),),
 )
 UNREAD = MetricSpec(
     "hivesync_log_unread_bytes",
     "gauge",
-    "Bytes left to read in a log's files, now; a compressed one counts with its size on disk until it is read.",
+    "Unread bytes of a log's files, now; a compressed file counts with its size on disk until it is read.",
     "the log files",
     (Label("log", vocabulary.LOGS),),
 )

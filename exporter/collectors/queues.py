@@ -39,7 +39,7 @@ DEPTH = MetricSpec(
 PROCESSING = MetricSpec(
     "hivesync_queue_processing_seconds",
     "summary",
-    "Time spent on jobs of the queue, and how many, as its workers have counted them.",
+    "Processing time and number of the queue's jobs, as counted by its workers.",
     "Redis (ai_queue:stats)",
     (Label("queue", ("ai",)),),
 )

@@ -13,7 +13,7 @@ from exporter.spec import Definition, MetricSpec, Sample
 LATEST_DAY = MetricSpec(
     "hivesync_rollup_latest_day_timestamp_seconds",
     "gauge",
-    "The newest day of the daily roll-up, as the unix time of its start (UTC); absent while there is none.",
+    "Unix time of the start (UTC) of the newest day in the daily roll-up; absent without a day.",
     "PostgreSQL (usage_analytics_daily)",
     definition=Definition(
         "SELECT extract(epoch FROM date)::float8 FROM usage_analytics_daily ORDER BY date DESC LIMIT 1",

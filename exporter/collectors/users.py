@@ -36,8 +36,8 @@ _PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
 MAX_NAMED_PLANS = 100
 
 FRESHNESS = (
-    f"Up to {READ_ALWAYS:,} users a change shows within five refresh periods (75 s by default),"
-    " beyond within ten minutes."
+    f"A change shows within five refresh periods (75 s by default) up to {READ_ALWAYS:,} users,"
+    " within ten minutes beyond."
 )
 
 USERS = MetricSpec(

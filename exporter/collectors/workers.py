@@ -36,7 +36,7 @@ _SOURCE = "Redis (worker heartbeats)"
 HEALTHY = MetricSpec(
     "hivesync_worker_healthy",
     "gauge",
-    "1 while the worker's last heartbeat is recent enough (120 s unless set otherwise), else 0.",
+    "1 while the worker's last heartbeat is recent (at most 120 s old by default), else 0.",
     _SOURCE,
     (Label("worker"), Label("kind", (*WORKER_KINDS, UNKNOWN))),
 )
@@ -50,21 +50,21 @@ LAST_HEARTBEAT = MetricSpec(
 GPU_STATE = MetricSpec(
     "hivesync_gpu_worker_state",
     "gauge",
-    "1 for the state the GPU worker is in, 0 for the others; offline when its heartbeat is too old.",
+    "1 for the current state of the GPU worker, 0 for the others; offline without a recent heartbeat.",
     _SOURCE,
     (Label("worker"), Label("state", GPU_STATES)),
 )
 GPU_INFO = MetricSpec(
     "hivesync_gpu_worker_info",
     "info",
-    "The instance a GPU worker runs on: its type, and whether spot or on-demand.",
+    "Instance of a GPU worker: its type, and its lifecycle (spot or on-demand).",
     _SOURCE,
     (Label("worker"), Label("instance_type"), Label("lifecycle")),
 )
 GPU_SECONDS = MetricSpec(
     "hivesync_gpu_instance_seconds_total",
     "counter",
-    "Time GPU instances have run, told from their heartbeats while this exporter watched; kept over restarts.",
+    "Running time of GPU instances, by their workers' heartbeats while this exporter runs; kept over restarts.",
     _SOURCE,
     (Label("instance_type"), Label("lifecycle")),
 )

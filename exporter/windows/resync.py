@@ -25,15 +25,15 @@ from exporter.windows.wheel import Wheel
 RESYNCS = MetricSpec(
     "hivesync_resyncs_total",
     "counter",
-    "Checks of the past for changes that refreshes cannot see, by result: a whole window was re-read (`filled`, at"
-    " start too), a part of it was (`reread`), or a part was not, as nothing in it had changed (`skipped`).",
+    "Checks of the past for changes that refreshes cannot see, by result: the whole window re-read (`filled`, also at"
+    " start), a part re-read (`reread`), or a part skipped as unchanged (`skipped`).",
     "the exporter itself",
     (Label("collector"), Label("result", ("filled", "reread", "skipped"))),
 )
 CORRECTIONS = MetricSpec(
     "hivesync_resync_corrections_total",
     "counter",
-    "Corrections that re-reading the past has made, differences added up without their sign: requests and errors (ai),"
+    "Corrections by re-reading the past, as the sum of absolute differences: requests and errors (ai),"
     " requests (previews), jobs (latency), tokens (cost), users with another time of last activity (activity).",
     "the exporter itself",
     (Label("collector"),),

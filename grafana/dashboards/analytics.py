@@ -1,6 +1,6 @@
 """HiveSync Analytics: users, AI usage, queues and workers, monetization and incidents, in the order of the catalogue.
 
-A function per row, a call per panel. Titles and sizes of the panels are in `grafana/panels.py`.
+A function per row, a call per panel. Titles and sizes of the panels are in `presentation/panels.py`.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from exporter.collectors.queues import DEPTH, PROCESSING
 from exporter.collectors.users import USERS
 from exporter.collectors.workers import GPU_INFO, GPU_SECONDS, GPU_STATE, HEALTHY, LAST_HEARTBEAT
 from exporter.spec import MetricSpec
-from grafana import style
-from grafana.drawing import about, bars, lines, listing, number
+from grafana import thresholds
+from grafana.drawing import about, bargauge, stat, table, timeseries
 from grafana.layout import assemble
-from grafana.panels import OPERATIONS, Analytics, Panel
 from grafana.promql import (
     RANGE,
     cpu_workers,
     gpu_workers,
-    highest,
     log_increase,
     log_rate,
+    max_by,
     per_minute,
     rate,
     ratio,
-    total,
+    sum_by,
 )
 from grafana.queries import SQL, PromQL
 from grafana.sdk import dashboard
-from grafana.style import QUEUES
+from presentation import colors, label_styles
+from presentation.label_styles import QUEUES
+from presentation.panels import OPERATIONS, Analytics, Panel
 
 DOLLARS, SECONDS = "currencyUSD", "s"
 
@@ -52,8 +53,7 @@ DAILY = """
 """
 """Fourteen UTC days, today's up to now, at any time range of the dashboard."""
 
-IN_MONTH = "A price file's estimate, no invoice."
-BY_WINDOW = "A window without a job that succeeded has no value."
+IN_MONTH = "Not an invoice."
 
 
 def build() -> dashboard.Dashboard:
@@ -73,15 +73,15 @@ def build() -> dashboard.Dashboard:
 
 def summary() -> list[dashboard.Panel]:
     """Build the summary header."""
-    paid, free = (highest(USERS, plan=plan) for plan in ("paid", "free"))
+    paid, free = (max_by(USERS, plan=plan) for plan in ("paid", "free"))
     return [
-        number(Analytics.ONLINE_USERS_NOW, about(ONLINE_USERS), PromQL(highest(ONLINE_USERS))),
-        number(Analytics.AI_REQUESTS_LAST_HOUR, about(AI_REQUESTS), PromQL(highest(AI_REQUESTS, window="1h"))),
+        stat(Analytics.ONLINE_USERS_NOW, about(ONLINE_USERS), PromQL(max_by(ONLINE_USERS))),
+        stat(Analytics.AI_REQUESTS_LAST_HOUR, about(AI_REQUESTS), PromQL(max_by(AI_REQUESTS, window="1h"))),
         queue_now(Analytics.AI_QUEUE_NOW, "ai"),
         queue_now(Analytics.PREVIEW_QUEUE_NOW, "preview"),
-        number(
+        stat(
             Analytics.PAID_TO_FREE,
-            about(USERS, "0.5 is one paid user for two free ones; no value while nobody is on a free plan."),
+            about(USERS, "Shown: paid users per free user, so 0.5 is one per two; no value without free users."),
             PromQL(ratio(paid, free)),
             decimals=2,
         ),
@@ -91,34 +91,34 @@ def summary() -> list[dashboard.Panel]:
 def charts() -> list[dashboard.Panel]:
     """Build the four charts."""
     return [
-        lines(
+        timeseries(
             Analytics.AI_REQUESTS_DAY,
-            about(AI_REQUESTS, "Here: in the hour before each point."),
-            PromQL(highest(AI_REQUESTS, window="1h"), QUEUES["ai"].title),
+            about(AI_REQUESTS, "Each point is for the hour before it."),
+            PromQL(max_by(AI_REQUESTS, window="1h"), QUEUES["ai"].title),
             color=QUEUES["ai"].color,
             has_history=True,
             last="24h",
         ),
-        lines(
+        timeseries(
             Analytics.DAU_FORTNIGHT,
             """Distinct users with a login, Live View join, AI request or preview request on each UTC day; the last
             point is today so far. Source: PostgreSQL (usage_analytics_daily), written by the roll-up.""",
             SQL(DAILY),
-            color=style.BLUE,
+            color=colors.BLUE,
             points=True,
             utc=True,
             last="14d",
         ),
-        bars(
+        bargauge(
             Analytics.USERS_BY_PLAN,
             about(USERS),
-            PromQL(highest(USERS, "plan"), "{{plan}}"),
-            things=style.PLANS,
+            PromQL(max_by(USERS, "plan"), "{{plan}}"),
+            styles=label_styles.PLANS,
         ),
-        lines(
+        timeseries(
             Analytics.AI_LATENCY_DAY,
-            about(LATENCY, "Here: of AI jobs, in the hour before each point."),
-            PromQL(highest(LATENCY, queue="ai", window="1h"), QUEUES["ai"].title),
+            about(LATENCY, "AI jobs only; each point is for the hour before it."),
+            PromQL(max_by(LATENCY, queue="ai", window="1h"), QUEUES["ai"].title),
             unit=SECONDS,
             color=QUEUES["ai"].color,
             has_history=True,
@@ -130,24 +130,24 @@ def charts() -> list[dashboard.Panel]:
 def users() -> list[dashboard.Panel]:
     """Build the panels of users and devices."""
     return [
-        lines(
+        timeseries(
             Analytics.ONLINE_USERS,
             about(ONLINE_USERS),
-            PromQL(highest(ONLINE_USERS), "Online users"),
-            color=style.BLUE,
+            PromQL(max_by(ONLINE_USERS), "Online users"),
+            color=colors.BLUE,
         ),
-        lines(
+        timeseries(
             Analytics.ONLINE_DEVICES,
             about(ONLINE_DEVICES),
-            PromQL(highest(ONLINE_DEVICES, "device_type"), "{{device_type}}"),
-            things=style.DEVICES,
+            PromQL(max_by(ONLINE_DEVICES, "device_type"), "{{device_type}}"),
+            styles=label_styles.DEVICES,
             stacked=True,
         ),
-        lines(
+        timeseries(
             Analytics.LIVE_VIEW_SESSIONS,
             about(LIVE_VIEW_SESSIONS),
-            PromQL(highest(LIVE_VIEW_SESSIONS), "Live View sessions"),
-            color=style.BLUE,
+            PromQL(max_by(LIVE_VIEW_SESSIONS), "Live View sessions"),
+            color=colors.BLUE,
         ),
         *active_users(Analytics.DAU_NOW, Analytics.DAU_BY_PLAN, window="24h"),
         *active_users(Analytics.MAU_NOW, Analytics.MAU_BY_PLAN, window="30d"),
@@ -156,14 +156,14 @@ def users() -> list[dashboard.Panel]:
 
 def active_users(now: Panel, by_plan: Panel, window: str) -> list[dashboard.Panel]:
     """Build DAU or MAU: the number, and its split by plan over time."""
-    text = about(ACTIVE_USERS, f"Here: {window}.")
+    text = about(ACTIVE_USERS, f"Window: {window}.")
     return [
-        number(now, text, PromQL(total(ACTIVE_USERS, window=window))),
-        lines(
+        stat(now, text, PromQL(sum_by(ACTIVE_USERS, window=window))),
+        timeseries(
             by_plan,
             text,
-            PromQL(highest(ACTIVE_USERS, "plan", window=window), "{{plan}}"),
-            things=style.PLANS,
+            PromQL(max_by(ACTIVE_USERS, "plan", window=window), "{{plan}}"),
+            styles=label_styles.PLANS,
             stacked=True,
             has_history=True,
         ),
@@ -175,23 +175,23 @@ def ai_usage() -> list[dashboard.Panel]:
     return [
         requests(Analytics.AI_REQUESTS_PER_MINUTE, AI_REQUESTS, "ai", "1m"),
         requests(Analytics.AI_REQUESTS_PER_HOUR, AI_REQUESTS, "ai", "1h"),
-        lines(
+        timeseries(
             Analytics.AI_REQUESTS_PER_USER,
-            about(PER_USER, "No value while nobody asked for anything."),
-            PromQL(highest(PER_USER, "statistic", window="24h"), "{{statistic}}"),
-            things=style.STATISTICS,
+            about(PER_USER, "No value without requests."),
+            PromQL(max_by(PER_USER, "statistic", window="24h"), "{{statistic}}"),
+            styles=label_styles.STATISTICS,
         ),
-        bars(
+        bargauge(
             Analytics.AI_ERRORS_NOW,
             about(ERRORS),
-            PromQL(highest(ERRORS, "kind", window="24h"), "{{kind}}"),
-            things=style.ERROR_KINDS,
+            PromQL(max_by(ERRORS, "kind", window="24h"), "{{kind}}"),
+            styles=label_styles.ERROR_KINDS,
         ),
-        lines(
+        timeseries(
             Analytics.AI_ERRORS,
-            about(ERRORS, "Here: in the 24 hours before each point."),
-            PromQL(highest(ERRORS, "kind", window="24h"), "{{kind}}"),
-            things=style.ERROR_KINDS,
+            about(ERRORS, "Each point is for the 24 hours before it."),
+            PromQL(max_by(ERRORS, "kind", window="24h"), "{{kind}}"),
+            styles=label_styles.ERROR_KINDS,
             stacked=True,
             has_history=True,
         ),
@@ -207,18 +207,21 @@ def queues() -> list[dashboard.Panel]:
         latency(Analytics.AI_LATENCY, "ai"),
         latency(Analytics.PREVIEW_LATENCY, "preview"),
         requests(Analytics.PREVIEW_REQUESTS, PREVIEW_REQUESTS, "preview", "1h"),
-        lines(
+        timeseries(
             Analytics.AI_JOBS,
             about(PROCESSING),
             PromQL(per_minute(jobs), "{{queue}}"),
-            things={"ai": QUEUES["ai"]},
+            styles={"ai": QUEUES["ai"]},
         ),
-        lines(
+        timeseries(
             Analytics.AI_PROCESSING,
-            about(PROCESSING, "Here: the mean of the jobs that ended just then; without the time they waited."),
+            about(
+                PROCESSING,
+                "Shown: the mean of the jobs that ended around each point, without waiting time.",
+            ),
             PromQL(ratio(seconds, jobs), "{{queue}}"),
             unit=SECONDS,
-            things={"ai": QUEUES["ai"]},
+            styles={"ai": QUEUES["ai"]},
         ),
     ]
 
@@ -227,18 +230,18 @@ def workers() -> list[dashboard.Panel]:
     """Build the panels of workers."""
     worker, heartbeat = "Worker", "Last heartbeat"
     return [
-        listing(
+        table(
             Analytics.CPU_WORKERS,
-            about(HEALTHY, "Every worker that is no GPU worker, and how long ago its last heartbeat was."),
+            about(HEALTHY, "All workers other than GPU workers; the time is the age of the last heartbeat."),
             PromQL(cpu_workers(HEALTHY, LAST_HEARTBEAT), now=True),
             columns={"worker": worker, "kind": "Kind", "status": "Status", "Value": heartbeat},
-            words={"kind": style.WORKER_KINDS, "status": style.WORKER_STATES},
+            mappings={"kind": label_styles.WORKER_KINDS, "status": label_styles.WORKER_STATES},
             unit=SECONDS,
-            limits=style.HEARTBEAT,
+            thresholds=thresholds.HEARTBEAT,
         ),
-        listing(
+        table(
             Analytics.GPU_WORKERS,
-            about(GPU_STATE, "With how long ago its last heartbeat was, and the instance it runs on."),
+            about(GPU_STATE, "The time is the age of the last heartbeat."),
             PromQL(gpu_workers(GPU_STATE, LAST_HEARTBEAT, GPU_INFO), now=True),
             columns={
                 "worker": worker,
@@ -247,21 +250,21 @@ def workers() -> list[dashboard.Panel]:
                 "instance_type": "Instance",
                 "lifecycle": "Lifecycle",
             },
-            words={"state": style.WORKER_STATES},
+            mappings={"state": label_styles.WORKER_STATES},
             unit=SECONDS,
-            limits=style.HEARTBEAT,
+            thresholds=thresholds.HEARTBEAT,
         ),
-        lines(
+        timeseries(
             Analytics.HEALTHY_WORKERS,
-            about(HEALTHY, "Here: how many are."),
-            PromQL(total(HEALTHY, "kind"), "{{kind}}"),
-            things=style.WORKER_KINDS,
+            about(HEALTHY, "Shown: the number of healthy workers."),
+            PromQL(sum_by(HEALTHY, "kind"), "{{kind}}"),
+            styles=label_styles.WORKER_KINDS,
         ),
-        lines(
+        timeseries(
             Analytics.GPU_INSTANCES,
-            about(GPU_SECONDS, "Here: seconds run in each second, which is how many ran."),
+            about(GPU_SECONDS, "Shown: the rate, which is the number of running instances."),
             PromQL(rate(GPU_SECONDS, "instance_type", "lifecycle"), "{{instance_type}} {{lifecycle}}"),
-            shades_of=style.WORKER_KINDS["gpu"].color,
+            shades_of=label_styles.WORKER_KINDS["gpu"].color,
             stacked=True,
         ),
     ]
@@ -276,30 +279,30 @@ def monetization() -> list[dashboard.Panel]:
         Analytics.EXPIRED_TRIALS: "trial_expired",
     }
     return [
-        number(Analytics.ALL_USERS, about(USERS), PromQL(total(USERS))),
-        *(number(panel, about(USERS), PromQL(highest(USERS, plan=plan))) for panel, plan in plans.items()),
-        lines(
+        stat(Analytics.ALL_USERS, about(USERS), PromQL(sum_by(USERS))),
+        *(stat(panel, about(USERS), PromQL(max_by(USERS, plan=plan))) for panel, plan in plans.items()),
+        timeseries(
             Analytics.USERS_OVER_TIME,
             about(USERS),
-            PromQL(highest(USERS, "plan"), "{{plan}}"),
-            things=style.PLANS,
+            PromQL(max_by(USERS, "plan"), "{{plan}}"),
+            styles=label_styles.PLANS,
             stacked=True,
         ),
         cost_now(Analytics.AI_COST_SO_FAR, MONTH_TO_DATE),
         cost_now(Analytics.AI_COST_PROJECTED, PROJECTED),
-        lines(
+        timeseries(
             Analytics.AI_COST,
             about(MONTH_TO_DATE, IN_MONTH),
-            PromQL(highest(MONTH_TO_DATE, "component"), "{{component}}"),
+            PromQL(max_by(MONTH_TO_DATE, "component"), "{{component}}"),
             unit=DOLLARS,
             decimals=2,
-            things=style.COMPONENTS,
+            styles=label_styles.COMPONENTS,
             stacked=True,
         ),
-        bars(
+        bargauge(
             Analytics.AI_TOKENS,
             about(TOKENS),
-            PromQL(highest(TOKENS, "model", "direction"), "{{model}} {{direction}}"),
+            PromQL(max_by(TOKENS, "model", "direction"), "{{model}} {{direction}}"),
             color=QUEUES["ai"].color,
         ),
     ]
@@ -307,49 +310,51 @@ def monetization() -> list[dashboard.Panel]:
 
 def incidents() -> list[dashboard.Panel]:
     """Build the recent incidents as numbers; the Analytics page lists them."""
-    both = {"ai": (AI_ERRORS, style.ERROR_KINDS), "preview": (PREVIEW_FAILURES, style.FAILURE_KINDS)}
-    text = "Events ai.error and preview.failed by error_kind, on all hosts of logs. Source: the log files."
-    things = {
-        f"{queue} {kind}": style.Thing(f"{QUEUES[queue].title}: {thing.title.lower()}", thing.color)
+    both = {"ai": (AI_ERRORS, label_styles.ERROR_KINDS), "preview": (PREVIEW_FAILURES, label_styles.FAILURE_KINDS)}
+    text = "Events ai.error and preview.failed by error_kind, over all log hosts"
+    styles = {
+        f"{queue} {kind}": label_styles.LabelStyle(
+            f"{QUEUES[queue].title}: {kind_style.title.lower()}", kind_style.color
+        )
         for queue, (_, kinds) in both.items()
-        for kind, thing in kinds.items()
+        for kind, kind_style in kinds.items()
     }
     return [
-        lines(
+        timeseries(
             Analytics.INCIDENTS_OVER_TIME,
-            f"{text} Per minute.",
+            f"{text}, per minute. Source: the log files.",
             *(PromQL(per_minute(log_rate(spec, "kind")), f"{queue} {{{{kind}}}}") for queue, (spec, _) in both.items()),
-            things=things,
+            styles=styles,
             bars=True,
         ),
-        bars(
+        bargauge(
             Analytics.INCIDENTS_BY_KIND,
-            f"{text} As Prometheus extrapolates it, so not always a whole number.",
+            f"{text}; extrapolated by Prometheus, so not always a whole number. Source: the log files.",
             *(
                 PromQL(log_increase(spec, "kind", over=RANGE), f"{queue} {{{{kind}}}}", now=True)
                 for queue, (spec, _) in both.items()
             ),
-            things=things,
+            styles=styles,
         ),
     ]
 
 
 def queue_now(panel: Panel, name: str) -> dashboard.Panel:
     """Build the number of waiting jobs of a queue, over all its lists."""
-    return number(
+    return stat(
         panel,
-        about(DEPTH, f"Here: {QUEUES[name].title} jobs, over all its queues."),
-        PromQL(total(DEPTH, queue=name)),
-        limits=style.QUEUE_DEPTH[name],
+        about(DEPTH, f"{QUEUES[name].title} jobs, over all their queues."),
+        PromQL(sum_by(DEPTH, queue=name)),
+        thresholds=thresholds.QUEUE_DEPTH[name],
     )
 
 
 def queue(panel: Panel, name: str) -> dashboard.Panel:
     """Build the number of waiting jobs, list by list."""
-    return lines(
+    return timeseries(
         panel,
         about(DEPTH),
-        PromQL(highest(DEPTH, "name", queue=name), "{{name}}"),
+        PromQL(max_by(DEPTH, "name", queue=name), "{{name}}"),
         shades_of=QUEUES[name].color,
         stacked=True,
     )
@@ -358,29 +363,29 @@ def queue(panel: Panel, name: str) -> dashboard.Panel:
 def latency(panel: Panel, name: str) -> dashboard.Panel:
     """Build the mean latency in all windows. Only the longest is joined over the hourly points of the past: between the
     points of the shorter ones no value is known."""
-    return lines(
+    return timeseries(
         panel,
-        about(LATENCY, BY_WINDOW),
-        PromQL(highest(LATENCY, "window", queue=name), "{{window}}"),
+        about(LATENCY),
+        PromQL(max_by(LATENCY, "window", queue=name), "{{window}}"),
         unit=SECONDS,
-        things=style.WINDOWS,
+        styles=label_styles.WINDOWS,
         history_of=["1h"],
     )
 
 
 def requests(panel: Panel, spec: MetricSpec, name: str, window: str) -> dashboard.Panel:
     """Build the requests in a sliding window."""
-    return lines(
+    return timeseries(
         panel,
-        about(spec, f"Here: in the {style.WINDOWS[window].title} before each point."),
-        PromQL(highest(spec, window=window), QUEUES[name].title),
+        about(spec, f"Window before each point: {label_styles.WINDOWS[window].title}."),
+        PromQL(max_by(spec, window=window), QUEUES[name].title),
         color=QUEUES[name].color,
         has_history=True,
     )
 
 
 def cost_now(panel: Panel, spec: MetricSpec) -> dashboard.Panel:
-    """Build the sum of both components; no value while one of them is unknown, since half the cost would pass for
-    all."""
-    tokens, gpu = (highest(spec, component=component) for component in ("tokens", "gpu"))
-    return number(panel, about(spec, IN_MONTH), PromQL(f"{tokens} + {gpu}"), unit=DOLLARS, decimals=2)
+    """Build the sum of both components; no value while one of them is unknown, since a part would pass for the whole
+    cost."""
+    tokens, gpu = (max_by(spec, component=component) for component in ("tokens", "gpu"))
+    return stat(panel, about(spec, IN_MONTH), PromQL(f"{tokens} + {gpu}"), unit=DOLLARS, decimals=2)

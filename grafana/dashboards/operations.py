@@ -10,20 +10,19 @@ from exporter.collectors.logs import AI_EVENTS, LATE, LINES, PREVIEW_EVENTS, UNR
 from exporter.collectors.rollup import LATEST_DAY
 from exporter.exposition import BUILD_INFO
 from exporter.snapshot import COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES, SOURCE_LAST_SUCCESS, SOURCE_UP
-from grafana import style
-from grafana.drawing import about, bars, lines, listing, number, up_or_down
+from grafana import thresholds
+from grafana.drawing import about, bargauge, stat, state_timeline, table, timeseries
 from grafana.layout import assemble
-from grafana.panels import ANALYTICS, Operations
 from grafana.promql import (
     ALERTS,
     ON_TARGET,
     SCRAPE_DURATION,
     UP,
     age,
-    highest,
     log_rate,
-    lowest,
+    max_by,
     mean,
+    min_by,
     number_of_zeros,
     or_zero,
     per_minute,
@@ -33,12 +32,14 @@ from grafana.promql import (
 )
 from grafana.queries import PromQL
 from grafana.sdk import dashboard
+from presentation import colors, label_styles
+from presentation.panels import ANALYTICS, Operations
 
 SECONDS = "s"
 
 DESCRIPTION = (
-    "The exporter itself: whether its sources answer, how old the data is, how long refreshes take, whether the logs "
-    "and the roll-up keep up, and which alerts are firing. Of several exporters the worst is shown."
+    "The exporter itself: state of the sources, age of the data, duration of refreshes, progress of the logs and the "
+    "roll-up, firing alerts. Of several exporters the worst value is shown."
 )
 
 
@@ -51,39 +52,39 @@ def build() -> dashboard.Dashboard:
 def state() -> list[dashboard.Panel]:
     """Build the panels of current faults."""
     return [
-        number(
+        stat(
             Operations.SOURCES_NOW,
             about(SOURCE_UP),
-            PromQL(lowest(SOURCE_UP, "source"), "{{source}}"),
-            values=style.UP,
-            things=style.SOURCES,
+            PromQL(min_by(SOURCE_UP, "source"), "{{source}}"),
+            mappings=label_styles.UP,
+            styles=label_styles.SOURCES,
             unit="bool",
             sparkline=False,
         ),
-        number(
+        stat(
             Operations.TARGETS_NOW,
-            about(UP, "Here: how many could not; every target of this Prometheus."),
-            PromQL(number_of_zeros(lowest(UP, *ON_TARGET))),
-            limits=style.COUNT_OF_WRONG,
+            about(UP, "Shown: the number of targets that are down, over all jobs of this Prometheus."),
+            PromQL(number_of_zeros(min_by(UP, *ON_TARGET))),
+            thresholds=thresholds.ABOVE_ZERO,
         ),
-        number(
+        stat(
             Operations.COLLECTORS_NOW,
-            about(COLLECTOR_UP, "Here: how many did not."),
-            PromQL(number_of_zeros(lowest(COLLECTOR_UP, "collector"))),
-            limits=style.COUNT_OF_WRONG,
+            about(COLLECTOR_UP, "Shown: the number of failing collectors."),
+            PromQL(number_of_zeros(min_by(COLLECTOR_UP, "collector"))),
+            thresholds=thresholds.ABOVE_ZERO,
         ),
-        number(
+        stat(
             Operations.ALERTS_NOW,
-            about(ALERTS, "Here: how many are firing."),
+            about(ALERTS, "Shown: the number of firing alerts."),
             PromQL(or_zero(f"count({select(ALERTS, alertstate='firing')})")),
-            limits=style.COUNT_OF_WRONG,
+            thresholds=thresholds.ABOVE_ZERO,
         ),
-        number(
+        stat(
             Operations.ROLLUP_NOW,
-            about(LATEST_DAY, "Here: how long ago that was, under a day while all is well."),
-            PromQL(age(highest(LATEST_DAY))),
+            about(LATEST_DAY, "Shown: the time since then, normally under a day."),
+            PromQL(age(max_by(LATEST_DAY))),
             unit=SECONDS,
-            limits=style.ROLLUP_AGE,
+            thresholds=thresholds.ROLLUP_AGE,
             sparkline=False,
         ),
     ]
@@ -92,29 +93,29 @@ def state() -> list[dashboard.Panel]:
 def sources() -> list[dashboard.Panel]:
     """Build the panels of sources, and of the collectors that read them."""
     return [
-        up_or_down(
+        state_timeline(
             Operations.SOURCES_UP,
             about(SOURCE_UP),
-            PromQL(lowest(SOURCE_UP, "source"), "{{source}}"),
-            things=style.SOURCES,
+            PromQL(min_by(SOURCE_UP, "source"), "{{source}}"),
+            styles=label_styles.SOURCES,
         ),
-        lines(
+        timeseries(
             Operations.SOURCES_AGE,
-            about(SOURCE_LAST_SUCCESS, "Here: how long ago that was."),
-            PromQL(age(lowest(SOURCE_LAST_SUCCESS, "source")), "{{source}}"),
+            about(SOURCE_LAST_SUCCESS, "Shown: the time since then."),
+            PromQL(age(min_by(SOURCE_LAST_SUCCESS, "source")), "{{source}}"),
             unit=SECONDS,
-            things=style.SOURCES,
+            styles=label_styles.SOURCES,
         ),
-        up_or_down(
+        state_timeline(
             Operations.COLLECTORS_UP,
             about(COLLECTOR_UP),
-            PromQL(lowest(COLLECTOR_UP, "collector"), "{{collector}}"),
+            PromQL(min_by(COLLECTOR_UP, "collector"), "{{collector}}"),
         ),
-        lines(
+        timeseries(
             Operations.COLLECTORS_FAILURES,
-            about(REFRESH_FAILURES, "Here: per minute."),
+            about(REFRESH_FAILURES, "Shown per minute."),
             PromQL(per_minute(rate(REFRESH_FAILURES, "collector")), "{{collector}}"),
-            shades_of=style.BAD,
+            shades_of=colors.BAD,
         ),
     ]
 
@@ -122,32 +123,32 @@ def sources() -> list[dashboard.Panel]:
 def refreshes() -> list[dashboard.Panel]:
     """Build the panels of refreshes: durations, and values left out."""
     return [
-        bars(
+        bargauge(
             Operations.REFRESH_DURATIONS,
-            about(REFRESH_DURATION, "Here: what 95 of 100 do not exceed, told from buckets."),
+            about(REFRESH_DURATION, "Shown: the 95th percentile, estimated from the buckets."),
             PromQL(quantile(0.95, REFRESH_DURATION, "collector"), "{{collector}}"),
             unit=SECONDS,
-            limits=style.REFRESH_SECONDS,
+            thresholds=thresholds.REFRESH_SECONDS,
         ),
-        lines(
+        timeseries(
             Operations.REFRESH_MEANS,
-            about(REFRESH_DURATION, "Here: the mean."),
+            about(REFRESH_DURATION, "Shown: the mean."),
             PromQL(mean(REFRESH_DURATION, "collector"), "{{collector}}"),
             unit=SECONDS,
-            shades_of=style.BLUE,
+            shades_of=colors.BLUE,
         ),
-        lines(
+        timeseries(
             Operations.SKIPPED_VALUES,
             about(SKIPPED),
-            PromQL(highest(SKIPPED, "collector", "reason"), "{{collector}}: {{reason}}"),
-            shades_of=style.BAD,
+            PromQL(max_by(SKIPPED, "collector", "reason"), "{{collector}}: {{reason}}"),
+            shades_of=colors.BAD,
         ),
-        lines(
+        timeseries(
             Operations.SCRAPES,
             about(SCRAPE_DURATION),
-            PromQL(highest(SCRAPE_DURATION, *ON_TARGET), "{{job}} {{instance}}"),
+            PromQL(max_by(SCRAPE_DURATION, *ON_TARGET), "{{job}} {{instance}}"),
             unit=SECONDS,
-            shades_of=style.BLUE,
+            shades_of=colors.BLUE,
         ),
     ]
 
@@ -155,33 +156,33 @@ def refreshes() -> list[dashboard.Panel]:
 def logs() -> list[dashboard.Panel]:
     """Build the panels of the logs: delay and progress of their reading."""
     return [
-        lines(
+        timeseries(
             Operations.LOG_LINES,
-            about(LINES, "Here: per second, both logs, on all hosts of logs."),
+            about(LINES, "Shown per second, both logs, over all log hosts."),
             PromQL(log_rate(LINES, "result"), "{{result}}"),
             unit="cps",
-            things=style.LOG_RESULTS,
+            styles=label_styles.LOG_RESULTS,
             stacked=True,
         ),
-        lines(
+        timeseries(
             Operations.LOG_UNREAD,
-            about(UNREAD, "Of several hosts of logs the one that lags most."),
-            PromQL(highest(UNREAD, "log"), "{{log}}"),
+            about(UNREAD, "Of several log hosts the highest value."),
+            PromQL(max_by(UNREAD, "log"), "{{log}}"),
             unit="bytes",
-            things=style.LOGS,
+            styles=label_styles.LOGS,
         ),
-        lines(
+        timeseries(
             Operations.LOG_LATE,
-            about(LATE, "Here: per second, on all hosts of logs."),
+            about(LATE, "Shown per second, over all log hosts."),
             PromQL(log_rate(LATE, "log"), "{{log}}"),
             unit="cps",
-            things=style.LOGS,
+            styles=label_styles.LOGS,
         ),
-        lines(
+        timeseries(
             Operations.LOG_EVENTS,
-            "Known events in both logs, per minute, on all hosts of logs. Source: the log files.",
+            "Known events in both logs, per minute, over all log hosts. Source: the log files.",
             *(PromQL(per_minute(log_rate(spec, "event")), "{{event}}") for spec in (AI_EVENTS, PREVIEW_EVENTS)),
-            things=style.LOG_EVENTS,
+            styles=label_styles.LOG_EVENTS,
         ),
     ]
 
@@ -189,29 +190,29 @@ def logs() -> list[dashboard.Panel]:
 def rollup_and_alerts() -> list[dashboard.Panel]:
     """Build the panels of the roll-up, alerts and running processes."""
     return [
-        lines(
+        timeseries(
             Operations.ROLLUP_AGE,
-            about(LATEST_DAY, "Here: how long ago that was; a saw with teeth of a day while all is well."),
-            PromQL(age(highest(LATEST_DAY)), "Age"),
+            about(LATEST_DAY, "Shown: the time since then, normally a sawtooth of one day."),
+            PromQL(age(max_by(LATEST_DAY)), "Age"),
             unit=SECONDS,
-            color=style.BLUE,
+            color=colors.BLUE,
         ),
-        listing(
+        table(
             Operations.ALERTS,
-            about(ALERTS, "None is what one wants to see."),
-            PromQL(highest(ALERTS, "alertname", "alertstate", "severity"), now=True),
+            about(ALERTS, "Normally empty."),
+            PromQL(max_by(ALERTS, "alertname", "alertstate", "severity"), now=True),
             columns={"alertname": "Alert", "alertstate": "State", "severity": "Severity"},
-            words={"alertstate": style.ALERT_STATES},
+            mappings={"alertstate": label_styles.ALERT_STATES},
         ),
-        up_or_down(
+        state_timeline(
             Operations.TARGETS,
             about(UP),
-            PromQL(lowest(UP, *ON_TARGET), "{{job}} {{instance}}"),
+            PromQL(min_by(UP, *ON_TARGET), "{{job}} {{instance}}"),
         ),
-        listing(
+        table(
             Operations.EXPORTERS,
             about(BUILD_INFO),
-            PromQL(highest(BUILD_INFO, "instance", "version", "revision"), now=True),
+            PromQL(max_by(BUILD_INFO, "instance", "version", "revision"), now=True),
             columns={"instance": "Exporter", "version": "Version", "revision": "Revision"},
         ),
     ]

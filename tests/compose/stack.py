@@ -81,7 +81,7 @@ def variables_of(env_file: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Stage:
+class BuildStage:
     """One stage of the Dockerfile."""
 
     base: str
@@ -94,7 +94,7 @@ class Stage:
         return [arguments for name, arguments in self.instructions if name == instruction]
 
 
-def stages() -> dict[str, Stage]:
+def stages() -> dict[str, BuildStage]:
     """The stages of the Dockerfile by name."""
     text = re.sub(r"\\\n", " ", _without_comments(DOCKERFILE))
     instructions = [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
@@ -102,7 +102,7 @@ def stages() -> dict[str, Stage]:
     found = {}
     for start, end in zip(starts, [*starts[1:], None], strict=True):
         base, _, name = instructions[start][1].partition(" AS ")
-        found[name] = Stage(base, name, tuple((word, rest) for word, rest in instructions[start + 1 : end]))
+        found[name] = BuildStage(base, name, tuple((word, rest) for word, rest in instructions[start + 1 : end]))
     return found
 
 

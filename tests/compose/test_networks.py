@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from exporter.settings import Settings
-from grafana.panels import GRAFANA_PATH
+from presentation.panels import GRAFANA_PATH
 from tests.compose.stack import COMPOSE, EACH, EVERY, OVERLAY, ROOT, URL, Service, listens_at, services, stack
 
 

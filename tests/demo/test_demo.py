@@ -23,7 +23,7 @@ import pytest
 from demo.__main__ import main
 from demo.console import Console
 from demo.overview import aligned, status
-from demo.stage import Stage
+from demo.processes import Processes
 from demo.traffic import Traffic
 from servers.fetch import fetch
 from servers.valkey import ValkeyServer
@@ -193,16 +193,16 @@ def test_an_argument_that_makes_no_sense_is_said(
 
 
 def test_a_server_that_somebody_ends_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demo.stage.AWAY_SECONDS", 0.2)
-    stage = Stage(tmp_path, Console())
-    stage.traffic = cast("Traffic", SimpleNamespace(is_alive=True))
+    monkeypatch.setattr("demo.processes.AWAY_SECONDS", 0.2)
+    processes = Processes(tmp_path, Console())
+    processes.traffic = cast("Traffic", SimpleNamespace(is_alive=True))
     with ValkeyServer(tmp_path / "valkey") as valkey:
-        stage.children = [valkey]
+        processes.children = [valkey]
         pid = valkey.pid
         os.kill(pid, signal.SIGKILL)
 
         def is_back() -> bool:
-            stage.watch()
+            processes.watch()
             return valkey.is_alive and valkey.pid != pid
 
         until(is_back)

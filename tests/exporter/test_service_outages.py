@@ -48,7 +48,7 @@ PREVIEW_LINE = b'{"event": "live_view.joined"}\n'
 
 
 @dataclass
-class Stage:
+class Services:
     """The servers, the exporter on them, and the number of log lines of earlier tests."""
 
     postgres: PostgresServer
@@ -84,7 +84,7 @@ def all_is_well(samples: Samples) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def all_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     folder = tmp_path_factory.mktemp("outages")
     with PostgresServer(folder / "postgres", in_memory=True) as postgres, ValkeyServer(folder / "valkey") as valkey:
         owner_url = create_database(postgres)
@@ -96,26 +96,26 @@ def whole_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         exporter.preview_log.write_bytes(PREVIEW_LINE)
         with exporter:
             pid = exporter.pid
-            yield Stage(postgres, valkey, exporter, owner_url)
+            yield Services(postgres, valkey, exporter, owner_url)
             assert exporter.pid == pid
             assert exporter.is_alive, "it was to live through all of it"
         assert exporter.events()[-1]["event"] == "service.stopped"
 
 
 @pytest.fixture
-def stage(whole_stage: Stage) -> Stage:
+def services(all_services: Services) -> Services:
     """Everything up, and the lines of the log counted from here."""
-    whole_stage.restore()
-    whole_stage.wait_until_all_is_well()
-    whole_stage.logged_before = len(whole_stage.exporter.events())
-    return whole_stage
+    all_services.restore()
+    all_services.wait_until_all_is_well()
+    all_services.logged_before = len(all_services.exporter.events())
+    return all_services
 
 
-def lost(stage: Stage, names: frozenset[str], *down: str) -> Callable[[Samples], bool]:
+def lost(services: Services, names: frozenset[str], *down: str) -> Callable[[Samples], bool]:
     """A condition: these sources are down and none of `names` is shown. In every scrape until then all the rest is
     shown, and no counter has fallen."""
     rest, others = EVERYTHING - names, SOURCES - set(down)
-    counted = some_of(stage.exporter.samples(), COUNTERS)
+    counted = some_of(services.exporter.samples(), COUNTERS)
 
     def condition(samples: Samples) -> bool:
         assert all_there(samples, rest)
@@ -129,36 +129,36 @@ def lost(stage: Stage, names: frozenset[str], *down: str) -> Callable[[Samples],
 # A source is down ------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_postgres_takes_its_and_the_shared_metrics_and_brings_them_back(stage: Stage) -> None:
-    stage.postgres.kill()
-    stage.exporter.wait_for(lost(stage, FED_BY_POSTGRES, "postgres"))
-    samples = stage.exporter.wait_for(
+def test_a_killed_postgres_takes_its_and_the_shared_metrics_and_brings_them_back(services: Services) -> None:
+    services.postgres.kill()
+    services.exporter.wait_for(lost(services, FED_BY_POSTGRES, "postgres"))
+    samples = services.exporter.wait_for(
         lambda samples: not any(samples[f'hivesync_collector_up{{collector="{name}"}}'] for name in POSTGRES_COLLECTORS)
     )
     assert samples['hivesync_source_last_success_timestamp_seconds{source="postgres"}'] > time.time() - 60
-    stage.restore()
-    after = stage.wait_until_all_is_well()
+    services.restore()
+    after = services.wait_until_all_is_well()
     assert after['hivesync_users{plan="free"}'] == 1
     assert after['hivesync_refresh_failures_total{collector="users"}'] >= 1
-    assert stage.changes("postgres") == [("degraded", "postgres"), ("recovered", "postgres")]
+    assert services.changes("postgres") == [("degraded", "postgres"), ("recovered", "postgres")]
 
 
-def test_a_killed_valkey_takes_its_metrics_and_the_shared_ones_and_brings_them_back(stage: Stage) -> None:
-    before = stage.exporter.samples()
-    stage.valkey.kill()
-    samples = stage.exporter.wait_for(lost(stage, FED_BY_REDIS, "redis"))
+def test_a_killed_valkey_takes_its_metrics_and_the_shared_ones_and_brings_them_back(services: Services) -> None:
+    before = services.exporter.samples()
+    services.valkey.kill()
+    samples = services.exporter.wait_for(lost(services, FED_BY_REDIS, "redis"))
     assert samples['hivesync_queue_processing_seconds_sum{queue="ai"}'] == 90.5
     assert some_of(samples, COUNTERS) == some_of(before, COUNTERS)
-    stage.restore()
+    services.restore()
     depth = 'hivesync_queue_depth{name="default",queue="ai"}'
-    stage.exporter.wait_for(lambda samples: all_is_well(samples) and samples[depth] == 2)
-    assert stage.changes("redis") == [("degraded", "redis"), ("recovered", "redis")]
+    services.exporter.wait_for(lambda samples: all_is_well(samples) and samples[depth] == 2)
+    assert services.changes("redis") == [("degraded", "redis"), ("recovered", "redis")]
 
 
-def test_a_valkey_that_comes_back_empty_has_no_workers_and_empty_queues(stage: Stage) -> None:
-    stage.valkey.stop()
-    stage.valkey.start()
-    samples = stage.exporter.wait_for(
+def test_a_valkey_that_comes_back_empty_has_no_workers_and_empty_queues(services: Services) -> None:
+    services.valkey.stop()
+    services.valkey.start()
+    samples = services.exporter.wait_for(
         lambda samples: (
             samples.get('hivesync_queue_depth{name="default",queue="ai"}') == 0
             and not some_of(samples, {"hivesync_worker_healthy"})
@@ -169,8 +169,8 @@ def test_a_valkey_that_comes_back_empty_has_no_workers_and_empty_queues(stage: S
 
 
 @pytest.mark.parametrize("source", ["ai_events_log", "preview_log"])
-def test_a_log_that_is_removed_is_missed_and_read_on_when_it_is_there_again(stage: Stage, source: str) -> None:
-    exporter = stage.exporter
+def test_a_log_that_is_removed_is_missed_and_read_on_when_it_is_there_again(services: Services, source: str) -> None:
+    exporter = services.exporter
     path, line, counter = {
         "ai_events_log": (exporter.ai_log, AI_LINE, 'hivesync_ai_log_events_total{event="ai.requested"}'),
         "preview_log": (
@@ -181,52 +181,54 @@ def test_a_log_that_is_removed_is_missed_and_read_on_when_it_is_there_again(stag
     }[source]
     before = exporter.samples()[counter]
     path.unlink()
-    exporter.wait_for(lost(stage, FED_BY[source], source))
+    exporter.wait_for(lost(services, FED_BY[source], source))
     path.write_bytes(line * 3)
     exporter.wait_for(lambda samples: samples[counter] == before + 3)
-    stage.wait_until_all_is_well()
-    assert stage.changes(source) == [("degraded", source), ("recovered", source)]
+    services.wait_until_all_is_well()
+    assert services.changes(source) == [("degraded", source), ("recovered", source)]
 
 
 # A source hangs --------------------------------------------------------------------------------------------------
 
 
-def test_a_postgres_that_hangs_is_noticed_and_never_blocks_a_scrape(stage: Stage) -> None:
+def test_a_postgres_that_hangs_is_noticed_and_never_blocks_a_scrape(services: Services) -> None:
     scrapes: list[float] = []
-    condition = lost(stage, FED_BY_POSTGRES, "postgres")
+    condition = lost(services, FED_BY_POSTGRES, "postgres")
 
     def timed(samples: Samples) -> bool:
         started = time.monotonic()
-        assert stage.exporter.answers()
+        assert services.exporter.answers()
         scrapes.append(time.monotonic() - started)
         return is_up(samples, "postgres") is False
 
-    signal_all(stage.postgres.pid, signal.SIGSTOP)
+    signal_all(services.postgres.pid, signal.SIGSTOP)
     try:
-        stage.exporter.wait_for(timed, within=HANG_NOTICED_SECONDS)
-        stage.exporter.wait_for(lambda samples: timed(samples) and condition(samples) and len(scrapes) > 20, within=60)
+        services.exporter.wait_for(timed, within=HANG_NOTICED_SECONDS)
+        services.exporter.wait_for(
+            lambda samples: timed(samples) and condition(samples) and len(scrapes) > 20, within=60
+        )
     finally:
-        signal_all(stage.postgres.pid, signal.SIGCONT)
+        signal_all(services.postgres.pid, signal.SIGCONT)
     assert max(scrapes) < patience(SCRAPE_SECONDS)
-    stage.wait_until_all_is_well()
-    assert stage.changes("postgres") == [("degraded", "postgres"), ("recovered", "postgres")]
+    services.wait_until_all_is_well()
+    assert services.changes("postgres") == [("degraded", "postgres"), ("recovered", "postgres")]
 
 
-def test_a_valkey_that_hangs_is_noticed_and_never_blocks_a_scrape(stage: Stage) -> None:
-    condition = lost(stage, FED_BY_REDIS, "redis")
-    os.kill(stage.valkey.pid, signal.SIGSTOP)
+def test_a_valkey_that_hangs_is_noticed_and_never_blocks_a_scrape(services: Services) -> None:
+    condition = lost(services, FED_BY_REDIS, "redis")
+    os.kill(services.valkey.pid, signal.SIGSTOP)
     try:
-        stage.exporter.wait_for(condition)
+        services.exporter.wait_for(condition)
     finally:
-        os.kill(stage.valkey.pid, signal.SIGCONT)
-    stage.wait_until_all_is_well()
-    assert stage.changes("redis") == [("degraded", "redis"), ("recovered", "redis")]
+        os.kill(services.valkey.pid, signal.SIGCONT)
+    services.wait_until_all_is_well()
+    assert services.changes("redis") == [("degraded", "redis"), ("recovered", "redis")]
 
 
-def test_sigterm_ends_it_in_time_while_sources_hang_and_clients_hold_on(stage: Stage, tmp_path: Path) -> None:
+def test_sigterm_ends_it_in_time_while_sources_hang_and_clients_hold_on(services: Services, tmp_path: Path) -> None:
     """Both servers stopped during refreshes, a `verify` waiting, and clients of every bad kind."""
     exporter = RunningExporter(
-        tmp_path, database_url=stage.exporter.variables["HIVESYNC_DATABASE_URL"], redis_url=stage.valkey.url
+        tmp_path, database_url=services.exporter.variables["HIVESYNC_DATABASE_URL"], redis_url=services.valkey.url
     )
     host, _, port = exporter.address.partition(":")
     clients: list[socket.socket] = []
@@ -245,8 +247,8 @@ def test_sigterm_ends_it_in_time_while_sources_hang_and_clients_hold_on(stage: S
 
     request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
     with exporter:
-        signal_all(stage.postgres.pid, signal.SIGSTOP)
-        os.kill(stage.valkey.pid, signal.SIGSTOP)
+        signal_all(services.postgres.pid, signal.SIGSTOP)
+        os.kill(services.valkey.pid, signal.SIGSTOP)
         asking = subprocess.Popen(
             [sys.executable, "-m", "exporter", "verify"],
             cwd=tmp_path,
@@ -262,8 +264,8 @@ def test_sigterm_ends_it_in_time_while_sources_hang_and_clients_hold_on(stage: S
             until(lambda: exporter.samples()['hivesync_collector_up{collector="queues"}'] == 0, "Valkey found hanging")
             status, seconds = exporter.terminate()
         finally:
-            signal_all(stage.postgres.pid, signal.SIGCONT)
-            os.kill(stage.valkey.pid, signal.SIGCONT)
+            signal_all(services.postgres.pid, signal.SIGCONT)
+            os.kill(services.valkey.pid, signal.SIGCONT)
             said, _ = asking.communicate(timeout=patience())
             for client in clients:
                 client.close()
@@ -276,7 +278,7 @@ def test_sigterm_ends_it_in_time_while_sources_hang_and_clients_hold_on(stage: S
 # A table is missing ----------------------------------------------------------------------------------------------
 
 
-def test_a_missing_table_fails_its_collectors_only_with_one_line_each_that_names_it(stage: Stage) -> None:
+def test_a_missing_table_fails_its_collectors_only_with_one_line_each_that_names_it(services: Services) -> None:
     """A rename is the same to the exporter, and keeps the rows."""
     needing_it = {"activity", "previews", "latency", "incidents"}
     shown_by_them = frozenset(
@@ -287,45 +289,47 @@ def test_a_missing_table_fails_its_collectors_only_with_one_line_each_that_names
             'hivesync_skipped_values{collector="latency",reason="negative_latency"}',
         }
     )
-    condition = lost(stage, shown_by_them)
-    stage.sql("ALTER TABLE preview_jobs RENAME TO elsewhere")
+    condition = lost(services, shown_by_them)
+    services.sql("ALTER TABLE preview_jobs RENAME TO elsewhere")
     try:
-        stage.exporter.wait_for(condition)
-        samples = stage.exporter.refreshed()
+        services.exporter.wait_for(condition)
+        samples = services.exporter.refreshed()
         failing = {name for name, value in samples.items() if name.startswith("hivesync_collector_up") and not value}
         assert failing == {f'hivesync_collector_up{{collector="{collector}"}}' for collector in needing_it}
     finally:
-        stage.sql("ALTER TABLE elsewhere RENAME TO preview_jobs")
-    stage.wait_until_all_is_well()
-    logged = [event for event in stage.exporter.events(stage.logged_before) if event.get("kind") == "undefined_table"]
+        services.sql("ALTER TABLE elsewhere RENAME TO preview_jobs")
+    services.wait_until_all_is_well()
+    logged = [
+        event for event in services.exporter.events(services.logged_before) if event.get("kind") == "undefined_table"
+    ]
     assert {event["collector"] for event in logged} == needing_it
     assert len(logged) == 4
     for event in logged:
         assert event["event"] == "system.analytics.degraded"
         assert event["source"] == "postgres"
         assert event["detail"] == 'relation "preview_jobs" does not exist'
-    recovered = [who for what, who in stage.changes() if what == "recovered"]
+    recovered = [who for what, who in services.changes() if what == "recovered"]
     assert set(recovered) == needing_it
 
 
-def test_a_privilege_that_is_missing_is_said_with_the_name_of_the_table(stage: Stage) -> None:
-    stage.sql(f"REVOKE SELECT ON projects FROM {EXPORTER_ROLE}")
+def test_a_privilege_that_is_missing_is_said_with_the_name_of_the_table(services: Services) -> None:
+    services.sql(f"REVOKE SELECT ON projects FROM {EXPORTER_ROLE}")
     try:
-        stage.exporter.wait_for(lost(stage, frozenset({"hivesync_users", "hivesync_projects"})))
+        services.exporter.wait_for(lost(services, frozenset({"hivesync_users", "hivesync_projects"})))
     finally:
-        stage.sql(f"GRANT SELECT ON projects TO {EXPORTER_ROLE}")
-    stage.wait_until_all_is_well()
-    assert stage.changes() == [("degraded", "users"), ("recovered", "users")]
-    degraded, recovered = (event for event in stage.exporter.events(stage.logged_before) if "collector" in event)
+        services.sql(f"GRANT SELECT ON projects TO {EXPORTER_ROLE}")
+    services.wait_until_all_is_well()
+    assert services.changes() == [("degraded", "users"), ("recovered", "users")]
+    degraded, recovered = (event for event in services.exporter.events(services.logged_before) if "collector" in event)
     assert (degraded["collector"], degraded["kind"]) == ("users", "insufficient_privilege")
     assert degraded["detail"] == "permission denied for table projects"
     assert (recovered["event"], recovered["collector"]) == ("system.analytics.recovered", "users")
 
 
-def test_a_table_that_is_locked_fails_its_collectors_for_as_long_and_blocks_nobody(stage: Stage) -> None:
-    with psycopg.connect(stage.owner_url) as connection:
+def test_a_table_that_is_locked_fails_its_collectors_for_as_long_and_blocks_nobody(services: Services) -> None:
+    with psycopg.connect(services.owner_url) as connection:
         connection.execute("LOCK TABLE usage_analytics_daily")
         name = "hivesync_rollup_latest_day_timestamp_seconds"
-        stage.exporter.wait_for(lost(stage, frozenset({name})))
-    stage.wait_until_all_is_well()
-    assert stage.changes() == [("degraded", "rollup"), ("recovered", "rollup")]
+        services.exporter.wait_for(lost(services, frozenset({name})))
+    services.wait_until_all_is_well()
+    assert services.changes() == [("degraded", "rollup"), ("recovered", "rollup")]

@@ -52,7 +52,7 @@ VIEW = View(
 EXPOSITION = render(VIEW)
 
 
-class World:
+class ServedState:
     """The state behind the application, set by a test; counts every query of it."""
 
     ready = False
@@ -68,14 +68,14 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def state() -> ServedState:
+    return ServedState()
 
 
 @pytest.fixture
-def client(world: World) -> Iterator[Client]:
+def client(state: ServedState) -> Iterator[Client]:
     """A client that sends no header by itself but Host."""
-    with serving(build_site(world.exposition, world.is_ready)) as server, Client(server) as client:
+    with serving(build_site(state.exposition, state.is_ready)) as server, Client(server) as client:
         yield client
 
 
@@ -186,21 +186,21 @@ def test_there_is_nothing_to_be_changed(client: Client, method: str, path: str) 
     assert client.ask(path).status in {200, 503}, "and the connection goes on"
 
 
-def test_it_is_not_ready_before_and_ready_after_the_first_pass(client: Client, world: World) -> None:
+def test_it_is_not_ready_before_and_ready_after_the_first_pass(client: Client, state: ServedState) -> None:
     before = client.ask("/-/ready")
-    world.ready = True
+    state.ready = True
     after = client.ask("/-/ready")
     assert (before.status, after.status) == (503, 200)
     assert before.body == b"not ready: the first pass of the collectors is still under way\n"
     assert after.body == b"ready\n"
 
 
-def test_it_is_healthy_whatever_happens(client: Client, world: World) -> None:
+def test_it_is_healthy_whatever_happens(client: Client, state: ServedState) -> None:
     for ready in (False, True):
-        world.ready = ready
+        state.ready = ready
         answer = client.ask("/-/healthy")
         assert (answer.status, answer.body) == (200, b"healthy\n")
-    assert world.asked == 0
+    assert state.asked == 0
 
 
 def test_the_landing_page_says_what_this_is_and_leads_to_the_rest(client: Client) -> None:
@@ -214,7 +214,7 @@ def test_the_landing_page_says_what_this_is_and_leads_to_the_rest(client: Client
     assert "<script" not in text
 
 
-def test_a_scrape_shows_what_was_refreshed_just_before_in_every_form(client: Client, world: World) -> None:
+def test_a_scrape_shows_what_was_refreshed_just_before_in_every_form(client: Client, state: ServedState) -> None:
     forms = [{"accept": accept, "accept-encoding": e} for accept in (PROMETHEUS_2, "*/*") for e in ("gzip", "identity")]
 
     def shown() -> list[bytes]:
@@ -222,10 +222,10 @@ def test_a_scrape_shows_what_was_refreshed_just_before_in_every_form(client: Cli
         return [gzip.decompress(a.body) if "content-encoding" in a.headers else a.body for a in answers]
 
     before = shown()
-    world.shown = render(View((), ()))
+    state.shown = render(View((), ()))
     after = shown()
     assert before == [getattr(EXPOSITION, form).plain for form in ("openmetrics", "openmetrics", "text", "text")]
-    assert after == [getattr(world.shown, form).plain for form in ("openmetrics", "openmetrics", "text", "text")]
+    assert after == [getattr(state.shown, form).plain for form in ("openmetrics", "openmetrics", "text", "text")]
     assert set(before).isdisjoint(after)
 
 

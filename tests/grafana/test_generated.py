@@ -12,7 +12,7 @@ import pytest
 
 import grafana.__main__ as command
 from grafana.dashboards import DASHBOARDS
-from grafana.panels import CATALOGUE, Analytics, Operations, Panel
+from presentation.panels import CATALOGUE, Analytics, Operations, Panel
 from tests.grafana.boards import ROOT, dashboards
 
 PANEL_IDS = Path(__file__).with_name("golden") / "panel_ids.txt"
@@ -100,7 +100,7 @@ def test_the_dashboards_hold_exactly_the_catalogue() -> None:
 def test_the_catalogue_and_its_urls_need_no_sdk() -> None:
     """The Analytics page imports the catalogue where the SDK is not installed."""
     program = (
-        "import sys; from grafana.panels import Analytics\n"
+        "import sys; from presentation.panels import Analytics\n"
         "print(Analytics.DAU_FORTNIGHT.url(theme='dark'))\n"
         "foreign = {'grafana_foundation_sdk', 'pydantic', 'exporter', 'numpy'} & set(sys.modules)\n"
         "sys.exit(repr(foreign) if foreign else 0)"

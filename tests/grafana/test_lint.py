@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from grafana import style
-from grafana.panels import ANALYTICS, ANALYTICS_PATH, GRAFANA_PATH, OPERATIONS
+from grafana.thresholds import QUEUE_DEPTH, ROLLUP_AGE
+from presentation.colors import TOKENS
+from presentation.panels import ANALYTICS, ANALYTICS_PATH, GRAFANA_PATH, OPERATIONS
 from tests.grafana.boards import RULES, SELECTOR, dashboards, is_row, metrics_in, panels, recorded, specs, targets, walk
 from tests.prometheus.rules import values_never_had
 
@@ -194,14 +195,14 @@ def test_colours_are_the_design_tokens() -> None:
         if isinstance(text, str) and re.fullmatch(r"#[0-9A-Fa-f]{3,8}|rgba?\(.*\)", text)
     }
     assert len(colours) > 5
-    assert colours <= style.TOKENS
+    assert colours <= TOKENS
     named = {
         text["fixedColor"]
         for _, panel in panels()
         for text in walk(panel)
         if isinstance(text, dict) and "fixedColor" in text
     }
-    assert named <= style.TOKENS
+    assert named <= TOKENS
 
 
 def test_one_thing_has_one_colour() -> None:
@@ -263,9 +264,9 @@ def test_what_is_bad_on_a_chart_is_what_an_alert_begins_at() -> None:
     ]
     thresholds = {(rule["record"], rule.get("labels", {}).get("queue")): float(rule["expr"]) for rule in rules}
     assert thresholds
-    for queue, limits in style.QUEUE_DEPTH.items():
-        assert limits.bad == thresholds["queue:hivesync_queue_depth:threshold", queue]
-    assert style.ROLLUP_AGE.bad == thresholds["hivesync:rollup_age_seconds:threshold", None]
+    for queue, depth in QUEUE_DEPTH.items():
+        assert depth.bad == thresholds["queue:hivesync_queue_depth:threshold", queue]
+    assert ROLLUP_AGE.bad == thresholds["hivesync:rollup_age_seconds:threshold", None]
 
 
 def test_files_end_in_a_newline_and_are_sorted() -> None:

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from exporter.settings import Settings
-from grafana.panels import GRAFANA_PATH
 from grafana.provisioning import SCRAPE_INTERVAL
 from grafana.queries import POSTGRES, PROMETHEUS
+from presentation.panels import GRAFANA_PATH
 from tests.grafana.boards import ROOT, targets
 from tests.waiting import patience
 

@@ -142,7 +142,7 @@ def test_a_full_queue_is_told_and_so_is_its_end(running: Running, valkey_server:
         valkey.rpush("preview_queue:default", *(f"job {number}" for number in range(51)))
         (alert, *_) = until(lambda: running.told.told("firing", **full), "the webhook is told of the full queue")
         assert alert["annotations"] == {
-            "summary": "More jobs are waiting than usual.",
+            "summary": "Many jobs are waiting in a queue.",
             "description": "51 jobs are waiting in the preview queue.",
             "runbook_url": "docs/runbooks/HiveSyncQueueBacklog.md",
         }

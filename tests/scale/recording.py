@@ -32,14 +32,14 @@ ALERT = 'ALERTS{alertname="HiveSyncQueueBacklog",alertstate="firing",severity="w
 
 
 @dataclass(frozen=True)
-class Series:
+class RecordedSeries:
     """One series: `name{labels}`, and its value at each step."""
 
     name: str
     values: Sequence[float]
 
 
-def series(first: Samples, second: Samples, **target: str) -> Iterator[Series]:
+def series(first: Samples, second: Samples, **target: str) -> Iterator[RecordedSeries]:
     """All series of one exporter, with the labels of its target."""
     for sample in sorted(first.keys() & second.keys()):
         before, after = first[sample], second[sample]
@@ -49,17 +49,17 @@ def series(first: Samples, second: Samples, **target: str) -> Iterator[Series]:
             values = [before + step * (max(after - before, 0) + 1) for step in range(STEPS)]
         else:
             values = [(before, after)[step % 2] for step in range(STEPS)]
-        yield Series(_with(sample, target), values)
+        yield RecordedSeries(_with(sample, target), values)
     for name, value in OF_PROMETHEUS.items():
-        yield Series(_with(name, target), [value] * STEPS)
+        yield RecordedSeries(_with(name, target), [value] * STEPS)
 
 
-def alert() -> Series:
+def alert() -> RecordedSeries:
     """An alert that fires all the time."""
-    return Series(ALERT, [1.0] * STEPS)
+    return RecordedSeries(ALERT, [1.0] * STEPS)
 
 
-def store_in_prometheus(recorded: Sequence[Series], start: int, data: Path) -> None:
+def store_in_prometheus(recorded: Sequence[RecordedSeries], start: int, data: Path) -> None:
     """Store the series as blocks in the data directory of a stopped server."""
     binary = shutil.which("promtool")
     assert binary
@@ -69,7 +69,7 @@ def store_in_prometheus(recorded: Sequence[Series], start: int, data: Path) -> N
     subprocess.run(command, check=True, capture_output=True)
 
 
-def store_in_victoriametrics(recorded: Sequence[Series], start: int, url: str) -> None:
+def store_in_victoriametrics(recorded: Sequence[RecordedSeries], start: int, url: str) -> None:
     """Import the series into a running server, and wait until they are visible."""
     parts = urlsplit(url)
     for method, path in (("POST", "/api/v1/import/prometheus"), ("GET", "/internal/force_flush")):
@@ -80,7 +80,7 @@ def store_in_victoriametrics(recorded: Sequence[Series], start: int, url: str) -
         connection.close()
 
 
-def _lines(recorded: Sequence[Series], start: int, ticks: int) -> Iterator[str]:
+def _lines(recorded: Sequence[RecordedSeries], start: int, ticks: int) -> Iterator[str]:
     """The samples as text; `ticks` per second."""
     for one in recorded:
         for step, value in enumerate(one.values):

@@ -66,7 +66,7 @@ Answer = Mapping[str, list[tuple[float, float]]]
 
 
 @dataclass
-class World:
+class StorePair:
     """Two running exporters, and two stores of the same samples: from `start` on, every 15 seconds."""
 
     exporters: tuple[RunningExporter, RunningExporter]
@@ -110,7 +110,7 @@ def difference(ours: Answer, theirs: Answer) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def pair(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorePair]:
     folder = tmp_path_factory.mktemp("scale")
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE scale TEMPLATE hivesync")
@@ -145,7 +145,7 @@ def world(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFact
         victoria = stack.enter_context(VictoriaMetricsServer(folder / "victoria"))
         store_in_victoriametrics(recorded, start, victoria.url)
         stack.enter_context(prometheus)
-        yield World((a, b), traffic, (prometheus, victoria), start)
+        yield StorePair((a, b), traffic, (prometheus, victoria), start)
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute("DROP DATABASE scale WITH (FORCE)")
 
@@ -164,15 +164,15 @@ def write_logs(exporter: RunningExporter) -> None:
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)
-def test_an_expression_has_the_same_answer_in_both(world: World, name: str) -> None:
+def test_an_expression_has_the_same_answer_in_both(pair: StorePair, name: str) -> None:
     """At times of samples, and between two samples."""
-    end = world.start + (STEPS - 1) * STEP_SECONDS
+    end = pair.start + (STEPS - 1) * STEP_SECONDS
     expression = EXPRESSIONS[name]
     for at in (end, end - 60, end - 67, end - 300 - 1):
-        ours, theirs = world.answers(expression, at)
+        ours, theirs = pair.answers(expression, at)
         assert difference(ours, theirs) == "", expression
         assert (ours == {}) == (name.partition(" ")[2].rpartition(" ")[0] in MAY_BE_EMPTY), expression
-    ours, theirs = world.answers_over_time(expression, end // RANGE_STEP_SECONDS * RANGE_STEP_SECONDS)
+    ours, theirs = pair.answers_over_time(expression, end // RANGE_STEP_SECONDS * RANGE_STEP_SECONDS)
     assert difference(ours, theirs) == "", expression
 
 
@@ -182,16 +182,16 @@ def test_there_are_enough_expressions_and_few_that_say_nothing() -> None:
     assert len(MAY_BE_EMPTY) < 8
 
 
-def test_a_difference_is_noticed(world: World) -> None:
+def test_a_difference_is_noticed(pair: StorePair) -> None:
     """A known difference: a range longer than the recorded samples."""
-    ours, theirs = world.answers("rate(hivesync_log_lines_total[2h])", world.start + STEPS * STEP_SECONDS)
+    ours, theirs = pair.answers("rate(hivesync_log_lines_total[2h])", pair.start + STEPS * STEP_SECONDS)
     assert ours
     assert difference(ours, theirs) != ""
 
 
-def test_logs_of_two_hosts_are_added_up_and_all_else_is_not(world: World) -> None:
-    at = world.start + (STEPS - 1) * STEP_SECONDS
-    for store in world.stores:
+def test_logs_of_two_hosts_are_added_up_and_all_else_is_not(pair: StorePair) -> None:
+    at = pair.start + (STEPS - 1) * STEP_SECONDS
+    for store in pair.stores:
 
         def value(query: str, url: str = store.url) -> float:
             ((_, number),) = by_labels(ask(url, "query", query=query, time=str(at)))[str([])]
@@ -204,16 +204,16 @@ def test_logs_of_two_hosts_are_added_up_and_all_else_is_not(world: World) -> Non
         assert value("max(hivesync_projects)") == value("sum(hivesync_projects)"), "host b's exporter asks no database"
 
 
-def test_it_scrapes_two_exporters_by_the_configuration_that_ships(world: World, tmp_path: Path) -> None:
+def test_it_scrapes_two_exporters_by_the_configuration_that_ships(pair: StorePair, tmp_path: Path) -> None:
     shipped = tmp_path / "scale.yml"
     shipped.write_text((SHIPPED / "scale.yml").read_text())
-    for name, exporter in zip(("exporter:10177", "exporter-b:10177"), world.exporters, strict=True):
+    for name, exporter in zip(("exporter:10177", "exporter-b:10177"), pair.exporters, strict=True):
         replace(shipped, f'"{name}"', f'"{exporter.address}"')
     scrapes = yaml.safe_load(shipped.read_text())["scrape_configs"]
     alone = tmp_path / "scrapes.yml"
     alone.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": scrapes}))
     # Scrapes by two servers, one after the other, are the same without traffic between them.
-    world.traffic.stop()
+    pair.traffic.stop()
     with (
         PrometheusServer(tmp_path / "prometheus", configuration=alone) as prometheus,
         VictoriaMetricsServer(tmp_path / "victoria", shipped) as victoria,
@@ -238,8 +238,8 @@ def test_it_scrapes_two_exporters_by_the_configuration_that_ships(world: World, 
         until(same_numbers, "both have the same numbers", within=90)
 
 
-def test_an_exporter_for_logs_alone_says_nothing_of_what_it_does_not_ask(world: World) -> None:
-    everything, logs_alone = (exporter.samples() for exporter in world.exporters)
+def test_an_exporter_for_logs_alone_says_nothing_of_what_it_does_not_ask(pair: StorePair) -> None:
+    everything, logs_alone = (exporter.samples() for exporter in pair.exporters)
     sources = ("postgres", "redis", "ai_events_log", "preview_log")
     assert [is_up(everything, source) for source in sources] == [True] * 4
     assert [is_up(logs_alone, source) for source in sources] == [None, None, True, True]

@@ -62,7 +62,7 @@ class Chart {
     this.#details = panel.querySelector("[data-details]");
     const { height, unit } = panel.dataset;
     if (uPlot) {
-      this.#plot = new Plot(uPlot, page.words, this.#slot, { height: Number(height), unit, hasDays: "days" in panel.dataset });
+      this.#plot = new Plot(uPlot, page.labelStyles, this.#slot, { height: Number(height), unit, hasDays: "days" in panel.dataset });
     }
     this.#slot.style.minHeight = `${height}px`;
     this.#details.addEventListener("toggle", () => this.#details.open && !this.#shown && this.#fetch());
@@ -185,7 +185,7 @@ class Chart {
 
   #drawTable() {
     const { series, kind } = this.#shown;
-    const names = pointNames(this.#shown, this.#page.words, "days" in this.#panel.dataset);
+    const names = pointNames(this.#shown, this.#page.labelStyles, "days" in this.#panel.dataset);
     const head = row("th", [kind === "bar" ? "" : "Time", ...series.map((one) => one.label ?? one.name)]);
     const rows = names.map((name, index) =>
       row("td", [name, ...series.map((one) => number(one.values[index], this.#panel.dataset.unit))]),

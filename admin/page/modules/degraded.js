@@ -5,8 +5,8 @@ import { asOf, writeTime } from "./formats.js";
 export const NO_ANSWER = "no answer from HiveSync Analytics";
 
 /** A value of the API: `{value, status, sources, as_of}`. */
-export const isValue = (thing) =>
-  thing !== null && typeof thing === "object" && "value" in thing && "status" in thing && "as_of" in thing;
+export const isValue = (item) =>
+  item !== null && typeof item === "object" && "value" in item && "status" in item && "as_of" in item;
 
 /** Whether the value was never read, as after the server's start; the page then keeps its last value. */
 export const knowsNothing = ({ status, as_of: since }) => status !== "ok" && since === null;

@@ -24,7 +24,7 @@ async function logIn(credential, words) {
       body: JSON.stringify(credential),
     });
     if (answer.ok) return location.replace(base);
-    fail(words[answer.status] ?? tooMany(answer) ?? "HiveSync Analytics could not log you in. Try again later.");
+    fail(words[answer.status] ?? tooMany(answer) ?? "The login failed. Try again later.");
   } catch {
     fail("HiveSync Analytics does not answer. Try again later.");
   }

@@ -23,7 +23,7 @@ const clock = new Clock(refresh, {
 });
 const sources = new Sources(page.sources);
 const cards = new Cards(document, sources);
-const tables = new Tables(document, page.words, sources);
+const tables = new Tables(document, page.labelStyles, sources);
 const charts = new Charts(document, page, uPlot, sources, () => clock.on);
 
 /** Request all documents and show them. The result for the clock: "ok", "troubled" or "ended". */
@@ -76,7 +76,7 @@ function end(status) {
   const link = Object.assign(document.createElement("a"), { href: `${page.base}login`, textContent: "Log in again" });
   document.documentElement.dataset.ended = "";
   if (status === 401) say("error", "Your session has ended; these are the last values. ", link, ".");
-  else say("error", "You may not see these numbers. ", link, " as an administrator.");
+  else say("error", "You have no access to these numbers. ", link, " as an administrator.");
 }
 
 function showSwitch() {

@@ -14,10 +14,10 @@ function token(element, name) {
   return color;
 }
 
-/** The name and colour of each series (of bars: of each category), from the words of the page. */
-function things(document, words) {
-  const known = Object.assign({}, ...Object.values(words));
-  const spare = Object.values(words.queues).map((thing) => thing.color);
+/** The title and colour of each series (of bars: of each category), from the label styles of the page. */
+function seriesStyles(document, labelStyles) {
+  const known = Object.assign({}, ...Object.values(labelStyles));
+  const spare = Object.values(labelStyles.queues).map((style) => style.color);
   const names =
     document.kind === "bar"
       ? document.categories.map((name) => ({ name, label: known[name]?.title ?? name }))
@@ -29,15 +29,15 @@ function things(document, words) {
 }
 
 /** The label of each point of a document. */
-export function pointNames(document, words, hasDays) {
-  if (document.kind === "bar") return things(document, words).map((thing) => thing.title);
+export function pointNames(document, labelStyles, hasDays) {
+  if (document.kind === "bar") return seriesStyles(document, labelStyles).map((style) => style.title);
   return document.times.map((time) => (hasDays ? dayInUtc : dayAndTime)(new Date(time * 1000)));
 }
 
 /** Draws one chart into a slot, repeatedly. */
 export class Plot {
   #uPlot;
-  #words;
+  #labelStyles;
   #slot;
   #height;
   #unit;
@@ -45,12 +45,12 @@ export class Plot {
   #plot = null;
   #legend = null;
   #document = null;
-  #things = [];
+  #styles = [];
   #watch;
 
-  constructor(uPlot, words, slot, { height, unit, hasDays }) {
+  constructor(uPlot, labelStyles, slot, { height, unit, hasDays }) {
     this.#uPlot = uPlot;
-    this.#words = words;
+    this.#labelStyles = labelStyles;
     this.#slot = slot;
     this.#height = height;
     this.#unit = unit;
@@ -65,7 +65,7 @@ export class Plot {
   draw(document) {
     this.clear();
     this.#document = document;
-    this.#things = things(document, this.#words);
+    this.#styles = seriesStyles(document, this.#labelStyles);
     this.#legend = this.#buildLegend();
     const place = Object.assign(window.document.createElement("div"), { className: "plot" });
     place.setAttribute("role", "img");
@@ -128,11 +128,11 @@ export class Plot {
       axes: [this.#timeAxis(), this.#valueAxis()],
       series: [
         {},
-        ...this.#things.map(({ title, color }) => ({
+        ...this.#styles.map(({ title, color }) => ({
           label: title,
           stroke: color,
           width: 2,
-          fill: this.#things.length === 1 ? `${color}1A` : undefined,
+          fill: this.#styles.length === 1 ? `${color}1A` : undefined,
           points: { show: points, size: 5, fill: color, width: 0 },
           spanGaps: false,
         })),
@@ -144,7 +144,7 @@ export class Plot {
   }
 
   #bars() {
-    const colors = this.#things.map((thing) => thing.color);
+    const colors = this.#styles.map((style) => style.color);
     const count = this.#document.categories.length;
     return {
       scales: {
@@ -157,7 +157,7 @@ export class Plot {
           grid: { show: false },
           size: 24,
           splits: () => colors.map((_, index) => index),
-          values: () => this.#things.map((thing) => thing.title),
+          values: () => this.#styles.map((style) => style.title),
         },
         this.#valueAxis(),
       ],
@@ -196,8 +196,8 @@ export class Plot {
 
   #buildLegend() {
     const list = Object.assign(document.createElement("ul"), { className: "legend" });
-    list.setAttribute("aria-hidden", "true"); // the picture's words and the data table say the same
-    for (const { title, color } of this.#things) {
+    list.setAttribute("aria-hidden", "true"); // the label of the picture and the data table have the same values
+    for (const { title, color } of this.#styles) {
       const item = document.createElement("li");
       const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
       swatch.style.backgroundColor = color;
@@ -216,18 +216,18 @@ export class Plot {
     this.#legend.querySelectorAll("b").forEach((element, which) => {
       element.textContent = number(series[which].values[at], this.#unit);
     });
-    this.#legend.lastElementChild.textContent = pointNames(this.#document, this.#words, this.#hasDays)[at] ?? "";
+    this.#legend.lastElementChild.textContent = pointNames(this.#document, this.#labelStyles, this.#hasDays)[at] ?? "";
   }
 
   #inWords() {
     const { kind, title, series } = this.#document;
-    const names = pointNames(this.#document, this.#words, this.#hasDays);
+    const names = pointNames(this.#document, this.#labelStyles, this.#hasDays);
     if (kind === "bar") {
       const values = names.map((name, index) => `${name} ${number(series[0].values[index], this.#unit)}`);
       return `Bar chart, ${title}: ${values.join(", ")}`;
     }
-    const last = this.#things.map(
-      (thing, index) => `${thing.title} ${number(series[index].values.at(-1) ?? null, this.#unit)}`,
+    const last = this.#styles.map(
+      (style, index) => `${style.title} ${number(series[index].values.at(-1) ?? null, this.#unit)}`,
     );
     return `Line chart, ${title}. Last point, ${names.at(-1) ?? NOTHING}: ${last.join(", ")}`;
   }

@@ -8,8 +8,8 @@ const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "bas
 export class Tables {
   #tables;
 
-  constructor(root, words, sources) {
-    this.#tables = [...root.querySelectorAll(".table-panel")].map((panel) => new Table(panel, words, sources));
+  constructor(root, labelStyles, sources) {
+    this.#tables = [...root.querySelectorAll(".table-panel")].map((panel) => new Table(panel, labelStyles, sources));
   }
 
   /** The documents of all tables. */
@@ -25,7 +25,6 @@ export class Tables {
 
 class Table {
   #panel;
-  #words;
   #sources;
   #columns;
   #rows = [];
@@ -33,15 +32,14 @@ class Table {
   #asOf = null;
   #sorted = null;
 
-  constructor(panel, words, sources) {
+  constructor(panel, labelStyles, sources) {
     this.#panel = panel;
-    this.#words = words;
     this.#sources = sources;
     this.#columns = [...panel.querySelectorAll("thead th")].map((head) => ({
       head,
       name: head.dataset.name,
       type: head.dataset.type,
-      words: words[head.dataset.things] ?? {},
+      styles: labelStyles[head.dataset.styles] ?? {},
       isCode: "code" in head.dataset,
       hasDot: "dot" in head.dataset,
     }));
@@ -127,7 +125,7 @@ class Table {
 
   #text(column, value) {
     if (value == null || value === "") return null;
-    return column.words[String(value)]?.title ?? String(value);
+    return column.styles[String(value)]?.title ?? String(value);
   }
 
   #cell(column, value) {
@@ -142,7 +140,7 @@ class Table {
       writeTime(time, value);
       cell.append(time);
     } else {
-      const color = column.hasDot && column.words[String(value)]?.color;
+      const color = column.hasDot && column.styles[String(value)]?.color;
       if (color) {
         const dot = Object.assign(document.createElement("span"), { className: "dot" });
         dot.style.backgroundColor = color;

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admin.grafana.paths import Decision, below, decide
-from grafana.panels import ANALYTICS, GRAFANA_PATH, OPERATIONS, Analytics
+from presentation.panels import ANALYTICS, GRAFANA_PATH, OPERATIONS, Analytics
 from tests.admin.client import scope_of
 
 MOUNT = "/admin/analytics/grafana"

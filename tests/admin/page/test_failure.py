@@ -145,5 +145,5 @@ def test_a_page_opened_without_responses_is_not_blank(open_page: Open, stage: St
 def test_a_user_without_access_gets_a_notice(open_page: Open, stage: Stage) -> None:
     stage.failing["*"] = 403
     expect(open_page(fails=True).locator("#notice")).to_have_text(
-        "You may not see these numbers. Log in again as an administrator."
+        "You have no access to these numbers. Log in again as an administrator."
     )

@@ -133,23 +133,23 @@ def test_the_keyboard_reaches_all_controls_in_visual_order(open_page: Open) -> N
         "Auto-refresh",
         "system",
         "Log out",
-        "What “Online users” means",
-        "What “AI requests (last hour)” means",
-        "What “AI queue” means",
-        "What “Preview queue” means",
-        "What “Paid vs free” means",
-        "What “AI requests per hour” means",
+        "Definition of “Online users”",
+        "Definition of “AI requests (last hour)”",
+        "Definition of “AI queue”",
+        "Definition of “Preview queue”",
+        "Definition of “Paid vs free”",
+        "Definition of “AI requests per hour”",
         "24h",
         "AI requests per hour as CSV",
         "Data table of AI requests per hour",
-        "What “Daily active users” means",
+        "Definition of “Daily active users”",
         "14d",
         "Daily active users as CSV",
         "Data table of Daily active users",
-        "What “Users by plan” means",
+        "Definition of “Users by plan”",
         "Users by plan as CSV",
         "Data table of Users by plan",
-        "What “Average AI latency” means",
+        "Definition of “Average AI latency”",
         "24h",
         "Average AI latency as CSV",
     ]
@@ -160,7 +160,7 @@ def test_the_skip_link_leads_to_the_numbers(open_page: Open) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    assert focused(page) == "What “Online users” means"
+    assert focused(page) == "Definition of “Online users”"
 
 
 def test_a_definition_is_shown_on_focus_and_closed_by_escape(open_page: Open) -> None:

@@ -185,7 +185,7 @@ def test_csv_is_downloaded(open_page: Open) -> None:
 
 def test_without_scripts_the_page_links_the_data(open_page: Open) -> None:
     page = open_page(java_script_enabled=False, fails=True)  # Chromium asks for an icon of the JSON
-    expect(page.locator("noscript .notice")).to_contain_text("which is off")
+    expect(page.locator("noscript .notice")).to_contain_text("JavaScript is disabled")
     expect(page.locator("#header-online-users h3")).to_have_text("Online users")
     page.locator("noscript").get_by_role("link", name="summary (JSON)").click()
     expect(page.locator("body")).to_contain_text('"online_users"')

@@ -20,7 +20,7 @@ DEFAULTS = {queue: Settings.model_fields[f"{queue}_queue_keys"].default for queu
 WRITTEN = {"ai": ["ai_queue:default", "ai_queue:*"], "preview": ["preview_queue:default"]}
 
 
-class World:
+class QueueWatch:
     """A collector, its last values, and its log since the last query of it."""
 
     def __init__(self, url: str, patterns: Mapping[str, Sequence[str]] = DEFAULTS) -> None:
@@ -54,16 +54,16 @@ def test_no_default_declares_a_queue() -> None:
 
 def test_a_queue_of_another_name_than_the_defaults_is_not_shown_as_empty(url: str, valkey: redis.Redis) -> None:
     valkey.rpush("ai_tasks", *range(10))
-    world = World(url)
-    assert world.depths() == {}
-    assert world.said() == ["ai", "preview"]
+    watch = QueueWatch(url)
+    assert watch.depths() == {}
+    assert watch.said() == ["ai", "preview"]
 
 
 def test_the_log_says_once_which_setting_is_to_be_written(url: str) -> None:
-    world = World(url, {"ai": ["ai_queue:*", "jobs?"]})
+    watch = QueueWatch(url, {"ai": ["ai_queue:*", "jobs?"]})
     for _ in range(3):
-        world.depths()
-    (event,) = world.events
+        watch.depths()
+    (event,) = watch.events
     assert event == {
         "event": "queue.no_key_matches",
         "log_level": "warning",
@@ -75,54 +75,54 @@ def test_the_log_says_once_which_setting_is_to_be_written(url: str) -> None:
 
 
 def test_a_queue_that_was_seen_is_0_while_its_key_is_gone_for_a_day(url: str, valkey: redis.Redis) -> None:
-    world = World(url)
+    watch = QueueWatch(url)
     valkey.rpush("ai_queue:default", "job")
-    assert world.depths() == {"ai,default": 1}
-    assert world.said() == ["preview"]
+    assert watch.depths() == {"ai,default": 1}
+    assert watch.said() == ["preview"]
     valkey.delete("ai_queue:default")
-    for world.now in (60.0, 86_399.0, 86_400.0):
-        assert world.depths() == {"ai,default": 0}
-    assert world.said() == []
-    assert world.depths() == {}
-    assert world.said() == ["ai"]
+    for watch.now in (60.0, 86_399.0, 86_400.0):
+        assert watch.depths() == {"ai,default": 0}
+    assert watch.said() == []
+    assert watch.depths() == {}
+    assert watch.said() == ["ai"]
 
 
 def test_it_is_logged_again_only_after_a_key_has_matched(url: str, valkey: redis.Redis) -> None:
-    world = World(url, {"preview": DEFAULTS["preview"]})
+    watch = QueueWatch(url, {"preview": DEFAULTS["preview"]})
     said = []
     for _ in range(2):
         valkey.rpush("preview_queue:default", "job")
-        world.depths()
+        watch.depths()
         valkey.delete("preview_queue:default")
-        world.now += 2 * 86_400
+        watch.now += 2 * 86_400
         for _ in range(3):
-            world.depths()
-        said.append(world.said())
+            watch.depths()
+        said.append(watch.said())
     assert said == [["preview"], ["preview"]]
 
 
 def test_a_key_that_the_operator_has_written_is_0_while_it_does_not_exist(url: str) -> None:
-    world = World(url, WRITTEN)
-    assert world.depths() == {"ai,default": 0, "preview,default": 0}
-    assert world.said() == []
+    watch = QueueWatch(url, WRITTEN)
+    assert watch.depths() == {"ai,default": 0, "preview,default": 0}
+    assert watch.said() == []
 
 
 def test_a_key_of_another_type_is_a_key_that_matches(url: str, valkey: redis.Redis) -> None:
     valkey.set("ai_queue:default", "x")
-    world = World(url, {"ai": DEFAULTS["ai"]})
-    assert world.depths() == {}
-    assert world.said() == []
+    watch = QueueWatch(url, {"ai": DEFAULTS["ai"]})
+    assert watch.depths() == {}
+    assert watch.said() == []
 
 
 def test_the_statistics_are_no_key_of_a_queue(url: str, valkey: redis.Redis) -> None:
     valkey.hset("ai_queue:stats", "processed", "3")
-    world = World(url, {"ai": DEFAULTS["ai"]})
-    assert world.depths() == {}
-    assert world.said() == ["ai"]
+    watch = QueueWatch(url, {"ai": DEFAULTS["ai"]})
+    assert watch.depths() == {}
+    assert watch.said() == ["ai"]
 
 
 def test_while_redis_cannot_be_asked_nothing_is_said_of_its_keys() -> None:
-    world = World(NOWHERE)
+    watch = QueueWatch(NOWHERE)
     with pytest.raises(SourceUnavailable), capture_logs() as events:
-        collect(world.collector, NO_DATABASE, NOWHERE)
+        collect(watch.collector, NO_DATABASE, NOWHERE)
     assert events == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.exporter.collectors.logs.counting import Setup, WatchedState
-from tests.exporter.collectors.logs.past import World
+from tests.exporter.collectors.logs.past import LogReader
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def state(setup: Setup) -> WatchedState:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.log.close()
+def reader(tmp_path: Path) -> Iterator[LogReader]:
+    reader = LogReader(tmp_path)
+    yield reader
+    reader.log.close()

@@ -30,7 +30,7 @@ SLICE = SLICE_BYTES // len(line(padding=LONG)) + 1
 """Number of long lines that exceed a slice by less than a line."""
 
 
-class World:
+class LogReader:
     """A log, its state, and the exporters that read it in turn; the wall clock stands at NOW."""
 
     def __init__(self, folder: Path) -> None:
@@ -72,9 +72,9 @@ class World:
         return self.shown("hivesync_log_late_lines_total")
 
 
-def started(world: World) -> World:
-    """The world with a log of two lines, read to its end."""
-    world.write(line(age=0) * 2)
-    world.refresh()
-    assert (world.shown(), world.late) == (2, 0)
-    return world
+def started(reader: LogReader) -> LogReader:
+    """The reader with a log of two lines, read to its end."""
+    reader.write(line(age=0) * 2)
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (2, 0)
+    return reader

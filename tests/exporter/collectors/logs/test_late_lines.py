@@ -17,7 +17,7 @@ from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.log_lines import STAMPED_LINES, begins_after
 from exporter.sources.jsonl import JsonlLog
 from exporter.state import StateFile
-from tests.exporter.collectors.logs.past import HOUR, LONG, NOW, SLICE, World, line, started
+from tests.exporter.collectors.logs.past import HOUR, LONG, NOW, SLICE, LogReader, line, started
 
 
 @pytest.mark.parametrize(
@@ -26,79 +26,79 @@ from tests.exporter.collectors.logs.past import HOUR, LONG, NOW, SLICE, World, l
     ids=["now", "in the future", "just now", "too long ago", "a day ago", "at a time it does not tell"],
 )
 def test_what_was_written_while_the_exporter_was_down_is_late_by_its_age(
-    world: World, age: float | None, late: int
+    reader: LogReader, age: float | None, late: int
 ) -> None:
-    started(world)
-    world.write(line(age=age) * 3)
-    world.start()
-    world.refresh()
-    assert (world.shown(), world.late) == (5, late)
+    started(reader)
+    reader.write(line(age=age) * 3)
+    reader.start()
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (5, late)
 
 
-def test_lines_are_late_again_only_after_another_outage(world: World) -> None:
+def test_lines_are_late_again_only_after_another_outage(reader: LogReader) -> None:
     """A clock that is an hour behind, or a time without a zone, does not make all lines late forever."""
-    started(world)
+    started(reader)
     for _ in range(3):
-        world.write(line(age=HOUR) * 3)
-        world.refresh()
-    assert (world.shown(), world.late) == (11, 0)
+        reader.write(line(age=HOUR) * 3)
+        reader.refresh()
+    assert (reader.shown(), reader.late) == (11, 0)
 
 
-def test_what_was_written_while_the_log_could_not_be_read_is_late(world: World) -> None:
-    started(world)
-    world.log.close()
-    aside = world.path.rename(world.path.with_suffix(".aside"))
-    world.path.mkdir()
+def test_what_was_written_while_the_log_could_not_be_read_is_late(reader: LogReader) -> None:
+    started(reader)
+    reader.log.close()
+    aside = reader.path.rename(reader.path.with_suffix(".aside"))
+    reader.path.mkdir()
     with pytest.raises(SourceUnavailable):
-        world.refresh()
-    world.path.rmdir()
-    aside.rename(world.path)
-    world.write(line(age=HOUR) * 3)
-    world.refresh()
-    assert (world.shown(), world.late) == (5, 3)
+        reader.refresh()
+    reader.path.rmdir()
+    aside.rename(reader.path)
+    reader.write(line(age=HOUR) * 3)
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (5, 3)
 
 
-def test_what_was_written_while_the_state_could_not_be_saved_is_late(world: World) -> None:
-    started(world)
-    world.write(line(age=HOUR) * 3)
-    folder = world.state.path.parent
+def test_what_was_written_while_the_state_could_not_be_saved_is_late(reader: LogReader) -> None:
+    started(reader)
+    reader.write(line(age=HOUR) * 3)
+    folder = reader.state.path.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world.state, "path", folder / "nowhere" / "ai-events")
+        patch.setattr(reader.state, "path", folder / "nowhere" / "ai-events")
         with pytest.raises(CollectionFailed):
-            world.refresh()
-    world.refresh()
-    assert (world.shown(), world.late) == (5, 3)
+            reader.refresh()
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (5, 3)
 
 
-def test_what_was_written_while_the_whole_machine_slept_is_late(world: World) -> None:
-    started(world)
-    world.now += 5 * HOUR
-    world.write(line(age=-HOUR) * 3)  # four hours before it resumed
-    world.refresh()
-    assert (world.shown(), world.late) == (5, 3)
+def test_what_was_written_while_the_whole_machine_slept_is_late(reader: LogReader) -> None:
+    started(reader)
+    reader.now += 5 * HOUR
+    reader.write(line(age=-HOUR) * 3)  # four hours before it resumed
+    reader.refresh()
+    assert (reader.shown(), reader.late) == (5, 3)
 
 
-def test_a_log_that_is_read_too_slowly_has_late_lines_until_its_end(world: World) -> None:
-    started(world)
-    world.write(line(padding=LONG) * 3 * SLICE, line(age=0, padding=LONG) * SLICE)
-    world.start_slow()
-    world.refresh()
-    assert 0 < (world.late or 0) < 3 * SLICE
-    while world.refresh() > 0:
+def test_a_log_that_is_read_too_slowly_has_late_lines_until_its_end(reader: LogReader) -> None:
+    started(reader)
+    reader.write(line(padding=LONG) * 3 * SLICE, line(age=0, padding=LONG) * SLICE)
+    reader.start_slow()
+    reader.refresh()
+    assert 0 < (reader.late or 0) < 3 * SLICE
+    while reader.refresh() > 0:
         pass
-    assert world.shown() == 2 + 4 * SLICE
-    assert world.late == pytest.approx(3 * SLICE, abs=100), "by the first line of each 64 KiB"
+    assert reader.shown() == 2 + 4 * SLICE
+    assert reader.late == pytest.approx(3 * SLICE, abs=100), "by the first line of each 64 KiB"
 
 
-def test_late_lines_go_on_over_a_restart(world: World) -> None:
-    started(world)
+def test_late_lines_go_on_over_a_restart(reader: LogReader) -> None:
+    started(reader)
     for late in (3, 6):
-        world.write(line() * 3)
-        world.start()
-        world.refresh()
-        assert world.late == late
-    world.start()
-    assert world.late == 6
+        reader.write(line() * 3)
+        reader.start()
+        reader.refresh()
+        assert reader.late == late
+    reader.start()
+    assert reader.late == 6
 
 
 def test_a_late_line_is_older_than_two_refresh_periods(tmp_path: Path) -> None:
@@ -121,27 +121,27 @@ def test_a_late_line_is_older_than_two_refresh_periods(tmp_path: Path) -> None:
 # The state -------------------------------------------------------------------------------------------------------
 
 
-def changed(world: World, change: Callable[[dict[str, Any]], Any]) -> None:
+def changed(reader: LogReader, change: Callable[[dict[str, Any]], Any]) -> None:
     """Start with a changed state."""
-    state = world.state.load()
+    state = reader.state.load()
     assert state is not None
     change(state)
-    world.state.save(state)
-    world.start()
+    reader.state.save(state)
+    reader.start()
 
 
-def test_a_state_of_an_older_version_is_shown_at_once(world: World) -> None:
-    started(world)
-    changed(world, lambda state: (state.pop("is_shown"), state.pop("late")))
-    assert (world.shown(), world.late) == (2, 0)
+def test_a_state_of_an_older_version_is_shown_at_once(reader: LogReader) -> None:
+    started(reader)
+    changed(reader, lambda state: (state.pop("is_shown"), state.pop("late")))
+    assert (reader.shown(), reader.late) == (2, 0)
 
 
 @pytest.mark.parametrize("change", [{"is_shown": 1}, {"is_shown": None}, {"late": -1}, {"late": True}])
-def test_a_state_that_makes_no_sense_is_a_first_start(world: World, change: dict[str, Any]) -> None:
-    started(world)
-    changed(world, lambda state: state.update(change))
-    assert world.shown() is None
-    assert world.state.path.with_name("ai-events.corrupt").exists()
+def test_a_state_that_makes_no_sense_is_a_first_start(reader: LogReader, change: dict[str, Any]) -> None:
+    started(reader)
+    changed(reader, lambda state: state.update(change))
+    assert reader.shown() is None
+    assert reader.state.path.with_name("ai-events.corrupt").exists()
 
 
 # Times of lines --------------------------------------------------------------------------------------------------

@@ -1,11 +1,10 @@
 """The catalogue of panels: dashboard, id, title and size of each, in this one place.
 
-    panels (this) -> dashboards/ (the content of each panel) -> generated/*.json
+    panels (this) -> grafana/dashboards/ (the content of each panel) -> grafana/generated/*.json
                   -> the Analytics page (the panels it embeds, by URL)
 
 A panel's id never changes and is never given to another panel: it is part of the URLs that pages and people keep. A
-deleted panel leaves a gap. Needs nothing but the standard library, so that code that embeds a panel does not depend on
-the code that draws it.
+deleted panel leaves a gap.
 """
 
 from __future__ import annotations
@@ -119,24 +118,24 @@ class Analytics(Panel):
     AI_USAGE = 30, "AI usage", COLUMNS, 1
     AI_REQUESTS_PER_MINUTE = 31, "AI requests per minute", 12, 8
     AI_REQUESTS_PER_HOUR = 32, "AI requests per hour", 12, 8
-    AI_REQUESTS_PER_USER = 33, "AI requests a user, last 24 hours", 12, 8
+    AI_REQUESTS_PER_USER = 33, "AI requests per user, last 24 hours", 12, 8
     AI_ERRORS_NOW = 34, "AI errors, last 24 hours", 4, 8
-    AI_ERRORS = 35, "AI errors by kind, over 24 hours each", 8, 8
+    AI_ERRORS = 35, "AI errors by kind, sliding 24 hours", 8, 8
 
     QUEUES = 40, "Queues and jobs", COLUMNS, 1
     AI_QUEUE = 41, "AI queue depth", 12, 8
     PREVIEW_QUEUE = 42, "Preview queue depth", 12, 8
     AI_LATENCY = 43, "Average AI job latency by window", 12, 8
     PREVIEW_LATENCY = 44, "Average preview job latency by window", 12, 8
-    PREVIEW_REQUESTS = 45, "Preview builds requested per hour", 8, 8
-    AI_JOBS = 46, "AI jobs worked off per minute", 8, 8
-    AI_PROCESSING = 47, "Processing time of an AI job", 8, 8
+    PREVIEW_REQUESTS = 45, "Preview requests per hour", 8, 8
+    AI_JOBS = 46, "AI jobs processed per minute", 8, 8
+    AI_PROCESSING = 47, "Mean processing time per AI job", 8, 8
 
     WORKERS = 50, "Workers", COLUMNS, 1
     CPU_WORKERS = 51, "CPU workers", 10, 8
     GPU_WORKERS = 52, "GPU workers", 14, 8
     HEALTHY_WORKERS = 53, "Healthy workers", 12, 8
-    GPU_INSTANCES = 54, "GPU instances running", 12, 8
+    GPU_INSTANCES = 54, "Running GPU instances", 12, 8
 
     MONETIZATION = 60, "Monetization", COLUMNS, 1
     ALL_USERS = 61, "All users", 4, 4
@@ -152,7 +151,7 @@ class Analytics(Panel):
 
     INCIDENTS = 80, "Recent incidents", COLUMNS, 1
     INCIDENTS_OVER_TIME = 81, "AI errors and preview failures", 16, 8
-    INCIDENTS_BY_KIND = 82, "By kind, in the time shown", 8, 8
+    INCIDENTS_BY_KIND = 82, "By kind, selected time range", 8, 8
 
     @property
     def dashboard(self) -> Dashboard:
@@ -168,7 +167,7 @@ class Operations(Panel):
     TARGETS_NOW = 3, "Targets down", 4, 4
     COLLECTORS_NOW = 4, "Collectors failing", 4, 4
     ALERTS_NOW = 5, "Alerts firing", 4, 4
-    ROLLUP_NOW = 6, "Newest day rolled up began", 4, 4
+    ROLLUP_NOW = 6, "Age of the newest roll-up day", 4, 4
 
     SOURCES = 10, "Sources and collectors", COLUMNS, 1
     SOURCES_UP = 11, "Sources up", 12, 8
@@ -179,7 +178,7 @@ class Operations(Panel):
     REFRESHES = 20, "Refreshes", COLUMNS, 1
     REFRESH_DURATIONS = 21, "Refresh duration by collector (95th percentile)", 12, 10
     REFRESH_MEANS = 22, "Refresh duration by collector (mean)", 12, 10
-    SKIPPED_VALUES = 23, "Values left out", 12, 8
+    SKIPPED_VALUES = 23, "Skipped values", 12, 8
     SCRAPES = 24, "Scrape duration by target", 12, 8
 
     LOGS = 30, "Logs", COLUMNS, 1
@@ -189,7 +188,7 @@ class Operations(Panel):
     LOG_EVENTS = 33, "Log events per minute", 6, 8
 
     ROLLUP = 40, "Roll-up and alerts", COLUMNS, 1
-    ROLLUP_AGE = 41, "Age of the newest day rolled up", 12, 8
+    ROLLUP_AGE = 41, "Age of the newest roll-up day over time", 12, 8
     ALERTS = 42, "Alerts", 12, 8
     TARGETS = 43, "Targets up", 12, 6
     EXPORTERS = 44, "Exporters", 12, 6

@@ -31,7 +31,7 @@ ALERTMANAGER_PORT = 9093
 GRAFANA_PORT = 3000
 
 
-class Stage:
+class Processes:
     """The servers, the traffic and the exporter of one demo, in one directory."""
 
     database: str
