@@ -73,7 +73,7 @@ LAYERS = [
 ]
 """Layers of modules; each module imports from its own layer or those before it."""
 
-OURS = {"admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "servers", "tests"}
+OURS = {"adapters", "admin", "bench", "demo", "docs", "exporter", "grafana", "rollup", "servers", "tests"}
 
 DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
