@@ -101,7 +101,7 @@ def test_of_preview_failures_the_kind_is_shown_that_hivesync_names_and_no_text(
     incidents = Incidents()
     collect(incidents, urls["exporter"])
     assert incidents.content
-    assert {incident.error_kind for incident in incidents.content} == {None, "timeout"}
+    assert {incident.error_kind for incident in incidents.content} == {"other", "timeout"}
     assert SECRET not in repr(incidents.content)
 
 

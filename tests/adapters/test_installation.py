@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from rollup import migrate
 from rollup.adapter import FOLDER, shipped
-from rollup.installation import LOCK
+from rollup.installation import LOCK, READER
 from rollup.script import statements_of
 from servers.postgres import PostgresServer
-from tests.rollup.rolling import Command
+from tests.rollup.rolling import Command, end
+from tests.waiting import patience, until
 
 Install = tuple[str, ...]
 
@@ -83,6 +86,8 @@ def test_a_dry_run_prints_the_sql_that_does_the_same_and_writes_nothing(
     assert rollup(*install).status == 0
     assert state(hivesync, roles) == by_hand
     nothing_left = rollup(*install, "--dry-run").out
+    by_default = rollup("--migrate", "--adapter", "hivesync", "--dry-run").out
+    assert all(f'ALTER ROLE "{role.name}" IN DATABASE' in by_default for role in migrate.DEFAULT_ROLES)
     for word in ("CREATE ROLE", "CREATE SCHEMA", "CREATE INDEX", "ANALYZE"):
         assert word in printed.out
         assert word not in nothing_left
@@ -113,6 +118,25 @@ def test_an_invalid_index_of_an_interrupted_run_is_replaced(
     assert f"done: DROP INDEX CONCURRENTLY public.{INDEXES[0]}" in ran.out
     ((definition,),) = hivesync.execute("SELECT pg_get_indexdef(%s::regclass)", [INDEXES[0]])
     assert definition.endswith("btree (created_at)")
+
+
+def test_a_run_that_is_stopped_at_an_index_is_completed_by_the_next(
+    rollup: Command, install: Install, hivesync: psycopg.Connection, empty: str
+) -> None:
+    """A writer that does not commit keeps CREATE INDEX CONCURRENTLY waiting, with its index in the catalogue."""
+    with psycopg.connect(empty) as writer:
+        writer.execute("INSERT INTO ai_jobs DEFAULT VALUES")
+        process = rollup.start(*install)
+        try:
+            until(lambda: hivesync.execute("SELECT FROM pg_index WHERE NOT indisvalid").rowcount == 1)
+            process.terminate()
+            assert process.wait(patience()) == 1
+        finally:
+            end([process])
+    assert valid_indexes(hivesync) == []
+    assert hivesync.execute("SELECT FROM analytics.users").rowcount == 0
+    assert rollup(*install).status == 0
+    assert valid_indexes(hivesync) == INDEXES
 
 
 def test_time_limits_of_the_role_do_not_end_the_creation_of_indexes(
@@ -282,3 +306,10 @@ def test_every_shipped_adapter_is_complete() -> None:
     for name in folders:
         files = {path.name for path in (FOLDER / name).iterdir()}
         assert files >= {"adapter.toml", "views.sql", "indexes.sql", "settings.env"}
+
+
+def test_the_files_of_the_adapters_are_data_of_their_package() -> None:
+    package_data = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packed = {path for pattern in package_data["adapters"] for path in FOLDER.glob(pattern)}
+    assert packed == {path for path in FOLDER.glob("*/*") if path.parent.name != "__pycache__"}
+    assert {READER} == {path for pattern in package_data["grafana"] for path in READER.parent.glob(pattern)}
