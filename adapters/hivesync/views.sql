@@ -2,6 +2,8 @@
 -- adapter.toml, and read with the rights of their owner: the roles that read them have no right on HiveSync's tables.
 -- No password, token, token's hash, parameter, result, error text or setting is in any of them.
 --
+-- Enums keep their type: an index can be on an enum's labels, and not on its text.
+--
 -- Columns marked "not provided" are unknown to this HiveSync, and named by NOT_PROVIDED in settings.env.
 
 CREATE OR REPLACE VIEW users AS
@@ -13,7 +15,7 @@ FROM public.users;
 CREATE OR REPLACE VIEW subscriptions AS
 SELECT
     id AS user_id,
-    tier::text AS plan,
+    tier AS plan,
     'active'::text AS status,
     created_at AS started_at,
     NULL::timestamptz AS trial_ends_at, -- not provided
@@ -64,7 +66,7 @@ SELECT
     NULL::text AS error_kind, -- not provided
     NULL::integer AS prompt_tokens, -- not provided
     NULL::integer AS completion_tokens, -- not provided
-    status::text AS status,
+    status,
     created_at,
     coalesce(completed_at, CASE WHEN status = 'failed' THEN created_at END) AS completed_at
 FROM public.ai_jobs;
@@ -75,7 +77,7 @@ SELECT
     id,
     user_id,
     project_id,
-    status::text AS status,
+    status,
     CASE WHEN split_part(error, ':', 1) = 'stuck_timeout' THEN 'timeout' END AS error_kind,
     created_at,
     coalesce(completed_at, CASE WHEN status = 'failed' THEN created_at END) AS completed_at

@@ -55,7 +55,7 @@ SELECT
     error_kind, -- optional: 'provider_error', 'timeout', 'safety_rejection'
     prompt_tokens, -- optional
     completion_tokens, -- optional
-    status, -- 'queued', 'running', 'succeeded', 'failed', 'cancelled'
+    status, -- 'queued', 'running', 'succeeded', 'failed', 'cancelled'; an enum as it is, so that an index can be on it
     created_at,
     completed_at -- the end of the job, whether it succeeded or failed
 FROM public.ai_usage_events;

@@ -14,6 +14,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from demo.database import tables
+from exporter.collector import Collector
 from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
 from exporter.collectors.latency import Latency
@@ -64,7 +65,8 @@ def test_the_example_of_the_page_gives_the_numbers_of_its_backend(
         seed_inkwell(connection, now)
         plans = Plans(("gratis",))
         values: dict[str, float] = {}
-        for collector in (Users(plans), Activity(plans), Ai(), Previews(), Latency()):
+        made: list[Collector] = [Users(plans), Activity(plans), Ai(), Previews(), Latency()]
+        for collector in made:
             values |= collect(collector, urls["exporter"], now=now)
         rollup.settings = {"HIVESYNC_ROLLUP_DATABASE_URL": urls["rollup"]}
         assert rollup().status == 0
@@ -148,7 +150,7 @@ def test_the_template_installs_on_tables_named_as_documented(
         insert(connection, "sessions", user_id=who)
         insert(connection, "ai_usage_events", user_id=who, created_at="now")
         plans = Plans()
-        collectors = [Users(plans), Activity(plans), Ai(), Previews(), Latency()]
+        collectors: list[Collector] = [Users(plans), Activity(plans), Ai(), Previews(), Latency()]
         values: dict[str, float] = {}
         for collector in collectors:
             values |= collect(collector, urls["exporter"])

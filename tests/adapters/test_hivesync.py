@@ -14,23 +14,19 @@ import pytest
 import redis
 from dotenv import dotenv_values
 from psycopg import sql
+from pydantic import SecretStr
 
 from exporter.collector import Collector
-from exporter.collectors.activity import Activity
-from exporter.collectors.ai import Ai
-from exporter.collectors.charts import Charts
-from exporter.collectors.cost import TokenCost
+from exporter.collectors import build_collectors
 from exporter.collectors.incidents import Incidents
-from exporter.collectors.latency import Latency
-from exporter.collectors.online import OnlineNow
-from exporter.collectors.previews import Previews
-from exporter.collectors.users import Plans, Users
+from exporter.settings import Settings
 from exporter.sources.postgres import Transaction
+from exporter.state import StateFile
 from rollup.adapter import FOLDER
 from servers.valkey import ValkeyServer
 from tests.adapters.hivesync import NUMBERS, SECRET, SECRET_COLUMNS, fill, numbers
 from tests.rollup.rolling import Command, stored
-from tests.rows import by_name, collect, sources
+from tests.rows import NO_DATABASE, by_name, collect, sources
 from tests.running import RunningExporter
 
 Urls = Mapping[str, str]
@@ -57,17 +53,23 @@ def installed(rollup: Command, install: Install, hivesync: psycopg.Connection, n
     return hivesync
 
 
-def collectors() -> list[Collector]:
-    plans = Plans(tuple(str(SETTINGS["HIVESYNC_FREE_PLANS"]).split(",")))
-    return [Users(plans), Activity(plans), Ai(), Previews(), Latency()]
+@pytest.fixture
+def collectors(tmp_path: Path) -> Mapping[str, Collector]:
+    """The collectors as the adapter's settings make them, by name."""
+    lines = (FOLDER / "hivesync" / "settings.env").read_text().splitlines()
+    file = tmp_path / "settings.env"
+    file.write_text("\n".join(line for line in lines if "_FILE=" not in line))
+    settings = Settings(_env_file=file, database_url=SecretStr(NO_DATABASE))  # type: ignore[call-arg]
+    made = build_collectors(settings, lambda name: StateFile(tmp_path, name))
+    return {collector.name: collector for collector in made}
 
 
 def test_the_exporters_role_counts_as_hivesyncs_own_tables_do(
-    installed: psycopg.Connection, urls: Urls, now: datetime
+    installed: psycopg.Connection, urls: Urls, now: datetime, collectors: Mapping[str, Collector]
 ) -> None:
     values: dict[str, float] = {}
-    for collector in collectors():
-        values |= collect(collector, urls["exporter"], now=now)
+    for name in ("users", "activity", "ai", "previews", "latency"):
+        values |= collect(collectors[name], urls["exporter"], now=now)
     expected = numbers(installed, now)
     assert len(expected) > len(NUMBERS) - 3
     assert min(expected.values()) > 0
@@ -77,7 +79,12 @@ def test_the_exporters_role_counts_as_hivesyncs_own_tables_do(
 
 
 def test_a_job_that_could_not_be_enqueued_is_an_error_when_it_was_created(
-    rollup: Command, install: Install, hivesync: psycopg.Connection, urls: Urls, now: datetime
+    rollup: Command,
+    install: Install,
+    hivesync: psycopg.Connection,
+    urls: Urls,
+    now: datetime,
+    collectors: Mapping[str, Collector],
 ) -> None:
     assert rollup(*install).status == 0
     for status, created, completed in (
@@ -90,15 +97,16 @@ def test_a_job_that_could_not_be_enqueued_is_an_error_when_it_was_created(
         hivesync.execute(
             "INSERT INTO ai_jobs (status, created_at, completed_at) VALUES (%s, %s, %s)", [status, created, completed]
         )
-    values = collect(Ai(), urls["exporter"], now=now)
+    values = collect(collectors["ai"], urls["exporter"], now=now)
     assert values["hivesync_ai_errors_in_window{24h,other}"] == 2
 
 
 def test_of_preview_failures_the_kind_is_shown_that_hivesync_names_and_no_text(
-    installed: psycopg.Connection, urls: Urls
+    installed: psycopg.Connection, urls: Urls, collectors: Mapping[str, Collector]
 ) -> None:
     del installed
-    incidents = Incidents()
+    incidents = collectors["incidents"]
+    assert isinstance(incidents, Incidents)
     collect(incidents, urls["exporter"])
     assert incidents.content
     assert {incident.error_kind for incident in incidents.content} == {"other", "timeout"}
@@ -167,7 +175,7 @@ def test_the_roll_up_and_grafana_work_as_their_roles_without_options_in_the_url(
 def test_the_service_runs_as_its_role_and_verify_finds_no_difference(
     installed: psycopg.Connection, urls: Urls, valkey: redis.Redis, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
-    given = {
+    given: dict[str, Any] = {
         name.removeprefix("HIVESYNC_").lower(): value
         for name, value in SETTINGS.items()
         if value and not name.endswith(("_FILE", "_URL", "_DIR"))
@@ -189,7 +197,7 @@ def test_a_refresh_reads_new_rows_by_an_index(
     install: Install,
     hivesync: psycopg.Connection,
     urls: Urls,
-    now: datetime,
+    collectors: Mapping[str, Collector],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     many(hivesync)
@@ -212,16 +220,28 @@ def test_a_refresh_reads_new_rows_by_an_index(
             by_name(await collector.refresh(opened))
             monkeypatch.undo()
 
-    used = set()
-    for collector in [*collectors(), Charts(), Incidents(), TokenCost(None)]:
+    used = indexes_of_waiting_jobs(urls["exporter"])
+    for name in ("activity", "ai", "charts", "cost", "incidents", "latency", "previews"):
         plans.clear()
-        asyncio.run(refresh_twice(collector))
-        assert plans or collector.name == "users"
+        asyncio.run(refresh_twice(collectors[name]))
+        assert plans or name == "cost"
         for query, plan in plans.items():
             assert not [table for table in EVENT_TABLES if f"Seq Scan on {table}" in plan], f"{query}\n{plan}"
             used |= {word for word in plan.split() if word.startswith("analytics_")}
     indexes = hivesync.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'analytics\\_%'").fetchall()
     assert used == {name for (name,) in indexes}
+
+
+def indexes_of_waiting_jobs(url: str) -> set[str]:
+    """The indexes by which waiting jobs are found, where the labels of the enum are compared."""
+    used = set()
+    with psycopg.connect(url, autocommit=True) as theirs:
+        for view in ("ai_usage_events", "preview_jobs"):
+            query = f"EXPLAIN SELECT count(*) FROM {view} WHERE status::public.jobstatus IN ('queued', 'running')"
+            plan = " ".join(line for (line,) in theirs.execute(query.encode()))
+            assert "Seq Scan" not in plan
+            used |= {word for word in plan.split() if word.startswith("analytics_")}
+    return used
 
 
 def many(connection: psycopg.Connection) -> None:
@@ -236,7 +256,8 @@ WITH ids AS (SELECT array_agg(id) AS ids FROM users)
 INSERT INTO session_tokens (user_id, token, created_at)
 SELECT ids[1 + number % 500], number, now() - number * interval '200 s' FROM ids, generate_series(1, 15000) AS number;
 INSERT INTO ai_jobs (status, created_at, completed_at)
-SELECT (enum_range(NULL::jobstatus))[1 + number % 5], now() - number * interval '100 s',
+SELECT (enum_range(NULL::jobstatus))[CASE WHEN number > 40 THEN 3 ELSE 1 END + number % 2],
+       now() - number * interval '100 s',
        CASE WHEN number % 3 > 0 THEN now() - number * interval '100 s' + interval '20 s' END
 FROM generate_series(1, 30000) AS number;
 INSERT INTO preview_sessions (status, created_at, completed_at) SELECT status, created_at, completed_at FROM ai_jobs
@@ -275,12 +296,3 @@ def test_what_the_views_lack_is_what_the_settings_declare(installed: psycopg.Con
             if installed.execute(query).fetchone() == (0,):
                 always_null.add(f"{view}.{column}")
     assert always_null - {"subscriptions.ended_at", "ai_usage_events.project_id", "preview_jobs.project_id"} <= declared
-
-
-def test_online_users_need_no_column_that_hivesync_lacks(
-    installed: psycopg.Connection, urls: Urls, valkey: redis.Redis, valkey_server: ValkeyServer
-) -> None:
-    ((user,),) = installed.execute("SELECT id::text FROM users LIMIT 1").fetchall()
-    valkey.hset("ws_sessions:1", mapping={"user_id": user})
-    values = collect(OnlineNow(["ws_sessions:*"]), urls["exporter"], valkey_server.url)
-    assert values["hivesync_online_users"] == 1

@@ -38,8 +38,10 @@ ORDER BY 1, 2, 3, 4, 5, 6
 INDEXES = [
     "analytics_ai_jobs_created_at",
     "analytics_ai_jobs_ended_at",
+    "analytics_ai_jobs_waiting",
     "analytics_preview_sessions_created_at",
     "analytics_preview_sessions_ended_at",
+    "analytics_preview_sessions_waiting",
     "analytics_refresh_tokens_created_at",
     "analytics_session_tokens_created_at",
 ]
@@ -64,7 +66,7 @@ def test_one_run_makes_everything_and_a_second_one_changes_nothing(
     for kind, role in roles.items():
         where = lines.index(f"{kind}: rights granted to {role}")
         assert lines[where + 1] == f"  it was created without a password; set one, in psql: \\password {role}"
-    assert lines[-1] == "6 indexes are there"
+    assert lines[-1] == "8 indexes are there"
     assert valid_indexes(hivesync) == INDEXES
     before = state(hivesync, roles)
     again = rollup(*install)
