@@ -61,7 +61,7 @@ def fill(connection: psycopg.Connection, now: datetime, *, people: int = 48, row
             )
         for table in ("ai_jobs", "preview_sessions"):
             for number in range(rows):
-                _job(connection, table, number, rng, users[:-2], some_time(), now)
+                _job(connection, table, number, rng, users[:-6], some_time(), now)
     connection.execute(
         "INSERT INTO workers (worker_id, kind, metadata_) VALUES (%s, 'ai', %s)", [f"{SECRET} 1", f'"{SECRET}"']
     )

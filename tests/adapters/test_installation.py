@@ -238,9 +238,9 @@ def test_an_owner_who_is_no_superuser_can_install_and_any_other_role_cannot(
 def test_two_installations_at_once_are_one_and_a_message(
     rollup: Command, install: Install, hivesync: psycopg.Connection
 ) -> None:
-    with hivesync.transaction():
-        hivesync.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        ran = rollup(*install)
+    hivesync.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+    ran = rollup(*install)
+    hivesync.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
     assert (ran.status, ran.out) == (2, "")
     assert "another installation is running in this database" in ran.message
     assert rollup(*install).status == 0
