@@ -5,7 +5,7 @@ values.py stands before this, the documents behind it.
 
 from __future__ import annotations
 
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,6 +44,11 @@ Count = Known[int] | NotProvided
 Amount = Known[float] | NotProvided
 Text = Known[str] | NotProvided
 Flag = Known[bool] | NotProvided
+
+
+def is_value(annotation: object) -> bool:
+    """Whether a field of this type is a value with a status."""
+    return NotProvided in get_args(annotation)
 
 
 class ByPlan(Model):
