@@ -269,8 +269,10 @@ class OnlineNow:
             async with sources.postgres.transaction() as transaction:
                 self._types = await _id_types(transaction)
         presence, left_out = Presence(self._types), LeftOut()
+        reasons: dict[str, int] = {}
         if self.ws_session_keys:
             await fold_web_sockets(sources.redis, self.ws_session_keys, presence, left_out)
+            reasons = left_out.reasons()
         async with sources.postgres.transaction() as transaction:
             types = await _id_types(transaction)
             if types == self._types:
@@ -283,5 +285,5 @@ class OnlineNow:
             ONLINE_USERS.sample(online.users),
             *(ONLINE_DEVICES.sample(number, device_type=name) for name, number in online.devices.items()),
             LIVE_VIEW_SESSIONS.sample(online.live_view_sessions),
-            *skipped(self.name, left_out.reasons() | {"future_heartbeat": ahead}),
+            *skipped(self.name, reasons | {"future_heartbeat": ahead}),
         ]

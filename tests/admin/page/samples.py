@@ -342,5 +342,5 @@ def without(documents: dict[str, Document], *inputs: str, values: Sequence[str])
             "as_of": documents["summary"]["online_users"]["as_of"],
             "input": inputs[0],
         }
-        inner[last] = {name: missing for name in names} or missing
+        inner[last] = dict.fromkeys(names, missing) or missing
     return documents
