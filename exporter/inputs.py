@@ -62,9 +62,9 @@ INPUTS = (
     Input(
         "ai_usage_events.model",
         "model of an AI job",
-        "Tokens are counted under the model `other` alone; `hivesync_ai_cost_month_to_date_dollars` and"
-        " `hivesync_ai_cost_month_projected_dollars` have no component `tokens`. The column of the incidents is"
-        " absent.",
+        "`hivesync_ai_tokens_month_to_date` counts all tokens under the model `other`;"
+        " `hivesync_ai_cost_month_to_date_dollars` and `hivesync_ai_cost_month_projected_dollars` have no component"
+        " `tokens`. The column of the incidents is absent.",
         "text",
     ),
     Input(

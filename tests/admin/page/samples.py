@@ -311,7 +311,7 @@ def degraded(document: Any, source: str) -> Any:
     """The same document while this source is down: its values are degraded, with their last value."""
     if isinstance(document, Mapping):
         changed = {key: degraded(inner, source) for key, inner in document.items()}
-        if source in document.get("sources", ()) and "status" in document:
+        if source in document.get("sources", ()) and document.get("status") == "ok":
             changed["status"] = "degraded"
         if "degraded" in document:
             changed["degraded"] = True
