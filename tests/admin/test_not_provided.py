@@ -116,7 +116,7 @@ def take_away(name: str, connection: psycopg.Connection, valkey: redis.Redis, wo
     if column:
         connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}".encode())
     elif name in KEYS:
-        valkey.delete(*valkey.keys(KEYS[name]))  # type: ignore[misc]  # no coroutine
+        valkey.delete(*valkey.keys(KEYS[name]))
     elif name.endswith("_log"):
         Path(getattr(world.settings, name)).unlink()
     else:
@@ -167,7 +167,7 @@ def test_without_an_input_its_values_are_absent_and_no_other(
         after = samples_of(world)
         kept = {sample: value for sample, value in before.items() if not re.match(lack.samples, sample)}
         assert len(kept) < len(before) or lack.samples == "nothing"
-        assert after == kept | lack.others | {input_provided: 0}
+        assert after == {**kept, **lack.others, input_provided: 0}
 
         state, values = world.get("/status").json, values_of(world)
         assert not state["degraded"]
@@ -262,10 +262,10 @@ def test_the_incidents_leave_out_the_columns_that_are_not_provided(
     with stand.world("both", [ai, "preview_jobs.error_kind"]) as world:
         world.refresh()
         document = world.get("/tables/incidents").json
-        states = {column["name"]: column["status"] for column in document["columns"]}
-        assert states["error_kind"] == "not_provided"
+        of_columns = {column["name"]: column["status"] for column in document["columns"]}
+        assert of_columns["error_kind"] == "not_provided"
         assert {row["error_kind"] for row in document["rows"]} == {None}
-        assert states["model"] == "ok"
+        assert of_columns["model"] == "ok"
 
 
 def test_the_chart_of_plans_has_the_plans_that_are_known(stand: Stand) -> None:

@@ -77,7 +77,9 @@ def test_an_unknown_name_ends_the_start_with_status_2(name: str, nearest: str | 
         "HIVESYNC_REDIS_URL": "redis://127.0.0.1:1",
         "HIVESYNC_NOT_PROVIDED": f"workers, {name}",
     }
-    ended = run_exporter(RunningExporter(tmp_path, database_url="", redis_url="").environment | variables, tmp_path)
+    ended = run_exporter(
+        {**RunningExporter(tmp_path, database_url="", redis_url="").environment, **variables}, tmp_path
+    )
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()[1:]
     known = nearest or "ai_usage_events.prompt_tokens"
