@@ -95,8 +95,8 @@ INPUTS = (
     Input(
         "subscriptions.trial_ends_at",
         "end of a trial",
-        "`hivesync_users` and `hivesync_active_users` have the plan classes `paid` and `free` alone; a user with a trial"
-        " counts as `free`.",
+        "`hivesync_users` and `hivesync_active_users` have the plan classes `paid` and `free` alone; a user with a"
+        " trial counts as `free`.",
         "timestamptz",
     ),
     Input(

@@ -22,6 +22,11 @@ from tests.rows import insert, user
 KEYS = {"ws_sessions": "ws_sessions:*", "workers": "worker:heartbeat:*", "queue_stats": "ai_queue:stats"}
 """The keys of the inputs in Redis."""
 
+COLLECTORS = tuple(
+    "users online activity ai previews latency queues workers cost ai_log preview_log rollup charts incidents".split()
+)
+"""All but `top_users`, which waits a minute for those that fail."""
+
 ITS_OWN = re.compile(r"hivesync_(refresh_|resync)")
 """Samples about the exporter's own work, which differ from run to run."""
 
@@ -138,10 +143,10 @@ class Stand:
     def __init__(self, database: str, redis_url: str, folder: Path) -> None:
         self._database, self._redis_url, self._folder = database, redis_url, folder
 
-    def world(self, name: str, not_provided: Iterable[str] = ()) -> World:
+    def world(self, name: str, not_provided: Iterable[str] = (), **settings: Any) -> World:
         folder = self._folder / name
         folder.mkdir()
-        return World(self._database, self._redis_url, folder, not_provided=tuple(not_provided))
+        return World(self._database, self._redis_url, folder, not_provided=tuple(not_provided), **settings)
 
 
 @pytest.fixture
@@ -186,7 +191,7 @@ def test_without_an_input_its_values_are_absent_and_no_other(
         comparisons = world.verify()
         assert [one for one in comparisons if not one.nil] == []
         assert f"Not provided, and without values to compare: {name}." in render_comparisons(comparisons, [name])
-    with stand.world("undeclared") as world:
+    with stand.world("undeclared", collectors=COLLECTORS) as world:
         if name.endswith("_log"):
             take_away(name, connection, valkey, world)
         world.refresh()
