@@ -104,12 +104,23 @@ def _celery(installation: Installation, name: str) -> str:
     return name
 
 
+async def _has_lists(installation: Installation, queue: str) -> bool:
+    """Return whether the setting of a queue names or matches any list."""
+    patterns = _patterns(installation, queue)
+    if not all(map(is_wildcard, patterns)):
+        return True
+    keys = [key for pattern in patterns for key in (await _matching(installation.sources.redis, pattern)).keys]
+    return bool((await _lists(installation.sources.redis, [key for key in keys if key != STATS]))[0])
+
+
 @check("keys.others", seconds=4)
 async def others(installation: Installation) -> Findings:
     """No list of jobs is in no setting."""
     findings = []
     for name, length in (await _unmatched(installation)).items():
         queue = next((queue for queue in QUEUES if queue in name.lower()), None)
+        if queue and not await _has_lists(installation, queue):
+            continue  # keys.queues names it
         settings = [queue] if queue else list(QUEUES)
         mend = "\n".join(
             added(_setting(each), _patterns(installation, each), name if word(name) == name else "...")

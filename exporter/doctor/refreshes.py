@@ -10,13 +10,17 @@ from exporter.collector import Dependent
 from exporter.doctor.exposed import Shown, read_samples
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, wrong
 from exporter.doctor.installation import Installation
-from exporter.errors import AnalyticsError
+from exporter.doctor.remedies import remedy
+from exporter.errors import AnalyticsError, CollectionFailed
 from exporter.sources.postgres import Postgres
 
 TOTAL_SECONDS = 4.0
 """The longest time for all refreshes made here."""
 
 SLOW_SECONDS = 1.0
+
+EXPLAINED = ("undefined_table", "undefined_column", "undefined_function", "insufficient_privilege")
+"""Kinds of failures for which the checks of rights and columns have the mend."""
 
 
 @check("refreshes.time", seconds=8)
@@ -68,9 +72,12 @@ async def _tried(installation: Installation) -> tuple[dict[str, float], list[Fin
             left = "its first reading takes longer than the doctor has; the service reads in the background"
             failures.append(look(f"{collector.name}: {left}", "python -m exporter  # and run the doctor beside it"))
             break
-        except AnalyticsError as error:
-            failures.append(wrong(f"{collector.name} fails: {error}", "see rights, columns and redis"))
+        except CollectionFailed as error:
+            if error.source == Postgres.name and error.kind not in EXPLAINED:
+                failures.append(wrong(f"{collector.name} fails: {error}", remedy(error.source, error.kind)))
             continue
+        except AnalyticsError:
+            continue  # the source is down, and its own checks say so
         durations[collector.name] = loop.time() - began
     return durations, failures
 

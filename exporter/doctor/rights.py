@@ -48,8 +48,7 @@ SELECT oid::regclass::text,
 FROM pg_class
 WHERE relkind IN ('r', 'v', 'm', 'p', 'f') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema$)'
   AND has_schema_privilege(relnamespace, 'USAGE') AND has_table_privilege(oid, 'SELECT')
-  AND oid <> ALL(ARRAY(SELECT to_regclass(quote_ident(name))::oid FROM unnest(%(names)s::text[]) AS names(name)
-                       WHERE to_regclass(quote_ident(name)) IS NOT NULL))
+  AND relname <> ALL(%(names)s::text[])  -- in whatever schema: rights.tables names those that are not found
   AND NOT EXISTS (SELECT FROM pg_depend WHERE pg_depend.objid = pg_class.oid AND deptype = 'e')
 ORDER BY 1
 """
@@ -88,7 +87,8 @@ async def _not_found(transaction: Transaction, name: str, role: str) -> Finding:
             mend = f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {role};"
             return wrong(f"{name} is in the schema {schema}, which {role} may not use", mend)
         if not on_path:
-            mend = f"ALTER ROLE {role} SET search_path = {quoted(schema)};"
+            ((path,),) = await transaction.rows("SELECT current_schemas(false)::text[]")
+            mend = f"ALTER ROLE {role} SET search_path = {', '.join(map(quoted, (*path, schema)))};"
             if not usage:
                 mend += f"\nGRANT USAGE ON SCHEMA {quoted(schema)} TO {role};"
             return wrong(f"{name} is in the schema {schema}, which is not on the search_path of {role}", mend)

@@ -1,0 +1,60 @@
+"""A deliberate fault, and the doctor's finding of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from exporter.doctor.findings import Verdict
+from tests.exporter.doctor.house import House
+
+LOOK, WRONG = Verdict.LOOK, Verdict.WRONG
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault: `harm` makes it; `check` alone finds it, with a mend that contains `mend`. With `mends`, the mend as it is
+    written makes it good."""
+
+    name: str
+    harm: Callable[[House], object]
+    check: str
+    verdict: Verdict
+    mend: str
+    mends: bool = True
+
+
+def sql(statements: str) -> Callable[[House], object]:
+    """Harm by statements, `{role}` for the exporter's role."""
+    return lambda house: house.sql(statements.replace("{role}", house.role))
+
+
+def env(**settings: str) -> Callable[[House], object]:
+    """Harm by settings."""
+    return lambda house: house.env.update({f"HIVESYNC_{name.upper()}": value for name, value in settings.items()})
+
+
+def every(*harms: Callable[[House], object]) -> Callable[[House], object]:
+    """Harm by several."""
+    return lambda house: [harm(house) for harm in harms]
+
+
+def parametrised(faults: Sequence[Fault]) -> Any:
+    """The decorator of a test of each fault."""
+    return pytest.mark.parametrize("fault", faults, ids=lambda fault: fault.name.replace(" ", "-"))
+
+
+def check(house: House, fault: Fault) -> None:
+    """Make the fault; assert its one finding, its mend and, if it can be carried out here, the effect."""
+    fault.harm(house)
+    found = house.new_findings()
+    assert {(each.check, each.verdict) for each in found} == {(fault.check, fault.verdict)}, found
+    (expected,) = [each for each in found if fault.mend.replace("{role}", house.role) in each.mend] or [None]
+    assert expected is not None, found
+    if fault.mends:
+        for each in found:
+            house.apply(each.mend)
+        assert house.new_findings() == []
