@@ -16,6 +16,7 @@ from pathlib import Path
 from exporter import exposition, snapshot
 from exporter.collectors import build_collectors
 from exporter.event_list import EVENTS
+from exporter.inputs import INPUTS
 from exporter.settings import PREFIX, SECRETS, Settings, shown
 from exporter.spec import Label, MetricSpec
 from exporter.state import StateFile
@@ -48,7 +49,7 @@ def metrics() -> str:
         lines += ["", f"## `{collector.name}`", "", f"From {sources}; refreshed every {interval:g} s by default.", ""]
         lines += _table(collector.specs) if collector.specs else ["Makes no metrics: feeds the Analytics page."]
     lines += ["", "## The exporter itself", ""]
-    lines += _table((*snapshot.SPECS, exposition.BUILD_INFO))
+    lines += _table((*snapshot.SPECS, *exposition.SPECS))
     return "\n".join(lines) + "\n"
 
 
@@ -68,6 +69,17 @@ def settings() -> str:
         default = "**required**" if field.is_required() else f"`{shown(name, field.default)}`".replace("``", "")
         secret = " *Secret.*" if name in SECRETS else ""
         lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description}{secret} |")
+    lines += [
+        "",
+        "## Inputs",
+        "",
+        f"The names for `{PREFIX}NOT_PROVIDED`. An input that is named is not read, even if it exists; one that is",
+        "missing and not named is a failure ([operating.md](operating.md#not-provided)).",
+        "",
+        "| input | content | without it |",
+        "|---|---|---|",
+        *(f"| `{each.name}` | {each.meaning} | {each.without} |" for each in INPUTS),
+    ]
     return "\n".join(lines) + "\n"
 
 

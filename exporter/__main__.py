@@ -108,7 +108,7 @@ async def _serve(
     events.watch_loop()
     _log.info("service.starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
-    terms = Terms(settings.prices(), settings.free_plans)
+    terms = _terms(settings)
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)
         async with open_sources(settings) as sources:
@@ -118,7 +118,13 @@ async def _serve(
                 if section.done() and not section.cancelled() and section.exception() is None:
                     section.result().changed()
 
-            snapshot = Snapshot(collectors, sources, settings.refresh_seconds, changed=changed)
+            snapshot = Snapshot(
+                collectors,
+                sources,
+                settings.refresh_seconds,
+                not_provided=settings.not_provided,
+                changed=changed,
+            )
             renderer = Renderer(snapshot.view)
             site = web.build_site(lambda: renderer.current, lambda: snapshot.view().ready)
 
@@ -199,7 +205,7 @@ async def _verify(settings: Settings) -> int:
             " windows filled now, and refreshed once:\n"
         )
         comparisons = await _verify_alone(settings)
-    print(verify.render(comparisons))
+    print(verify.render(comparisons, settings.not_provided))
     return 0 if comparisons and all(comparison.nil for comparison in comparisons) else STATUS_DIFFERS
 
 
@@ -247,12 +253,16 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
     with tempfile.TemporaryDirectory() as scratch:
         async with open_sources(settings) as sources:
             collectors = build_collectors(settings, lambda name: StateFile(Path(scratch), name))
-            snapshot = Snapshot(collectors, sources, settings.refresh_seconds)
+            snapshot = Snapshot(collectors, sources, settings.refresh_seconds, not_provided=settings.not_provided)
             async with sources.postgres.transaction():
                 pass  # reports a server that is down once, and at once
             await snapshot.refresh_all(Postgres.name)
             at_rest = snapshot.at_rest(Postgres.name)
-            return await verify.compare(at_rest, sources, Terms(settings.prices(), settings.free_plans))
+            return await verify.compare(at_rest, sources, _terms(settings))
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(settings.prices(), settings.free_plans, settings.not_provided)
 
 
 @contextmanager

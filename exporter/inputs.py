@@ -23,11 +23,8 @@ class Input:
     """The values that are absent without it, and the values that remain. Markdown."""
     type: str = ""
     """The SQL type of a column; empty for all others."""
-
-    @property
-    def table(self) -> str:
-        """The table of a column; empty for all others."""
-        return self.name.partition(".")[0] if self.type else ""
+    source: str = "postgres"
+    """As in the label `source` of `hivesync_source_up`."""
 
 
 INPUTS = (
@@ -66,7 +63,8 @@ INPUTS = (
         "ai_usage_events.model",
         "model of an AI job",
         "Tokens are counted under the model `other` alone; `hivesync_ai_cost_month_to_date_dollars` and"
-        ' `hivesync_ai_cost_month_projected_dollars` have no component `tokens`. The column of the incidents is absent.',
+        " `hivesync_ai_cost_month_projected_dollars` have no component `tokens`. The column of the incidents is"
+        " absent.",
         "text",
     ),
     Input(
@@ -113,25 +111,34 @@ INPUTS = (
         "Users and devices are online by the heartbeats of their sessions alone; without"
         " `sessions.last_heartbeat_at` too, `hivesync_online_users`, `hivesync_online_devices` and"
         " `hivesync_live_view_sessions` are absent.",
+        source="redis",
     ),
     Input(
         "workers",
         "heartbeats of workers",
         "`hivesync_worker_*` and `hivesync_gpu_*` are absent; the cost has no component `gpu`, and its total is that of"
         " tokens.",
+        source="redis",
     ),
-    Input("queue_stats", "statistics of the AI queue in Redis", "`hivesync_queue_processing_seconds` is absent."),
+    Input(
+        "queue_stats",
+        "statistics of the AI queue in Redis",
+        "`hivesync_queue_processing_seconds` is absent.",
+        source="redis",
+    ),
     Input(
         "ai_events_log",
         "AI events log",
         "`hivesync_ai_log_*` are absent, and this log from `hivesync_log_*` and `hivesync_source_*`. The file is not"
         " looked for.",
+        source="ai_events_log",
     ),
     Input(
         "preview_log",
         "preview log",
         "`hivesync_preview_log_*` are absent, and this log from `hivesync_log_*` and `hivesync_source_*`. The file is"
         " not looked for.",
+        source="preview_log",
     ),
 )
 

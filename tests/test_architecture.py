@@ -19,6 +19,7 @@ LAYERS = [
     {
         "exporter",
         "exporter.errors",
+        "exporter.inputs",
         "exporter.spec",
         "exporter.windows",
         "exporter.windows.units",

@@ -13,6 +13,7 @@ from typing import Literal
 
 from admin.documents.models import Model
 from admin.documents.values import Values
+from exporter.inputs import Need
 from grafana.style import (
     BLUE,
     DEVICES,
@@ -89,6 +90,8 @@ class TableColumn:
     """An identifier, in a fixed-width font."""
     has_dot: bool = False
     """A dot in the word's colour before it."""
+    needs: tuple[Need, ...] = ()
+    """The inputs without which it has no values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class TableCard:
     empty: str
     shown: tuple[str, ...] = ()
     has_csv: bool = False
+    needs: tuple[Need, ...] = ()
+    """The inputs without which it has no rows."""
 
     @property
     def document(self) -> str:

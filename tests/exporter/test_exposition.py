@@ -25,7 +25,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter import exposition, snapshot
 from exporter.collectors import build_collectors
-from exporter.exposition import BUILD_INFO, SHOWN_SECONDS, Exposition, Renderer, render
+from exporter.exposition import SHOWN_SECONDS, Exposition, Renderer, render
+from exporter.inputs import INPUTS
 from exporter.settings import Settings
 from exporter.snapshot import CollectorView, Snapshot, View
 from exporter.spec import Histogram, Label, MetricSpec, Summary
@@ -112,6 +113,7 @@ PUBLIC = {
     "hivesync_refresh_duration_seconds": _promised("histogram", {"collector": COLLECTORS}),
     "hivesync_refresh_failures_total": counter(collector=COLLECTORS),
     "hivesync_rollup_latest_day_timestamp_seconds": gauge(),
+    "hivesync_input_provided": gauge(input=" ".join(each.name for each in INPUTS)),
     "hivesync_exporter_build_info": _promised("info", {"version": None, "revision": None}),
 }
 """The metrics of the public interface, with their types and labels."""
@@ -154,6 +156,7 @@ ABOUT_ITSELF = {
     "hivesync_collector_up",
     "hivesync_refresh_duration_seconds",
     "hivesync_refresh_failures_total",
+    "hivesync_input_provided",
     "hivesync_exporter_build_info",
 }
 
@@ -301,7 +304,7 @@ def test_nothing_is_there_beyond_the_public_interface_but_what_is_listed(file: P
 def test_what_collectors_may_show_in_any_state_is_public_or_listed(tmp_path: Path) -> None:
     settings = settings_for("postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0", tmp_path)
     specs = [spec for c in build_collectors(settings, lambda name: StateFile(tmp_path, name)) for spec in c.specs]
-    specs += [*snapshot.SPECS, BUILD_INFO]
+    specs += [*snapshot.SPECS, *exposition.SPECS]
     promised = PUBLIC | BEYOND
     assert {spec.name for spec in specs} == set(promised)
     for spec in specs:
@@ -353,7 +356,7 @@ def test_whatever_a_label_or_a_help_text_holds_both_formats_can_be_read() -> Non
 def test_a_metric_without_samples_is_not_mentioned() -> None:
     spec = MetricSpec("hivesync_silent", "gauge", "Says nothing.", "nowhere")
     rendered = render(View((CollectorView("c", (), (spec,), 15, False, "refused", None, ()),), ()))
-    assert metrics_of(parse(rendered.text.plain.decode())) == {"hivesync_exporter_build_info"}
+    assert metrics_of(parse(rendered.text.plain.decode())) == {spec.name for spec in exposition.SPECS}
     assert b"hivesync_silent" not in rendered.text.plain + rendered.openmetrics.plain
 
 
@@ -433,10 +436,11 @@ def test_each_format_is_made_once_and_of_the_same_samples(monkeypatch: pytest.Mo
     for name in ("family", "generate_latest", "generate_openmetrics"):
         count(name)
     rendered = render(View((), ()))
-    assert made == ["family"], "the build's information, and no text that nobody asked for"
+    of_the_exporter = ["family"] * len(exposition.SPECS)
+    assert made == of_the_exporter, "its build and the inputs, and no text without a request"
     for _ in range(3):
         assert rendered.text.plain
         assert rendered.text.gzipped is rendered.text.gzipped
         assert rendered.openmetrics.plain
         assert rendered.openmetrics.gzipped is rendered.openmetrics.gzipped
-    assert made == ["family", "generate_latest", "generate_openmetrics"]
+    assert made == [*of_the_exporter, "generate_latest", "generate_openmetrics"]
