@@ -165,13 +165,23 @@ async def public(installation: Installation) -> Findings:
     return _of_answers(installation, origin, page, summary, metrics, login)
 
 
+_LOCATION = """\
+location /admin/analytics/ {{
+    proxy_pass http://{address};
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Forwarded-For $remote_addr;
+}}"""
+"""nginx' forwarding to the admin port."""
+
+
 def _of_answers(
     installation: Installation, origin: str, page: Answer, summary: Answer, metrics: Answer, login: Answer
 ) -> list[Finding]:
     listen = installation.settings.admin_listen
     findings: list[Finding] = []
     if page.status != 200 or b"HiveSync" not in page.body:
-        block = f"location /admin/analytics/ {{\n    proxy_pass http://{listen.host or '127.0.0.1'}:{listen.port};\n    proxy_set_header Host $http_host;\n    proxy_set_header X-Forwarded-Proto $scheme;\n    proxy_set_header X-Forwarded-For $remote_addr;\n}}"
+        block = _LOCATION.format(address=f"{listen.host or '127.0.0.1'}:{listen.port}")
         return [wrong(f"{origin}{ANALYTICS_PATH} does not lead to the section (status {page.status})", block)]
     if summary.status == 200:
         findings.append(
@@ -187,7 +197,10 @@ def _of_answers(
         findings.append(wrong("the proxy changes the Host header: every login is refused as of another origin", mend))
     if origin.startswith("https://"):
         if "strict-transport-security" not in page.headers:
-            mend = "proxy_set_header X-Forwarded-Proto $scheme;\n(and the proxy's address in HIVESYNC_ADMIN_TRUSTED_PROXIES)"
+            mend = (
+                "proxy_set_header X-Forwarded-Proto $scheme;\n"
+                "(and the proxy's address in HIVESYNC_ADMIN_TRUSTED_PROXIES)"
+            )
             findings.append(
                 wrong("the section does not see that its clients use https: its cookie is sent over http too", mend)
             )

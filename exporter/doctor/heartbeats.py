@@ -20,7 +20,7 @@ NAMED = 5
 
 @check("heartbeats.workers", seconds=4)
 async def workers(installation: Installation) -> Findings:
-    """Each worker's heartbeat is a hash with a known kind and a time in seconds, neither in the future nor forgotten."""
+    """Each worker's heartbeat is a hash with a known kind and a time in seconds, not in the future, not forgotten."""
     if "workers" in not_provided(installation):
         return [ok("not provided")]
     redis, patterns = installation.sources.redis, installation.settings.worker_keys
@@ -50,7 +50,7 @@ def _judged(installation: Installation, rows: dict[bytes, Fields | WrongType], n
     ]
     kinds = Counter(row[0] for row in hashes.values() if folded(row[0]) not in WORKER_KINDS)
     if other:
-        mend = f"DEL {_first(other)}\nHSET {_first(other)} kind cpu last_heartbeat {now:.0f} state idle  (as its worker should)"
+        mend = f"DEL {_first(other)}\nHSET {_first(other)} kind cpu last_heartbeat {now:.0f}  (as its worker should)"
         findings.append(wrong(f"{_named(other)}: no hash, and left out", mend))
     if bad:
         mend = f"HSET {_first(bad)} last_heartbeat {now:.0f}  (as its worker should, with time.time())"

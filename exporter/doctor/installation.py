@@ -1,4 +1,4 @@
-"""The installation under examination: its settings, sources, and the places outside the settings that checks look at."""
+"""The installation under examination: its settings, its sources, and the places outside the settings."""
 
 from __future__ import annotations
 

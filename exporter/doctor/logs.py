@@ -209,9 +209,21 @@ def _rotation(installation: Installation, name: str, path: Path) -> Iterator[Fin
         mend = "dateformat -%Y%m%d  # in logrotate's block for it: digits and separators alone"
         findings.append(look(f"{name}: perhaps rotated, and not read: {listed(map(word, doubtful), 5)}", mend))
     if not rotated and path.stat().st_size > LARGE_BYTES:
-        block = f"{path} {{\n    daily\n    rotate 14\n    create\n    postrotate\n        systemctl reload hivesync\n    endscript\n}}"
+        block = _BLOCK_FOR.format(path=path)
         findings.append(look(f"{name}: {path.stat().st_size / 2**30:.1f} GiB, and never rotated", block))
     yield from findings or [ok(found if rotated else f"{name}: not rotated yet")]
+
+
+_BLOCK_FOR = """\
+{path} {{
+    daily
+    rotate 14
+    create
+    postrotate
+        systemctl reload hivesync
+    endscript
+}}"""
+"""A block of logrotate's configuration."""
 
 
 def _begins_with_nul(path: Path) -> bool:
@@ -224,7 +236,7 @@ def _configured(installation: Installation, name: str, path: Path) -> Iterator[F
     for file, options in _blocks(installation.logrotate, path):
         words = {option.split()[0] for option in options}
         if "copytruncate" in words:
-            mend = f"in {file}, in place of copytruncate: create, and in postrotate the signal that makes HiveSync reopen it"
+            mend = f"in {file}, in place of copytruncate: create, and in postrotate a signal to HiveSync to reopen it"
             yield look(
                 f"{name}: rotated by copytruncate, which loses the lines written between copy and truncation", mend
             )

@@ -14,8 +14,8 @@ from exporter.urls import read_postgres
 LEAST_VERSION = 14
 
 SLIGHT_SECONDS, LARGE_SECONDS = 2.0, 30.0
-"""Differences of clocks that deserve a look, and that make values wrong: tokens end, and lines of logs count as late, by
-this machine's clock, while windows end by that of PostgreSQL."""
+"""Differences of clocks that deserve a look, and that make values wrong: tokens end, and lines of logs count as late,
+by this machine's clock, while windows end by that of PostgreSQL."""
 
 LOCAL = ("", "localhost", "127.0.0.1", "::1")
 

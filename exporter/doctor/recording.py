@@ -106,7 +106,7 @@ class _Recording:
 
 
 class _OneWebSocket:
-    """The source Redis with one open WebSocket, whose session is looked up by its id; of each common type of ids one."""
+    """The source Redis with open WebSockets, whose sessions are looked up by id: one of each common type of ids."""
 
     reachability = None
     _SESSIONS = (b"00000000-0000-0000-0000-000000000000", b"0")

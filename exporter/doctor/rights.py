@@ -28,8 +28,8 @@ ORDER BY 3 DESC, 1
 # A right is granted to the role, to a role of which it is a member, or to all: it has to be revoked from that one.
 _WRITES = """
 SELECT string_agg(DISTINCT kind, ', '), oid::regclass::text,
-       coalesce((SELECT string_agg(DISTINCT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee))
-                                                 END, ', ')
+       coalesce((SELECT string_agg(DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC'
+                                                 ELSE quote_ident(pg_get_userbyid(grantee)) END, ', ')
                  FROM aclexplode(relacl) WHERE privilege_type = ANY(%(writes)s) AND grantee <> relowner
                    AND (grantee = 0 OR pg_has_role(grantee, 'USAGE'))), ''),
        pg_has_role(relowner, 'USAGE')
@@ -41,14 +41,15 @@ GROUP BY oid, relacl, relowner ORDER BY 2
 
 _OTHERS = """
 SELECT oid::regclass::text,
-       coalesce((SELECT string_agg(DISTINCT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee))
-                                                 END, ', ')
+       coalesce((SELECT string_agg(DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC'
+                                                 ELSE quote_ident(pg_get_userbyid(grantee)) END, ', ')
                  FROM aclexplode(relacl) WHERE privilege_type = 'SELECT' AND grantee <> relowner
                    AND (grantee = 0 OR pg_has_role(grantee, 'USAGE'))), '')
 FROM pg_class
 WHERE relkind IN ('r', 'v', 'm', 'p', 'f') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema$)'
   AND has_schema_privilege(relnamespace, 'USAGE') AND has_table_privilege(oid, 'SELECT')
   AND relname <> ALL(%(names)s::text[])  -- in whatever schema: rights.tables names those that are not found
+  AND NOT pg_has_role(relowner, 'USAGE')
   AND NOT EXISTS (SELECT FROM pg_depend WHERE pg_depend.objid = pg_class.oid AND deptype = 'e')
 ORDER BY 1
 """

@@ -117,7 +117,7 @@ FROM base JOIN pg_type ON pg_type.oid = base.type WHERE typtype <> 'd'
 
 def not_provided(installation: Installation) -> frozenset[str]:
     """Return the inputs that the settings declare as missing."""
-    return frozenset(getattr(installation.settings, "not_provided", ()))
+    return frozenset(installation.settings.not_provided)
 
 
 def needed(installation: Installation) -> dict[str, dict[str, Kind]]:

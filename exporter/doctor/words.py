@@ -138,7 +138,7 @@ def _of_subscriptions(words: Words | None) -> list[Finding]:
     paying = [each for each in words.counts if class_of(each) == "paying"]
     unknown = words.unknown((*PAYING, *NOT_PAYING))
     if unknown:
-        mend = _mapping(words, {each: "active" for each in unknown})
+        mend = _mapping(words, dict.fromkeys(unknown, "active"))
         found = f"{words.shown(class_of)}; not known here, and no paid plan: {listed(map(word, unknown))}"
         return [look(found, mend) if paying else wrong(found, mend)]
     return [ok(words.shown(class_of))]

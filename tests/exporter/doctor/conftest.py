@@ -63,17 +63,17 @@ def new_house(
     with psycopg.connect(postgres_server.url, autocommit=True) as admin:
         admin.execute(f'CREATE DATABASE "{database}" TEMPLATE {filled} STRATEGY file_copy'.encode())
         try:
-            with psycopg.connect(postgres_server.url_of(database), autocommit=True) as connection:
-                with reading_role(connection) as role:
-                    yield _house(
-                        tmp_path,
-                        postgres_server.url_of(database, role),
-                        valkey_server.url,
-                        connection,
-                        valkey,
-                        role,
-                        answers,
-                    )
+            url = postgres_server.url_of(database)
+            with psycopg.connect(url, autocommit=True) as connection, reading_role(connection) as role:
+                yield _house(
+                    tmp_path,
+                    postgres_server.url_of(database, role),
+                    valkey_server.url,
+                    connection,
+                    valkey,
+                    role,
+                    answers,
+                )
         finally:
             valkey.execute_command("ACL", "DELUSER", "reader")
             admin.execute(f'DROP DATABASE "{database}" WITH (FORCE)'.encode())

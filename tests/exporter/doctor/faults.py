@@ -16,7 +16,7 @@ LOOK, WRONG = Verdict.LOOK, Verdict.WRONG
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault: `harm` makes it; `check` alone finds it, with a mend that contains `mend`. With `mends`, the mend as it is
+    """A fault: `harm` makes it; `check` alone finds it, with a mend that contains `mend`. With `mends`, the mend as
     written makes it good."""
 
     name: str
@@ -47,14 +47,15 @@ def parametrised(faults: Sequence[Fault]) -> Any:
     return pytest.mark.parametrize("fault", faults, ids=lambda fault: fault.name.replace(" ", "-"))
 
 
-def check(house: House, fault: Fault) -> None:
-    """Make the fault; assert its one finding, its mend and, if it can be carried out here, the effect."""
+def check(house: House, fault: Fault, *subjects: str) -> None:
+    """Make the fault; assert the findings of its one check, with its mend, and no others in these subjects; and the
+    mend's effect, if it can be carried out here."""
     fault.harm(house)
-    found = house.new_findings()
+    found = house.new_findings(*subjects)
     assert {(each.check, each.verdict) for each in found} == {(fault.check, fault.verdict)}, found
-    (expected,) = [each for each in found if fault.mend.replace("{role}", house.role) in each.mend] or [None]
-    assert expected is not None, found
+    mend = fault.mend.replace("{role}", house.role)
+    assert any(mend in each.mend for each in found), found
     if fault.mends:
         for each in found:
             house.apply(each.mend)
-        assert house.new_findings() == []
+        assert house.new_findings("settings", house.subject_of(fault.check)) == []

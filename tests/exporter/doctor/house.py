@@ -63,13 +63,13 @@ class House:
         """The file of the settings."""
         return self.directory / ".env"
 
-    def examine(self) -> list[Finding]:
-        """Return the findings of every check, with the settings as they now are."""
+    def examine(self, *subjects: str) -> list[Finding]:
+        """Return the findings of every check, or of these subjects, with the settings as they now are."""
         self.env_file.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in self.env.items()))
         self.env_file.chmod(0o600)
-        return asyncio.run(self._examine())
+        return asyncio.run(self._examine(subjects))
 
-    async def _examine(self) -> list[Finding]:
+    async def _examine(self, names: Sequence[str]) -> list[Finding]:
         settings = read_settings(self.env_file)
 
         def build() -> Sequence[Collector]:
@@ -79,19 +79,22 @@ class House:
             installation = Installation(
                 settings, sources, build, self.env_file, self.token, self.public_url, (self.logrotate,)
             )
-            return await examine(installation, SUBJECTS, seconds=patience(9))
+            chosen = [subject for subject in SUBJECTS if not names or subject.name in names]
+            return await examine(installation, chosen, seconds=patience(9))
 
-    def new_findings(self) -> list[Finding]:
+    def new_findings(self, *subjects: str) -> list[Finding]:
         """Return the findings that are not ok, beyond those of the healthy house."""
         before = {(each.check, each.verdict) for each in self.healthy if each.verdict is not Verdict.OK}
-        found = [each for each in self.examine() if each.verdict is not Verdict.OK]
+        found = [each for each in self.examine(*subjects) if each.verdict is not Verdict.OK]
         return [each for each in found if (each.check, each.verdict) not in before]
 
+    def subject_of(self, check: str) -> str:
+        """Return the name of the subject with that check."""
+        return next(subject.name for subject in SUBJECTS if check in {each.name for each in subject.checks})
+
     def sql(self, statements: str) -> None:
-        """Run statements as a superuser, each as written; one alone may run outside a transaction."""
-        for statement in statements.split(";"):
-            if statement.strip() and not statement.strip().startswith("--"):
-                self.connection.execute(statement.encode())
+        """Run statements as a superuser, as written; one alone runs outside a transaction."""
+        self.connection.execute(statements.encode())
 
     def apply(self, mend: str) -> None:
         """Do as the mend says, word by word."""

@@ -85,7 +85,7 @@ RIGHTS = [
     ),
     Fault(
         "an owner",
-        sql("ALTER TABLE projects OWNER TO {role}"),
+        sql("CREATE TABLE notes (id int); ALTER TABLE notes OWNER TO {role}"),
         "rights.writes",
         WRONG,
         "python -m rollup --migrate --grant exporter=hivesync_exporter",
@@ -122,7 +122,6 @@ COLUMNS = [
         "columns.there",
         WRONG,
         "HIVESYNC_NOT_PROVIDED=sessions.device_type",
-        mends=False,
     ),
     Fault(
         "a missing column",
@@ -157,9 +156,7 @@ COLUMNS = [
     ),
     Fault(
         "ids of another type",
-        sql(
-            "ALTER TABLE sessions DROP CONSTRAINT sessions_user_id_fkey; ALTER TABLE sessions ALTER COLUMN user_id TYPE text"
-        ),
+        sql("ALTER TABLE sessions DROP CONSTRAINT sessions_user_id_fkey, ALTER COLUMN user_id TYPE text"),
         "columns.types",
         WRONG,
         "ALTER TABLE public.sessions ALTER COLUMN user_id TYPE uuid USING user_id::uuid;",
@@ -206,7 +203,6 @@ COLUMNS = [
         "columns.filled",
         LOOK,
         "HIVESYNC_NOT_PROVIDED=ai_usage_events.model",
-        mends=False,
     ),
     Fault(
         "jobs that never end",
@@ -320,4 +316,4 @@ INDEXES = [
 
 @parametrised([*SERVER, *RIGHTS, *COLUMNS, *WORDS, *INDEXES])
 def test_a_fault_of_postgresql_is_found_and_made_good(house: House, fault: Fault) -> None:
-    check(house, fault)
+    check(house, fault, "settings", "postgres", "redis", "state")
