@@ -15,6 +15,9 @@ from exporter.settings import PREFIX, SECRETS, Settings, unknown_variables
 LARGEST_SECONDS = {"worker_healthy_seconds": 7_200.0, "worker_forgotten_seconds": 60 * 86_400.0}
 """The longest likely values: beyond them, milliseconds may have been written."""
 
+PRICED = ("ai_usage_events.prompt_tokens", "ai_usage_events.completion_tokens", "workers")
+"""The inputs that have prices."""
+
 
 @check("settings.names", cheap=True)
 def names(installation: Installation) -> Findings:
@@ -62,6 +65,8 @@ def times(installation: Installation) -> Findings:
 def prices(installation: Installation) -> Findings:
     """A price file is set, without which there are no cost metrics."""
     found = installation.settings.prices()
+    if found is None and set(PRICED) <= set(installation.settings.not_provided):
+        return [ok("no price file, and nothing to be priced")]
     if found is None:
         mend = setting("prices_file", "/etc/hivesync-analytics/prices.toml") + '  # [models."gpt-4.1"] prompt = 2 ...'
         return [look("no price file: no cost metrics", mend)]

@@ -30,6 +30,6 @@ async def read_samples(installation: Installation) -> list[Shown] | None:
         return None
     return [
         Shown(sample.name, sample.labels, sample.value)
-        for family in text_string_to_metric_families(answer.body.decode())  # type: ignore[no-untyped-call]
+        for family in text_string_to_metric_families(answer.body.decode())
         for sample in family.samples
     ]

@@ -62,7 +62,9 @@ async def exporter(installation: Installation) -> Findings:
         if holder:
             mend = f"kill {holder}, or correct HIVESYNC_METRICS_LISTEN or HIVESYNC_STATE_DIR"
             return [wrong(f"process {holder} holds the directory, and does not answer on port {listen.port}", mend)]
-        return [look("no exporter is running", "python -m exporter")]
+        if (installation.settings.state_dir / LOCK).exists():
+            return [look("no exporter is running, and one has been", "python -m exporter")]
+        return [ok("no exporter has been started yet")]
     findings: list[Finding] = []
     if not holder:
         mend = "HIVESYNC_STATE_DIR and HIVESYNC_METRICS_LISTEN of the exporter that runs, for the doctor too"

@@ -19,7 +19,7 @@ from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
 from tests.admin.access.credentials import SECRET
 from tests.admin.grafana.standing_in import served
-from tests.exporter.doctor.house import House, event, heartbeat
+from tests.exporter.doctor.house import House, command, event, heartbeat
 from tests.exporter.doctor.standing_in import Grafana, Prometheus, grafana_answers, prometheus_answers
 from tests.roles import reading_role
 
@@ -75,7 +75,7 @@ def new_house(
                     answers,
                 )
         finally:
-            valkey.execute_command("ACL", "DELUSER", "reader")
+            command(valkey, "ACL", "DELUSER", "reader")
             admin.execute(f'DROP DATABASE "{database}" WITH (FORCE)'.encode())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -42,7 +41,7 @@ def every(*harms: Callable[[House], object]) -> Callable[[House], object]:
     return lambda house: [harm(house) for harm in harms]
 
 
-def parametrised(faults: Sequence[Fault]) -> Any:
+def parametrised(faults: Sequence[Fault]) -> pytest.MarkDecorator:
     """The decorator of a test of each fault."""
     return pytest.mark.parametrize("fault", faults, ids=lambda fault: fault.name.replace(" ", "-"))
 

@@ -103,7 +103,7 @@ class House:
             if first in SQL:
                 self.sql(line)
             elif first in COMMANDS:
-                self.valkey.execute_command(*shlex.split(line.partition("  (")[0]))
+                command(self.valkey, *shlex.split(line.partition("  (")[0]))
             elif line.startswith(PREFIX):
                 name, _, value = line.partition("  #")[0].partition("=")
                 self.env[name] = value
@@ -114,6 +114,11 @@ class House:
         """Write lines to a log: objects as JSON, texts as they are."""
         with Path(self.env[name]).open(mode) as log:
             log.writelines(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines)
+
+
+def command(valkey: redis.Redis, *words: object) -> None:
+    """Run a command of Redis."""
+    valkey.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 def event(name: str, **fields: object) -> dict[str, object]:

@@ -10,6 +10,7 @@ from exporter.doctor.scanning import Pass, scan
 from exporter.sources.redis import Redis
 from tests.exporter.doctor.faults import LOOK, WRONG, Fault, check, env, every, parametrised
 from tests.exporter.doctor.house import House, heartbeat
+from tests.exporter.doctor.house import command as run
 from tests.rows import NOWHERE, keep
 
 HOUR, YEAR = 3_600, 365 * 86_400
@@ -17,7 +18,7 @@ HOUR, YEAR = 3_600, 365 * 86_400
 
 def command(*words: object) -> Callable[[House], object]:
     """Harm by a command."""
-    return lambda house: house.valkey.execute_command(*words)
+    return lambda house: run(house.valkey, *words)
 
 
 def beat(worker: str, **changes: object) -> Callable[[House], object]:
@@ -34,7 +35,7 @@ def as_user(*rights: str) -> Callable[[House], object]:
     """Harm by a user with these rights alone."""
 
     def harm(house: House) -> None:
-        house.valkey.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+client|setname", *rights)
+        run(house.valkey, "ACL", "SETUSER", "reader", "on", ">pw", "~*", "+client|setname", *rights)
         house.env["HIVESYNC_REDIS_URL"] = house.env["HIVESYNC_REDIS_URL"].replace("://", "://reader:pw@")
 
     return harm
