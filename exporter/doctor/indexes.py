@@ -18,6 +18,7 @@ from exporter.doctor.findings import Findings, check, listed, look, ok, wrong
 from exporter.doctor.installation import Installation
 from exporter.doctor.postgres import brief
 from exporter.doctor.recording import Refreshed, Statement, record
+from exporter.doctor.tables import quoted
 from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Postgres, Transaction
 
@@ -40,12 +41,21 @@ class Missing:
     table: str
     expression: str
 
+    @property
+    def name(self) -> str:
+        """The table's name in SQL."""
+        return f"{quoted(self.schema)}.{quoted(self.table)}"
+
+
+Lacking = dict[Missing, dict[str, float | None]]
+"""The duration of a refresh of each collector concerned; None where it did not end in time."""
+
 
 @check("indexes.windows", seconds=8)
 async def windows(installation: Installation) -> Findings:
     """The rows of each window are found by an index, so that a refresh costs the same however large the tables are."""
     refreshed = await _record(installation)
-    lacking: defaultdict[Missing, dict[str, float | None]] = defaultdict(dict)
+    lacking: Lacking = defaultdict(dict)
     async with brief(installation) as transaction:
         ((now, _),) = await transaction.rows("SELECT now(), set_config('enable_seqscan', 'off', true)")
         explained: dict[str, list[Missing]] = {}
@@ -55,12 +65,13 @@ async def windows(installation: Installation) -> Findings:
                     explained[statement.query] = await _missing(transaction, statement, now)
                 for missing in explained[statement.query]:
                     lacking[missing][each.collector] = each.seconds
+        lacking = await _without_index(transaction, lacking)
         sizes = await _sizes(transaction, lacking)
     findings = [
         (wrong if sizes.get(missing, 0) > SMALL_BYTES else look)(
             f"no index for {missing.table} by {missing.expression}: {_cost(collectors)}"
             f" read all {_size(sizes.get(missing))} of it at each refresh",
-            f"CREATE INDEX CONCURRENTLY ON {missing.schema}.{missing.table} ({_column(missing.expression)});",
+            f"CREATE INDEX CONCURRENTLY ON {missing.name} ({_column(missing.expression)});",
         )
         for missing, collectors in sorted(lacking.items(), key=lambda item: str(item[0]))
     ]
@@ -91,11 +102,28 @@ def _column(expression: str) -> str:
     return expression if re.fullmatch(r'\w+|"[^"]+"', expression) else f"({expression})"
 
 
+_FIRST_KEYS = """
+SELECT pg_get_indexdef(indexrelid, 1, false) FROM pg_index
+WHERE indrelid = to_regclass(%(table)s) AND indisvalid AND indpred IS NULL
+"""
+
+
+async def _without_index(transaction: Transaction, lacking: Lacking) -> Lacking:
+    """Return those without an index that begins with their expression. Where one exists, the planner preferred another
+    index, for the order of its rows."""
+    found: Lacking = {}
+    for missing, collectors in lacking.items():
+        rows = await transaction.rows(_FIRST_KEYS, {"table": missing.name})
+        if missing.expression not in {_unbracketed(" ".join(first.split())) for (first,) in rows}:
+            found[missing] = collectors
+    return found
+
+
 async def _sizes(transaction: Transaction, missing: Iterable[Missing]) -> dict[Missing, int]:
     found = {}
     for each in missing:
         ((size,),) = await transaction.rows(
-            "SELECT pg_total_relation_size(to_regclass(%(table)s))", {"table": f"{each.schema}.{each.table}"}
+            "SELECT pg_total_relation_size(to_regclass(%(table)s))", {"table": each.name}
         )
         if size is not None:
             found[each] = int(size)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, word, wrong
 from exporter.doctor.installation import Installation, added
@@ -19,6 +21,11 @@ STEP = "\x06\x16"
 
 STATS = b"ai_queue:stats"
 SHOWN = 5
+
+
+def _fits(queue: str, name: str) -> bool:
+    """Return whether a list is one of that queue by its name."""
+    return queue in re.split(r"[^a-z]+", name.lower())
 
 
 def _setting(queue: str) -> str:
@@ -64,10 +71,15 @@ async def queues(installation: Installation) -> Findings:
                 names = listed((word(shown(key)) for key in no_lists), SHOWN)
                 mend = f"HIVESYNC_{_setting(queue).upper()}: name the lists alone, in place of {word(pattern)}"
                 findings.append(wrong(f"{queue}: {names}: no list, and left out", mend))
-        fitting = [name for name in others if queue in name.lower()]
+        fitting = [name for name in others if _fits(queue, name)]
         if not declared and not any(matched.values()) and not matched:
             mend = (
-                added(_setting(queue), (), *(_celery(installation, name) for name in fitting), *patterns)
+                added(
+                    _setting(queue),
+                    (),
+                    *(f"{CELERY}{name}" if others[name].steps else name for name in fitting),
+                    *patterns,
+                )
                 if fitting
                 else added(_setting(queue), patterns, patterns[0].partition("*")[0] + "default")
             )
@@ -81,8 +93,16 @@ async def queues(installation: Installation) -> Findings:
     return findings
 
 
-async def _unmatched(installation: Installation) -> dict[str, int]:
-    """Return the lists that are in no setting, with their lengths; those of Celery's priority steps under its name."""
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The jobs in a list that is in no setting; whether they are, in part, in Celery's priority steps of it."""
+
+    jobs: int
+    steps: bool
+
+
+async def _unmatched(installation: Installation) -> dict[str, Waiting]:
+    """Return the lists that are in no setting by name; those of Celery's priority steps under the name before them."""
     redis = installation.sources.redis
     every = await scan(redis, "*", "list")
     known = {
@@ -92,16 +112,12 @@ async def _unmatched(installation: Installation) -> dict[str, int]:
         for key in (await _matching(redis, pattern)).keys
     }
     lists, _ = await _lists(redis, [key for key in every.keys if key not in known])
-    found: dict[str, int] = {}
+    found: dict[str, Waiting] = {}
     for key, length in lists.items():
-        name = shown(key).partition(STEP)[0]
-        found[name] = found.get(name, 0) + length
+        name, step, _ = shown(key).partition(STEP)
+        before = found.get(name, Waiting(0, False))
+        found[name] = Waiting(before.jobs + length, before.steps or bool(step))
     return found
-
-
-def _celery(installation: Installation, name: str) -> str:
-    """Return the name as the settings take it."""
-    return name
 
 
 async def _has_lists(installation: Installation, queue: str) -> bool:
@@ -115,19 +131,28 @@ async def _has_lists(installation: Installation, queue: str) -> bool:
 
 @check("keys.others", seconds=4)
 async def others(installation: Installation) -> Findings:
-    """No list of jobs is in no setting."""
-    findings = []
-    for name, length in (await _unmatched(installation)).items():
-        queue = next((queue for queue in QUEUES if queue in name.lower()), None)
-        if queue and not await _has_lists(installation, queue):
-            continue  # keys.queues names it
-        settings = [queue] if queue else list(QUEUES)
-        mend = "\n".join(
-            added(_setting(each), _patterns(installation, each), name if word(name) == name else "...")
-            for each in settings
+    """No list of AI or preview jobs is in no setting."""
+    findings: list[Finding] = []
+    lists = await _unmatched(installation)
+    counted = {queue: await _has_lists(installation, queue) for queue in QUEUES}
+    for name, waiting in lists.items():
+        queue = next((queue for queue in QUEUES if _fits(queue, name)), None)
+        if queue is not None and counted[queue]:  # otherwise, keys.queues names it
+            patterns = [pattern for pattern in _patterns(installation, queue) if not waiting.steps or pattern != name]
+            written = name if word(name) == name else "..."
+            mend = added(_setting(queue), patterns, f"{CELERY}{written}" if waiting.steps else written)
+            found = f"`{word(name)}`: {waiting.jobs:,} jobs, in no setting"
+            findings.append(look(f"{found}{', in priority steps of Celery' if waiting.steps else ''}", mend))
+    rest = {name: waiting for name, waiting in lists.items() if not any(_fits(queue, name) for queue in QUEUES)}
+    names = listed(f"{word(name)} {waiting.jobs:,}" for name, waiting in rest.items())
+    if rest and not all(counted.values()):
+        missing = next(queue for queue in QUEUES if not counted[queue])
+        mend = added(
+            _setting(missing), _patterns(installation, missing), *filter(lambda name: word(name) == name, rest)
         )
-        note = "" if queue else "\n(the setting of the queue to which it belongs, or none)"
-        findings.append(look(f"`{word(name)}`: {length:,} jobs, in no setting", mend + note))
+        findings.append(look(f"lists in no setting, while no list of the {missing} queue is known: {names}", mend))
+    elif rest:
+        findings.append(ok(f"of another purpose, by their names: {names}"))
     return findings or [ok("every list is in a setting")]
 
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
+
+from exporter.doctor.findings import Finding
+from exporter.doctor.installation import Installation
+from exporter.doctor.logs import _readable
+from exporter.settings import Settings
 from exporter.state import StateDirectory
 from tests.exporter.doctor.faults import LOOK, WRONG, Fault, check, env, parametrised
 from tests.exporter.doctor.house import House, event
 
 DAY = 86_400
+NOBODY = 65_534
 
 
 def lines(*written: object, mode: str = "a") -> Callable[[House], object]:
@@ -146,6 +158,43 @@ def test_an_exporter_that_holds_the_state_and_does_not_answer_is_found(house: Ho
     with StateDirectory(Path(house.env["HIVESYNC_STATE_DIR"])):
         found = [each for each in house.examine("state") if each.check == "state.exporter"]
     assert [(each.verdict.value, each.mend.partition(",")[0]) for each in found] == [("wrong", f"kill {os.getpid()}")]
+
+
+def as_another_user(work: Callable[[], list[Finding]]) -> list[str]:
+    """The mends found by a process of another user, if this one is root."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            os.write(send, "\n".join(each.mend for each in work()).encode())
+        finally:
+            os._exit(0)
+    os.close(send)
+    with os.fdopen(receive) as pipe:
+        mends = pipe.read().split("\n")
+    os.waitpid(child, 0)
+    return mends
+
+
+@pytest.mark.parametrize(("mode", "of_folder", "named"), [(0o600, 0o755, "log"), (0o644, 0o700, "folder")])
+def test_a_log_that_this_user_may_not_read_is_found(mode: int, of_folder: int, named: str) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="test-doctor-"))
+    log = folder / "ai-events.log"
+    try:
+        log.touch()
+        log.chmod(mode if os.geteuid() == 0 or named != "log" else 0)
+        folder.chmod(of_folder if os.geteuid() == 0 or named != "folder" else 0)
+        settings = Settings.model_construct(ai_events_log=log)
+        installation = cast("Installation", SimpleNamespace(settings=settings))
+        (mend,) = as_another_user(lambda: list(_readable(installation, "ai_events_log", log)))
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+    right = "r" if named == "log" else "rx"
+    assert re.fullmatch(rf"setfacl -m u:\w+:{right} {log if named == 'log' else folder}", mend)
 
 
 def test_rotated_files_are_counted(house: House) -> None:

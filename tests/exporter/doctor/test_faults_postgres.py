@@ -301,6 +301,15 @@ INDEXES = [
         "CREATE INDEX CONCURRENTLY ON public.sessions (id);",
     ),
     Fault(
+        "an index on part of the rows",
+        sql(
+            "DROP INDEX preview_jobs_created_at_idx; CREATE INDEX ON preview_jobs (created_at) WHERE status = 'failed'"
+        ),
+        "indexes.windows",
+        LOOK,
+        "CREATE INDEX CONCURRENTLY ON public.preview_jobs (created_at);",
+    ),
+    Fault(
         "a view on an expression",
         sql(
             "ALTER TABLE preview_jobs RENAME TO builds; CREATE VIEW preview_jobs AS SELECT id, user_id, status,"
@@ -312,6 +321,14 @@ INDEXES = [
         "CREATE INDEX CONCURRENTLY ON public.builds ((date_trunc('second'::text, created_at, 'UTC'::text)));",
     ),
 ]
+
+
+def test_an_index_that_the_planner_does_not_prefer_is_there_all_the_same(house: House) -> None:
+    """To group by user, it may read the rows in the order of another index."""
+    for table in ("ai_usage_events", "preview_jobs", "sessions"):
+        house.sql(f"CREATE INDEX ON {table} (user_id)")
+    house.sql("ANALYZE")
+    assert house.new_findings("postgres") == []
 
 
 @parametrised([*SERVER, *RIGHTS, *COLUMNS, *WORDS, *INDEXES])

@@ -70,6 +70,22 @@ KEYS = [
         "HIVESYNC_AI_QUEUE_KEYS=ai_queue:default,ai_queue:*,ai_tasks",
     ),
     Fault(
+        "priority steps in no setting",
+        every(env(ai_queue_keys="ai_tasks"), TASKS, command("RPUSH", "ai_tasks\x06\x163", "a job")),
+        "keys.others",
+        LOOK,
+        "HIVESYNC_AI_QUEUE_KEYS=celery:ai_tasks",
+        mends=False,
+    ),
+    Fault(
+        "a list of an unknown purpose while a queue is not known",
+        every(env(ai_queue_keys="jobs:*"), command("RPUSH", "work", "a job"), command("DEL", "ai_queue:default")),
+        "keys.others",
+        LOOK,
+        "HIVESYNC_AI_QUEUE_KEYS=jobs:*,work",
+        also="keys.queues",
+    ),
+    Fault(
         "a pattern of no key while another list exists",
         every(TASKS, env(ai_queue_keys="jobs:ai:*")),
         "keys.queues",
