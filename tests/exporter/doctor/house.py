@@ -82,6 +82,20 @@ class House:
             chosen = [subject for subject in SUBJECTS if not names or subject.name in names]
             return await examine(installation, chosen, seconds=patience(9))
 
+    def refresh(self) -> set[str]:
+        """Refresh every collector of PostgreSQL, and return their names. Raises the first failure."""
+        settings = read_settings(self.env_file)
+
+        async def refreshed() -> set[str]:
+            async with open_sources(settings) as sources:
+                every = build_collectors(settings, lambda name: StateFile(self.directory / "scratch", name))
+                chosen = [collector for collector in every if "postgres" in collector.sources]
+                for collector in chosen:
+                    await collector.refresh(sources)
+                return {collector.name for collector in chosen}
+
+        return asyncio.run(refreshed())
+
     def new_findings(self, *subjects: str) -> list[Finding]:
         """Return the findings that are not ok, beyond those of the healthy house."""
         before = {(each.check, each.verdict) for each in self.healthy if each.verdict is not Verdict.OK}
