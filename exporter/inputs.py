@@ -62,9 +62,8 @@ INPUTS = (
     Input(
         "ai_usage_events.model",
         "model of an AI job",
-        "Tokens are counted under the model `other` alone; `hivesync_ai_cost_month_to_date_dollars` and"
-        " `hivesync_ai_cost_month_projected_dollars` have no component `tokens`. The column of the incidents is"
-        " absent.",
+        "`hivesync_ai_tokens_month_to_date` counts all tokens under the model `other`; `hivesync_ai_cost_*` has no"
+        " component `tokens`. The column of the incidents is absent.",
         "text",
     ),
     Input(
@@ -77,13 +76,14 @@ INPUTS = (
     Input(
         "ai_usage_events.prompt_tokens",
         "prompt tokens of an AI job",
-        "`hivesync_ai_tokens_month_to_date` has no direction `prompt`, and the cost no component `tokens`.",
+        "`hivesync_ai_tokens_month_to_date` has no direction `prompt`, and `hivesync_ai_cost_*` no component `tokens`.",
         "bigint",
     ),
     Input(
         "ai_usage_events.completion_tokens",
         "completion tokens of an AI job",
-        "`hivesync_ai_tokens_month_to_date` has no direction `completion`, and the cost no component `tokens`.",
+        "`hivesync_ai_tokens_month_to_date` has no direction `completion`, and `hivesync_ai_cost_*` no component"
+        " `tokens`.",
         "bigint",
     ),
     Input(
@@ -95,7 +95,8 @@ INPUTS = (
     Input(
         "subscriptions.trial_ends_at",
         "end of a trial",
-        "The plan classes `trial` and `trial_expired` are absent; a user with a trial counts as `free`.",
+        "`hivesync_users` and `hivesync_active_users` have the plan classes `paid` and `free` alone; a user with a"
+        " trial counts as `free`.",
         "timestamptz",
     ),
     Input(
@@ -116,8 +117,8 @@ INPUTS = (
     Input(
         "workers",
         "heartbeats of workers",
-        "`hivesync_worker_*` and `hivesync_gpu_*` are absent; the cost has no component `gpu`, and its total is that of"
-        " tokens.",
+        "`hivesync_worker_*` and `hivesync_gpu_*` are absent; `hivesync_ai_cost_*` has no component `gpu`, and the"
+        " total cost is that of tokens.",
         source="redis",
     ),
     Input(

@@ -311,7 +311,7 @@ def degraded(document: Any, source: str) -> Any:
     """The same document while this source is down: its values are degraded, with their last value."""
     if isinstance(document, Mapping):
         changed = {key: degraded(inner, source) for key, inner in document.items()}
-        if source in document.get("sources", ()) and "status" in document:
+        if source in document.get("sources", ()) and document.get("status") == "ok":
             changed["status"] = "degraded"
         if "degraded" in document:
             changed["degraded"] = True
@@ -323,24 +323,24 @@ def degraded(document: Any, source: str) -> Any:
     return document
 
 
-def without(documents: dict[str, Document], *inputs: str, values: Sequence[str]) -> dict[str, Document]:
-    """The same documents where these inputs are not provided, nor the values at these paths for want of the first."""
+def without(documents: dict[str, Document], values: Mapping[str, str]) -> dict[str, Document]:
+    """The same documents where some inputs are not provided: `values` has the input by the path of a value, or of an
+    object of values."""
     for one in documents["status"]["inputs"]:
-        one["provided"] = one["input"] not in inputs
+        one["provided"] = one["input"] not in values.values()
     for source in documents["status"]["sources"]:
-        source |= {"provided": False, "up": None, "last_success": None} if source["source"] in inputs else {}
-    for path in values:
+        source |= {"provided": False, "up": None} if source["source"] in values.values() else {}
+    for path, name in values.items():
         document, *keys, last = path.split("/")
         inner = documents[document]
         for key in keys:
-            inner = inner[key]
-        names = inner[last].keys() if "value" not in inner[last] else ()
+            inner = inner[int(key)] if isinstance(inner, list) else inner[key]
         missing = {
             "value": None,
             "status": "not_provided",
-            "sources": [BY_NAME[inputs[0]].source],
+            "sources": [BY_NAME[name].source],
             "as_of": documents["summary"]["online_users"]["as_of"],
-            "input": inputs[0],
+            "input": name,
         }
-        inner[last] = dict.fromkeys(names, missing) or missing
+        inner[last] = missing if "value" in inner[last] else dict.fromkeys(inner[last], missing)
     return documents
