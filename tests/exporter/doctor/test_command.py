@@ -86,7 +86,7 @@ def test_a_wrong_finding_ends_with_1_and_no_secret_is_printed(house: House) -> N
 
 
 def test_looks_alone_end_with_0(house: House) -> None:
-    status, found = examined(environment(house) | {"HIVESYNC_PRICES_FILE": ""}, house.directory)
+    status, found = examined(environment(house) | {"HIVESYNC_COLOUR": "blue"}, house.directory)
     assert {each["verdict"] for each in found} == {"ok", "look"}
     assert status == 0
 
