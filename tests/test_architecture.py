@@ -152,9 +152,9 @@ def test_the_exporter_imports_no_other_package_of_ours() -> None:
     assert {(name, i.partition(".")[0]) for name, i in found} == {
         ("exporter.__main__", "admin"),
         ("exporter.doctor.admin", "admin"),
-        ("exporter.doctor.admin", "grafana"),
+        ("exporter.doctor.admin", "presentation"),
         ("exporter.doctor.grafana", "admin"),
-        ("exporter.doctor.grafana", "grafana"),
+        ("exporter.doctor.grafana", "presentation"),
     }
 
 

@@ -22,7 +22,7 @@ TOTAL_SECONDS = 9.0
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class CheckGroup:
     """A subject: its checks, in their order, and the source without which they are left out."""
 
     name: str
@@ -31,7 +31,7 @@ class Subject:
 
 
 async def examine(
-    installation: Installation, subjects: Sequence[Subject], *, cheap: bool = False, seconds: float = TOTAL_SECONDS
+    installation: Installation, subjects: Sequence[CheckGroup], *, cheap: bool = False, seconds: float = TOTAL_SECONDS
 ) -> list[Finding]:
     """Return the findings of all subjects, or of their cheap checks, in the order of the subjects.
 
@@ -48,7 +48,7 @@ async def examine(
     return [finding for findings in found for finding in findings]
 
 
-async def _examine(installation: Installation, subject: Subject, end: float) -> list[Finding]:
+async def _examine(installation: Installation, subject: CheckGroup, end: float) -> list[Finding]:
     findings: list[Finding] = []
     for check in subject.checks:
         found = await _run(check, installation, end)
