@@ -15,6 +15,8 @@ own SQL for the same, so that one can be checked against the other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 TEXT = "{0}::text"
 """A column of text."""
 
@@ -29,6 +31,27 @@ def is_word(column: str, word: str) -> str:
     """Return SQL for whether a column has this word of a closed set, for a word that most rows have: these are compared
     as they are, and only the others are folded."""
     return f"({column}::text = '{word}' OR {WORD.format(column)} = '{word}')"
+
+
+ENUM_LABELS = (
+    f"SELECT enumlabel::text, {WORD.format('enumlabel')} FROM pg_enum"
+    " WHERE enumtypid = pg_typeof(nullif((SELECT {0} FROM {1} LIMIT 0), NULL))::oid ORDER BY enumsortorder"
+)
+"""SQL for the labels of a column's enum type, or of the enum below its domain, each with its word; no rows for a column
+of any other type. For tables and views."""
+
+
+def has_word(column: str, allowed: tuple[str, ...], labels: Mapping[str, str]) -> str:
+    """Return SQL for whether a column has one of these words of a closed set, in a form that may be an index's
+    condition: `labels` are the result of `ENUM_LABELS`.
+
+    The text of an enum is not immutable for PostgreSQL, so that no index may contain it: an enum is compared with its
+    own labels.
+    """
+    if not labels:
+        return f"{WORD.format(column)} IN {words(allowed)}"
+    of_words = tuple(label for label, word in labels.items() if word in allowed)
+    return f"{column} IN {words(of_words)}" if of_words else "false"
 
 
 # nullif gives a domain's value the base type. The type citext, if the extension is installed, is looked up once per

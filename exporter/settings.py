@@ -35,10 +35,13 @@ from pydantic_settings import (
 from exporter.addresses import Address, check_networks, check_origins, parse_address
 from exporter.errors import SettingsError
 from exporter.prices import Prices, read_prices
+from exporter.queue_keys import CeleryKeys, check_keys, has_celery
 from exporter.urls import read_postgres, read_redis, read_web
 from exporter.vocabulary import FREE_PLANS
 
 PREFIX = "HIVESYNC_"
+MAX_PRIORITY = 255
+"""The maximum of a message's priority."""
 SECRETS = ("database_url", "rollup_database_url", "redis_url", "admin_jwt_secret", "admin_api_key")
 URLS: Mapping[str, Callable[[str], object]] = {
     "database_url": read_postgres,
@@ -74,12 +77,27 @@ def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
+def _check_lists(given: tuple[str, ...]) -> tuple[str, ...]:
+    check_keys(given)
+    return given
+
+
+def _check_steps(given: tuple[str, ...]) -> tuple[str, ...]:
+    for step in given:
+        if not step.isdecimal() or int(step) > MAX_PRIORITY:
+            raise ValueError(f"{step} should be a priority from 0 to {MAX_PRIORITY}, as in Celery's priority_steps")
+    return given
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Directories = Annotated[Words, AfterValidator(_check_directories)]
 Origins = Annotated[Words, AfterValidator(check_origins)]
 Networks = Annotated[Words, AfterValidator(check_networks)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
+QueueKeys = Annotated[KeyPatterns, AfterValidator(_check_lists)]
+ListKeys = Annotated[Words, AfterValidator(_check_lists)]
+Steps = Annotated[Words, AfterValidator(_check_steps)]
 
 
 class Settings(BaseSettings):
@@ -147,15 +165,43 @@ class Settings(BaseSettings):
     )
     ws_session_keys: KeyPatterns = Field(("ws_sessions:*",), description="Key patterns of WebSocket sessions (hashes).")
     # No key without a wildcard: it would declare a queue that the operator may not have, and show it empty.
-    ai_queue_keys: KeyPatterns = Field(
+    ai_queue_keys: QueueKeys = Field(
         ("ai_queue:*",),
         description="Keys and key patterns of AI queues (lists). A key without a wildcard declares a queue: it is 0"
         " while the list does not exist, as an empty one does not in Redis. Of a pattern that matches no key there is"
-        " no depth. Name the queues that there are, as in `ai_queue:default,ai_queue:*`.",
+        " no depth. Name the queues that there are, as in `ai_queue:default,ai_queue:*`. Celery's queue `ai_tasks` is"
+        " `celery:ai_tasks`: one queue of all its priorities.",
     )
-    preview_queue_keys: KeyPatterns = Field(
+    preview_queue_keys: QueueKeys = Field(
         ("preview_queue:*",),
         description="Keys and key patterns of preview queues (lists), as `AI_QUEUE_KEYS`.",
+    )
+    dead_letter_keys: ListKeys = Field(
+        (),
+        description="Keys and key patterns of lists of dead letters, as `AI_QUEUE_KEYS`: `dlq_tasks`, say. Unset, there"
+        " are none.",
+    )
+    celery_key_prefix: str = Field(
+        "", description="What Celery's transport option `global_keyprefix` is set to; needed for `celery:` keys only."
+    )
+    celery_priority_steps: Steps = Field(
+        tuple(map(str, CeleryKeys().steps)),
+        description="What Celery's transport option `priority_steps` is set to: the priorities that have a list of"
+        " their own, separated by commas.",
+    )
+    celery_priority_separator: str = Field(
+        CeleryKeys().separator,
+        min_length=1,
+        description="What Celery's transport option `sep` is set to: it stands between a queue's name and a priority;"
+        r" `\x06` is the character of that number.",
+    )
+    celery_unacked_key: str = Field(
+        CeleryKeys().unacked, min_length=1, description="What Celery's transport option `unacked_key` is set to."
+    )
+    celery_unacked_index_key: str = Field(
+        CeleryKeys().unacked_index,
+        min_length=1,
+        description="What Celery's transport option `unacked_index_key` is set to.",
     )
     free_plans: Words = Field(
         FREE_PLANS,
@@ -202,6 +248,21 @@ class Settings(BaseSettings):
     def prices(self) -> Prices | None:
         """Return the prices of `prices_file`, or None where it is not set."""
         return read_prices(self.prices_file) if self.prices_file else None
+
+    def celery_keys(self) -> CeleryKeys:
+        """Return the names of Celery's keys."""
+        return CeleryKeys(
+            prefix=self.celery_key_prefix,
+            separator=self.celery_priority_separator,
+            steps=tuple(map(int, self.celery_priority_steps)),
+            unacked=self.celery_unacked_key,
+            unacked_index=self.celery_unacked_index_key,
+        )
+
+    @property
+    def has_celery(self) -> bool:
+        """Whether a setting names a Celery queue."""
+        return has_celery((*self.ai_queue_keys, *self.preview_queue_keys, *self.dead_letter_keys))
 
     def shown(self) -> dict[str, str]:
         """Return every setting by its variable's name, secrets masked: the only form in which settings are printed."""
