@@ -39,7 +39,7 @@ def application(broker: str, **transport_options: Any) -> Celery:
 
     @app.task(name="hold")  # type: ignore[untyped-decorator]
     def hold() -> None:
-        with redis.Redis.from_url(broker) as client:
+        with redis.Redis.from_url(broker, socket_timeout=None) as client:
             client.blpop([RELEASED], timeout=HOLD_SECONDS)
 
     @app.task(name="fail_once", bind=True, max_retries=1)  # type: ignore[untyped-decorator]

@@ -4,7 +4,7 @@
     hivesync_jobs{queue="ai",state="running"} 4.0
     hivesync_oldest_waiting_job_timestamp_seconds{queue="ai"} 1767139200.0
 
-A partial index on each table (docs/operating.md#indexes-of-waiting-jobs) makes a reading cheap, however large the table.
+A partial index on each table (docs/operating.md#index-of-waiting-jobs) makes a reading cheap, however large the table.
 Without it, PostgreSQL reads the table as a whole. Before each reading, PostgreSQL's planner estimates its cost: an
 expensive reading is followed by a pause, so that it takes a hundredth of the time at most, also if it was cancelled at
 its time limit.
@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from exporter.collector import Sources
-from exporter.columns import ENUM_LABELS, WORD, has_word
+from exporter.columns import ENUM_LABELS, WORD, EnumType, enum_type, has_word
 from exporter.definitions import word
 from exporter.errors import CollectionFailed
 from exporter.sources.postgres import STATEMENT_SECONDS, Transaction
@@ -34,7 +34,7 @@ SHARE = 1 / 100
 """The largest share of the time that expensive readings of a table may take."""
 
 CHEAP = 1_000.0
-"""Cost, in PostgreSQL's unit of a page read in sequence, up to which a table is read at every refresh: about 20,000
+"""Cost, in PostgreSQL's unit of a page read in sequence, up to which a table is read at every refresh: about 30,000
 rows read as a whole, or hundreds of waiting jobs found by an index."""
 
 _WHOLE = {"Seq Scan", "Foreign Scan"}
@@ -154,11 +154,11 @@ class _Table:
             if self._failure is not None:
                 raise CollectionFailed(self._failure.source, self._failure.kind, self._failure.detail)
             return
-        labels = await read_labels(transaction, self._table)
-        query = _query(self._table, labels)
+        enum = await read_enum(transaction, self._table)
+        query = _query(self._table, enum)
         plan = await _plan(transaction, query)
         cost = float(plan["Total Cost"])
-        self._name_if_read_whole(cost, plan, labels)
+        self._name_if_read_whole(cost, plan, enum)
         is_expensive = cost > CHEAP or "Foreign Scan" in _nodes(plan)
         began = self._clock()
         try:
@@ -177,37 +177,37 @@ class _Table:
         seconds = 0.0 if began is None else min(self._clock() - began, STATEMENT_SECONDS)
         self._tried_at, self.pause, self._failure = now, round(seconds / SHARE * SECOND), failure
 
-    def _name_if_read_whole(self, cost: float, plan: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+    def _name_if_read_whole(self, cost: float, plan: Mapping[str, Any], enum: EnumType | None) -> None:
         """Log a large table that no index helps to read: once, until an index does."""
         is_whole = cost > CHEAP and not _WHOLE.isdisjoint(_nodes(plan))
         if is_whole and not self._is_named:
-            _log.warning("jobs.no_index", table=self._table, remedy=index_statement(self._table, labels))
+            _log.warning("jobs.no_index", table=self._table, remedy=index_statement(self._table, enum))
         self._is_named = is_whole
 
 
-def index_statement(table: str, labels: Mapping[str, str]) -> str:
-    """Return the statement that creates the index for this table; `labels` as `read_labels` returns them."""
-    condition = _is_waiting_or_running("status", labels)
+def index_statement(table: str, enum: EnumType | None) -> str:
+    """Return the statement that creates the index for this table; `enum` is the type of its status if it is an enum."""
+    condition = _is_waiting_or_running("status", enum)
     return f"CREATE INDEX CONCURRENTLY {table}_waiting_idx ON {table} (created_at) WHERE {condition}"
 
 
-def _is_waiting_or_running(column: str, labels: Mapping[str, str]) -> str:
-    return has_word(column, tuple(JOB_STATES.values()), labels)
+def _is_waiting_or_running(column: str, enum: EnumType | None) -> str:
+    return has_word(column, tuple(JOB_STATES.values()), enum)
 
 
-def _query(table: str, labels: Mapping[str, str]) -> str:
+def _query(table: str, enum: EnumType | None) -> str:
     """Return SQL for the number of jobs and the time of the oldest, by status."""
     created_at = f"{table}.created_at"
     oldest = MICROSECONDS.format(f"min({created_at}) FILTER (WHERE isfinite({created_at}))")
     return (
         f"SELECT {WORD.format(f'{table}.status')}, count(*), {oldest} FROM {table}"
-        f" WHERE {_is_waiting_or_running(f'{table}.status', labels)} GROUP BY 1"
+        f" WHERE {_is_waiting_or_running(f'{table}.status', enum)} GROUP BY 1"
     )
 
 
-async def read_labels(transaction: Transaction, table: str) -> dict[str, str]:
-    """Return the labels of the statuses where they are an enum, each with its word; empty for any other type."""
-    return dict(await transaction.rows(ENUM_LABELS.format(f"{table}.status", table)))
+async def read_enum(transaction: Transaction, table: str) -> EnumType | None:
+    """Return the type of the statuses in a table or view if it is an enum, else None."""
+    return enum_type(await transaction.rows(ENUM_LABELS.format(f"{table}.status", table)))
 
 
 async def _plan(transaction: Transaction, query: str) -> Mapping[str, Any]:
