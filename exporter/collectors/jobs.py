@@ -25,7 +25,7 @@ from exporter.errors import CollectionFailed
 from exporter.sources.postgres import STATEMENT_SECONDS, Transaction
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.vocabulary import JOB_STATES, QUEUES
-from exporter.windows import SECOND
+from exporter.windows import MINUTE, SECOND
 from exporter.windows.sql import MICROSECONDS
 
 TABLES = {"ai": "ai_usage_events", "preview": "preview_jobs"}
@@ -37,11 +37,14 @@ CHEAP = 1_000.0
 """Cost, in PostgreSQL's unit of a page read in sequence, up to which a table is read at every refresh: about 30,000
 rows read as a whole, or hundreds of waiting jobs found by an index."""
 
+LONGEST_SHOWN = 5 * MINUTE
+"""Age up to which a reading is shown: less than the alerts on it wait, so that none fires for one reading alone."""
+
 _WHOLE = {"Seq Scan", "Foreign Scan"}
 
 _LATE = (
-    "Where no index fits, a large table is read as a whole, in a hundredth of the time at most, and the value is as old"
-    " as that requires."
+    "Where no index fits, a large table is read as a whole, for a hundredth of the time at most: the value is then up"
+    " to five minutes old, and absent until the next reading."
 )
 
 
@@ -102,15 +105,16 @@ class Jobs:
                 await table.read(transaction)
             now = transaction.now_us
         self.behind = max(now - table.read_at for table in self._tables.values()) / SECOND
+        shown = {queue: table for queue, table in self._tables.items() if now - table.read_at <= LONGEST_SHOWN}
         return [
             *(
                 JOBS.sample(table.jobs.get(status, 0), queue=queue, state=state)
-                for queue, table in self._tables.items()
+                for queue, table in shown.items()
                 for state, status in JOB_STATES.items()
             ),
             *(
                 OLDEST.sample(table.oldest / SECOND, queue=queue)
-                for queue, table in self._tables.items()
+                for queue, table in shown.items()
                 if table.oldest is not None
             ),
         ]

@@ -195,6 +195,16 @@ def test_a_large_table_without_an_index_is_read_for_a_hundredth_of_the_time(
     assert collector.promised_age(15) == 2 * 15 + 50
 
 
+def test_a_reading_is_shown_for_five_minutes(database: str, without_index: psycopg.Connection) -> None:
+    collector = slow(4)
+    queues = [
+        {queue.partition(",")[0] for queue in numbers(ask(database, collector, timedelta(seconds=second)))}
+        for second in (0, 300, 301, 399, 400)
+    ]
+    assert queues == [{"ai", "preview"}, {"ai", "preview"}, {"preview"}, {"preview"}, {"ai", "preview"}]
+    assert collector.promised_age(15) == 2 * 15 + 400
+
+
 def test_a_small_table_is_read_always_beside_a_large_one(database: str, without_index: psycopg.Connection) -> None:
     collector = slow(0.5)
     for expected in (1, 2):
