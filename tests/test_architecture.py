@@ -53,6 +53,7 @@ LAYERS = [
         "exporter.sources.jsonl.*",
     },
     {
+        "exporter.queue_keys",
         "exporter.settings",
         "exporter.sources.postgres",
         "exporter.sources.redis",
