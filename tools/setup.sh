@@ -15,7 +15,8 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 
 echo "Setting up $venv (once; again when the locked packages change)" >&2
-[ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'pass' 2>/dev/null || "$python" -m venv --clear "$venv"
+# An interrupted set-up can leave an environment without pip.
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv"
 pip="$venv/bin/python -m pip --quiet --disable-pip-version-check"
 $pip install --require-hashes --requirement requirements/dev.lock
 # The build tools are among the locked packages: no version is resolved outside the locks.

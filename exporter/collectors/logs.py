@@ -236,6 +236,7 @@ class LogCollector:
             except SourceUnavailable as error:
                 self._at_end = None
                 await self._save(tally)  # an unreadable slice does not cost the slices before it
+                self._keep(failures)
                 if error.kind == "missing" and self._tally.position is None:
                     self._tally = replace(self._tally, left=0)  # a log that does not exist yet has no past
                 raise

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -152,3 +153,29 @@ def _merge(below: Any, above: Any) -> Any:
     if isinstance(below, list) and isinstance(above, list):
         return [*below, *(value for value in above if value not in below)]
     return above
+
+
+EVERY = services(COMPOSE, OVERLAY)
+ONE_MACHINE = services(COMPOSE)
+EACH = [
+    *(pytest.param(ONE_MACHINE, name, id=f"one machine-{name}") for name in sorted(ONE_MACHINE)),
+    *(pytest.param(EVERY, name, id=f"several-{name}") for name in sorted(EVERY)),
+]
+"""Every service, as it is in the one file and with the overlay."""
+
+URL = re.compile(r"[a-z]+://(?:[^/@\s]*@)?([a-z][\w.-]*):(\d+)")
+"""A URL with a host and a port: both are groups."""
+
+
+def listens_at(service: Service) -> set[int]:
+    """The ports of a service, by its options and variables."""
+    told = [str(word) for word in service.get("command", [])] if isinstance(service.get("command"), list) else []
+    told += [value for name, value in service["environment"].items() if name.endswith("_LISTEN")]
+    ports = {int(port) for word in told for port in re.findall(r"(?:[Ll]isten.*|Addr=|^[\d.]+):(\d+)$", word)}
+    known = {"postgres": 5432, "valkey": 6379, "grafana": 3000}
+    return ports | {port for image, port in known.items() if service["image"].partition(":")[0].endswith(image)}
+
+
+def of_ours() -> dict[str, Service]:
+    """The services that run the image of this repository."""
+    return {name: service for name, service in EVERY.items() if service["image"].startswith(OURS)}

@@ -11,60 +11,28 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import cache
-from ipaddress import ip_address, ip_network
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
-from demo import feed
-from exporter.settings import PREFIX, RollupSettings, Settings, read_settings
-from exporter.settings import SECRETS as SECRET_SETTINGS
-from grafana.panels import GRAFANA_PATH
-from rollup import __main__ as rollup
 from tests.compose.stack import (
     COMPOSE,
     DEMO_ENV,
-    EXAMPLE_ENV,
-    OURS,
+    EACH,
+    EVERY,
+    ONE_MACHINE,
     OVERLAY,
     ROOT,
     SECRETS,
+    URL,
     Service,
-    fill_in,
+    listens_at,
+    of_ours,
     services,
     stack,
-    variables_in,
-    variables_of,
 )
 
-EVERY = services(COMPOSE, OVERLAY)
-ONE_MACHINE = services(COMPOSE)
-EACH = [
-    *(pytest.param(ONE_MACHINE, name, id=f"one machine-{name}") for name in sorted(ONE_MACHINE)),
-    *(pytest.param(EVERY, name, id=f"several-{name}") for name in sorted(EVERY)),
-]
-"""Every service, as it is in the one file and with the overlay."""
-
 AS_ROOT = {"store-rights": "gives new volumes to the user that the store runs as; for that one capability, and offline"}
-
-URL = re.compile(r"[a-z]+://(?:[^/@\s]*@)?([a-z][\w.-]*):(\d+)")
-
-
-def listens_at(service: Service) -> set[int]:
-    """The ports of a service, by its options and variables."""
-    told = [str(word) for word in service.get("command", [])] if isinstance(service.get("command"), list) else []
-    told += [value for name, value in service["environment"].items() if name.endswith("_LISTEN")]
-    ports = {int(port) for word in told for port in re.findall(r"(?:[Ll]isten.*|Addr=|^[\d.]+):(\d+)$", word)}
-    known = {"postgres": 5432, "valkey": 6379, "grafana": 3000}
-    return ports | {port for image, port in known.items() if service["image"].partition(":")[0].endswith(image)}
-
-
-def of_ours() -> dict[str, Service]:
-    """The services that run the image of this repository."""
-    return {name: service for name, service in EVERY.items() if service["image"].startswith(OURS)}
 
 
 @pytest.mark.parametrize("path", [COMPOSE, OVERLAY], ids=lambda path: path.name)
@@ -118,13 +86,6 @@ def test_a_service_says_whether_it_is_well_or_ends_by_itself(known: Mapping[str,
         assert int(port) in listens_at(service)
 
 
-def test_only_the_analytics_section_is_published_and_only_here() -> None:
-    published = {name: service["ports"] for name, service in EVERY.items() if "ports" in service}
-    admin = Settings.model_fields["admin_listen"].default.port
-    assert published == {"exporter": [f"127.0.0.1:{admin}:{admin}"]}
-    assert EVERY["exporter"]["environment"]["HIVESYNC_ADMIN_LISTEN"].endswith(f":{admin}")
-
-
 def test_images_are_pinned_by_their_version() -> None:
     images = {service["image"] for name, service in EVERY.items() if name not in of_ours()}
     assert len(images) >= 8
@@ -171,99 +132,6 @@ def test_a_secret_is_a_file_and_nobody_has_one_that_is_not_needed(known: Mapping
     assert not [value for value in told if re.search(r"://[^/\s:]*:[^@/\s]+@", value)], "a password is in the file"
 
 
-def environment_names(*files: Path) -> set[tuple[str, str]]:
-    return {(name, variable) for name, service in services(*files).items() for variable in service["environment"]}
-
-
-def test_every_variable_of_ours_is_a_setting() -> None:
-    known = {PREFIX + field.upper() for field in Settings.model_fields}
-    known |= {f"{PREFIX}{field.upper()}_FILE" for field in SECRET_SETTINGS}
-    used = {variable for _, variable in environment_names(COMPOSE, OVERLAY) if variable.startswith(PREFIX)}
-    assert len(used) > 10
-    assert used <= known
-
-
-def test_grafana_is_told_what_grafana_env_knows_and_little_else() -> None:
-    known = variables_of(ROOT / "grafana" / "grafana.env")
-    own = set(EVERY["grafana"]["environment"]) - known.keys()
-    assert own == {"GF_HIVESYNC_DB_PASSWORD__FILE", "GF_LOG_MODE"}
-    asked = (ROOT / "grafana" / "provisioning" / "datasources" / "hivesync.yaml").read_text()
-    assert "$GF_HIVESYNC_DB_PASSWORD\n" in asked
-    mounts = dict(mount.split(":")[:2] for mount in EVERY["grafana"]["volumes"])
-    assert mounts["./grafana/generated"] == known["GF_HIVESYNC_DASHBOARDS"]
-    assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
-
-
-def test_grafana_believes_the_exporter_and_nobody_else() -> None:
-    monitoring = stack(COMPOSE)["networks"]["monitoring"]
-    address = EVERY["exporter"]["networks"]["monitoring"]["ipv4_address"]
-    assert EVERY["grafana"]["environment"]["GF_AUTH_PROXY_WHITELIST"] == address
-    (addresses,) = monitoring["ipam"]["config"]
-    assert ip_address(address) in ip_network(addresses["subnet"])
-    assert ip_address(address) not in ip_network(addresses["ip_range"]), "it may be given to somebody else"
-    # With one common network, Grafana sees one address.
-    assert EVERY["grafana"]["networks"].keys() & EVERY["exporter"]["networks"].keys() == {"monitoring"}
-    root = urlsplit(EVERY["grafana"]["environment"]["GF_SERVER_ROOT_URL"])
-    assert (root.path, root.port) == (GRAFANA_PATH, Settings.model_fields["admin_listen"].default.port)
-    assert f"{GRAFANA_PATH}api/health" in EVERY["grafana"]["healthcheck"]["test"][-1]
-
-
-def test_what_watches_reaches_no_further() -> None:
-    networks = stack(COMPOSE, OVERLAY)["networks"]
-    assert [name for name, network in networks.items() if network.get("internal")] == ["monitoring"]
-    assert EVERY["prometheus"]["networks"].keys() == {"monitoring"}
-
-
-def addresses(service: Service) -> set[tuple[str, int]]:
-    """The services and ports that a service is configured with, as `http://name:port` and the like."""
-    told = " ".join(str(word) for word in (*service["environment"].values(), *service.get("command", [])))
-    found = {(host, int(port)) for host, port in URL.findall(told) if host in EVERY}
-    told_without_port = re.findall(r"-storageNode=([\w-]+)", told)
-    return found | {(host, 8400) for host in told_without_port}
-
-
-@pytest.mark.parametrize(("known", "name"), EACH)
-def test_who_is_told_of_whom_reaches_them(known: Mapping[str, Service], name: str) -> None:
-    for other, port in addresses(known[name]):
-        assert port in listens_at(known[other]), f"{name} -> {other}:{port}"
-        assert known[name]["networks"].keys() & known[other]["networks"].keys(), f"{name} -> {other}"
-
-
-@pytest.mark.parametrize(
-    ("files", "configuration"), [((COMPOSE,), "prometheus.yml"), ((COMPOSE, OVERLAY), "scale.yml")]
-)
-def test_prometheus_scrapes_and_tells_services_that_are_there(files: tuple[Path, ...], configuration: str) -> None:
-    known = services(*files)
-    prometheus = known["prometheus"]
-    assert f"--config.file=/etc/prometheus/{configuration}" in prometheus["command"]
-    read = yaml.safe_load((ROOT / "prometheus" / configuration).read_text())
-    scraped = [
-        target for job in read["scrape_configs"] for group in job["static_configs"] for target in group["targets"]
-    ]
-    told = [target for group in read["alerting"]["alertmanagers"][0]["static_configs"] for target in group["targets"]]
-    assert len(scraped) == len(of_ours_with_metrics(known))
-    for address in (*scraped, *told):
-        host, _, port = address.partition(":")
-        assert int(port) in listens_at(known[host])
-        assert known[host]["networks"].keys() & prometheus["networks"].keys()
-
-
-def of_ours_with_metrics(known: Mapping[str, Service]) -> list[str]:
-    return [name for name, service in known.items() if "HIVESYNC_METRICS_LISTEN" in service["environment"]]
-
-
-def test_the_configuration_for_two_hosts_is_the_one_for_one_otherwise() -> None:
-    one, two = (yaml.safe_load((ROOT / "prometheus" / f"{name}.yml").read_text()) for name in ("prometheus", "scale"))
-    for part in ("global", "rule_files", "alerting"):
-        assert one[part] == two[part]
-    hosts = [group["labels"]["log_host"] for group in two["scrape_configs"][0]["static_configs"]]
-    assert len(set(hosts)) == len(hosts) == 2
-    ours = yaml.safe_load((ROOT / "prometheus" / "remote_write.yml").read_text())["remote_write"][0]
-    commented = (ROOT / "prometheus" / "remote_write.yml").read_text()
-    assert f"# url: {two['remote_write'][0]['url']} #" in commented
-    assert two["remote_write"][0].keys() == ours.keys()
-
-
 @pytest.mark.parametrize("files", [(COMPOSE,), (COMPOSE, OVERLAY)], ids=["one machine", "several"])
 def test_who_waits_for_whom_can_be_kept(files: tuple[Path, ...]) -> None:
     known = services(*files)
@@ -289,115 +157,3 @@ def test_nobody_waits_in_a_circle() -> None:
 
     for name in EVERY:
         leads_to(name)
-
-
-@pytest.mark.parametrize("name", sorted(of_ours()))
-def test_what_our_image_runs_can_be_run(name: str) -> None:
-    module, *arguments = EVERY[name]["command"]
-    if module == "rollup":
-        rollup._parse(arguments)
-    elif module == "demo.feed":
-        feed._parse(arguments)
-    else:
-        assert (module, arguments) == ("exporter", [])
-        assert EVERY[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "exporter", "health"]
-
-
-@cache
-def options_of(program: str) -> str:
-    helped = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
-    return helped.stdout + helped.stderr
-
-
-@pytest.mark.prometheus
-@pytest.mark.alertmanager
-@pytest.mark.victoriametrics
-def test_the_options_of_what_others_made_are_options_of_theirs() -> None:
-    """Options are checked for the installed programs; those of a VictoriaMetrics cluster are not installed."""
-    alertmanager = shutil.which("prometheus-alertmanager") or "alertmanager"
-    programs = {"prometheus": "prometheus", "alertmanager": alertmanager, "vmagent": "vmagent"}
-    run = [(ONE_MACHINE["prometheus"], "prometheus"), *((EVERY[name], program) for name, program in programs.items())]
-    for service, program in run:
-        known = set(re.findall(r"^\s+--?([\w.-]+)", options_of(program), re.MULTILINE))
-        options = {word.lstrip("-").partition("=")[0] for word in service["command"]}
-        assert options
-        assert options - known == set()
-
-
-@pytest.mark.victoriametrics
-def test_vmagent_understands_the_configuration() -> None:
-    command = ["vmagent", "-dryRun", "-promscrape.config=prometheus/scale.yml", "-promscrape.config.strictParse=false"]
-    checked = subprocess.run(
-        [*command, "-remoteWrite.url=http://vminsert:8480/"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert checked.returncode == 0, checked.stderr
-
-
-@pytest.mark.prometheus
-def test_prometheus_understands_the_configuration_for_two_hosts() -> None:
-    command = ["promtool", "check", "config", "prometheus/scale.yml"]
-    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stderr
-
-
-def test_what_may_be_set_from_outside_stands_in_the_example_with_its_default() -> None:
-    text = EXAMPLE_ENV.read_text()
-    shown = dict(re.findall(r"^#?([A-Z][A-Z_]*)=(\S*)$", text, re.MULTILINE))
-    variables = variables_in(COMPOSE)
-    assert len(variables) > 10
-    assert {name for name in shown if not name.startswith(PREFIX)} == variables.keys()
-    for name, defaults in variables.items():
-        assert len(defaults) <= 1, name
-        if re.search(rf"^#{name}=", text, re.MULTILINE) and defaults and name != "PRICES_FILE":
-            assert defaults == {shown[name]}, name
-    settings = {name.removeprefix(PREFIX).lower() for name in shown if name.startswith(PREFIX)}
-    assert settings <= Settings.model_fields.keys()
-    assert not settings & set(SECRET_SETTINGS)
-
-
-def test_the_overlay_adds_few_variables_and_their_names_say_so() -> None:
-    assert variables_in(OVERLAY).keys() - variables_in(COMPOSE).keys() == {
-        "LOGS_B_DIR",
-        "STORE_MEMORY",
-        "STORE_RETENTION",
-    }
-
-
-def test_the_demos_variables_are_asked_for() -> None:
-    given = variables_of(DEMO_ENV)
-    assert given.pop("COMPOSE_PROFILES") == "demo"
-    assert given
-    assert given.keys() <= variables_in(COMPOSE).keys()
-    assert fill_in("${PRICES_FILE:+set}", {"PRICES_FILE": "x"}) == "set"
-
-
-@pytest.fixture
-def secrets(tmp_path: Path) -> Path:
-    """The secrets of the demo."""
-    subprocess.run([ROOT / "tools" / "secrets.sh", "--demo", str(tmp_path / "secrets")], check=True)
-    return tmp_path / "secrets"
-
-
-@pytest.mark.parametrize("name", sorted(of_ours()))
-@pytest.mark.parametrize("files", [(COMPOSE,), (COMPOSE, OVERLAY)], ids=["one machine", "several"])
-def test_our_settings_are_complete_and_right(
-    files: tuple[Path, ...], name: str, secrets: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    known = services(*files)
-    if name not in known:
-        return
-    monkeypatch.chdir(tmp_path)
-    for variable, value in known[name]["environment"].items():
-        if value != "":
-            monkeypatch.setenv(variable, str(value).replace(SECRETS, f"{secrets}/"))
-    module = known[name]["command"][0]
-    settings = read_settings(None, RollupSettings if module == "rollup" else Settings)
-    urls = [settings.database_url, settings.rollup_database_url, settings.redis_url]
-    named = {urlsplit(url.get_secret_value()).hostname for url in urls if url is not None}
-    assert named <= known.keys()
-
-
-def test_the_second_exporter_runs_collectors_that_there_are() -> None:
-    names = EVERY["exporter-b"]["environment"]["HIVESYNC_COLLECTORS"].split(",")
-    assert names == ["ai_log", "preview_log"]
-    assert "HIVESYNC_COLLECTORS" not in EVERY["exporter"]["environment"]

@@ -17,7 +17,7 @@ from exporter.errors import CollectionFailed
 from exporter.snapshot import Snapshot
 from exporter.state import StateFile
 from servers.valkey import ValkeyServer
-from tests.exporter.test_snapshot import Fake, Step, build, fails, refresh, works
+from tests.exporter.fakes import Fake, Step, build, fails, refresh, works
 from tests.rows import NOON
 from tests.scenario import seed_postgres, settings_for, sources_at_noon
 

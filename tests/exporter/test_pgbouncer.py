@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from demo.database import fill_database
 from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
-from tests.exporter.sources.test_postgres import ask, opened, read, why_unavailable
+from tests.exporter.sources.postgres_asking import ask, opened, read, why_unavailable
 from tests.exporter.sources.test_postgres_refusals import WAITERS, crowd
 from tests.pooling import PgBouncer
 from tests.roles import reading_role, run

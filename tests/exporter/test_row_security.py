@@ -22,7 +22,7 @@ from exporter.spec import Sample
 from exporter.state import StateFile
 from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
-from tests.exporter.sources.test_postgres import ask, refused
+from tests.exporter.sources.postgres_asking import ask, refused
 from tests.roles import reading_role, run
 from tests.rows import by_name, sources
 from tests.running import RunningExporter, seed_database, some_of

@@ -1,201 +1,46 @@
-"""Scheduling and isolation of collectors, with made-up collectors: the failures and delays of one do not affect
-another.
-
-Time is virtual where it matters: the clock of the event loop jumps to the next due time, so that hours take no time and
-every time is exact.
-"""
+"""Isolation of collectors, and the log of their changes: the failures of one do not affect another."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import suppress
-from itertools import chain, count, repeat
+from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.collector import Collector, Sources
-from exporter.errors import CollectionFailed, SourceUnavailable
+from exporter.errors import CollectionFailed
 from exporter.snapshot import (
     COLLECTOR_UP,
     DEADLINE_SECONDS,
-    ORDER_SECONDS,
     REFRESH_DURATION,
     REFRESH_FAILURES,
     SOURCE_LAST_SUCCESS,
     SOURCE_UP,
-    STAGGER_SECONDS,
-    Served,
     Snapshot,
 )
 from exporter.sources import Reachability
-from exporter.sources.jsonl import JsonlLog
-from exporter.sources.postgres import Postgres
-from exporter.sources.redis import Redis
-from exporter.spec import Histogram, Label, MetricSpec, Sample
+from exporter.spec import Histogram
+from tests.exporter import fakes
+from tests.exporter.fakes import (
+    COUNTER,
+    GAUGE,
+    REFRESH_SECONDS,
+    Fake,
+    build,
+    degraded_and_recovered,
+    fails,
+    finds_postgres_down,
+    finds_postgres_up,
+    hangs,
+    keep_time,
+    refresh,
+    run,
+    values,
+    works,
+)
 
-GAUGE = MetricSpec("hivesync_test_value", "gauge", "A value.", "the test", (Label("collector"),))
-COUNTER = MetricSpec("hivesync_test_total", "counter", "A count.", "the test", (Label("collector"),))
-REFRESH_SECONDS = 15.0
 SECRET = "ada@example.org asked for: def secret(): pass"
-
-T = TypeVar("T")
-Step = Callable[["Fake"], Awaitable[None]]
-
-
-class VirtualTime(asyncio.SelectorEventLoop):
-    """An event loop without waiting: its clock jumps when nothing is ready."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._virtual = 0.0
-        self._poll = self._selector.select  # type: ignore[attr-defined]
-        self._selector.select = self._jump  # type: ignore[attr-defined]
-
-    def time(self) -> float:
-        return self._virtual
-
-    def _jump(self, timeout: float | None) -> Any:
-        assert timeout is not None, "nothing would ever happen again"
-        ready = self._poll(0)
-        if not ready:
-            self._virtual += timeout
-        return ready
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=VirtualTime) as runner:
-        return runner.run(work)
-
-
-class Fake:
-    """Runs one step per refresh, the last one repeatedly; records the start of each, and the most refreshes at once."""
-
-    specs = (GAUGE, COUNTER)
-
-    def __init__(self, name: str, *steps: Step, periods: int = 1, sources: tuple[str, ...] = ("postgres",)) -> None:
-        self.name = name
-        self.periods = periods
-        self.sources = sources
-        self.starts: list[float] = []
-        self.running = self.most_running = 0
-        self._steps: Iterator[Step] = chain(steps, repeat(steps[-1] if steps else works))
-
-    @property
-    def refreshes(self) -> int:
-        return len(self.starts)
-
-    async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        self.starts.append(round(asyncio.get_running_loop().time(), 6))
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        try:
-            await asyncio.sleep(0)
-            self.asked = sources
-            await next(self._steps)(self)
-        finally:
-            self.running -= 1
-        return [GAUGE.sample(self.refreshes, collector=self.name)]
-
-    def counters(self) -> Sequence[Sample]:
-        return [COUNTER.sample(self.refreshes, collector=self.name)]
-
-
-async def works(fake: Fake) -> None:
-    del fake
-
-
-async def hangs(fake: Fake) -> None:
-    del fake
-    await asyncio.Event().wait()
-
-
-async def swallows_its_cancellation(fake: Fake) -> None:
-    """Lose a cancellation, as asyncio.wait_for does up to Python 3.11 for a result at that very moment."""
-    del fake
-    with suppress(asyncio.CancelledError):
-        await asyncio.sleep(10)
-
-
-def takes(seconds: float) -> Step:
-    async def step(fake: Fake) -> None:
-        del fake
-        await asyncio.sleep(seconds)
-
-    return step
-
-
-def fails(error: Exception) -> Step:
-    async def step(fake: Fake) -> None:
-        del fake
-        raise error
-
-    return step
-
-
-async def finds_postgres_down(fake: Fake) -> None:
-    fake.asked.postgres.reachability.failed("refused")
-    raise SourceUnavailable("postgres", "refused")
-
-
-async def finds_postgres_up(fake: Fake) -> None:
-    fake.asked.postgres.reachability.worked()
-
-
-def build(*fakes: Collector, seconds: float = REFRESH_SECONDS, **options: Any) -> Snapshot:
-    """A snapshot of these collectors, with sources that only record their reachability."""
-    sources = Sources(
-        postgres=Postgres("postgresql://nobody@127.0.0.1:1/none"),
-        redis=Redis("redis://127.0.0.1:1/0"),
-        ai_events_log=JsonlLog("ai_events_log", Path("/nonexistent")),
-        preview_log=JsonlLog("preview_log", Path("/nonexistent")),
-    )
-    return Snapshot(fakes, sources, seconds, **options)
-
-
-def values(snapshot: Snapshot, spec: MetricSpec) -> dict[str, Any]:
-    """The values of a metric by its only label."""
-    view = snapshot.view()
-    samples = [*view.own, *(sample for collector in view.collectors for sample in collector.samples)]
-    return {sample.labels[0]: sample.value for sample in samples if sample.spec == spec}
-
-
-def refresh(snapshot: Snapshot, times: int = 1) -> None:
-    async def passes() -> None:
-        for _ in range(times):
-            await snapshot.refresh_all()
-
-    run(passes())
-
-
-def keep_time(snapshot: Snapshot, seconds: float, *others: Callable[[], Awaitable[None]]) -> None:
-    """Run the snapshot for that long, while `others` are called repeatedly."""
-
-    async def over_and_over(work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await work()
-            await asyncio.sleep(0.001)
-
-    async def main() -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                group.create_task(snapshot.run())
-                for work in others:
-                    group.create_task(over_and_over(work))
-
-    run(main())
-
-
-def degraded_and_recovered(logged: Sequence[Any]) -> list[tuple[str, str]]:
-    """(`degraded` or `recovered`, collector or else source) of the events about failures, in order."""
-    return [
-        (event["event"].removeprefix("system.analytics."), event.get("collector", event["source"]))
-        for event in logged
-        if event["event"].startswith("system.analytics.")
-    ]
 
 
 # Isolation -------------------------------------------------------------------------------------------------------
@@ -369,202 +214,5 @@ def test_the_message_of_an_unexpected_exception_never_reaches_the_log(error: Exc
         refresh(snapshot)
     (event,) = logged
     assert (event["kind"], event["log_level"]) == (type(error).__name__, "warning")
-    assert Path(__file__).name in event["where"]
+    assert Path(fakes.__file__).name in event["where"]
     assert not [word for word in ("ada", "example.org", "secret") if word in f"{event}{snapshot.view()}"]
-
-
-# Clocks ----------------------------------------------------------------------------------------------------------
-
-
-def test_each_collector_keeps_its_own_clock_and_takes_turns_after_the_first() -> None:
-    fast, slow = Fake("fast", takes(3)), Fake("slow", takes(7), periods=4)
-    keep_time(build(fast, slow), 130)
-    later = ORDER_SECONDS + STAGGER_SECONDS
-    assert fast.starts == [0, 15, 30, 45, 60, 75, 90, 105, 120]
-    assert slow.starts == pytest.approx([ORDER_SECONDS, later + 60, later + 120])
-
-
-def test_a_slow_collector_that_failed_is_retried_after_one_period() -> None:
-    no = fails(ValueError("no"))
-    slow = Fake("slow", no, no, works, works, no, works, periods=4)
-    keep_time(build(slow), 220)
-    assert slow.starts == [0, 15, 30, 90, 150, 165]
-
-
-def test_a_collector_that_took_too_long_misses_turns_and_does_not_make_up_for_them() -> None:
-    fake = Fake("stalls", works, takes(40), works)
-    keep_time(build(fake), 100)
-    assert fake.starts == [0, 15, 60, 75, 90]
-
-
-def test_one_that_takes_longer_than_its_interval_every_time_still_goes_on() -> None:
-    fake = Fake("always late", takes(20))
-    keep_time(build(fake), 100)
-    assert fake.starts == [0, 30, 60, 90]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "starts"),
-    [
-        (3, [0, 15, 30, 45, 60, 75, 90]),
-        (4, [0, 20, 40, 60, 80, 100]),
-        (10, [0, 50, 100]),
-        (20, [0, 100]),
-    ],
-)
-def test_a_pass_over_redis_takes_a_fifth_of_the_time_at_most(seconds: float, starts: list[float]) -> None:
-    """From the first pass on, the collector refreshes less often."""
-    fake, other = Fake("online", takes(seconds), sources=("postgres", "redis")), Fake("workers", sources=("redis",))
-    keep_time(build(fake, other), 101)
-    assert fake.starts == starts
-    later = [ORDER_SECONDS + STAGGER_SECONDS + 15 * number for number in range(1, 7)]
-    assert other.starts == pytest.approx([ORDER_SECONDS, *later]), "one of many keys slowed another"
-
-
-def test_one_slow_pass_is_followed_by_a_long_rest_and_then_by_its_usual_ones() -> None:
-    fake = Fake("online", works, takes(10), works, sources=("redis",))
-    keep_time(build(fake), 105)
-    assert fake.starts == [0, 15, 65, 80, 95]
-
-
-def test_a_pass_a_third_longer_than_the_last_takes_at_most_a_quarter() -> None:
-    fake = Fake("online", takes(6), takes(8), works, sources=("redis",))
-    keep_time(build(fake), 75)
-    assert fake.starts == [0, 30, 70]
-    assert 8 / (30 + 8 - 6) <= 1 / 4  # from the end of one pass to the end of the next
-
-
-def test_what_waits_for_verify_to_end_is_not_taken_for_slow() -> None:
-    fake = Fake("online", takes(1), sources=("redis",))
-    snapshot = build(fake)
-
-    async def rest() -> None:
-        await asyncio.sleep(10)
-        async with snapshot.at_rest("redis"):
-            await asyncio.sleep(24)
-        await asyncio.Event().wait()
-
-    keep_time(snapshot, 70, rest)
-    assert fake.starts == [0, 34, 45, 60]
-
-
-def test_one_that_took_long_and_failed_is_retried_as_ever() -> None:
-    async def late(fake: Fake) -> None:
-        await takes(10)(fake)
-        raise SourceUnavailable("redis", "timeout")
-
-    fake = Fake("online", works, late, late, works, sources=("redis",))
-    keep_time(build(fake), 61)
-    assert fake.starts == [0, 15, 30, 45, 60]
-
-
-def test_told_to_stop_it_stops_even_where_a_driver_swallows_that() -> None:
-    fake = Fake("swallows", swallows_its_cancellation, works)
-    snapshot = build(fake)
-
-    async def main() -> None:
-        running = asyncio.create_task(snapshot.run())
-        await asyncio.sleep(5)
-        running.cancel()
-        await asyncio.wait([running], timeout=100)
-        assert running.cancelled()
-
-    run(main())
-    assert fake.starts == [0]
-
-
-def test_refreshes_never_overlap_and_at_rest_means_at_rest() -> None:
-    fakes = [Fake("one", takes(2)), Fake("two", takes(3)), Fake("other", takes(1), sources=("redis",))]
-    snapshot = build(*fakes)
-    others_meanwhile: list[int] = []
-
-    async def rest() -> None:
-        async with snapshot.at_rest("postgres") as collectors:
-            assert [collector.name for collector in collectors] == ["one", "two"]
-            before = [fake.refreshes for fake in fakes]
-            for _ in range(20):
-                assert [fake.running for fake in fakes[:2]] == [0, 0]
-                await asyncio.sleep(1)
-            assert [fake.refreshes for fake in fakes[:2]] == before[:2]
-            others_meanwhile.append(fakes[2].refreshes - before[2])
-
-    keep_time(snapshot, 1_000, snapshot.refresh_all, snapshot.refresh_all, rest)
-    assert [fake.most_running for fake in fakes] == [1, 1, 1]
-    assert min(fake.refreshes for fake in fakes) > 20
-    assert len(others_meanwhile) > 20
-    assert min(others_meanwhile) > 0, "a collector of another source had to wait"
-
-
-def test_a_refresh_of_one_source_leaves_the_collectors_of_others_alone() -> None:
-    both, redis = Fake("both", sources=("postgres", "redis")), Fake("redis", sources=("redis",))
-    snapshot = build(both, redis)
-    run(snapshot.refresh_all("postgres"))
-    assert (both.refreshes, redis.refreshes) == (1, 0)
-
-
-# Ages ------------------------------------------------------------------------------------------------------------
-
-
-class Behind(Fake):
-    """Shows the samples of its first refresh at all later ones too."""
-
-    behind = 0.0
-
-    async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        samples = await super().refresh(sources)
-        self.behind = asyncio.get_running_loop().time() - self.starts[0]
-        return samples
-
-    def promised_age(self, interval: float) -> float:
-        return 10 * interval
-
-
-def served_after(seconds: float, *fakes: Collector) -> dict[str, Served]:
-    async def main() -> list[Served]:
-        snapshot = build(*fakes)
-        keeping = asyncio.ensure_future(snapshot.run())
-        await asyncio.sleep(seconds)
-        served = snapshot.served("postgres")
-        keeping.cancel()
-        return served
-
-    return {served.collector: served for served in run(main())}
-
-
-def test_what_is_served_is_as_old_as_the_start_of_the_refresh_that_read_it() -> None:
-    served = served_after(27.0, Fake("quick"), Fake("slow", takes(4), periods=4), Fake("other", sources=("redis",)))
-    assert served.keys() == {"quick", "slow"}
-    assert (served["quick"].age, served["quick"].promised_age) == (12.0, 30.0)
-    assert (served["slow"].age, served["slow"].promised_age) == (27.0 - ORDER_SECONDS, 120.0)
-    assert [sample.value for sample in served["quick"].samples] == [2], "counters are none of it"
-
-
-def test_what_was_read_before_the_last_refresh_is_older_than_that() -> None:
-    served = served_after(50.0, Behind("behind"))["behind"]
-    assert (served.age, served.promised_age, served.fails) == (50.0, 150.0, False)
-
-
-def test_a_pass_over_redis_that_rests_promises_less() -> None:
-    served = served_after(10.0, Fake("online", takes(6), sources=("postgres", "redis")))["online"]
-    assert (served.age, served.promised_age) == (10.0, 60.0)
-
-
-def test_what_serves_nothing_counts_from_the_start_or_the_last_reading() -> None:
-    broken = CollectionFailed("postgres", "undefined_table", "users")
-    waiting, never, once = served_after(
-        40.0, Fake("waiting", hangs), Fake("never", fails(broken)), Fake("once", works, fails(broken))
-    ).values()
-    assert (waiting.age, waiting.fails, waiting.samples) == (40.0, False, ())
-    assert (never.age, never.fails, never.samples) == (40.0, True, ())
-    assert (once.age, once.fails, once.samples) == (40.0 - 2 * ORDER_SECONDS, True, ())
-
-
-def test_no_collector_promises_more_than_a_refresh_takes() -> None:
-    async def promised() -> list[float]:
-        return [served.promised_age for served in build(Fake("quick"), seconds=0.2).served("postgres")]
-
-    assert run(promised()) == [5.0]
-
-
-def test_what_a_source_that_is_down_feeds_is_not_served() -> None:
-    assert served_after(1.0, Fake("fine"), Fake("asks", finds_postgres_down))["fine"].fails

@@ -16,7 +16,7 @@ from exporter.sources import connections
 from exporter.sources.postgres import Postgres
 from exporter.sources.refusals import failure
 from servers.postgres import PostgresServer
-from tests.exporter.sources.test_postgres import names_of, opened, read, why_unavailable
+from tests.exporter.sources.postgres_asking import names_of, opened, read, why_unavailable
 from tests.waiting import until
 
 WAITERS, ROUNDS = 20, 8
