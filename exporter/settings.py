@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from dotenv import dotenv_values
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     FilePath,
     SecretStr,
@@ -27,21 +25,30 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from exporter.addresses import Address, check_networks, check_origins, parse_address
+from exporter.addresses import Address
 from exporter.errors import SettingsError
 from exporter.prices import Prices, read_prices
-from exporter.queue_keys import CeleryKeys, check_keys, has_celery
+from exporter.queue_keys import CeleryKeys, has_celery
+from exporter.setting_types import (
+    Directories,
+    KeyPatterns,
+    Listen,
+    ListKeys,
+    Networks,
+    Origins,
+    QueueKeys,
+    Steps,
+    Words,
+    reason,
+)
 from exporter.urls import read_postgres, read_redis, read_web
 from exporter.vocabulary import FREE_PLANS
 
 PREFIX = "HIVESYNC_"
-MAX_PRIORITY = 255
-"""The maximum of a message's priority."""
 SECRETS = ("database_url", "rollup_database_url", "redis_url", "admin_jwt_secret", "admin_api_key")
 URLS: Mapping[str, Callable[[str], object]] = {
     "database_url": read_postgres,
@@ -51,53 +58,6 @@ URLS: Mapping[str, Callable[[str], object]] = {
     "grafana_url": read_web,
 }
 """The parser of each connection URL; the result as text is the printable form."""
-
-
-def _patterns(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    patterns = tuple(part.strip() for part in value.split(",") if part.strip())
-    if not patterns:
-        raise ValueError("should be one or more key patterns, separated by commas")
-    return patterns
-
-
-def _words(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
-    for path in map(Path, given):
-        try:
-            wrong = path.is_absolute() and path.exists() and not path.is_dir()
-        except OSError as error:
-            raise ValueError(f"cannot look at {path}: {_reason(error)}") from None
-        if wrong:
-            raise ValueError(f"{path} should be a directory")
-    return given
-
-
-def _check_lists(given: tuple[str, ...]) -> tuple[str, ...]:
-    check_keys(given)
-    return given
-
-
-def _check_steps(given: tuple[str, ...]) -> tuple[str, ...]:
-    for step in given:
-        if not step.isdecimal() or int(step) > MAX_PRIORITY:
-            raise ValueError(f"{step} should be a priority from 0 to {MAX_PRIORITY}, as in Celery's priority_steps")
-    return given
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-Directories = Annotated[Words, AfterValidator(_check_directories)]
-Origins = Annotated[Words, AfterValidator(check_origins)]
-Networks = Annotated[Words, AfterValidator(check_networks)]
-Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
-KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
-QueueKeys = Annotated[KeyPatterns, AfterValidator(_check_lists)]
-ListKeys = Annotated[Words, AfterValidator(_check_lists)]
-Steps = Annotated[Words, AfterValidator(_check_steps)]
 
 
 class Settings(BaseSettings):
@@ -340,14 +300,8 @@ def _read_secret(path: str, variable: str) -> str | ValueError:
     except (OSError, ValueError) as error:
         # A secret written in place of its file's path is not repeated.
         file = path if path.startswith("/") and "@" not in path else "the file"
-        return ValueError(f"cannot read {file} ({variable}): {_reason(error)}")
+        return ValueError(f"cannot read {file} ({variable}): {reason(error)}")
     return secret or ValueError(f"{path} ({variable}) is empty")
-
-
-def _reason(error: OSError | ValueError) -> str | None:
-    if isinstance(error, OSError):
-        return error.strerror
-    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "its path cannot be"
 
 
 @overload
@@ -371,7 +325,7 @@ def read_settings(env_file: Path | None = None, model: type[Settings] = Settings
         raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
     except (OSError, UnicodeDecodeError) as error:
         name = f"--env-file: {env_file}" if env_file else ".env"
-        raise SettingsError(f"{name}: cannot be read: {_reason(error)}") from None
+        raise SettingsError(f"{name}: cannot be read: {reason(error)}") from None
 
 
 def unknown_variables(env_file: Path | None = None) -> list[str]:

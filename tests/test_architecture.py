@@ -55,6 +55,7 @@ LAYERS = [
     },
     {
         "exporter.queue_keys",
+        "exporter.setting_types",
         "exporter.settings",
         "exporter.sources.postgres",
         "exporter.sources.redis",
