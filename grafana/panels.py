@@ -131,6 +131,11 @@ class Analytics(Panel):
     PREVIEW_REQUESTS = 45, "Preview builds requested per hour", 8, 8
     AI_JOBS = 46, "AI jobs worked off per minute", 8, 8
     AI_PROCESSING = 47, "Processing time of an AI job", 8, 8
+    AI_JOBS_WAITING = 48, "AI jobs that wait and run", 12, 8
+    PREVIEW_JOBS_WAITING = 49, "Preview jobs that wait and run", 12, 8
+    OLDEST_WAITING = 90, "Age of the oldest waiting job", 8, 8
+    UNACKED = 91, "Messages with Celery's workers", 8, 8
+    DEAD_LETTERS = 92, "Dead letters", 8, 8
 
     WORKERS = 50, "Workers", COLUMNS, 1
     CPU_WORKERS = 51, "CPU workers", 10, 8

@@ -70,6 +70,12 @@ DEVICES: Things = {
     "unknown": Thing("Unknown", GREY),
 }
 QUEUES: Things = {"ai": Thing("AI", BLUE), "preview": Thing("Preview", YELLOW)}
+IN_THE_QUEUE = "In the queue"
+JOB_STATES: Things = {
+    "waiting": Thing("Waiting", ORANGE),
+    "running": Thing("Running", BLUE),
+    IN_THE_QUEUE: Thing(IN_THE_QUEUE, GREY),
+}
 WINDOWS: Things = {
     "1m": Thing("1 minute", LIGHT_GREY),
     "15m": Thing("15 minutes", LIGHT_BLUE),

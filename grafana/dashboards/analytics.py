@@ -9,11 +9,14 @@ from exporter.collectors.activity import ACTIVE_USERS
 from exporter.collectors.ai import ERRORS, PER_USER
 from exporter.collectors.ai import REQUESTS as AI_REQUESTS
 from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, TOKENS
+from exporter.collectors.dead_letters import DEAD_LETTERS
+from exporter.collectors.jobs import JOBS, OLDEST
 from exporter.collectors.latency import LATENCY
 from exporter.collectors.logs import AI_ERRORS, PREVIEW_FAILURES
 from exporter.collectors.online import LIVE_VIEW_SESSIONS, ONLINE_DEVICES, ONLINE_USERS
 from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
 from exporter.collectors.queues import DEPTH, PROCESSING
+from exporter.collectors.unacked import UNACKED
 from exporter.collectors.users import USERS
 from exporter.collectors.workers import GPU_INFO, GPU_SECONDS, GPU_STATE, HEALTHY, LAST_HEARTBEAT
 from exporter.spec import MetricSpec
@@ -23,6 +26,7 @@ from grafana.layout import assemble
 from grafana.panels import OPERATIONS, Analytics, Panel
 from grafana.promql import (
     RANGE,
+    age,
     cpu_workers,
     gpu_workers,
     highest,
@@ -220,6 +224,27 @@ def queues() -> list[dashboard.Panel]:
             unit=SECONDS,
             things={"ai": QUEUES["ai"]},
         ),
+        jobs_not_ended(Analytics.AI_JOBS_WAITING, "ai"),
+        jobs_not_ended(Analytics.PREVIEW_JOBS_WAITING, "preview"),
+        lines(
+            Analytics.OLDEST_WAITING,
+            about(OLDEST, "Here: how long ago that was."),
+            PromQL(age(highest(OLDEST, "queue")), "{{queue}}"),
+            unit=SECONDS,
+            things=QUEUES,
+        ),
+        lines(
+            Analytics.UNACKED,
+            about(UNACKED),
+            PromQL(highest(UNACKED), "With workers"),
+            color=style.BLUE,
+        ),
+        lines(
+            Analytics.DEAD_LETTERS,
+            about(DEAD_LETTERS),
+            PromQL(highest(DEAD_LETTERS, "name"), "{{name}}"),
+            shades_of=style.BAD,
+        ),
     ]
 
 
@@ -352,6 +377,17 @@ def queue(panel: Panel, name: str) -> dashboard.Panel:
         PromQL(highest(DEPTH, "name", queue=name), "{{name}}"),
         shades_of=QUEUES[name].color,
         stacked=True,
+    )
+
+
+def jobs_not_ended(panel: Panel, name: str) -> dashboard.Panel:
+    """Build the jobs that wait and run, as PostgreSQL knows them, with the queue's depth beside them."""
+    return lines(
+        panel,
+        about(JOBS, "In the queue: the entries of its lists."),
+        PromQL(highest(JOBS, "state", queue=name), "{{state}}"),
+        PromQL(total(DEPTH, queue=name), style.IN_THE_QUEUE),
+        things=style.JOB_STATES,
     )
 
 

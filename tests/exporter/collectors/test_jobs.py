@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,6 +20,7 @@ from exporter.errors import CollectionFailed
 from exporter.sources import postgres
 from tests.rows import INSTANT, NOON, collect, insert, only, sources
 
+MANUAL = Path(__file__).parents[3] / "docs" / "operating.md"
 MINUTE = timedelta(minutes=1)
 ENDED = 60_000
 """Rows of ended jobs that make a reading of the whole table expensive."""
@@ -101,17 +104,17 @@ TYPES = {
 """The statement that creates a type, and the type."""
 
 
-def enum_of(database: str) -> EnumType | None:
+def enum_of(database: str, table: str = "ai_usage_events") -> EnumType | None:
     async def read() -> EnumType | None:
         async with sources(database) as opened, opened.postgres.transaction() as transaction:
-            return await read_enum(transaction, "ai_usage_events")
+            return await read_enum(transaction, table)
 
     return asyncio.run(read())
 
 
-def plan(connection: psycopg.Connection, enum: EnumType | None) -> str:
+def plan(connection: psycopg.Connection, enum: EnumType | None, table: str = "ai_usage_events") -> str:
     """The plan of the collector's query."""
-    rows = connection.execute(f"EXPLAIN {jobs._query('ai_usage_events', enum)}".encode()).fetchall()
+    rows = connection.execute(f"EXPLAIN {jobs._query(table, enum)}".encode()).fetchall()
     return "\n".join(line for (line,) in rows)
 
 
@@ -135,6 +138,23 @@ def test_its_index_is_used_whatever_the_type_of_the_status(
     with capture_logs() as events:
         assert waiting(ask(database)) == 1
     assert events == []
+
+
+@pytest.mark.parametrize("table", TABLES.values())
+@pytest.mark.parametrize("kind", ["text", "enum"])
+def test_the_statements_in_the_manual_make_the_index_that_is_used(
+    kind: str, table: str, database: str, connection: psycopg.Connection
+) -> None:
+    connection.execute(f"DROP INDEX {table}_waiting_idx".encode())
+    fill(connection, table)
+    if kind == "enum":
+        connection.execute(f"{ENUM}; ALTER TABLE {table} ALTER status DROP DEFAULT".encode())
+        connection.execute(f"ALTER TABLE {table} ALTER status TYPE job_status USING status::job_status".encode())
+    section = MANUAL.read_text().partition("### Index of waiting jobs")[2]
+    written = re.findall(rf"^CREATE INDEX CONCURRENTLY {table}_\w+[^;]+;", section, re.MULTILINE)
+    connection.execute(written[["text", "enum"].index(kind)].encode())
+    connection.execute(f"ANALYZE {table}".encode())
+    assert f"{table}_waiting_idx" in plan(connection, enum_of(database, table), table)
 
 
 def test_a_view_that_passes_an_enum_on_uses_the_index_of_its_table(
