@@ -21,7 +21,7 @@ HEADER = ("online-users", "ai-requests-last-hour", "ai-queue", "preview-queue", 
     ("source", "title", "affected"),
     [
         ("redis", "Redis", {"online-users", "ai-queue", "preview-queue"}),
-        ("postgres", "PostgreSQL", {"online-users", "ai-requests-last-hour", "paid-free"}),
+        ("postgres", "PostgreSQL", {"online-users", "ai-requests-last-hour", "ai-queue", "preview-queue", "paid-free"}),
     ],
 )
 def test_values_of_a_dead_source_are_degraded_until_it_is_back(
@@ -55,7 +55,7 @@ def test_with_all_down_each_card_names_those_it_needs(open_page: Open, stage: St
     page = settled(open_page())
     for panel, words in (
         ("#header-online-users", "PostgreSQL: refused; Redis: refused"),
-        ("#header-ai-queue", "Redis: refused"),
+        ("#header-ai-queue", "Redis: refused; PostgreSQL: refused"),
         ("#header-paid-free", "PostgreSQL: refused"),
         ("#card-ai-log", "AI events log: refused"),
     ):
