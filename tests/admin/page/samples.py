@@ -118,7 +118,7 @@ def _documents(now: float) -> dict[str, Document]:
                 "ai": {
                     "waiting": value(19, "postgres", "redis"),
                     "running": value(6),
-                    "oldest_waiting_seconds": value(75.0),
+                    "oldest_waiting_seconds": value(75.5),
                 },
                 "preview": {
                     "waiting": value(4, "postgres", "redis"),
@@ -126,7 +126,7 @@ def _documents(now: float) -> dict[str, Document]:
                     "oldest_waiting_seconds": value(None),
                 },
             },
-            "unacked": {"messages": value(12, "redis"), "oldest_seconds": value(5400.0, "redis")},
+            "unacked": {"messages": value(12, "redis"), "oldest_seconds": value(5400.5, "redis")},
             "dead_letters": [{"name": "dlq_tasks", "messages": value(26, "redis")}],
             "latency_seconds": {
                 "ai": each(**{"1m": 0.85, "15m": 1.24, "1h": 1.4}),

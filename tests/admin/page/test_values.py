@@ -33,7 +33,7 @@ WRITTEN = {
     "queues/latency_seconds/ai/1m": "850\u00a0ms",
     "queues/latency_seconds/preview/1m": "no jobs",
     "queues/latency_seconds/preview/15m": "12.5\u00a0s",
-    "queues/jobs/ai/oldest_waiting_seconds": "75\u00a0s",
+    "queues/jobs/ai/oldest_waiting_seconds": "75.5\u00a0s",
     "queues/jobs/preview/oldest_waiting_seconds": "none",
     "queues/unacked/messages": "12",
     "queues/processing/seconds": "155.8\u00a0h",
