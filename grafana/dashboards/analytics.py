@@ -9,14 +9,9 @@ from exporter.collectors.activity import ACTIVE_USERS
 from exporter.collectors.ai import ERRORS, PER_USER
 from exporter.collectors.ai import REQUESTS as AI_REQUESTS
 from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, TOKENS
-from exporter.collectors.dead_letters import DEAD_LETTERS
-from exporter.collectors.jobs import JOBS, OLDEST
 from exporter.collectors.latency import LATENCY
 from exporter.collectors.logs import AI_ERRORS, PREVIEW_FAILURES
 from exporter.collectors.online import LIVE_VIEW_SESSIONS, ONLINE_DEVICES, ONLINE_USERS
-from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
-from exporter.collectors.queues import DEPTH, PROCESSING
-from exporter.collectors.unacked import UNACKED
 from exporter.collectors.users import USERS
 from exporter.collectors.workers import GPU_INFO, GPU_SECONDS, GPU_STATE, HEALTHY, LAST_HEARTBEAT
 from exporter.spec import MetricSpec
@@ -26,7 +21,6 @@ from grafana.layout import assemble
 from grafana.panels import OPERATIONS, Analytics, Panel
 from grafana.promql import (
     RANGE,
-    age,
     cpu_workers,
     gpu_workers,
     highest,
@@ -38,10 +32,11 @@ from grafana.promql import (
     total,
 )
 from grafana.queries import SQL, PromQL
+from grafana.queue_panels import SECONDS, queue_now, queues, requests
 from grafana.sdk import dashboard
 from grafana.style import QUEUES
 
-DOLLARS, SECONDS = "currencyUSD", "s"
+DOLLARS = "currencyUSD"
 
 DESCRIPTION = (
     "Users, AI usage, queues, workers and costs of HiveSync. Aggregates only. "
@@ -57,7 +52,6 @@ DAILY = """
 """Fourteen UTC days, today's up to now, at any time range of the dashboard."""
 
 IN_MONTH = "A price file's estimate, no invoice."
-BY_WINDOW = "A window without a job that succeeded has no value."
 
 
 def build() -> dashboard.Dashboard:
@@ -202,52 +196,6 @@ def ai_usage() -> list[dashboard.Panel]:
     ]
 
 
-def queues() -> list[dashboard.Panel]:
-    """Build the panels of queues and jobs."""
-    seconds, jobs = (rate(PROCESSING, "queue", part=part) for part in ("_sum", "_count"))
-    return [
-        queue(Analytics.AI_QUEUE, "ai"),
-        queue(Analytics.PREVIEW_QUEUE, "preview"),
-        latency(Analytics.AI_LATENCY, "ai"),
-        latency(Analytics.PREVIEW_LATENCY, "preview"),
-        requests(Analytics.PREVIEW_REQUESTS, PREVIEW_REQUESTS, "preview", "1h"),
-        lines(
-            Analytics.AI_JOBS,
-            about(PROCESSING),
-            PromQL(per_minute(jobs), "{{queue}}"),
-            things={"ai": QUEUES["ai"]},
-        ),
-        lines(
-            Analytics.AI_PROCESSING,
-            about(PROCESSING, "Here: the mean of the jobs that ended just then; without the time they waited."),
-            PromQL(ratio(seconds, jobs), "{{queue}}"),
-            unit=SECONDS,
-            things={"ai": QUEUES["ai"]},
-        ),
-        jobs_not_ended(Analytics.AI_JOBS_WAITING, "ai"),
-        jobs_not_ended(Analytics.PREVIEW_JOBS_WAITING, "preview"),
-        lines(
-            Analytics.OLDEST_WAITING,
-            about(OLDEST, "Here: how long ago that was."),
-            PromQL(age(highest(OLDEST, "queue")), "{{queue}}"),
-            unit=SECONDS,
-            things=QUEUES,
-        ),
-        lines(
-            Analytics.UNACKED,
-            about(UNACKED),
-            PromQL(highest(UNACKED), "With workers"),
-            color=style.BLUE,
-        ),
-        lines(
-            Analytics.DEAD_LETTERS,
-            about(DEAD_LETTERS),
-            PromQL(highest(DEAD_LETTERS, "name"), "{{name}}"),
-            shades_of=style.BAD,
-        ),
-    ]
-
-
 def workers() -> list[dashboard.Panel]:
     """Build the panels of workers."""
     worker, heartbeat = "Worker", "Last heartbeat"
@@ -357,62 +305,6 @@ def incidents() -> list[dashboard.Panel]:
             things=things,
         ),
     ]
-
-
-def queue_now(panel: Panel, name: str) -> dashboard.Panel:
-    """Build the number of waiting jobs of a queue, over all its lists."""
-    return number(
-        panel,
-        about(DEPTH, f"Here: {QUEUES[name].title} jobs, over all its queues."),
-        PromQL(total(DEPTH, queue=name)),
-        limits=style.QUEUE_DEPTH[name],
-    )
-
-
-def queue(panel: Panel, name: str) -> dashboard.Panel:
-    """Build the number of waiting jobs, list by list."""
-    return lines(
-        panel,
-        about(DEPTH),
-        PromQL(highest(DEPTH, "name", queue=name), "{{name}}"),
-        shades_of=QUEUES[name].color,
-        stacked=True,
-    )
-
-
-def jobs_not_ended(panel: Panel, name: str) -> dashboard.Panel:
-    """Build the jobs that wait and run, as PostgreSQL knows them, with the queue's depth beside them."""
-    return lines(
-        panel,
-        about(JOBS, "In the queue: the entries of its lists."),
-        PromQL(highest(JOBS, "state", queue=name), "{{state}}"),
-        PromQL(total(DEPTH, queue=name), style.IN_THE_QUEUE),
-        things=style.JOB_STATES,
-    )
-
-
-def latency(panel: Panel, name: str) -> dashboard.Panel:
-    """Build the mean latency in all windows. Only the longest is joined over the hourly points of the past: between the
-    points of the shorter ones no value is known."""
-    return lines(
-        panel,
-        about(LATENCY, BY_WINDOW),
-        PromQL(highest(LATENCY, "window", queue=name), "{{window}}"),
-        unit=SECONDS,
-        things=style.WINDOWS,
-        history_of=["1h"],
-    )
-
-
-def requests(panel: Panel, spec: MetricSpec, name: str, window: str) -> dashboard.Panel:
-    """Build the requests in a sliding window."""
-    return lines(
-        panel,
-        about(spec, f"Here: in the {style.WINDOWS[window].title} before each point."),
-        PromQL(highest(spec, window=window), QUEUES[name].title),
-        color=QUEUES[name].color,
-        has_history=True,
-    )
 
 
 def cost_now(panel: Panel, spec: MetricSpec) -> dashboard.Panel:
