@@ -43,6 +43,11 @@ EVENTS = {
         " the queue's keys into the setting. Once until a key matches.",
         ("queue", "setting", "patterns", "remedy"),
     ),
+    "jobs.no_index": LogEvent(
+        "No index helps to find the waiting jobs of a large table: it is read as a whole, in a hundredth of the time at"
+        " most. The remedy is for a table; a view needs the index on the table beneath it. Once until an index helps.",
+        ("table", "remedy"),
+    ),
     "log.lines_lost": LogEvent(
         "Lines of a log may be lost. `not_found`: the file that was being read is in none of the folders in"
         " `looked_in`; `archive_damaged`: a compressed file is cut off.",

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from exporter.addresses import Address, reachable, reachable_host
-from exporter.settings import PREFIX, Listen, Settings
+from exporter.setting_types import Listen
+from exporter.settings import PREFIX, Settings
 
 TIMEOUT_SECONDS = 2.0
 """The port answers from memory. Longer time limits are set in the container engine."""

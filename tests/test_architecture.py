@@ -56,6 +56,8 @@ LAYERS = [
         "exporter.sources.jsonl.*",
     },
     {
+        "exporter.queue_keys",
+        "exporter.setting_types",
         "exporter.settings",
         "exporter.sources.postgres",
         "exporter.sources.redis",

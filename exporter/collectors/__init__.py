@@ -10,7 +10,9 @@ from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
 from exporter.collectors.charts import Charts
 from exporter.collectors.cost import TokenCost
+from exporter.collectors.dead_letters import DeadLetters
 from exporter.collectors.incidents import Incidents
+from exporter.collectors.jobs import Jobs
 from exporter.collectors.latency import Latency
 from exporter.collectors.logs import ai_log, preview_log
 from exporter.collectors.online import OnlineNow
@@ -18,6 +20,7 @@ from exporter.collectors.previews import Previews
 from exporter.collectors.queues import Queues
 from exporter.collectors.rollup import Rollup
 from exporter.collectors.top_users import TopUsers
+from exporter.collectors.unacked import Unacked
 from exporter.collectors.users import Plans, Users
 from exporter.collectors.workers import Workers
 from exporter.errors import SettingsError
@@ -49,7 +52,14 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
         Ai(by_user, lacking),
         Previews(),
         Latency(),
-        Queues({"ai": settings.ai_queue_keys, "preview": settings.preview_queue_keys}, not_provided=lacking),
+        Queues(
+            {"ai": settings.ai_queue_keys, "preview": settings.preview_queue_keys},
+            settings.celery_keys(),
+            not_provided=lacking,
+        ),
+        Unacked(settings.celery_keys() if settings.has_celery else None),
+        DeadLetters(settings.dead_letter_keys, settings.celery_keys()),
+        Jobs(),
         Workers(
             settings.worker_keys,
             state("gpu"),

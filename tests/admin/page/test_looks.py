@@ -169,7 +169,7 @@ def test_a_definition_is_shown_on_focus_and_closed_by_escape(open_page: Open) ->
     expect(text).to_be_hidden()
     page.locator("#header-ai-queue .meaning-button").focus()
     expect(text).to_be_visible()
-    for words in ("AI jobs waiting for a worker", "Window: now.", "Source: Redis.", "As of: "):
+    for words in ("AI jobs in all AI queues", "Window: now.", "Source: PostgreSQL and Redis.", "As of: "):
         expect(text).to_contain_text(words)
     page.keyboard.press("Escape")
     expect(text).to_be_hidden()
