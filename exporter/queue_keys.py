@@ -51,8 +51,12 @@ class CeleryKeys:
 
     def lists(self, queue: str) -> tuple[bytes, ...]:
         """Return the lists of a queue: one per priority step, that of step 0 under the queue's own name."""
-        separator = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), self.separator)
-        return (self.key(queue), *(self.key(f"{queue}{separator}{step}") for step in self.steps if step))
+        return (self.key(queue), *(self.key(f"{queue}{self.mark}{step}") for step in self.steps if step))
+
+    @property
+    def mark(self) -> str:
+        """The text between the name of a queue and a priority step."""
+        return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), self.separator)
 
 
 def check_keys(written: Sequence[str]) -> None:
