@@ -32,7 +32,9 @@ EVENTS = {
         ("plan", "plan_class", "setting"),
     ),
     "cost.model_without_price": LogEvent(
-        "The tokens of this model count as `other` and cost nothing; once per model.", ("model",)
+        "The tokens of this model count as `other` and cost nothing; once per model. A name with an id, an address or"
+        " unusual characters is withheld: it may identify a user.",
+        ("model",),
     ),
     "queue.no_key_matches": LogEvent(
         "No key in Redis matches the patterns of a queue: its depth is not known, neither 0 nor an alert. Write"

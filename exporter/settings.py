@@ -32,7 +32,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from exporter.addresses import Address, check_networks, check_origins, parse_address
+from exporter.addresses import Address, check_networks, check_origins, parse_address, read_origin
 from exporter.errors import SettingsError
 from exporter.prices import Prices, read_prices
 from exporter.urls import read_postgres, read_redis, read_web
@@ -46,6 +46,7 @@ URLS: Mapping[str, Callable[[str], object]] = {
     "redis_url": read_redis,
     "prometheus_url": read_web,
     "grafana_url": read_web,
+    "public_url": read_web,
 }
 """The parser of each connection URL; the result as text is the printable form."""
 
@@ -63,6 +64,16 @@ def _words(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+API_KEY_CHARACTERS = 16
+"""The least length of the API key. It is checked without regard to the rate limit, so that it must not be guessable."""
+
+
+def _check_api_key(given: SecretStr | None) -> SecretStr | None:
+    if given is not None and len(given.get_secret_value().strip()) < API_KEY_CHARACTERS:
+        raise ValueError(f"should have at least {API_KEY_CHARACTERS} characters; make one with: openssl rand -hex 24")
+    return given
+
+
 def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
     for path in map(Path, given):
         try:
@@ -78,6 +89,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Directories = Annotated[Words, AfterValidator(_check_directories)]
 Origins = Annotated[Words, AfterValidator(check_origins)]
 Networks = Annotated[Words, AfterValidator(check_networks)]
+Origin = Annotated[str, AfterValidator(read_origin)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
 
@@ -121,15 +133,27 @@ class Settings(BaseSettings):
         pattern=r"^[^=\s]+=\S+$",
         description="The claim and value that make a token an admin's.",
     )
-    admin_api_key: SecretStr | None = Field(
-        None, description="A key that may be sent as `X-API-Key` in place of a token."
+    admin_api_key: Annotated[SecretStr | None, AfterValidator(_check_api_key)] = Field(
+        None,
+        description="A key that may be sent as `X-API-Key` in place of a token: random, at least 16 characters"
+        " (`openssl rand -hex 24`).",
     )
     admin_jwt_audience: str | None = Field(None, description="The `aud` a token must have; unset, none is asked for.")
     admin_jwt_issuer: str | None = Field(None, description="The `iss` a token must have; unset, none is asked for.")
     admin_session_hours: float = Field(8, gt=0, le=168, description="How long a login in the browser lasts, in hours.")
+    admin_session_follows_token: bool = Field(
+        False,
+        description="`true` ends the session of a login with a token no later than the token itself.",
+    )
+    public_url: Origin | None = Field(
+        None,
+        description="Where people reach the Analytics section, as in `https://admin.example`: the host name that the"
+        " admin port answers to, besides addresses and `localhost`.",
+    )
     admin_origins: Origins = Field(
         (),
-        description="Origins a login may come from, separated by commas, where a proxy in front changes the `Host`.",
+        description="Origins a login may come from, separated by commas, where a proxy in front changes the `Host`;"
+        " the admin port answers to their host names too.",
     )
     admin_trusted_proxies: Networks = Field(
         ("127.0.0.1", "::1"),
