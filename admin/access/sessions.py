@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 
 COOKIE = "hivesync_analytics"
 SECURE_COOKIE = f"__Secure-{COOKIE}"
-"""The name over https: browsers accept it from https alone, so that nobody on the way can set it."""
+"""The name over https: browsers accept it from https alone, so that it cannot be set on the way."""
 
 COOKIE_PATH = ANALYTICS_PATH.rstrip("/")
 
