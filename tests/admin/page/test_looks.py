@@ -132,6 +132,7 @@ def test_the_keyboard_reaches_all_controls_in_visual_order(open_page: Open) -> N
         "Refresh",
         "Auto-refresh",
         "system",
+        "Sessions",
         "Log out",
         "What “Online users” means",
         "What “AI requests (last hour)” means",

@@ -32,13 +32,7 @@ def exporter(
         server.execute(f"CREATE DATABASE {database} TEMPLATE hivesync".encode())
         url = postgres_server.url_of(database)
         with psycopg.connect(url, autocommit=True) as connection:
-            (user,) = (
-                connection.execute(
-                    "INSERT INTO users (email, username) VALUES ('ada@example.org', %s) RETURNING id", [NAME]
-                ).fetchone()
-                or ()
-            )
-            insert(connection, "ai_usage_events", user_id=user, status="queued")
+            insert(connection, "ai_usage_events", user_id=user(connection, NAME), status="queued")
         with RunningExporter(
             tmp_path_factory.mktemp("sessions"),
             database_url=url,
