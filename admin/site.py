@@ -1,6 +1,8 @@
-"""The admin port's site: the Analytics section under its path, and nothing else."""
+"""The admin port's site: the Analytics section under its path, and nothing else, for its own host names alone."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -8,7 +10,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from admin.access.hosts import HostCheck
+from admin.page import render_refusal
 from admin.problem import problem
+from admin.refusal_pages import RefusalPages
 from presentation.panels import ANALYTICS_PATH
 
 
@@ -20,10 +25,12 @@ async def _nothing_here(_: Request, __: Exception) -> Response:
     return problem(404)
 
 
-def build_site(section: ASGIApp) -> Starlette:
-    """The section; `/` and its path without the final slash redirect to it."""
+def build_site(section: ASGIApp, names: Iterable[str] = ()) -> ASGIApp:
+    """The section; `/` and its path without the final slash redirect to it. `names`: the host names of the port,
+    besides addresses and `localhost`."""
     path = ANALYTICS_PATH.rstrip("/")
-    return Starlette(
+    site = Starlette(
         routes=[Route("/", _to_section), Route(path, _to_section), Mount(path, section)],
         exception_handlers={404: _nothing_here},
     )
+    return RefusalPages(HostCheck(site, names), render_refusal, ANALYTICS_PATH)

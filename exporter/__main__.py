@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "verify", help="compare every PostgreSQL metric, as served and fresh, with a count from scratch"
     )
     commands.add_parser("login-link", help="print a link that lets whoever opens it into the Analytics page, once")
+    sessions_command = commands.add_parser("sessions", help="list the logins in browsers, or end one or all")
+    which = sessions_command.add_mutually_exclusive_group()
+    which.add_argument("--end", metavar="SESSION", help="end this session of the list")
+    which.add_argument("--end-all", action="store_true", help="end all sessions")
     health_command = commands.add_parser(
         "health", help="ask the exporter that runs here how it is (exit status 0 or 1)"
     )
@@ -86,7 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.command == "verify":
             return uvloop.run(_verify(settings))
         if chosen.command == "login-link":
-            return asyncio.run(_login_link(settings))
+            return asyncio.run(_print_answer(settings, control.ask_for_login_link(settings.state_dir)))
+        if chosen.command == "sessions":
+            asked = control.ask_about_sessions(settings.state_dir, end=chosen.end, end_all=chosen.end_all)
+            return asyncio.run(_print_answer(settings, asked))
         with (
             _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as metrics,
             _listening(settings.admin_listen, "HIVESYNC_ADMIN_LISTEN") as admin,
@@ -135,16 +142,30 @@ async def _serve(
             async def login_link() -> str:
                 return (await asyncio.shield(section)).login_link(settings)
 
+            async def list_sessions() -> str:
+                return (await asyncio.shield(section)).commands.list()
+
+            async def end_session(name: str) -> str:
+                return await (await asyncio.shield(section)).commands.end(name)
+
+            async def end_sessions() -> str:
+                return await (await asyncio.shield(section)).commands.end_all()
+
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
-            answers = {control.VERIFY: verify_windows, control.LOGIN_LINK: login_link}
+            answers: Mapping[str, control.Answer] = {
+                control.VERIFY: verify_windows,
+                control.LOGIN_LINK: login_link,
+                control.SESSIONS: list_sessions,
+                control.END_SESSIONS: end_sessions,
+            }
             tasks: list[asyncio.Task[object]] = [
                 asyncio.create_task(work)
                 for work in (
                     Server(site).serve(metrics),
                     snapshot.run(),
-                    control.serve(settings.state_dir, answers),
+                    control.serve(settings.state_dir, answers, {control.END_SESSION: end_session}),
                     stop.wait(),
                 )
             ]
@@ -173,10 +194,13 @@ def _load_section(settings: Settings, view: Callable[[], View]) -> AnalyticsSect
 async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Settings, listener: socket.socket) -> None:
     section = await loading
     from admin import server
+    from admin.access.hosts import host_names
     from admin.site import build_site
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve(build_site(section.app), listener, settings.admin_trusted_proxies))
+        group.create_task(
+            server.serve(build_site(section.app, host_names(settings)), listener, settings.admin_trusted_proxies)
+        )
         group.create_task(section.run())
 
 
@@ -239,13 +263,14 @@ async def _doctor(settings: Settings, chosen: argparse.Namespace) -> int:
     return STATUS_DIFFERS if printing.worst(findings) is Verdict.WRONG else 0
 
 
-async def _login_link(settings: Settings) -> int:
+async def _print_answer(settings: Settings, asking: Coroutine[None, None, str | None]) -> int:
+    """Print the answer of the exporter that runs on this state directory."""
     events.watch_loop()
-    link = await control.ask_for_login_link(settings.state_dir)
-    if link is None:
+    answer = await asking
+    if answer is None:
         print(f"hivesync-analytics: no exporter is running on {settings.state_dir}", file=sys.stderr)
         return STATUS_DIFFERS
-    print(link)
+    print(answer)
     return 0
 
 

@@ -36,7 +36,9 @@ EVENTS = {
         ("plan", "plan_class", "setting"),
     ),
     "cost.model_without_price": LogEvent(
-        "The tokens of this model count as `other` and cost nothing; once per model.", ("model",)
+        "The tokens of this model count as `other` and cost nothing; once per model. A name with an id, an address or"
+        " unusual characters is withheld: it may identify a user.",
+        ("model",),
     ),
     "queue.no_key_matches": LogEvent(
         "No key in Redis matches the patterns of a queue: its depth is not known, neither 0 nor an alert. Write"
@@ -81,14 +83,25 @@ EVENTS = {
     "admin.tokens.weak_key": LogEvent(
         "The key for admin tokens is shorter than recommended.", ("bits", "recommended_bits")
     ),
-    "admin.login.accepted": LogEvent("A login in the browser.", ("via",)),
+    "admin.login.accepted": LogEvent("A login in the browser.", ("via", "address")),
     "admin.login.refused": LogEvent(
         "A login was refused; at most 30 a minute with the next one.", ("address", "reason", "left_out")
     ),
     "admin.access.refused": LogEvent("A request was refused.", ("address", "reason", "left_out")),
-    "admin.logout": LogEvent("A logout in the browser."),
-    "admin.logout.not_saved": LogEvent("A logout will be forgotten at a restart.", ("reason",)),
-    "admin.sessions.corrupt": LogEvent("The list of ended sessions cannot be read: all sessions end.", ("reason",)),
+    "admin.host.refused": LogEvent(
+        "A request for another host name than that of the setting, an address or `localhost`: a proxy that is not in"
+        " the setting, or DNS rebinding; at most 30 a minute with the next one.",
+        ("address", "host", "setting", "left_out"),
+    ),
+    "admin.logout": LogEvent("A logout in the browser.", ("session", "address")),
+    "admin.session.ended": LogEvent(
+        "An administrator has ended a session, on the page or by `python -m exporter sessions`.", ("session", "by")
+    ),
+    "admin.sessions.not_saved": LogEvent(
+        "The list of open sessions cannot be saved: logins and logouts since then are forgotten at a restart.",
+        ("reason",),
+    ),
+    "admin.sessions.corrupt": LogEvent("The list of open sessions cannot be read: all sessions end.", ("reason",)),
     "admin.session_key.replaced": LogEvent("The key of the session cookies was unusable: all sessions end.", ("file",)),
     "admin.session_key.unreadable": LogEvent(
         "The key of the session cookies cannot be read: sessions end with this process.", ("file", "reason")

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from exporter.addresses import Address, check_networks, check_origins, parse_address
+from exporter.addresses import Address, check_networks, check_origins, parse_address, read_origin
 from exporter.inputs import check_names
 from exporter.queue_keys import check_keys
 
@@ -48,6 +48,16 @@ def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
+API_KEY_CHARACTERS = 16
+"""The least length of the API key. It is checked without regard to the rate limit, so that it must not be guessable."""
+
+
+def _check_api_key(given: SecretStr | None) -> SecretStr | None:
+    if given is not None and len(given.get_secret_value().strip()) < API_KEY_CHARACTERS:
+        raise ValueError(f"should have at least {API_KEY_CHARACTERS} characters; make one with: openssl rand -hex 24")
+    return given
+
+
 def _check_lists(given: tuple[str, ...]) -> tuple[str, ...]:
     check_keys(given)
     return given
@@ -64,6 +74,8 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Directories = Annotated[Words, AfterValidator(_check_directories)]
 Origins = Annotated[Words, AfterValidator(check_origins)]
 Inputs = Annotated[Words, AfterValidator(check_names)]
+Origin = Annotated[str, AfterValidator(read_origin)]
+ApiKey = Annotated[SecretStr | None, AfterValidator(_check_api_key)]
 Networks = Annotated[Words, AfterValidator(check_networks)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]

@@ -34,12 +34,14 @@ from exporter.errors import SettingsError
 from exporter.prices import Prices, read_prices
 from exporter.queue_keys import CeleryKeys, has_celery
 from exporter.setting_types import (
+    ApiKey,
     Directories,
     Inputs,
     KeyPatterns,
     Listen,
     ListKeys,
     Networks,
+    Origin,
     Origins,
     QueueKeys,
     Steps,
@@ -57,6 +59,7 @@ URLS: Mapping[str, Callable[[str], object]] = {
     "redis_url": read_redis,
     "prometheus_url": read_web,
     "grafana_url": read_web,
+    "public_url": read_web,
 }
 """The parser of each connection URL; the result as text is the printable form."""
 
@@ -100,15 +103,27 @@ class Settings(BaseSettings):
         pattern=r"^[^=\s]+=\S+$",
         description="The claim and value that make a token an admin's.",
     )
-    admin_api_key: SecretStr | None = Field(
-        None, description="A key that may be sent as `X-API-Key` in place of a token."
+    admin_api_key: ApiKey = Field(
+        None,
+        description="A key that may be sent as `X-API-Key` in place of a token: random, at least 16 characters"
+        " (`openssl rand -hex 24`).",
     )
     admin_jwt_audience: str | None = Field(None, description="The `aud` a token must have; unset, none is asked for.")
     admin_jwt_issuer: str | None = Field(None, description="The `iss` a token must have; unset, none is asked for.")
     admin_session_hours: float = Field(8, gt=0, le=168, description="How long a login in the browser lasts, in hours.")
+    admin_session_follows_token: bool = Field(
+        False,
+        description="`true` ends the session of a login with a token no later than the token itself.",
+    )
+    public_url: Origin | None = Field(
+        None,
+        description="Where people reach the Analytics section, as in `https://admin.example`: the host name that the"
+        " admin port answers to, besides addresses and `localhost`.",
+    )
     admin_origins: Origins = Field(
         (),
-        description="Origins a login may come from, separated by commas, where a proxy in front changes the `Host`.",
+        description="Origins a login may come from, separated by commas, where a proxy in front changes the `Host`;"
+        " the admin port answers to their host names too.",
     )
     admin_trusted_proxies: Networks = Field(
         ("127.0.0.1", "::1"),

@@ -83,6 +83,7 @@ class Panel(Enum):
             "to": "now",
             "timezone": timezone,
             "theme": theme,
+            "hideLogo": "true",  # 12.4 and later draw one over the panel; older versions ignore it
         }
         if refresh:
             parameters["refresh"] = refresh

@@ -20,7 +20,7 @@ from exporter.columns import EXCESSIVE_TOKENS, NEGATIVE_TOKENS, TEXT, TOKEN_SUM,
 from exporter.gpu_usage import GpuUsage, share_of_month
 from exporter.inputs import Need
 from exporter.labels import OTHER
-from exporter.prices import Prices
+from exporter.prices import Prices, loggable_model
 from exporter.sources.postgres import Row, Transaction, microseconds, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.windows import DAY, HOUR, Part
@@ -254,7 +254,7 @@ class TokenCost:
             and (model or "") not in self._named
         ):
             self._named.add(model or "")
-            _log.warning("cost.model_without_price", model=(model or "(none)")[:100])
+            _log.warning("cost.model_without_price", model=loggable_model(model))
         return label
 
 

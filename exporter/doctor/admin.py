@@ -134,7 +134,7 @@ def _claims(text: str) -> dict[str, Any]:
 
 def _public(installation: Installation) -> str | None:
     """Return the public origin: of --public-url, or of the settings."""
-    given = installation.public_url or getattr(installation.settings, "public_url", None)
+    given = installation.public_url or installation.settings.public_url
     return str(given).rstrip("/") if given else next(iter(installation.settings.admin_origins), None)
 
 

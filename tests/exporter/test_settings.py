@@ -81,6 +81,8 @@ def test_every_setting_has_the_documented_default(set_variables: Set) -> None:
         "admin_jwt_audience": None,
         "admin_jwt_issuer": None,
         "admin_session_hours": 8.0,
+        "admin_session_follows_token": False,
+        "public_url": None,
         "admin_origins": (),
         "admin_trusted_proxies": ("127.0.0.1", "::1"),
         "admin_frame_ancestors": (),
@@ -125,6 +127,8 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "admin_jwt_audience": "admin-panel",
         "admin_jwt_issuer": "https://hivesync.example",
         "admin_session_hours": "0.5",
+        "admin_session_follows_token": "True",
+        "public_url": "https://admin.example",
         "admin_origins": "https://admin.example,http://[::1]:8443",
         "admin_trusted_proxies": "10.0.0.7,10.1.0.0/16,fd00::/8",
         "admin_frame_ancestors": "https://panel.example",
@@ -346,23 +350,23 @@ def test_the_environment_goes_before_the_dot_env_file(monkeypatch: pytest.Monkey
 
 
 def test_a_dot_env_file_may_name_secrets_files(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("k3y")
+    (tmp_path / "key").write_text("k3y" * 6)
     (tmp_path / ".env").write_text(lines(HIVESYNC_ADMIN_API_KEY_FILE=str(tmp_path / "key")))
     key = read_settings().admin_api_key
     assert key is not None
-    assert key.get_secret_value() == "k3y"
+    assert key.get_secret_value() == "k3y" * 6
 
 
 def test_the_environments_secrets_file_goes_before_that_of_the_dot_env_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("from-env", "from-file"):
-        (tmp_path / name).write_text(name)
+        (tmp_path / name).write_text(f"the key {name}, 16 or more")
     (tmp_path / ".env").write_text(lines(HIVESYNC_ADMIN_API_KEY_FILE=str(tmp_path / "from-file")))
     monkeypatch.setenv("HIVESYNC_ADMIN_API_KEY_FILE", str(tmp_path / "from-env"))
     key = read_settings().admin_api_key
     assert key is not None
-    assert key.get_secret_value() == "from-env"
+    assert key.get_secret_value() == "the key from-env, 16 or more"
 
 
 def test_another_file_may_stand_in_its_place(tmp_path: Path) -> None:
@@ -394,7 +398,7 @@ def test_no_secret_is_shown(set_variables: Set) -> None:
     set_variables(
         ROLLUP_DATABASE_URL=f"host=db user=writer password={PASSWORD} dbname=hivesync sslpassword=s3cret",
         ADMIN_JWT_SECRET="s3cret-of-tokens",
-        ADMIN_API_KEY="s3cret-key",
+        ADMIN_API_KEY="s3cret-key-of-an-admin",
     )
     settings = read_settings()
     shown = settings.shown()
