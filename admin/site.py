@@ -8,8 +8,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from admin.grafana.proxy import ProxyLimits
 from admin.problem import problem
-from grafana.panels import ANALYTICS_PATH
+from exporter.httpd.protocol import BODY_BYTES
+from grafana.panels import ANALYTICS_PATH, GRAFANA_PATH
+
+QUERY_BYTES = 2 * ProxyLimits().body_bytes
+"""Limit of a body below Grafana's path; the proxy refuses smaller ones itself."""
 
 
 async def _to_section(_: Request) -> Response:
@@ -27,3 +32,8 @@ def build_site(section: ASGIApp) -> Starlette:
         routes=[Route("/", _to_section), Route(path, _to_section), Mount(path, section)],
         exception_handlers={404: _nothing_here},
     )
+
+
+def body_limit(target: bytes) -> int:
+    """The limit of a request's body, by its target: only queries of Grafana's panels have a long one."""
+    return QUERY_BYTES if target.startswith(GRAFANA_PATH.encode()) else BODY_BYTES

@@ -27,7 +27,7 @@ from exporter.collectors import build_collectors
 from exporter.definitions import Terms
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
-from exporter.http1 import Server
+from exporter.httpd import server
 from exporter.running import open_sources
 from exporter.settings import Settings, read_settings, unknown_variables
 from exporter.snapshot import Snapshot, View
@@ -125,7 +125,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
             tasks: list[asyncio.Task[object]] = [
                 asyncio.create_task(work)
                 for work in (
-                    Server(site).serve(metrics),
+                    server.serve(site, metrics, "metrics"),
                     snapshot.run(),
                     control.serve(settings.state_dir, answers),
                     stop.wait(),
@@ -150,11 +150,18 @@ def _load_section(settings: Settings, view: Callable[[], View]) -> AnalyticsSect
 
 async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Settings, listener: socket.socket) -> None:
     section = await loading
-    from admin import server
-    from admin.site import build_site
+    from admin.site import body_limit, build_site
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve(build_site(section.app), listener, settings.admin_trusted_proxies))
+        group.create_task(
+            server.serve(
+                build_site(section.app),
+                listener,
+                "admin",
+                body_limit=body_limit,
+                trusted_proxies=settings.admin_trusted_proxies,
+            )
+        )
         group.create_task(section.run())
 
 
