@@ -15,11 +15,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
+from starlette.types import ASGIApp
 
 from exporter import control, events, health, memory, verify, web
 from exporter.addresses import Address
@@ -35,6 +37,7 @@ from exporter.sources.postgres import Postgres
 from exporter.state import StateDirectory, StateFile
 from exporter.verify import Comparison
 from exporter.version import REVISION, VERSION
+from exporter.web_config.port import PortConfig
 
 if TYPE_CHECKING:
     from admin.app import AnalyticsSection
@@ -53,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m exporter", description="HiveSync's usage as Prometheus metrics.")
     parser.add_argument("--env-file", type=Path, help="read settings from this file in place of .env")
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        metavar="FILE",
+        help="TLS, passwords and headers of the metrics port (in place of HIVESYNC_WEB_CONFIG_FILE)",
+    )
     parser.add_argument("--version", action="version", version=f"{VERSION} ({REVISION})")
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("serve", help="serve /metrics (what happens without a command)")
@@ -66,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     health_command.add_argument("--ready", action="store_true", help="0 only once its first pass is done")
     chosen = parser.parse_args(arguments)
     if chosen.command == "health":
-        is_well, line = health.check(chosen.env_file, ready=chosen.ready)
+        is_well, line = health.check(chosen.env_file, ready=chosen.ready, web_config_file=chosen.web_config_file)
         print(line)
         return 0 if is_well else STATUS_DIFFERS
     events.configure()
@@ -78,11 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return uvloop.run(_verify(settings))
         if chosen.command == "login-link":
             return asyncio.run(_login_link(settings))
+        configs = _web_configs(settings, chosen.web_config_file)
         with (
             _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as metrics,
             _listening(settings.admin_listen, "HIVESYNC_ADMIN_LISTEN") as admin,
         ):
-            uvloop.run(_serve(settings, metrics, admin))
+            uvloop.run(_serve(settings, _Door(metrics, configs["metrics"]), _Door(admin, configs["admin"])))
     except SettingsError as error:
         print(f"hivesync-analytics cannot start:\n{error}", file=sys.stderr)
         return STATUS_SETTINGS
@@ -92,7 +103,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socket) -> None:
+@dataclass(frozen=True)
+class _Door:
+    """A port: its listening socket, and its web configuration."""
+
+    listener: socket.socket
+    config: PortConfig | None
+
+    def protect(self, app: ASGIApp) -> ASGIApp:
+        """The port's application behind the port's own passwords."""
+        return app if self.config is None else self.config.protect(app)
+
+
+def _web_configs(settings: Settings, flag: Path | None) -> dict[str, PortConfig | None]:
+    """The web configuration of each port. Raises SettingsError."""
+    files = {
+        "metrics": (flag, "--web.config.file")
+        if flag is not None
+        else (settings.web_config_file, "HIVESYNC_WEB_CONFIG_FILE"),
+        "admin": (settings.admin_web_config_file, "HIVESYNC_ADMIN_WEB_CONFIG_FILE"),
+    }
+    return {port: PortConfig(file, port, name) if file else None for port, (file, name) in files.items()}
+
+
+async def _serve(settings: Settings, metrics: _Door, admin: _Door) -> None:
     """Run everything until SIGTERM or SIGINT."""
     events.watch_loop()
     _log.info("service.starting", version=VERSION, revision=REVISION, settings=settings.shown())
@@ -116,19 +150,24 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
                 return await verify.compare(snapshot.at_rest(Postgres.name), sources, terms, served)
 
             async def login_link() -> str:
-                return (await asyncio.shield(section)).login_link(settings)
+                scheme = "http" if admin.config is None else admin.config.scheme
+                return (await asyncio.shield(section)).login_link(settings, scheme)
+
+            async def is_ready() -> bool:
+                return snapshot.view().ready
 
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
-            answers = {control.VERIFY: verify_windows, control.LOGIN_LINK: login_link}
+            answers = {control.VERIFY: verify_windows, control.LOGIN_LINK: login_link, control.HEALTH: is_ready}
             tasks: list[asyncio.Task[object]] = [
                 asyncio.create_task(work)
                 for work in (
-                    server.serve(site, metrics, "metrics"),
+                    server.serve(metrics.protect(site), metrics.listener, "metrics", security=metrics.config),
                     snapshot.run(),
                     control.serve(settings.state_dir, answers),
                     stop.wait(),
+                    *(door.config.run() for door in (metrics, admin) if door.config is not None),
                 )
             ]
             section = asyncio.create_task(asyncio.to_thread(_load_section, settings, snapshot.view))
@@ -148,18 +187,19 @@ def _load_section(settings: Settings, view: Callable[[], View]) -> AnalyticsSect
     return AnalyticsSection(settings, settings.state_dir, view)
 
 
-async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Settings, listener: socket.socket) -> None:
+async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Settings, door: _Door) -> None:
     section = await loading
     from admin.site import body_limit, build_site
 
     async with asyncio.TaskGroup() as group:
         group.create_task(
             server.serve(
-                build_site(section.app),
-                listener,
+                door.protect(build_site(section.app)),
+                door.listener,
                 "admin",
                 body_limit=body_limit,
                 trusted_proxies=settings.admin_trusted_proxies,
+                security=door.config,
             )
         )
         group.create_task(section.run())

@@ -35,7 +35,7 @@ _log = structlog.get_logger()
 Answer = Callable[[], Awaitable[object]]
 """The handler of one question; its result must be serialisable as JSON. Raises AnalyticsError."""
 
-VERIFY, LOGIN_LINK = "verify", "login-link"
+VERIFY, LOGIN_LINK, HEALTH = "verify", "login-link", "health"
 
 
 async def serve(state_dir: Path, answers: Mapping[str, Answer]) -> None:
@@ -126,7 +126,16 @@ async def ask_for_login_link(state_dir: Path) -> str | None:
     return str(answer["answer"])
 
 
-async def _ask(state_dir: Path, question: str) -> dict[str, Any] | None:
+async def ask_for_health(state_dir: Path, within: float) -> bool | None:
+    """Return whether the exporter that runs there has completed its first pass; None where no exporter runs there.
+
+    Raises StateError where an exporter may run there but access is denied, or no answer comes within that many seconds.
+    """
+    answer = await _ask(state_dir, HEALTH, within)
+    return None if answer is None else bool(answer.get("answer"))
+
+
+async def _ask(state_dir: Path, question: str, within: float = ANSWER_SECONDS) -> dict[str, Any] | None:
     path = state_dir / SOCKET
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_LIMIT)
@@ -136,7 +145,7 @@ async def _ask(state_dir: Path, question: str) -> dict[str, Any] | None:
         return None
     try:
         writer.write(f"{question}\n".encode())
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(within):
             answer: dict[str, Any] = orjson.loads(await reader.read())
     except TimeoutError:
         raise StateError(f"{path}: the exporter that runs there does not answer: restart it") from None

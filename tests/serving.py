@@ -85,13 +85,14 @@ class Answered:
 class Client:
     """One connection. Every wait ends within the bound of `tests.waiting`, or fails the test."""
 
-    def __init__(self, serving: Serving, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, server: Serving | tuple[str, int], *, receive_buffer: int | None = None) -> None:
+        """`server`: a server of this module, or an address."""
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(patience())
         try:
-            self.socket.connect(serving.address)
+            self.socket.connect(server.address if isinstance(server, Serving) else server)
         except OSError:
             self.socket.close()
             raise

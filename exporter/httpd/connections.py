@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -55,6 +56,17 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close at once."""
+
+
+class Security(Protocol):
+    """The TLS of a port."""
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """The context of a new connection; None without TLS."""
+
+    def admits(self, transport: asyncio.BaseTransport) -> bool:
+        """Whether a client, whose handshake is complete, may send requests."""
 
 
 class Connections:

@@ -12,6 +12,7 @@ import logging
 import sys
 import termios
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import httptools
@@ -21,7 +22,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from exporter.httpd.connections import Connections
+from exporter.httpd.connections import Connections, Security
 from exporter.httpd.ready import ReadyResponses
 
 PIECE_BYTES = 2 * 1024
@@ -36,6 +37,9 @@ HEADERS = 100
 BODY_BYTES = 64 * 1024
 """Limit of a body where none is needed. A small one is read and ignored."""
 
+DISCARDED_BYTES = 4 * 1024 * 1024
+"""Bytes that are read and discarded after a refusal, while the client may read it."""
+
 BodyLimit = Callable[[bytes], int]
 """The limit of a body, by the request's target."""
 
@@ -48,33 +52,38 @@ class _Refused(Exception):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class Port:
+    """The shared objects of all connections of a port."""
+
+    config: uvicorn.Config
+    state: ServerState
+    connections: Connections
+    ready: ReadyResponses
+    logger: logging.Logger
+    """For faults of the application."""
+    body_limit: BodyLimit
+    security: Security | None
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One client: its requests are answered in order, and not read any further while it does not read its responses."""
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        state: ServerState,
-        connections: Connections,
-        ready: ReadyResponses,
-        loop: asyncio.AbstractEventLoop,
-        logger: logging.Logger,
-        body_limit: BodyLimit = lambda _: BODY_BYTES,
-    ) -> None:
-        super().__init__(config, state, {}, loop)
-        self.logger = logger  # for faults of the application
+    def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(port.config, port.state, {}, loop)
+        self.logger = port.logger
         self.opening: asyncio.Task[None] | None = None
         """The task that opens the connection, until it is open."""
         self.since = loop.time()
-        self._all = connections
-        self._ready = ready
-        self._limits = connections.limits
-        self._body_limit = body_limit
+        self._port = port
+        self._ready = port.ready
+        self._limits = port.connections.limits
         self._running: RequestResponseCycle | None = None
         self._alone: bytes | None = None  # the bytes of the running request, where they came in one piece
         self._held = b""  # read, and not parsed before earlier requests are answered
         self._refusal: HTTPStatus | None = None  # to be sent after earlier responses
         self._last = False  # no further request is accepted
+        self._discarded = 0
         self._ended = False  # the last response is sent, and this end is closed
         self._eof = False  # the client has closed its end
         self._unsent = 0  # bytes of responses at the last check
@@ -90,8 +99,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport, self)
-        if self._all.ending:
+        if self._port.connections.ending:
             self.shutdown()
+        elif self._port.security is not None and not self._port.security.admits(transport):
+            self._last = True
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._running is not None:
@@ -99,10 +111,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._held = b""
         self.pipeline.clear()
-        self._all.closed(self)
+        self._port.connections.closed(self)
 
     def data_received(self, data: bytes) -> None:
         if self._last:
+            self._discarded += len(data)
+            if self._discarded > DISCARDED_BYTES:
+                self.abort()
             return
         if self._held:
             self._held += data
@@ -248,7 +263,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 length = int(value)
         if hosts > 1 or codings > 1 or (version == "1.1" and not hosts):
             raise _Refused(HTTPStatus.BAD_REQUEST)
-        most = self._body_limit(self.url)
+        most = self._port.body_limit(self.url)
         if length > most:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         self._most = 2 * most if codings else most  # chunks have sizes of their own

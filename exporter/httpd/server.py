@@ -18,8 +18,8 @@ import uvicorn
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from exporter.httpd.connections import Connections, Limits
-from exporter.httpd.protocol import BODY_BYTES, BodyLimit, GuardedProtocol
+from exporter.httpd.connections import Connections, Limits, Security
+from exporter.httpd.protocol import BODY_BYTES, BodyLimit, GuardedProtocol, Port
 from exporter.httpd.ready import ReadyResponses
 
 _log = structlog.get_logger()
@@ -57,13 +57,17 @@ def _logger(port: str) -> logging.Logger:
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers, with its own way to accept, and with a slower tick."""
 
-    def __init__(self, config: uvicorn.Config, limits: Limits, port: str, body_limit: BodyLimit) -> None:
+    def __init__(
+        self, config: uvicorn.Config, limits: Limits, name: str, body_limit: BodyLimit, security: Security | None
+    ) -> None:
         super().__init__(config)
         self.servers = []
         self._connections = Connections(limits)
         self._ready = ReadyResponses()
-        self._logger = _logger(port)
-        self._body_limit = body_limit
+        self._security = security
+        self._port = Port(
+            config, self.server_state, self._connections, self._ready, _logger(name), body_limit, security
+        )
         self._ending = asyncio.Event()
 
     def end(self) -> None:
@@ -94,16 +98,19 @@ class _Server(uvicorn.Server):
             loop.call_later(DESCRIPTORS_SECONDS, self._accept_from, listener)
             return
         self._connections.make_room()
-        protocol = GuardedProtocol(
-            self.config, self.server_state, self._connections, self._ready, loop, self._logger, self._body_limit
-        )
+        protocol = GuardedProtocol(self._port, loop)
         self._connections.opened(protocol)
         opening = protocol.opening = loop.create_task(self._open(protocol, client))
         opening.add_done_callback(lambda _: self._opened(protocol, client))
 
     async def _open(self, protocol: GuardedProtocol, client: socket.socket) -> None:
+        context = None if self._security is None else self._security.context
+        limits = self._connections.limits
+        seconds = {"ssl_handshake_timeout": limits.head_seconds, "ssl_shutdown_timeout": limits.linger_seconds}
         with suppress(OSError):
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, client)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol, client, ssl=context, **(seconds if context is not None else {})
+            )
 
     def _opened(self, protocol: GuardedProtocol, client: socket.socket) -> None:
         protocol.opening = None
@@ -147,9 +154,11 @@ async def serve(
     limits: Limits | None = None,
     body_limit: BodyLimit = lambda _: BODY_BYTES,
     trusted_proxies: Sequence[str] = (),
+    security: Security | None = None,
 ) -> None:
     """Serve until cancelled, and then finish responses in progress. `port`: the name of the port in events.
-    `trusted_proxies`: addresses or networks of proxies whose X-Forwarded headers are used."""
+    `trusted_proxies`: addresses or networks of proxies whose X-Forwarded headers are used. `security`: the
+    port's TLS; without it, there is none."""
     limits = limits or Limits()
     config = uvicorn.Config(
         app,
@@ -164,7 +173,7 @@ async def serve(
         forwarded_allow_ips=list(trusted_proxies),
         timeout_graceful_shutdown=max(1, round(limits.stop_seconds)),
     )
-    server = _Server(config, limits, port, body_limit)
+    server = _Server(config, limits, port, body_limit, security)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         await asyncio.shield(serving)
