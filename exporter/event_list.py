@@ -66,12 +66,12 @@ EVENTS = {
     "http.answer.failed": LogEvent(
         "A request to a port (`metrics` or `admin`) failed for a fault of this program.", ("port", "kind", "where")
     ),
-    "web_config.reread": LogEvent("A changed web configuration is used from now on.", ("port", "file")),
-    "web_config.refused": LogEvent(
+    "web.config.reread": LogEvent("A changed web configuration is used from now on.", ("port", "file")),
+    "web.config.refused": LogEvent(
         "A changed web configuration is wrong, for the reason given: the one before stays. Once per reason.",
         ("port", "reason"),
     ),
-    "web_config.no_http2": LogEvent(
+    "web.config.no_http2": LogEvent(
         "`http_server_config.http2` is true: HTTP/2 is not supported, and HTTP/1.1 is used.", ("port", "file")
     ),
     "admin.no_credential": LogEvent(

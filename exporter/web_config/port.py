@@ -67,7 +67,7 @@ class PortConfig:
         self._seen = self._used = _look(self._now.files)
         self._problem = ""
         if self._now.config.http_server_config.http2:
-            _log.warning("web_config.no_http2", port=port, file=str(file))
+            _log.warning("web.config.no_http2", port=port, file=str(file))
 
     @property
     def scheme(self) -> str:
@@ -105,11 +105,11 @@ class PortConfig:
         except SettingsError as error:
             if str(error) != self._problem:
                 self._problem = str(error)
-                _log.error("web_config.refused", port=self._port, reason=self._problem)
+                _log.error("web.config.refused", port=self._port, reason=self._problem)
             return
         self._now, self._problem = loaded, ""
         self._seen = self._used = _look(loaded.files)
-        _log.info("web_config.reread", port=self._port, file=str(self._file))
+        _log.info("web.config.reread", port=self._port, file=str(self._file))
 
     def protect(self, app: ASGIApp) -> ASGIApp:
         """The application behind the rate limit and the passwords, with the headers."""

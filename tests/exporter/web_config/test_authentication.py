@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
-from collections.abc import Iterator
 from http import HTTPStatus
 
 import bcrypt
@@ -27,7 +26,7 @@ def basic(name: str, password: str) -> bytes:
 
 
 @pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The hashes that were compared with a password."""
     hashes: list[bytes] = []
 
@@ -37,7 +36,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
 
     checkpw = bcrypt.checkpw
     monkeypatch.setattr(authentication.bcrypt, "checkpw", counting)
-    yield hashes
+    return hashes
 
 
 def check(users: Users, *headers: bytes | None) -> list[HTTPStatus]:

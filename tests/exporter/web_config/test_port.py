@@ -54,12 +54,12 @@ def test_every_path_asks_for_the_password_and_has_the_headers(place: Place) -> N
                     assert (shown["x-frame-options"], shown["strict-transport-security"]) == ("deny", "max-age=9")
                     assert "x-xss-protection" not in shown
         assert ask(address, "/metrics", context, {"Authorization": USER["Authorization"] + "x"})[0] == 401
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionError):
             get(f"http://{address}/metrics")
         health = exporter.command_line("health")
         assert (health.returncode, health.stdout) == (0, f"the exporter on {exporter.state} is healthy and ready\n")
         events = exporter.events()
-        assert [event["port"] for event in events if event["event"] == "web_config.no_http2"] == ["metrics"]
+        assert [event["port"] for event in events if event["event"] == "web.config.no_http2"] == ["metrics"]
         assert HASH not in exporter.log.read_text()
 
 
@@ -85,7 +85,7 @@ def test_replaced_certificates_are_used_by_new_connections(place: Place) -> None
         renewed = place.authority.issue(place.folder, "server")
         until(lambda: serial_of(address, context) == renewed.serial, "the new certificate")
         assert ask(address, "/metrics", context)[0] == 200
-        assert [e["event"] for e in exporter.events() if e["event"] == "web_config.reread"]
+        assert [e["event"] for e in exporter.events() if e["event"] == "web.config.reread"]
 
 
 def test_a_wrong_change_is_said_once_and_the_configuration_before_stays(place: Place) -> None:
@@ -94,7 +94,7 @@ def test_a_wrong_change_is_said_once_and_the_configuration_before_stays(place: P
         address, context = exporter.address_of("metrics"), place.context()
 
         def reasons() -> list[str]:
-            events = [event for event in exporter.events() if event["event"] == "web_config.refused"]
+            events = [event for event in exporter.events() if event["event"] == "web.config.refused"]
             return [event["reason"].removeprefix(f"{place.file}: ") for event in events]
 
         changes = {
@@ -112,7 +112,7 @@ def test_a_wrong_change_is_said_once_and_the_configuration_before_stays(place: P
         place.file.unlink()
         until(lambda: reasons()[-1].startswith("cannot be read: No such file"), "it is said")
         place.write(**content | {"basic_auth_users": {"alice": HASH, "bob": HASH}})
-        until(lambda: [e for e in exporter.events() if e["event"] == "web_config.reread"], "used again")
+        until(lambda: [e for e in exporter.events() if e["event"] == "web.config.reread"], "used again")
         assert len(reasons()) == len(changes) + 1
         assert "hunter2" not in exporter.log.read_text()
 
