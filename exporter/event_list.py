@@ -71,8 +71,9 @@ EVENTS = {
         "A changed web configuration is wrong, for the reason given: the one before stays. Once per reason.",
         ("port", "reason"),
     ),
-    "web.config.no_http2": LogEvent(
-        "`http_server_config.http2` is true: HTTP/2 is not supported, and HTTP/1.1 is used.", ("port", "file")
+    "web.config.unsupported": LogEvent(
+        "A key of the web configuration is not supported and has no effect: `http2`, as only HTTP/1.1 is spoken.",
+        ("port", "file", "key"),
     ),
     "admin.no_credential": LogEvent(
         "No credential of the administrator is set: the Analytics section answers 503.", ("set_one_of",)

@@ -131,7 +131,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._is_working() and not (self._begun or self.pipeline or self._last):
                 self._alone = data
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes at once
         """Keep the connection for the responses in progress; an application that takes longer is told of the client's
         end."""
         self._eof = self._last = True

@@ -142,14 +142,14 @@ class WebConfig(_Part):
     tls_server_config: TlsServer = TlsServer()
     http_server_config: HttpServer = HttpServer()
     basic_auth_users: dict[str, Annotated[SecretStr, AfterValidator(_check_hash)]] = Field(default_factory=dict)
-    rate_limit: RateLimit = RateLimit()
+    rate_limit: RateLimit = RateLimit(interval=0, burst=0)
 
 
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is there twice, of which YAML would take the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)

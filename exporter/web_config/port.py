@@ -67,7 +67,7 @@ class PortConfig:
         self._seen = self._used = _look(self._now.files)
         self._problem = ""
         if self._now.config.http_server_config.http2:
-            _log.warning("web.config.no_http2", port=port, file=str(file))
+            _log.warning("web.config.unsupported", port=port, file=str(file), key="http_server_config.http2")
 
     @property
     def scheme(self) -> str:

@@ -9,12 +9,15 @@ import time
 from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
+from uvicorn.protocols.http import httptools_impl
 
 from exporter.httpd.connections import Limits
+from exporter.httpd.protocol import PIECE_BYTES
 from tests.exporter.httpd.echo import LONG, echo, lives
 from tests.serving import Client, Serving, request, serving
 from tests.waiting import patience, until
@@ -55,6 +58,32 @@ def test_who_reads_late_is_answered_all_the_same_and_in_order(server: Serving) -
         asking.start()
         assert [client.read().body.decode() for _ in paths] == [f"GET {path} |" for path in paths]
         asking.join()
+
+
+def test_few_requests_are_parsed_before_the_first_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[object] = []
+    answer = threading.Event()
+
+    def counting(**fields: Any) -> object:
+        parsed.append(fields["scope"])
+        return cycle(**fields)
+
+    cycle = httptools_impl.RequestResponseCycle
+    monkeypatch.setattr(httptools_impl, "RequestResponseCycle", counting)
+
+    async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/life":
+            await receive()  # with which uvicorn reads on
+            await asyncio.to_thread(answer.wait, patience())
+        await echo(scope, receive, send)
+
+    with serving(waiting) as server, Client(server) as client:
+        client.send(request() * 2_000)
+        until(lambda: parsed, "the first is in work")
+        assert lives(server)
+        assert len(parsed) <= PIECE_BYTES // len(request()) + 3
+        answer.set()
+        assert {client.read().status for _ in range(2_000)} == {200}
 
 
 def is_cut(client: Client) -> bool:
@@ -130,7 +159,7 @@ def test_who_reads_slowly_but_steadily_is_not_cut() -> None:
         for step in range(60):
             slow.take(20_000)
             due = started + step * limits.write_seconds / 20
-            until(lambda due=due: other.ask() and time.monotonic() >= due, "the next step", poll=0.01)
+            until(lambda: other.ask() and time.monotonic() >= due, "the next step", poll=0.01)  # noqa: B023
         assert 60 * 20_000 + len(slow.rest()) > 20 * len(LONG)
 
 

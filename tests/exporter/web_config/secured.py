@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import http.client
+import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ TLS = {"cert_file": "server.crt", "key_file": "server.key"}
 class SecuredExporter(RunningExporter):
     """An exporter whose sources are down; it is ready once its control socket says so."""
 
-    def __init__(self, directory: Path, **settings: object) -> None:
+    def __init__(self, directory: Path, **settings: Any) -> None:
         super().__init__(directory, database_url=NO_DATABASE, redis_url=NOWHERE, **settings)
 
     def is_ready(self) -> bool:
@@ -89,9 +90,8 @@ def ask(
 
 def serial_of(address: str, context: ssl.SSLContext) -> int:
     """The serial number of the server's certificate on a new connection."""
-    connection = http.client.HTTPSConnection(address, timeout=patience(), context=context)
-    try:
-        connection.connect()
-        return int(connection.sock.getpeercert()["serialNumber"], 16)
-    finally:
-        connection.close()
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), patience()) as plain:
+        with context.wrap_socket(plain, server_hostname=host) as connection:
+            certificate = connection.getpeercert() or {}
+    return int(str(certificate["serialNumber"]), 16)

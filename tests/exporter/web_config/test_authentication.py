@@ -10,7 +10,6 @@ from http import HTTPStatus
 import bcrypt
 import pytest
 
-from exporter.web_config import authentication
 from exporter.web_config.authentication import REMEMBERED, WAITING, Users
 from tests.waiting import bounded, patience, until_async
 
@@ -35,7 +34,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         return checkpw(password, hashed)
 
     checkpw = bcrypt.checkpw
-    monkeypatch.setattr(authentication.bcrypt, "checkpw", counting)
+    monkeypatch.setattr(bcrypt, "checkpw", counting)
     return hashes
 
 
@@ -110,7 +109,7 @@ def test_one_address_waits_for_few_checks_and_delays_no_other_for_long(monkeypat
         return password == b"secret"
 
     finished: list[bytes] = []
-    monkeypatch.setattr(authentication.bcrypt, "checkpw", slow)
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
 
     async def asked() -> list[HTTPStatus]:
         users = Users(HASHES)

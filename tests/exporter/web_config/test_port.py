@@ -59,7 +59,7 @@ def test_every_path_asks_for_the_password_and_has_the_headers(place: Place) -> N
         health = exporter.command_line("health")
         assert (health.returncode, health.stdout) == (0, f"the exporter on {exporter.state} is healthy and ready\n")
         events = exporter.events()
-        assert [event["port"] for event in events if event["event"] == "web.config.no_http2"] == ["metrics"]
+        assert [event["port"] for event in events if event["event"] == "web.config.unsupported"] == ["metrics"]
         assert HASH not in exporter.log.read_text()
 
 
@@ -97,7 +97,7 @@ def test_a_wrong_change_is_said_once_and_the_configuration_before_stays(place: P
             events = [event for event in exporter.events() if event["event"] == "web.config.refused"]
             return [event["reason"].removeprefix(f"{place.file}: ") for event in events]
 
-        changes = {
+        changes: dict[str, dict[str, Any]] = {
             "basic_auth_users.alice: should be a bcrypt hash": {"basic_auth_users": {"alice": "hunter2"}},
             "tls_server_config: TLS begins or ends with a restart only": {"tls_server_config": {}},
             "basic_auth_users: the passwords end with a restart only": {"basic_auth_users": {}},
@@ -105,7 +105,7 @@ def test_a_wrong_change_is_said_once_and_the_configuration_before_stays(place: P
         }
         for number, (reason, change) in enumerate(changes.items(), 1):
             place.write(**content | change)
-            until(lambda number=number: len(reasons()) == number, "it is said")
+            until(lambda: len(reasons()) == number, "it is said")  # noqa: B023
             assert reasons()[-1].startswith(reason)
             assert ask(address, "/metrics", context, USER)[0] == 200
             assert ask(address, "/metrics", context)[0] == 401
