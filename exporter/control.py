@@ -135,7 +135,7 @@ async def ask_for_health(state_dir: Path, within: float) -> bool | None:
     return None if answer is None else bool(answer.get("answer"))
 
 
-async def _ask(state_dir: Path, question: str, within: float = ANSWER_SECONDS) -> dict[str, Any] | None:
+async def _ask(state_dir: Path, question: str, within: float | None = None) -> dict[str, Any] | None:
     path = state_dir / SOCKET
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_LIMIT)
@@ -145,7 +145,7 @@ async def _ask(state_dir: Path, question: str, within: float = ANSWER_SECONDS) -
         return None
     try:
         writer.write(f"{question}\n".encode())
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(ANSWER_SECONDS if within is None else within):
             answer: dict[str, Any] = orjson.loads(await reader.read())
     except TimeoutError:
         raise StateError(f"{path}: the exporter that runs there does not answer: restart it") from None

@@ -91,7 +91,7 @@ def ask(
 def serial_of(address: str, context: ssl.SSLContext) -> int:
     """The serial number of the server's certificate on a new connection."""
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), patience()) as plain:
-        with context.wrap_socket(plain, server_hostname=host) as connection:
-            certificate = connection.getpeercert() or {}
+    plain = socket.create_connection((host, int(port)), patience())
+    with plain, context.wrap_socket(plain, server_hostname=host) as connection:
+        certificate = connection.getpeercert() or {}
     return int(str(certificate["serialNumber"]), 16)
