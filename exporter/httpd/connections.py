@@ -76,13 +76,13 @@ class Connections:
         self.limits = limits
         self.ending = False
         """Whether new connections are closed at once."""
-        self._most = max(1, min(limits.connections, _descriptors() // (2 * PORTS)))
+        self.most = max(1, min(limits.connections, _descriptors() // (2 * PORTS)))
         self._open: dict[Connection, None] = {}
         self._none_left = asyncio.Event()
 
     def make_room(self) -> None:
         """At the limit, close a connection: of those without a request in work, the one with the longest inactivity."""
-        while len(self._open) >= self._most:
+        while len(self._open) >= self.most:
             stillest = min(self._open, key=lambda each: (each.is_answering, each.since))
             del self._open[stillest]
             stillest.abort()

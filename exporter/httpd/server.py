@@ -2,7 +2,7 @@
 
     listener -> server (this) -> protocol -> an ASGI application
 
-Connections are accepted one by one, so that their number is known before a file descriptor is used.
+Connections are accepted few at a time, so that their number is known before file descriptors are used up.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from exporter.httpd.protocol import BODY_BYTES, BodyLimit, GuardedProtocol, Port
 from exporter.httpd.ready import ReadyResponses
 
 _log = structlog.get_logger()
+
+BURST = 16
+"""Connections that are accepted before others have their turn: some, as the kernel drops those that wait too long. They
+are more than the limit until the connections that they replace are closed, and so few where the limit is low."""
 
 DESCRIPTORS_SECONDS = 0.1
 """The pause in accepting where no file descriptor is left."""
@@ -87,16 +91,21 @@ class _Server(uvicorn.Server):
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Accept one connection: others are served between two."""
+        """Accept some connections: others are served after them."""
         loop = asyncio.get_running_loop()
-        try:
-            client, _ = listener.accept()
-        except (BlockingIOError, ConnectionError):
-            return  # the client is gone already
-        except OSError:  # no file descriptor is left
-            loop.remove_reader(listener)
-            loop.call_later(DESCRIPTORS_SECONDS, self._accept_from, listener)
-            return
+        for _ in range(min(BURST, self._connections.most // 2 + 1)):
+            try:
+                client, _ = listener.accept()
+            except (BlockingIOError, ConnectionError):
+                return  # none is left, or the client is gone already
+            except OSError:  # no file descriptor is left
+                loop.remove_reader(listener)
+                loop.call_later(DESCRIPTORS_SECONDS, self._accept_from, listener)
+                return
+            self._begin(client)
+
+    def _begin(self, client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         self._connections.make_room()
         protocol = GuardedProtocol(self._port, loop)
         self._connections.opened(protocol)
