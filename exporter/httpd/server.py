@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 
 BURST = 16
 """Connections that are accepted before others have their turn: some, as the kernel drops those that wait too long. They
-are more than the limit until the connections that they replace are closed, and so few where the limit is low."""
+are fewer where the limit is low: a connection is not replaced before its request could be read."""
 
 DESCRIPTORS_SECONDS = 0.1
 """The pause in accepting where no file descriptor is left."""
@@ -93,7 +93,7 @@ class _Server(uvicorn.Server):
     def _accept(self, listener: socket.socket) -> None:
         """Accept some connections: others are served after them."""
         loop = asyncio.get_running_loop()
-        for _ in range(min(BURST, self._connections.most // 2 + 1)):
+        for _ in range(min(BURST, self._connections.most // 8 + 1)):
             try:
                 client, _ = listener.accept()
             except (BlockingIOError, ConnectionError):

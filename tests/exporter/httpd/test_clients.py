@@ -213,15 +213,17 @@ def test_at_the_limit_the_connection_that_was_still_for_longest_makes_room() -> 
 
 
 def test_a_request_in_work_outlives_newer_connections_without_one() -> None:
-    finish = threading.Event()
+    begun, finish = threading.Event(), threading.Event()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
         await asyncio.to_thread(finish.wait, patience())
         await echo(scope, receive, send)
 
     with serving(answer, replace(PATIENT, connections=3)) as server, ExitStack() as stack:
         working = stack.enter_context(Client(server))
         working.send(request())
+        assert begun.wait(patience())
         others = [stack.enter_context(Client(server)) for _ in range(10)]
         for other in others[:8]:
             assert other.rest() == b""
