@@ -72,12 +72,13 @@ class AnalyticsSection:
         """Note a change of the snapshot."""
         self._documents.changed()
 
-    def login_link(self, settings: Settings) -> str:
-        """A login link with a new one-time code in its fragment, which browsers send to no server. Raises StateError
-        without an admin credential."""
+    def login_link(self, settings: Settings, scheme: str = "http") -> str:
+        """A login link with a new one-time code in its fragment, which browsers send to no server; `scheme` is
+        that of the admin port. Raises StateError without an admin credential."""
         if not self.access.authenticator.configured:
             raise StateError("no admin credential is set, so that no login is possible")
-        origin = settings.public_url or next(iter(settings.admin_origins), f"http://{reachable(settings.admin_listen)}")
+        reached = f"{scheme}://{reachable(settings.admin_listen)}"
+        origin = settings.public_url or next(iter(settings.admin_origins), reached)
         return f"{origin}{ANALYTICS_PATH.rstrip('/')}{LOGIN}#code={self.access.codes.issue()}"
 
     async def run(self) -> None:

@@ -11,10 +11,15 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from admin.access.hosts import HostCheck
+from admin.grafana.proxy import ProxyLimits
 from admin.page import render_refusal
 from admin.problem import problem
 from admin.refusal_pages import RefusalPages
-from presentation.panels import ANALYTICS_PATH
+from exporter.httpd.protocol import BODY_BYTES
+from presentation.panels import ANALYTICS_PATH, GRAFANA_PATH
+
+QUERY_BYTES = 2 * ProxyLimits().body_bytes
+"""Limit of a body below Grafana's path; the proxy refuses smaller ones itself."""
 
 
 async def _to_section(_: Request) -> Response:
@@ -34,3 +39,8 @@ def build_site(section: ASGIApp, names: Iterable[str] = ()) -> ASGIApp:
         exception_handlers={404: _nothing_here},
     )
     return RefusalPages(HostCheck(site, names), render_refusal, ANALYTICS_PATH)
+
+
+def body_limit(target: bytes) -> int:
+    """The limit of a request's body, by its target: only queries of Grafana's panels have a long one."""
+    return QUERY_BYTES if target.startswith(GRAFANA_PATH.encode()) else BODY_BYTES

@@ -36,7 +36,7 @@ _log = structlog.get_logger()
 Answer = Callable[[], Awaitable[object]]
 """The handler of one question; its result must be serialisable as JSON. Raises AnalyticsError."""
 
-VERIFY, LOGIN_LINK = "verify", "login-link"
+VERIFY, LOGIN_LINK, HEALTH = "verify", "login-link", "health"
 SESSIONS, END_SESSION, END_SESSIONS = "sessions", "end-session", "end-sessions"
 
 WithArgument = Callable[[str], Awaitable[object]]
@@ -154,7 +154,16 @@ async def _ask_for_text(state_dir: Path, question: str) -> str | None:
     return str(answer["answer"])
 
 
-async def _ask(state_dir: Path, question: str) -> dict[str, Any] | None:
+async def ask_for_health(state_dir: Path, within: float) -> bool | None:
+    """Return whether the exporter that runs there has completed its first pass; None where no exporter runs there.
+
+    Raises StateError where an exporter may run there but access is denied, or no answer comes within that many seconds.
+    """
+    answer = await _ask(state_dir, HEALTH, within)
+    return None if answer is None else bool(answer.get("answer"))
+
+
+async def _ask(state_dir: Path, question: str, within: float | None = None) -> dict[str, Any] | None:
     path = state_dir / SOCKET
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_LIMIT)
@@ -164,7 +173,7 @@ async def _ask(state_dir: Path, question: str) -> dict[str, Any] | None:
         return None
     try:
         writer.write(f"{question}\n".encode())
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS if within is None else within):
             answer: dict[str, Any] = orjson.loads(await reader.read())
     except TimeoutError:
         raise StateError(f"{path}: the exporter that runs there does not answer: restart it") from None

@@ -74,6 +74,18 @@ EVENTS = {
     "runtime.message": LogEvent(
         "A message that a library logged; logger and place only.", ("logger", "severity", "where", "kind")
     ),
+    "http.answer.failed": LogEvent(
+        "A request to a port (`metrics` or `admin`) failed for a fault of this program.", ("port", "kind", "where")
+    ),
+    "web.config.reread": LogEvent("A changed web configuration is used from now on.", ("port", "file")),
+    "web.config.refused": LogEvent(
+        "A changed web configuration is wrong, for the reason given: the one before stays. Once per reason.",
+        ("port", "reason"),
+    ),
+    "web.config.unsupported": LogEvent(
+        "A key of the web configuration is not supported and has no effect: `http2`, as only HTTP/1.1 is spoken.",
+        ("port", "file", "key"),
+    ),
     "admin.no_credential": LogEvent(
         "No credential of the administrator is set: the Analytics section answers 503.", ("set_one_of",)
     ),
@@ -109,7 +121,6 @@ EVENTS = {
     "admin.session_key.not_saved": LogEvent(
         "The key of the session cookies cannot be saved: sessions end with this process.", ("file", "reason")
     ),
-    "admin.answer.failed": LogEvent("A request failed for a fault of this program.", ("kind", "where")),
     "admin.grafana.up": LogEvent("Grafana answers."),
     "admin.grafana.down": LogEvent("Grafana does not answer: the page draws the charts itself.", ("reason",)),
     "admin.grafana.unanswered": LogEvent("Grafana did not answer a request.", ("kind",)),

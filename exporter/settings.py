@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     admin_listen: Listen = Field(
         Address("127.0.0.1", 10178), description="Address of `/admin/analytics/`, as host:port."
     )
+    web_config_file: Path | None = Field(
+        None,
+        description="File with TLS, passwords and headers of the metrics port, in the format of Prometheus' exporters"
+        " (`--web.config.file`); see docs/web-configuration.md.",
+    )
+    admin_web_config_file: Path | None = Field(None, description="The same for the admin port.")
     admin_jwt_secret: SecretStr | None = Field(
         None, description="HiveSync's secret for admin tokens signed with HS256."
     )

@@ -54,7 +54,7 @@ FORMULA = re.compile(r"[\s\"]*[=+\-@\uff0b\uff0d\uff1d\uff20]")
 def test_no_cell_is_a_formula_whatever_the_spreadsheet_splits_at(separator: str, sign: str) -> None:
     for name in (f"{sign}1+1", f"a{separator}{sign}1+1", f"{separator}{sign}1+1", f"a;b{separator}{sign}1;c"):
         row = TopUser(user_id="7", user=name, plan="free", last_seen=None, ai_requests_7d=1)
-        columns = [Column(name=name, label=name, type="text") for name in TopUser.model_fields]
+        columns = [Column(name=name, label=name, type="text", status="ok", input=None) for name in TopUser.model_fields]
         table = TopUsers(title="x", status="ok", sources=["postgres"], as_of=None, columns=columns, rows=[row])
         written = of_table(table).decode()
         cells = [cell for line in re.split(r"[\r\n]", written) for cell in re.split(r"[;\t]", line)]
