@@ -41,7 +41,7 @@ class Limits:
     """Interval at which time limits are checked and the Date header is updated; the precision of the limits."""
 
 
-class Connection(Protocol):
+class Client(Protocol):
     """One connection, as this module sees it."""
 
     since: float
@@ -69,7 +69,7 @@ class Security(Protocol):
         """Whether a client, whose handshake is complete, may send requests."""
 
 
-class Connections:
+class ClientConnections:
     """The connections of one port, from their acceptance on."""
 
     def __init__(self, limits: Limits) -> None:
@@ -77,7 +77,7 @@ class Connections:
         self.ending = False
         """Whether new connections are closed at once."""
         self.most = max(1, min(limits.connections, _descriptors() // (2 * PORTS)))
-        self._open: dict[Connection, None] = {}
+        self._open: dict[Client, None] = {}
         self._none_left = asyncio.Event()
 
     def make_room(self) -> None:
@@ -87,12 +87,12 @@ class Connections:
             del self._open[stillest]
             stillest.abort()
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Client) -> None:
         """Register a connection."""
         self._open[connection] = None
         self._none_left.clear()
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Client) -> None:
         """Remove a closed connection."""
         self._open.pop(connection, None)
         if not self._open:

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from exporter.httpd.connections import Connections, Security
+from exporter.httpd.connections import ClientConnections, Security
 from exporter.httpd.ready import ReadyResponses
 
 PIECE_BYTES = 2 * 1024
@@ -58,7 +58,7 @@ class Port:
 
     config: uvicorn.Config
     state: ServerState
-    connections: Connections
+    connections: ClientConnections
     ready: ReadyResponses
     logger: logging.Logger
     """For faults of the application."""

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from exporter.httpd.connections import Connections, Limits, Security
+from exporter.httpd.connections import ClientConnections, Limits, Security
 from exporter.httpd.protocol import BODY_BYTES, BodyLimit, GuardedProtocol, Port
 from exporter.httpd.ready import ReadyResponses
 
@@ -66,7 +66,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self.servers = []
-        self._connections = Connections(limits)
+        self._connections = ClientConnections(limits)
         self._ready = ReadyResponses()
         self._security = security
         self._port = Port(

@@ -25,7 +25,7 @@ WAITING = 4
 """Checks of one address that wait at once: other addresses' checks come between them."""
 
 
-class Users:
+class BasicAuthUsers:
     """The users of one configuration, and the passwords that were checked."""
 
     def __init__(self, hashes: Mapping[str, str]) -> None:

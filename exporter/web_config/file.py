@@ -129,7 +129,7 @@ class HttpServer(_Part):
     headers: Annotated[dict[str, str], AfterValidator(_check_header)] = Field(default_factory=dict)
 
 
-class RateLimit(_Part):
+class RequestRate(_Part):
     """`rate_limit`: seconds per request, and requests at once."""
 
     interval: Annotated[float, BeforeValidator(_read_duration)] = 0.0
@@ -142,7 +142,7 @@ class WebConfig(_Part):
     tls_server_config: TlsServer = TlsServer()
     http_server_config: HttpServer = HttpServer()
     basic_auth_users: dict[str, Annotated[SecretStr, AfterValidator(_check_hash)]] = Field(default_factory=dict)
-    rate_limit: RateLimit = RateLimit(interval=0, burst=0)
+    rate_limit: RequestRate = RequestRate(interval=0, burst=0)
 
 
 class _Loader(yaml.SafeLoader):

@@ -19,8 +19,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.errors import SettingsError
-from exporter.web_config.authentication import Users
-from exporter.web_config.file import RateLimit, WebConfig, read_file
+from exporter.web_config.authentication import BasicAuthUsers
+from exporter.web_config.file import RequestRate, WebConfig, read_file
 from exporter.web_config.tls import build_context, names_of
 
 LOOK_SECONDS = 0.5
@@ -44,7 +44,9 @@ class _Loaded:
         names = (tls.cert_file, tls.key_file, tls.client_ca_file)
         self.files = (file, *(file.parent / name for name in names if name))
         self.sans = None if tls.client_allowed_sans is None else frozenset(tls.client_allowed_sans)
-        self.users = Users({n: secret.get_secret_value() for n, secret in self.config.basic_auth_users.items()})
+        self.users = BasicAuthUsers(
+            {n: secret.get_secret_value() for n, secret in self.config.basic_auth_users.items()}
+        )
         self.headers = [
             (name.lower().encode(), value.encode())
             for name, value in self.config.http_server_config.headers.items()
@@ -179,7 +181,7 @@ async def _refuse(send: Send, status: HTTPStatus) -> None:
 class _Bucket:
     """A token bucket: `burst` requests at once, and one more per interval."""
 
-    def __init__(self, limit: RateLimit, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit: RequestRate, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._clock = limit, clock
         self._tokens, self._at = float(limit.burst), clock()
 

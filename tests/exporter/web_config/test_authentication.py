@@ -10,7 +10,7 @@ from http import HTTPStatus
 import bcrypt
 import pytest
 
-from exporter.web_config.authentication import REMEMBERED, WAITING, Users
+from exporter.web_config.authentication import REMEMBERED, WAITING, BasicAuthUsers
 from tests.waiting import bounded, patience, until_async
 
 HASHES = {
@@ -38,7 +38,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return hashes
 
 
-def check(users: Users, *headers: bytes | None) -> list[HTTPStatus]:
+def check(users: BasicAuthUsers, *headers: bytes | None) -> list[HTTPStatus]:
     async def checked() -> list[HTTPStatus]:
         return [await users.check(header, "192.0.2.1") for header in headers]
 
@@ -70,24 +70,24 @@ def check(users: Users, *headers: bytes | None) -> list[HTTPStatus]:
     ],
 )
 def test_only_a_user_with_the_password_is_let_in(header: bytes | None, status: int) -> None:
-    users = Users(HASHES)
+    users = BasicAuthUsers(HASHES)
     assert check(users, header, header) == [status] * 2
 
 
 def test_each_password_is_computed_once(computed: list[bytes]) -> None:
-    users = Users(HASHES)
+    users = BasicAuthUsers(HASHES)
     right, wrong = basic("alice", "secret"), basic("alice", "guess")
     assert check(users, right, wrong, right, wrong, right) == [200, 401, 200, 401, 200]
     assert computed == [HASHES["alice"].encode()] * 2
 
 
 def test_an_unknown_name_costs_as_much_as_the_dearest_user(computed: list[bytes]) -> None:
-    assert check(Users(HASHES), basic("eve", "secret")) == [401]
+    assert check(BasicAuthUsers(HASHES), basic("eve", "secret")) == [401]
     assert [hashed[:7] for hashed in computed] == [b"$2b$05$"]
 
 
 def test_wrong_passwords_displace_no_right_one(computed: list[bytes]) -> None:
-    users = Users({"alice": HASHES["alice"]})
+    users = BasicAuthUsers({"alice": HASHES["alice"]})
     guesses = [basic("eve", str(number)) for number in range(REMEMBERED + 50)]
     check(users, basic("alice", "secret"), *guesses)
     computed.clear()
@@ -112,7 +112,7 @@ def test_one_address_waits_for_few_checks_and_delays_no_other_for_long(monkeypat
     monkeypatch.setattr(bcrypt, "checkpw", slow)
 
     async def asked() -> list[HTTPStatus]:
-        users = Users(HASHES)
+        users = BasicAuthUsers(HASHES)
         guesses = [asyncio.create_task(users.check(basic("eve", str(n)), "192.0.2.1")) for n in range(WAITING + 3)]
         await until_async(lambda: running)
         other = asyncio.create_task(users.check(basic("alice", "secret"), "192.0.2.2"))
