@@ -97,7 +97,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
     events.watch_loop()
     _log.info("service.starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
-    terms = Terms(settings.prices(), settings.free_plans)
+    terms = Terms.of(settings)
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)
         async with open_sources(settings) as sources:
@@ -206,7 +206,7 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
                 pass  # reports a server that is down once, and at once
             await snapshot.refresh_all(Postgres.name)
             at_rest = snapshot.at_rest(Postgres.name)
-            return await verify.compare(at_rest, sources, Terms(settings.prices(), settings.free_plans))
+            return await verify.compare(at_rest, sources, Terms.of(settings))
 
 
 @contextmanager

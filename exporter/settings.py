@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -36,7 +36,8 @@ from exporter.addresses import Address, check_networks, check_origins, parse_add
 from exporter.errors import SettingsError
 from exporter.prices import Prices, read_prices
 from exporter.urls import read_postgres, read_redis, read_web
-from exporter.vocabulary import FREE_PLANS
+from exporter.vocabulary import FREE_PLANS, WORKER_DEFAULT_KIND, WORKER_KINDS
+from exporter.worker_keys import check_patterns, check_sibling_keys, read_kind, read_kinds
 
 PREFIX = "HIVESYNC_"
 SECRETS = ("database_url", "rollup_database_url", "redis_url", "admin_jwt_secret", "admin_api_key")
@@ -80,6 +81,10 @@ Origins = Annotated[Words, AfterValidator(check_origins)]
 Networks = Annotated[Words, AfterValidator(check_networks)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
+WorkerPatterns = Annotated[KeyPatterns, AfterValidator(check_patterns)]
+WorkerNames = Annotated[Words, AfterValidator(check_sibling_keys)]
+KindWord = Annotated[str, AfterValidator(read_kind)]
+KindWords = Annotated[Words, AfterValidator(read_kinds)]
 
 
 class Settings(BaseSettings):
@@ -162,7 +167,29 @@ class Settings(BaseSettings):
         description="Plans that are not paid, separated by commas; compared without case. Any other plan but `trial` is"
         " a paid one.",
     )
-    worker_keys: KeyPatterns = Field(("worker:heartbeat:*",), description="Key patterns of worker heartbeats (hashes).")
+    workers_from: Literal["redis", "postgres"] = Field(
+        "redis",
+        description="The server with the heartbeats of workers: `redis` (`WORKER_KEYS`), or `postgres` (the table or"
+        " view `workers`). A setting, as a `workers` table may exist that nothing writes to.",
+    )
+    worker_keys: WorkerPatterns = Field(
+        ("worker:heartbeat:*",),
+        description="Key patterns of worker heartbeats: hashes, or strings with the time alone. `{id}` stands for the"
+        " worker's id, as in `worker:{id}:heartbeat`.",
+    )
+    worker_kind_keys: WorkerNames = Field(
+        (),
+        description="Keys of a worker beside its heartbeat, as in `worker:{id}:type`: strings with its kind, or hashes"
+        " with `kind`, `state`, `instance_type`, `lifecycle`, where the heartbeat has none.",
+    )
+    worker_kinds: KindWords = Field(
+        WORKER_KINDS,
+        description="Kinds of workers, separated by commas, as in `cpu,gpu,preview,map,ai,cleanup`; compared without"
+        " case. Any other kind is `unknown`; of kind `gpu` are workers with a state and an instance.",
+    )
+    worker_default_kind: KindWord = Field(
+        WORKER_DEFAULT_KIND, description="The kind of a worker whose heartbeat names none."
+    )
     worker_healthy_seconds: float = Field(
         120, gt=0, description="A worker is healthy while its heartbeat is at most this old."
     )

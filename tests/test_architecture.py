@@ -41,6 +41,7 @@ LAYERS = [
         "exporter.urls",
         "exporter.version",
         "exporter.memory",
+        "exporter.worker_keys",
     },
     {
         "exporter.prices",
@@ -65,6 +66,7 @@ LAYERS = [
     {"exporter.windows.resync"},
     {"exporter.windows.history"},
     {"exporter.windows.sums", "exporter.presence", "exporter.collector"},
+    {"exporter.heartbeats"},
     {"exporter.collectors.*"},
     {"exporter.collectors"},
     {"exporter.snapshot"},

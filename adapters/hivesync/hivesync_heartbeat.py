@@ -1,4 +1,4 @@
-"""Heartbeats and statistics of HiveSync's Celery workers, for HiveSync Analytics. One file, to be put beside the workers.
+"""Heartbeats and statistics of HiveSync's Celery workers, for HiveSync Analytics: one file, put beside the workers.
 
     celery -A app worker -I hivesync_heartbeat
 
@@ -9,9 +9,9 @@ the worker's main process has a client of its own with short time-outs.
 
     task (any pool, any process) --pipe--> thread of the main process --Redis--> exporter
 
-Statistics are kept while Redis does not answer, and written later, each exactly once: every addition has a number, and
-Redis notes the latest (`hivesync_heartbeat:...`), so that an addition whose answer was lost can be repeated. A job whose
-process is killed is not counted; a retry adds its time and no job.
+Statistics are kept while Redis does not answer, and written later, each exactly once: every addition has a number,
+and Redis notes the latest (`hivesync_heartbeat:...`), so that an addition whose answer was lost can be repeated. A job
+whose process is killed is not counted; a retry adds its time and no job.
 
 Settings are environment variables:
 
@@ -39,7 +39,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
@@ -147,7 +147,7 @@ class Reporter:
         self._others = [name for name in of_gpu if name not in self._fields]
         self._mark = f"hivesync_heartbeat:{uuid.uuid4().hex}"
         self._number = 0  # of the latest addition
-        self._adding: Optional[tuple[int, int]] = None  # jobs and milliseconds, until Redis has confirmed them
+        self._adding: tuple[int, int] | None = None  # jobs and milliseconds, until Redis has confirmed them
         self._jobs = self._microseconds = 0  # not yet added
         self._failing: set[str] = set()
         self._stopping = threading.Event()
@@ -256,7 +256,7 @@ os.register_at_fork(after_in_child=ENDED.forget)
 AI_QUEUES = frozenset(name.strip() for name in setting("AI_QUEUES", "ai_tasks").split(","))
 
 _started: dict[str, float] = {}
-_reporter: Optional[Reporter] = None
+_reporter: Reporter | None = None
 
 
 @contextlib.contextmanager
@@ -285,7 +285,7 @@ def begin(task_id: str = "", task: Any = None, **_: Any) -> None:
 
 
 @signals.task_postrun.connect
-def end(task_id: str = "", state: Optional[str] = None, **_: Any) -> None:
+def end(task_id: str = "", state: str | None = None, **_: Any) -> None:
     """Count a task that has ended."""
     with harmless():
         started = _started.pop(task_id, None)
@@ -296,7 +296,7 @@ def end(task_id: str = "", state: Optional[str] = None, **_: Any) -> None:
 @signals.worker_ready.connect
 def start(sender: Any = None, **_: Any) -> None:
     """Start the heartbeats once the worker consumes."""
-    global _reporter  # noqa: PLW0603 - a worker is a process, and signals have no other place
+    global _reporter
     with harmless():
         broker = sender.app.conf.broker_read_url or sender.app.conf.broker_url or ""
         url = setting("REDIS_URL", broker if isinstance(broker, str) else str(broker[0]))
@@ -305,7 +305,9 @@ def start(sender: Any = None, **_: Any) -> None:
         except ValueError as error:
             # The text of another error may hold the URL.
             reason = str(error) if PREFIX in str(error) else f"{PREFIX}REDIS_URL or the broker's URL is not valid"
-            log.error("This worker sends no heartbeats: %s.", reason)
+            log.error(  # noqa: TRY400 - a traceback may hold the URL too
+                "This worker sends no heartbeats: %s.", reason
+            )
             return
         _reporter.start()
 

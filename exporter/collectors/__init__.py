@@ -19,8 +19,9 @@ from exporter.collectors.queues import Queues
 from exporter.collectors.rollup import Rollup
 from exporter.collectors.top_users import TopUsers
 from exporter.collectors.users import Plans, Users
-from exporter.collectors.workers import Workers
+from exporter.collectors.workers import HeartbeatSource, Workers
 from exporter.errors import SettingsError
+from exporter.heartbeats import Kinds, PostgresHeartbeats, RedisHeartbeats
 from exporter.settings import PREFIX, Settings
 from exporter.state import StateFile
 from exporter.windows.latest import LatestActivity
@@ -48,7 +49,7 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
         Latency(),
         Queues({"ai": settings.ai_queue_keys, "preview": settings.preview_queue_keys}),
         Workers(
-            settings.worker_keys,
+            _heartbeats(settings),
             state("gpu"),
             prices,
             healthy_seconds=settings.worker_healthy_seconds,
@@ -65,6 +66,13 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
     chosen = set(settings.collectors) or {collector.name for collector in every}
     _check(chosen, {collector.name: collector for collector in every})
     return tuple(collector for collector in every if collector.name in chosen)
+
+
+def _heartbeats(settings: Settings) -> HeartbeatSource:
+    kinds = Kinds(settings.worker_kinds, settings.worker_default_kind)
+    if settings.workers_from == "postgres":
+        return PostgresHeartbeats(kinds)
+    return RedisHeartbeats(settings.worker_keys, settings.worker_kind_keys, kinds)
 
 
 def _check(chosen: set[str], known: Mapping[str, Collector]) -> None:

@@ -38,6 +38,9 @@ PIPELINE_KEYS = 125
 """Keys per batch. The server has at most two such batches pending, and a SCAN of the same size: another client may have
 to wait for these, 0.4 ms on average. Doubling the batch gives no higher speed while the server has a core to itself."""
 
+STRING_BYTES = 100
+"""Bytes that are read of a string: it may have any length, and a longer one has no meaning here."""
+
 _CONNECTIONS: Mapping[str, type[driver.AbstractConnection]] = {
     "redis": driver.Connection,
     "rediss": driver.SSLConnection,
@@ -112,6 +115,11 @@ class Redis:
         """Return, per key, the values of these fields of its hash (None where missing), in the order of both."""
         rows = await self._values(_packer("HMGET", fields), keys)
         return [row if isinstance(row, WrongType) else tuple(map(as_text, row)) for row in rows]
+
+    async def strings(self, keys: Sequence[bytes]) -> list[str | WrongType | None]:
+        """Return, per key, the first STRING_BYTES of its string, None where it is missing or empty."""
+        values = await self._values(_packer("GETRANGE", ("0", str(STRING_BYTES - 1))), keys)
+        return [value if isinstance(value, WrongType) else as_text(value or None) for value in values]
 
     async def lengths(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the length of its list, 0 where there is none."""
