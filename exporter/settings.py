@@ -169,23 +169,20 @@ class Settings(BaseSettings):
     )
     workers_from: Literal["redis", "postgres"] = Field(
         "redis",
-        description="The server with the heartbeats of workers: `redis` (`WORKER_KEYS`), or `postgres` (the table or"
-        " view `workers`). A setting, as a `workers` table may exist that nothing writes to.",
+        description="Where workers' heartbeats are: `redis` (`WORKER_KEYS`), or `postgres` (table or view `workers`).",
     )
     worker_keys: WorkerPatterns = Field(
         ("worker:heartbeat:*",),
-        description="Key patterns of worker heartbeats: hashes, or strings with the time alone. `{id}` stands for the"
-        " worker's id, as in `worker:{id}:heartbeat`.",
+        description="Key patterns of worker heartbeats (hashes, or strings with the time alone). `{id}` in a pattern"
+        " stands for the worker's id: `worker:{id}:heartbeat`.",
     )
     worker_kind_keys: WorkerNames = Field(
         (),
-        description="Keys of a worker beside its heartbeat, as in `worker:{id}:type`: strings with its kind, or hashes"
-        " with `kind`, `state`, `instance_type`, `lifecycle`, where the heartbeat has none.",
+        description="Keys beside the heartbeat with what it lacks, as `worker:{id}:type`: its kind (strings), or hashes.",
     )
     worker_kinds: KindWords = Field(
         WORKER_KINDS,
-        description="Kinds of workers, separated by commas, as in `cpu,gpu,preview,map,ai,cleanup`; compared without"
-        " case. Any other kind is `unknown`; of kind `gpu` are workers with a state and an instance.",
+        description="Kinds of workers, separated by commas, as in `cpu,gpu,preview,map,ai,cleanup`. Others are `unknown`.",
     )
     worker_default_kind: KindWord = Field(
         WORKER_DEFAULT_KIND, description="The kind of a worker whose heartbeat names none."
@@ -332,12 +329,25 @@ def read_settings(env_file: Path | None = None, model: type[Settings] = Settings
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"--env-file: {env_file} is not there")
     try:
-        return model(_env_file=env_file or Path(".env"))  # type: ignore[call-arg]  # pydantic-settings' own keyword
-    except ValidationError as error:
-        raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
+        return _checked(model, env_file or Path(".env"))
     except (OSError, UnicodeDecodeError) as error:
         name = f"--env-file: {env_file}" if env_file else ".env"
         raise SettingsError(f"{name}: cannot be read: {_reason(error)}") from None
+
+
+def read_environment(**given: object) -> Settings:
+    """Return the settings from `given` and environment variables, without `.env`, which may be another application's.
+
+    Raises SettingsError as `read_settings` does.
+    """
+    return _checked(Settings, None, **given)
+
+
+def _checked(model: type[AnySettings], env_file: Path | None, **given: object) -> AnySettings:
+    try:
+        return model(_env_file=env_file, **given)  # type: ignore[call-arg, arg-type]  # pydantic-settings' own keyword
+    except ValidationError as error:
+        raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
 
 
 def unknown_variables(env_file: Path | None = None) -> list[str]:

@@ -23,6 +23,7 @@ Settings are environment variables:
     WORKER_HEARTBEAT_AI_QUEUES       default: ai_tasks; routing keys of the AI queue, separated by commas
     WORKER_HEARTBEAT_KEY             default: worker:heartbeat:{id}
     WORKER_HEARTBEAT_STATS_KEY       default: ai_queue:stats
+    WORKER_HEARTBEAT_SECONDS         default: 10, the time between two heartbeats
     WORKER_HEARTBEAT_EXPIRY_SECONDS  default: 86400; a worker that was killed is shown as unhealthy for that long
 
 Needs Python 3.9, Celery 5 and redis-py 4.5 or newer, and a pool of processes, threads or none (prefork, threads, solo).
@@ -32,6 +33,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import select
 import struct
@@ -49,7 +51,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 PREFIX = "WORKER_HEARTBEAT_"
-BEAT_SECONDS = 10.0
 COMMAND_SECONDS = 1.0
 """Time limit of Redis for accepting a connection, and for an answer."""
 
@@ -140,7 +141,8 @@ class Reporter:
         self._add_once = self._client.register_script(ADD_ONCE)
         self._key = setting("KEY", "worker:heartbeat:{id}").replace("{id}", worker)
         self._stats_key = setting("STATS_KEY", "ai_queue:stats")
-        self._expiry_seconds = expiry_seconds()
+        self._beat_seconds = seconds_of("SECONDS", 10)
+        self._expiry_seconds = math.ceil(seconds_of("EXPIRY_SECONDS", 86_400))
         kind = setting("KIND", "cpu").lower()
         of_gpu = {"instance_type": setting("INSTANCE_TYPE"), "lifecycle": setting("LIFECYCLE")}
         self._fields = {"kind": kind, **({n: v for n, v in of_gpu.items() if v} if kind == "gpu" else {})}
@@ -168,7 +170,7 @@ class Reporter:
         while not self._stopping.is_set():
             now = time.monotonic()
             if now >= due and self._succeeds("heartbeats", self._beat):
-                due = now + BEAT_SECONDS
+                due = now + self._beat_seconds
             if self._succeeds("statistics", self._add) and now < due:
                 select.select([ENDED.reading], [], [], max(0.0, due - time.monotonic()))
             else:
@@ -243,12 +245,15 @@ def client_of(url: str) -> redis.Redis:
     )
 
 
-def expiry_seconds() -> int:
-    """Return the lifetime of a heartbeat. Raises ValueError for one that is no positive number."""
-    given = setting("EXPIRY_SECONDS", "86400")
-    if not given.isascii() or not given.isdigit() or not int(given):
-        raise ValueError(f"{PREFIX}EXPIRY_SECONDS should be a whole number of seconds")
-    return int(given)
+def seconds_of(name: str, default: float) -> float:
+    """Return a setting that is a time. Raises ValueError for one that is no positive number."""
+    try:
+        seconds = float(setting(name, str(default)))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{PREFIX}{name} should be a number of seconds")
+    return seconds
 
 
 ENDED = Ended()
