@@ -27,7 +27,6 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -75,12 +74,12 @@ def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Directories = Annotated[Words, AfterValidator(_check_directories)]
 Origins = Annotated[Words, AfterValidator(check_origins)]
 Networks = Annotated[Words, AfterValidator(check_networks)]
-Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
-KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
+Listen = Annotated[Address, BeforeValidator(parse_address)]
+KeyPatterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 WorkerPatterns = Annotated[KeyPatterns, AfterValidator(check_patterns)]
 WorkerNames = Annotated[Words, AfterValidator(check_sibling_keys)]
 KindWord = Annotated[str, AfterValidator(read_kind)]
@@ -178,11 +177,11 @@ class Settings(BaseSettings):
     )
     worker_kind_keys: WorkerNames = Field(
         (),
-        description="Keys beside the heartbeat with what it lacks, as `worker:{id}:type`: its kind (strings), or hashes.",
+        description="Keys beside a heartbeat, as `worker:{id}:type`: strings with the kind, or hashes.",
     )
     worker_kinds: KindWords = Field(
         WORKER_KINDS,
-        description="Kinds of workers, separated by commas, as in `cpu,gpu,preview,map,ai,cleanup`. Others are `unknown`.",
+        description="Kinds of workers, separated by commas, as in `cpu,gpu,preview,map,ai`. Others are `unknown`.",
     )
     worker_default_kind: KindWord = Field(
         WORKER_DEFAULT_KIND, description="The kind of a worker whose heartbeat names none."
@@ -242,12 +241,20 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Give the environment precedence over `.env`; a secret's file counts as its variable."""
         del file_secret_settings  # its directory of files supports no *_FILE variables
+        for source in (env_settings, dotenv_settings):
+            if isinstance(source, EnvSettingsSource):
+                # Lists are words with commas, not JSON. (NoDecode is no part of pydantic-settings 2.6.)
+                source.decode_complex_value = _undecoded  # type: ignore[method-assign]
         return (
             init_settings,
             _SecretFiles(settings_cls, env_settings, dotenv_settings),
             env_settings,
             dotenv_settings,
         )
+
+
+def _undecoded(field_name: str, field: object, value: object) -> object:
+    return value
 
 
 class RollupSettings(Settings):
@@ -336,10 +343,7 @@ def read_settings(env_file: Path | None = None, model: type[Settings] = Settings
 
 
 def read_environment(**given: object) -> Settings:
-    """Return the settings from `given` and environment variables, without `.env`, which may be another application's.
-
-    Raises SettingsError as `read_settings` does.
-    """
+    """Return the settings of `given` and of environment variables. Raises SettingsError as `read_settings` does."""
     return _checked(Settings, None, **given)
 
 

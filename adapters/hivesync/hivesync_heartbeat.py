@@ -42,7 +42,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 from celery import signals
@@ -236,7 +236,7 @@ def client_of(url: str) -> redis.Redis:
     if scheme not in ("redis", "rediss", "unix"):
         raise ValueError(f"{PREFIX}REDIS_URL is not set, and the broker is no single Redis ({scheme or 'no scheme'})")
     return redis.Redis.from_url(
-        urlunsplit((scheme, parts.netloc, path, urlencode(query), "")),
+        f"{scheme}://{parts.netloc}{path}?{urlencode(query)}",
         socket_timeout=COMMAND_SECONDS,
         socket_connect_timeout=COMMAND_SECONDS,
         retry=Retry(NoBackoff(), 0),

@@ -129,10 +129,12 @@ def _dependency(check: Check) -> Check:
     if not callable(check):
         raise TypeError(f"allow should be a dependency of FastAPI or an async callable, not {type(check).__name__}")
     parameters = list(inspect.signature(check).parameters.values())
-    if len(parameters) != 1 or parameters[0].annotation is not inspect.Parameter.empty:
-        return check
-    if parameters[0].default is not inspect.Parameter.empty:
-        return check
+    empty = inspect.Parameter.empty
+    if len(parameters) != 1 or parameters[0].annotation is not empty or parameters[0].default is not empty:
+        # FastAPI resolves annotations that are strings in the globals of a function, which an object does not have.
+        method = getattr(check, "__call__", None)  # noqa: B004 - of the object, not of its class
+        is_object = not hasattr(check, "__globals__") and not inspect.isclass(check)
+        return method if is_object and hasattr(method, "__globals__") else check
 
     async def ask(request: Request) -> object:
         answer = check(request)

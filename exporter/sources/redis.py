@@ -11,6 +11,7 @@ million keys than the server.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,10 @@ _CONNECTIONS: Mapping[str, type[driver.AbstractConnection]] = {
     "rediss": driver.SSLConnection,
     "unix": driver.UnixDomainSocketConnection,
 }
+
+# redis-py before 5.3 asks for a name, which it does not use; later versions warn of it.
+_NAME_PARAMETER = inspect.signature(driver.ConnectionPool.get_connection).parameters.get("command_name")
+_COMMAND_NAME = ("_",) if _NAME_PARAMETER is not None and _NAME_PARAMETER.default is inspect.Parameter.empty else ()
 
 _DOWN = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
 """Errors of a server that cannot be reached, or is not ready for commands; refused authentication is one of redis-py's
@@ -183,7 +188,7 @@ class Redis:
         """Return a connection on which user, name and database are set. After any failure before that, the source is
         down."""
         try:
-            return cast("_BatchConnection", await self._pool.get_connection())  # type: ignore[no-untyped-call]
+            return cast("_BatchConnection", await self._pool.get_connection(*_COMMAND_NAME))  # type: ignore[no-untyped-call]
         except (exceptions.RedisError, OSError, TypeError, ValueError) as error:
             raise self._unavailable(_refusal_kind(error)) from error
 

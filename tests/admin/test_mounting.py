@@ -208,7 +208,7 @@ def test_an_exception_in_the_check_is_a_refusal(configured: Settings) -> None:
     failures: dict[str, Exception] = {
         "zero": ZeroDivisionError("ada@example.org"),
         "gone": Gone(),
-        "odd": HTTPException(499),
+        "odd": HTTPException(499, "odd"),
         "away": HTTPException(307, headers={"Location": "/login"}),
     }
 
