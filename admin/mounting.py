@@ -56,7 +56,7 @@ class MountedAnalytics:
             async with lifespan(host) as state, self.running():
                 yield state
 
-        app.router.lifespan_context = with_analytics
+        app.router.lifespan_context = with_analytics  # type: ignore[assignment]  # the state may be there or not
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

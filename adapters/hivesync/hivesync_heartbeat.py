@@ -199,7 +199,7 @@ class Reporter:
         state = "active" if worker_state.active_requests else "idle"
         fields = {**self._fields, "state": state, "last_heartbeat": f"{seconds}.{microseconds:06d}"}
         with self._client.pipeline(transaction=True) as transaction:
-            transaction.hset(self._key, mapping=fields)
+            transaction.hset(self._key, mapping=fields)  # type: ignore[arg-type]  # its mapping is invariant
             if self._others:
                 transaction.hdel(self._key, *self._others)
             transaction.expire(self._key, self._expiry_seconds)
@@ -279,7 +279,7 @@ def is_of_ai_queue(task: Any) -> bool:
     return delivered.get("routing_key") in AI_QUEUES
 
 
-@signals.task_prerun.connect
+@signals.task_prerun.connect  # type: ignore[untyped-decorator]
 def begin(task_id: str = "", task: Any = None, **_: Any) -> None:
     """Note the begin of a task."""
     with harmless():
@@ -289,7 +289,7 @@ def begin(task_id: str = "", task: Any = None, **_: Any) -> None:
             _started[task_id] = time.perf_counter()
 
 
-@signals.task_postrun.connect
+@signals.task_postrun.connect  # type: ignore[untyped-decorator]
 def end(task_id: str = "", state: str | None = None, **_: Any) -> None:
     """Count a task that has ended."""
     with harmless():
@@ -298,7 +298,7 @@ def end(task_id: str = "", state: str | None = None, **_: Any) -> None:
             ENDED.add(int(state not in NOT_ENDED), max(0, round((time.perf_counter() - started) * 1_000_000)))
 
 
-@signals.worker_ready.connect
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def start(sender: Any = None, **_: Any) -> None:
     """Start the heartbeats once the worker consumes."""
     global _reporter
@@ -317,7 +317,7 @@ def start(sender: Any = None, **_: Any) -> None:
         _reporter.start()
 
 
-@signals.worker_shutdown.connect
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
 def stop(**_: Any) -> None:
     """Stop the heartbeats after the last task."""
     with harmless():

@@ -132,7 +132,7 @@ def _dependency(check: Check) -> Check:
     empty = inspect.Parameter.empty
     if len(parameters) != 1 or parameters[0].annotation is not empty or parameters[0].default is not empty:
         # FastAPI resolves annotations that are strings in the globals of a function, which an object does not have.
-        method = getattr(check, "__call__", None)  # noqa: B004 - of the object, not of its class
+        method: Check = getattr(check, "__call__", check)  # noqa: B004 - of the object, not of its class
         is_object = not hasattr(check, "__globals__") and not inspect.isclass(check)
         return method if is_object and hasattr(method, "__globals__") else check
 

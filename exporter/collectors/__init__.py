@@ -21,12 +21,13 @@ from exporter.collectors.top_users import TopUsers
 from exporter.collectors.users import Plans, Users
 from exporter.collectors.workers import HeartbeatSource, Workers
 from exporter.errors import SettingsError
-from exporter.heartbeats import Kinds, PostgresHeartbeats, RedisHeartbeats
+from exporter.heartbeats import PostgresHeartbeats, RedisHeartbeats
 from exporter.settings import PREFIX, Settings
 from exporter.state import StateFile
 from exporter.windows.latest import LatestActivity
 from exporter.windows.shared import SharedWindow
 from exporter.windows.users import UserCounts
+from exporter.worker_keys import Kinds
 
 OpenState = Callable[[str], StateFile]
 """Returns the state file of that name."""

@@ -82,7 +82,10 @@ class Site:
         until(lambda: not self.jobs.exists("test:released"), "no job is left")
 
     def stats(self) -> dict[str, str]:
-        return self.redis.hgetall("ai_queue:stats")
+        return self.hash("ai_queue:stats")
+
+    def hash(self, key: str) -> dict[str, str]:
+        return {str(name): str(value) for name, value in self.redis.hgetall(key).items()}
 
     def processed(self) -> int:
         return int(self.stats().get("processed", 0))
@@ -90,9 +93,7 @@ class Site:
     def beat(self) -> dict[str, str]:
         """A new heartbeat."""
         before = self.redis.hget(KEY, "last_heartbeat")
-        return until(
-            lambda: {} if self.redis.hget(KEY, "last_heartbeat") == before else self.redis.hgetall(KEY), "a heartbeat"
-        )
+        return until(lambda: {} if self.redis.hget(KEY, "last_heartbeat") == before else self.hash(KEY), "a heartbeat")
 
     def exported(self) -> dict[str, Any]:
         """The exporter's values."""
@@ -206,9 +207,8 @@ def test_a_killed_worker_is_shown_as_unhealthy(site: Site) -> None:
     with site.worker() as worker:
         site.beat()
         worker.kill()
-    beat = site.redis.hgetall(KEY)
-    silent = {**beat, "last_heartbeat": str(float(beat["last_heartbeat"]) - 121)}
-    site.redis.hset(KEY, mapping=silent)
+    beat = site.hash(KEY)
+    site.redis.hset(KEY, "last_heartbeat", float(beat["last_heartbeat"]) - 121)
     assert only(site.exported(), "hivesync_worker_healthy") == {"w@here,cpu": 0}
 
 
