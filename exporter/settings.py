@@ -183,9 +183,7 @@ class Settings(BaseSettings):
         WORKER_KINDS,
         description="Kinds of workers, separated by commas, as in `cpu,gpu,preview,map,ai`. Others are `unknown`.",
     )
-    worker_default_kind: KindWord = Field(
-        WORKER_DEFAULT_KIND, description="The kind of a worker whose heartbeat names none."
-    )
+    worker_default_kind: KindWord = Field(WORKER_DEFAULT_KIND, description="The kind of a worker that names none.")
     worker_healthy_seconds: float = Field(
         120, gt=0, description="A worker is healthy while its heartbeat is at most this old."
     )
@@ -243,18 +241,14 @@ class Settings(BaseSettings):
         del file_secret_settings  # its directory of files supports no *_FILE variables
         for source in (env_settings, dotenv_settings):
             if isinstance(source, EnvSettingsSource):
-                # Lists are words with commas, not JSON. (NoDecode is no part of pydantic-settings 2.6.)
-                source.decode_complex_value = _undecoded  # type: ignore[method-assign]
+                # Lists are words with commas, not JSON; pydantic-settings 2.6 has no NoDecode.
+                source.decode_complex_value = lambda _, __, value: value  # type: ignore[method-assign]
         return (
             init_settings,
             _SecretFiles(settings_cls, env_settings, dotenv_settings),
             env_settings,
             dotenv_settings,
         )
-
-
-def _undecoded(field_name: str, field: object, value: object) -> object:
-    return value
 
 
 class RollupSettings(Settings):
