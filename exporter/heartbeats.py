@@ -60,7 +60,7 @@ class Heartbeats:
             self.left_out["malformed"] += 1
         elif at > self.now + LONGEST_LEAD:
             self.left_out["future_heartbeat"] += 1
-        elif age(self.now, at) <= self.forgotten_seconds:
+        elif self.now - at <= self.forgotten_seconds:
             kind, state, instance_type, lifecycle = words
             self.workers.append(
                 Worker(
@@ -72,11 +72,6 @@ class Heartbeats:
                     lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
                 )
             )
-
-
-def age(now: float, at: float) -> float:
-    """Return the age of a heartbeat in seconds, exact to the microsecond."""
-    return round(now - at, 6)
 
 
 # Redis --------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, gpu_dollars
 from exporter.definitions import WORKERS
 from exporter.errors import StateError
 from exporter.gpu_usage import Beat, GpuUsage
-from exporter.heartbeats import Heartbeats, Worker, age
+from exporter.heartbeats import Heartbeats, Worker
 from exporter.labels import bounded, clean_worker
 from exporter.prices import Prices
 from exporter.spec import Definition, Label, MetricSpec, Sample
@@ -157,7 +157,7 @@ class Workers:
         return True
 
     def _samples(self, worker: Worker, now: float) -> list[Sample]:
-        healthy = age(now, worker.last_heartbeat) <= self._healthy_seconds
+        healthy = now - worker.last_heartbeat <= self._healthy_seconds
         samples = [
             HEALTHY.sample(int(healthy), worker=worker.id, kind=worker.kind),
             LAST_HEARTBEAT.sample(worker.last_heartbeat, worker=worker.id, kind=worker.kind),

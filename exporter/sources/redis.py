@@ -219,9 +219,9 @@ class _BatchParser(driver.DefaultParser):  # type: ignore[misc, valid-type]  # t
         super().on_connect(connection)
         self._none_yet = self._reader.gets()
 
-    async def read_response(self, disable_decoding: bool = False, push_request: bool = False) -> Any:
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:  # redis-py's versions differ in these
         if self.number is None:
-            return await super().read_response(disable_decoding, push_request)
+            return await super().read_response(*arguments, **options)
         number, self.number = self.number, None
         answers: Answers = []
         while True:
