@@ -11,9 +11,10 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from exporter.addresses import Address, reachable, reachable_host
+from exporter.plain_settings import PlainSettings
 from exporter.settings import PREFIX, Listen, Settings
 
 TIMEOUT_SECONDS = 2.0
@@ -22,7 +23,7 @@ TIMEOUT_SECONDS = 2.0
 HEALTHY, READY = "/-/healthy", "/-/ready"
 
 
-class _Listener(BaseSettings):
+class _Listener(PlainSettings):
     """The one setting that is needed, read like all others."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)

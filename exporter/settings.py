@@ -33,6 +33,7 @@ from pydantic_settings import (
 
 from exporter.addresses import Address, check_networks, check_origins, parse_address
 from exporter.errors import SettingsError
+from exporter.plain_settings import PlainSettings
 from exporter.prices import Prices, read_prices
 from exporter.urls import read_postgres, read_redis, read_web
 from exporter.vocabulary import FREE_PLANS, WORKER_DEFAULT_KIND, WORKER_KINDS
@@ -86,7 +87,7 @@ KindWord = Annotated[str, AfterValidator(read_kind)]
 KindWords = Annotated[Words, AfterValidator(read_kinds)]
 
 
-class Settings(BaseSettings):
+class Settings(PlainSettings):
     """The configuration of one process; the descriptions become docs/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
@@ -237,18 +238,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Give the environment precedence over `.env`; a secret's file counts as its variable."""
-        del file_secret_settings  # its directory of files supports no *_FILE variables
-        for source in (env_settings, dotenv_settings):
-            if isinstance(source, EnvSettingsSource):
-                # Lists are words with commas, not JSON; pydantic-settings 2.6 has no NoDecode.
-                source.decode_complex_value = lambda _, __, value: value  # type: ignore[method-assign]
-        return (
-            init_settings,
-            _SecretFiles(settings_cls, env_settings, dotenv_settings),
-            env_settings,
-            dotenv_settings,
+        """Let a secret's file count as its variable."""
+        init, *others = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
         )
+        return init, _SecretFiles(settings_cls, *others), *others
 
 
 class RollupSettings(Settings):

@@ -42,6 +42,7 @@ LAYERS = [
         "exporter.version",
         "exporter.memory",
         "exporter.worker_keys",
+        "exporter.plain_settings",
     },
     {
         "exporter.prices",
