@@ -26,5 +26,5 @@ class PlainSettings(BaseSettings):
         del settings_cls, file_secret_settings  # its directory of files supports no *_FILE variables
         for source in (env_settings, dotenv_settings):
             if isinstance(source, EnvSettingsSource):
-                source.decode_complex_value = lambda _, __, value: value  # type: ignore[method-assign]
+                source.decode_complex_value = lambda field_name, field, value: value  # type: ignore[method-assign]
         return init_settings, env_settings, dotenv_settings
