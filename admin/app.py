@@ -19,9 +19,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from admin.access.application import ApplicationAccessMiddleware, ApplicationCheck
 from admin.access.authentication import Access, build_access
 from admin.access.login import login_routes
 from admin.access.middleware import GRAFANA, LOGIN, AccessMiddleware
+from admin.access.origins import Origins
 from admin.access.security_headers import SecurityHeaders
 from admin.access.session_list import SessionCommands, session_routes
 from admin.api import DocumentCache, build_router
@@ -53,20 +55,36 @@ class AnalyticsSection:
         view: Callable[[], View],
         *,
         clock: Callable[[], float] = time.time,
+        check: ApplicationCheck | None = None,
     ) -> None:
-        """`view`: that of the snapshot; `clock`: Unix seconds. Raises SettingsError for a key that cannot be used."""
-        self.access = build_access(settings, state_directory)
-        self.commands = SessionCommands(self.access.sessions)
+        """`view`: that of the snapshot; `clock`: Unix seconds; `check`: that of the application in which the section is
+        mounted, in place of credentials. Raises SettingsError for a key that cannot be used."""
+        self._access = None if check else build_access(settings, state_directory)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
         self._documents = DocumentCache(lambda: Values(view(), clock()), self._grafana_state, clock)
-        page = Page(self._grafana_up)
-        self.api = build_api(self._documents, self.access, page, self._grafana)
+        page = Page(self._grafana_up, has_login=check is None)
+        self.api = build_api(self._documents, self._access, page, self._grafana)
+        if check is not None:
+            guarded: ASGIApp = ApplicationAccessMiddleware(HeadAsGet(self.api), check, Origins(settings.admin_origins))
+            self.app: ASGIApp = SecurityHeaders(guarded, settings.admin_frame_ancestors)
+            return
         self.app = with_access(self.api, self.access, page, settings.admin_frame_ancestors)
         if not self.access.authenticator.configured:
             _log.warning(
                 "admin.no_credential",
                 set_one_of="HIVESYNC_ADMIN_JWT_SECRET, HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE, HIVESYNC_ADMIN_API_KEY",
             )
+
+    @property
+    def access(self) -> Access:
+        """The section's own access; there is none where the host's check is in its place."""
+        assert self._access is not None  # noqa: S101 - a mounted section has no login
+        return self._access
+
+    @property
+    def commands(self) -> SessionCommands:
+        """The answers to the commands on sessions."""
+        return SessionCommands(self.access.sessions)
 
     def changed(self) -> None:
         """Note a change of the snapshot."""
@@ -96,8 +114,8 @@ class AnalyticsSection:
         return GrafanaState(configured=self._grafana is not None, up=self._grafana_up())
 
 
-def build_api(documents: DocumentCache, access: Access, page: Page, grafana: ASGIApp | None) -> FastAPI:
-    """All routes: the API, the login, Grafana and the page."""
+def build_api(documents: DocumentCache, access: Access | None, page: Page, grafana: ASGIApp | None) -> FastAPI:
+    """All routes: the API, the login (with `access`), Grafana and the page."""
     api = FastAPI(
         title="HiveSync Analytics",
         version=VERSION,
@@ -108,8 +126,9 @@ def build_api(documents: DocumentCache, access: Access, page: Page, grafana: ASG
         redirect_slashes=False,
     )
     api.include_router(build_router(documents))
-    api.router.routes += login_routes(access, page.render_login)
-    api.router.routes += session_routes(access, page.render_sessions)
+    if access is not None:
+        api.router.routes += login_routes(access, page.render_login)
+        api.router.routes += session_routes(access, page.render_sessions)
     if grafana is not None:
         api.mount(GRAFANA.rstrip("/"), grafana)
     api.router.routes += page.routes()

@@ -148,7 +148,7 @@ async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Pat
     events.watch_loop()
     _log.info("service.starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
-    terms = _terms(settings)
+    terms = Terms.of(settings)
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)
         async with open_sources(settings) as sources:
@@ -328,11 +328,7 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
                 pass  # reports a server that is down once, and at once
             await snapshot.refresh_all(Postgres.name)
             at_rest = snapshot.at_rest(Postgres.name)
-            return await verify.compare(at_rest, sources, _terms(settings))
-
-
-def _terms(settings: Settings) -> Terms:
-    return Terms(settings.prices(), settings.free_plans, settings.not_provided)
+            return await verify.compare(at_rest, sources, Terms.of(settings))
 
 
 @contextmanager

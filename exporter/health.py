@@ -13,11 +13,12 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from exporter.addresses import Address, reachable, reachable_host
 from exporter.control import ask_for_health
 from exporter.errors import StateError
+from exporter.plain_settings import PlainSettings
 from exporter.setting_types import Listen
 from exporter.settings import PREFIX, Settings
 
@@ -27,7 +28,7 @@ TIMEOUT_SECONDS = 2.0
 HEALTHY, READY = "/-/healthy", "/-/ready"
 
 
-class _Listener(BaseSettings):
+class _Listener(PlainSettings):
     """The settings that are needed, read like all others."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
-from pydantic_settings import NoDecode
 
 from exporter.addresses import Address, check_networks, check_origins, parse_address, read_origin
 from exporter.inputs import check_names
 from exporter.queue_keys import check_keys
+from exporter.worker_keys import check_patterns, check_sibling_keys, read_kind, read_kinds
 
 MAX_PRIORITY = 255
 """The maximum of a message's priority."""
@@ -70,15 +70,19 @@ def _check_steps(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Directories = Annotated[Words, AfterValidator(_check_directories)]
 Origins = Annotated[Words, AfterValidator(check_origins)]
 Inputs = Annotated[Words, AfterValidator(check_names)]
 Origin = Annotated[str, AfterValidator(read_origin)]
 ApiKey = Annotated[SecretStr | None, AfterValidator(_check_api_key)]
 Networks = Annotated[Words, AfterValidator(check_networks)]
-Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
-KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
+Listen = Annotated[Address, BeforeValidator(parse_address)]
+KeyPatterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 QueueKeys = Annotated[KeyPatterns, AfterValidator(_check_lists)]
 ListKeys = Annotated[Words, AfterValidator(_check_lists)]
 Steps = Annotated[Words, AfterValidator(_check_steps)]
+WorkerPatterns = Annotated[KeyPatterns, AfterValidator(check_patterns)]
+WorkerNames = Annotated[Words, AfterValidator(check_sibling_keys)]
+KindWord = Annotated[str, AfterValidator(read_kind)]
+KindWords = Annotated[Words, AfterValidator(read_kinds)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -31,6 +31,7 @@ from pydantic_settings import (
 
 from exporter.addresses import Address
 from exporter.errors import SettingsError
+from exporter.plain_settings import PlainSettings
 from exporter.prices import Prices, read_prices
 from exporter.queue_keys import CeleryKeys, has_celery
 from exporter.setting_types import (
@@ -38,6 +39,8 @@ from exporter.setting_types import (
     Directories,
     Inputs,
     KeyPatterns,
+    KindWord,
+    KindWords,
     Listen,
     ListKeys,
     Networks,
@@ -46,10 +49,12 @@ from exporter.setting_types import (
     QueueKeys,
     Steps,
     Words,
+    WorkerNames,
+    WorkerPatterns,
     reason,
 )
 from exporter.urls import read_postgres, read_redis, read_web
-from exporter.vocabulary import FREE_PLANS
+from exporter.vocabulary import FREE_PLANS, WORKER_DEFAULT_KIND, WORKER_KINDS
 
 PREFIX = "HIVESYNC_"
 SECRETS = ("database_url", "rollup_database_url", "redis_url", "admin_jwt_secret", "admin_api_key")
@@ -64,7 +69,7 @@ URLS: Mapping[str, Callable[[str], object]] = {
 """The parser of each connection URL; the result as text is the printable form."""
 
 
-class Settings(BaseSettings):
+class Settings(PlainSettings):
     """The configuration of one process; the descriptions become docs/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
@@ -195,7 +200,24 @@ class Settings(BaseSettings):
         description="[Inputs](#inputs) that this HiveSync does not have, separated by commas. They are not read; values"
         " that need them are absent, and are no failure.",
     )
-    worker_keys: KeyPatterns = Field(("worker:heartbeat:*",), description="Key patterns of worker heartbeats (hashes).")
+    workers_from: Literal["redis", "postgres"] = Field(
+        "redis",
+        description="Where workers' heartbeats are: `redis` (`WORKER_KEYS`), or `postgres` (table or view `workers`).",
+    )
+    worker_keys: WorkerPatterns = Field(
+        ("worker:heartbeat:*",),
+        description="Key patterns of worker heartbeats (hashes, or strings with the time alone). `{id}` in a pattern"
+        " stands for the worker's id: `worker:{id}:heartbeat`.",
+    )
+    worker_kind_keys: WorkerNames = Field(
+        (),
+        description="Keys beside a heartbeat, as `worker:{id}:type`: strings with the kind, or hashes.",
+    )
+    worker_kinds: KindWords = Field(
+        WORKER_KINDS,
+        description="Kinds of workers, separated by commas, as in `cpu,gpu,preview,map,ai`. Others are `unknown`.",
+    )
+    worker_default_kind: KindWord = Field(WORKER_DEFAULT_KIND, description="The kind of a worker that names none.")
     worker_healthy_seconds: float = Field(
         120, gt=0, description="A worker is healthy while its heartbeat is at most this old."
     )
@@ -264,14 +286,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Give the environment precedence over `.env`; a secret's file counts as its variable."""
-        del file_secret_settings  # its directory of files supports no *_FILE variables
-        return (
-            init_settings,
-            _SecretFiles(settings_cls, env_settings, dotenv_settings),
-            env_settings,
-            dotenv_settings,
+        """Let a secret's file count as its variable."""
+        init, *others = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
         )
+        return init, _SecretFiles(settings_cls, *others), *others
 
 
 class RollupSettings(Settings):
@@ -347,12 +366,22 @@ def read_settings(env_file: Path | None = None, model: type[Settings] = Settings
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"--env-file: {env_file} is not there")
     try:
-        return model(_env_file=env_file or Path(".env"))  # type: ignore[call-arg]  # pydantic-settings' own keyword
-    except ValidationError as error:
-        raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
+        return _checked(model, env_file or Path(".env"))
     except (OSError, UnicodeDecodeError) as error:
         name = f"--env-file: {env_file}" if env_file else ".env"
         raise SettingsError(f"{name}: cannot be read: {reason(error)}") from None
+
+
+def read_environment(**given: object) -> Settings:
+    """Return the settings of `given` and of environment variables. Raises SettingsError as `read_settings` does."""
+    return _checked(Settings, None, **given)
+
+
+def _checked(model: type[AnySettings], env_file: Path | None, **given: object) -> AnySettings:
+    try:
+        return model(_env_file=env_file, **given)  # type: ignore[call-arg, arg-type]  # pydantic-settings' own keyword
+    except ValidationError as error:
+        raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
 
 
 def unknown_variables(env_file: Path | None = None) -> list[str]:

@@ -46,6 +46,8 @@ LAYERS = [
         "exporter.httpd",
         "exporter.httpd.connections",
         "exporter.httpd.ready",
+        "exporter.worker_keys",
+        "exporter.plain_settings",
     },
     {
         "exporter.prices",
@@ -79,6 +81,7 @@ LAYERS = [
     {"exporter.windows.resync"},
     {"exporter.windows.history"},
     {"exporter.windows.sums", "exporter.presence", "exporter.collector"},
+    {"exporter.heartbeats"},
     {"exporter.collectors.*"},
     {"exporter.collectors"},
     {"exporter.snapshot"},

@@ -1,6 +1,6 @@
 """The middleware that admits requests of admins only, to every route behind it.
 
-    security headers -> middleware (this) -> routes, Grafana
+    security headers -> middleware (this) -> routes, Grafana         (host.py in its place: the host's own check)
 
 Access is denied by default. Open are the login, the logout and the static files of the login page; none holds data. The
 path is taken as the router takes it, so that the two always agree, on the admin port and mounted in an application.
@@ -59,8 +59,7 @@ class AccessMiddleware:
             else:
                 await self._app(answer, receive, send)
         else:
-            await receive()  # the handshake; no route supports WebSockets
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            await refuse_web_socket(receive, send)
 
     def _check(self, scope: Scope) -> Response | Scope:
         """The scope to pass on, or the refusal."""
@@ -76,7 +75,7 @@ class AccessMiddleware:
         if path == SESSIONS_END:
             if method != "POST":
                 return not_allowed(("POST",))
-        elif method not in READ_METHODS and not (method == "POST" and _asks_grafana(scope, path)):
+        elif method not in READ_METHODS and not (method == "POST" and asks_grafana(scope, path)):
             return not_allowed(READ_METHODS)
         if method == "POST" and outcome.via == "session" and not self._access.origins.is_own(scope):
             return problem(403, detail="The request comes from another origin.")
@@ -95,6 +94,12 @@ class AccessMiddleware:
         return denied(outcome)
 
 
+async def refuse_web_socket(receive: Receive, send: Send) -> None:
+    """Close a WebSocket before it is open: no route supports them."""
+    await receive()  # the handshake
+    await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+
+
 def not_allowed(methods: tuple[str, ...]) -> Response:
     """The refusal of a method."""
     return problem(405, headers={"Allow": ", ".join(methods)})
@@ -108,7 +113,7 @@ def login_page(body: str, status: int, refusal: Refusal | None = None) -> Respon
     return HTMLResponse(body, status, headers)
 
 
-def _asks_grafana(scope: Scope, path: str) -> bool:
+def asks_grafana(scope: Scope, path: str) -> bool:
     """Whether it is one of the POST requests that panels send."""
     if not path.startswith(GRAFANA):
         return False

@@ -54,11 +54,15 @@ class Page:
     """Renders the pages and serves their files.
 
     `grafana_up`: whether Grafana responds, None without Grafana and before its first probe; if it does, the page starts
-    with frames before its first status. `uplot`: the folder of uPlot's files.
+    with frames before its first status. `uplot`: the folder of uPlot's files. `has_login`:
+    whether the section has a login of its own.
     """
 
-    def __init__(self, grafana_up: Callable[[], bool | None] = lambda: None, *, uplot: Path = UPLOT) -> None:
+    def __init__(
+        self, grafana_up: Callable[[], bool | None] = lambda: None, *, uplot: Path = UPLOT, has_login: bool = True
+    ) -> None:
         self._grafana_up = grafana_up
+        self._has_login = has_login
         self._uplot = uplot if (uplot / "uPlot.esm.js").is_file() else None
         self._templates = _templates()
 
@@ -87,6 +91,7 @@ class Page:
             documents=(summary.PATH, *(document.path for document in DOCUMENTS), status.PATH),
             data=self._data(base),
             has_uplot=self._uplot is not None,
+            has_login=self._has_login,
         )
 
     def render_login(self, request: Request, failed: bool) -> str:
@@ -104,6 +109,7 @@ class Page:
             "refreshSeconds": REFRESH_SECONDS,
             "longestPauseSeconds": LONGEST_PAUSE_SECONDS,
             "hasUplot": self._uplot is not None,
+            "hasLogin": self._has_login,
             "grafanaUp": self._grafana_up(),
             "sources": {name: source.title for name, source in SOURCES.items()},
             "labelStyles": {

@@ -91,7 +91,7 @@ MONTH_TO_DATE = MetricSpec(
     "hivesync_ai_cost_month_to_date_dollars",
     "gauge",
     "Estimate: AI cost of this calendar month (UTC) so far, at the price file's prices.",
-    "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
+    "PostgreSQL (ai_usage_events) for tokens, heartbeats of workers for gpu",
     (Label("component", COMPONENTS),),
     Definition(f"{_DOLLARS} SELECT 'tokens', dollars FROM spent WHERE %(has_prices)s"),
     COST_NEEDS,
@@ -100,7 +100,7 @@ PROJECTED = MetricSpec(
     "hivesync_ai_cost_month_projected_dollars",
     "gauge",
     "Estimate: AI cost of this calendar month (UTC) to its end, in proportion to the elapsed time.",
-    "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
+    "PostgreSQL (ai_usage_events) for tokens, heartbeats of workers for gpu",
     (Label("component", COMPONENTS),),
     Definition(
         f"{_DOLLARS} SELECT 'tokens', dollars / share::float8 FROM spent, month WHERE %(has_prices)s AND share > 0"

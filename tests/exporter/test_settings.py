@@ -102,7 +102,11 @@ def test_every_setting_has_the_documented_default(set_variables: Set) -> None:
         "celery_priority_separator": r"\x06\x16",
         "celery_unacked_key": "unacked",
         "celery_unacked_index_key": "unacked_index",
+        "workers_from": "redis",
         "worker_keys": ("worker:heartbeat:*",),
+        "worker_kind_keys": (),
+        "worker_kinds": ("cpu", "gpu"),
+        "worker_default_kind": "cpu",
         "worker_healthy_seconds": 120.0,
         "worker_forgotten_seconds": 86_400.0,
         "collectors": (),
@@ -150,7 +154,11 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "celery_priority_separator": r":\x16",
         "celery_unacked_key": "held",
         "celery_unacked_index_key": "held_since",
-        "worker_keys": "hb:*",
+        "workers_from": "postgres",
+        "worker_keys": "hb:*,worker:{id}:heartbeat",
+        "worker_kind_keys": "worker:{id}:type",
+        "worker_kinds": "cpu,gpu,preview,map,ai,cleanup",
+        "worker_default_kind": "ai",
         "worker_healthy_seconds": "60",
         "worker_forgotten_seconds": "3600",
         "collectors": "ai_log,preview_log",
@@ -209,6 +217,13 @@ def test_an_address_is_host_and_port(value: str, expected: Address, set_variable
         ("WORKER_FORGOTTEN_SECONDS", "-1"),
         ("AI_QUEUE_KEYS", " , "),
         ("WORKER_KEYS", ","),
+        ("WORKER_KEYS", "worker:{id}:{id}"),
+        ("WORKER_KEYS", "hb:*,worker:{id}:*"),
+        ("WORKER_KIND_KEYS", "worker:*:type"),
+        ("WORKER_KIND_KEYS", "w?:{id}"),
+        ("WORKER_KINDS", "cpu,g pu"),
+        ("WORKER_DEFAULT_KIND", "cpu,gpu"),
+        ("WORKERS_FROM", "postgresql"),
         ("ADMIN_JWT_CLAIM", "admin"),
         ("ADMIN_JWT_CLAIM", "scope="),
         ("ADMIN_JWT_PUBLIC_KEY_FILE", "/nonexistent/key.pem"),
@@ -227,6 +242,14 @@ def test_a_value_that_is_wrong_is_said_with_its_variable_and_itself(
 def test_patterns_are_separated_by_commas(set_variables: Set) -> None:
     set_variables(AI_QUEUE_KEYS=" ai_tasks, ai:*,,")
     assert read_settings().ai_queue_keys == ("ai_tasks", "ai:*")
+
+
+def test_kinds_of_workers_are_words_without_case(set_variables: Set) -> None:
+    set_variables(WORKER_KINDS="CPU, Preview,cpu", WORKER_DEFAULT_KIND=" AI ")
+    settings = read_settings()
+    assert (settings.worker_kinds, settings.worker_default_kind) == (("cpu", "preview"), "ai")
+    set_variables(WORKER_KINDS=",".join(map(str, range(201))))
+    assert problems()["HIVESYNC_WORKER_KINDS"].startswith("should be at most 200 kinds")
 
 
 def test_what_is_required_and_not_set_is_said() -> None:

@@ -74,6 +74,11 @@ function say(kind, ...parts) {
 }
 
 function end(status) {
+  if (!page.hasLogin) {
+    document.documentElement.dataset.ended = "";
+    say("error", "HiveSync no longer allows you to see these numbers; these are the last values.");
+    return;
+  }
   const link = Object.assign(document.createElement("a"), { href: `${page.base}login`, textContent: "Log in again" });
   document.documentElement.dataset.ended = "";
   if (status === 401) say("error", "Your session has ended; these are the last values. ", link, ".");
