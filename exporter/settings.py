@@ -23,8 +23,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -34,6 +32,7 @@ from exporter.errors import SettingsError
 from exporter.plain_settings import PlainSettings
 from exporter.prices import Prices, read_prices
 from exporter.queue_keys import CeleryKeys, has_celery
+from exporter.secret_files import SecretFiles
 from exporter.setting_types import (
     ApiKey,
     Directories,
@@ -290,7 +289,7 @@ class Settings(PlainSettings):
         init, *others = super().settings_customise_sources(
             settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
         )
-        return init, _SecretFiles(settings_cls, *others), *others
+        return init, SecretFiles(settings_cls, SECRETS, *others), *others
 
 
 class RollupSettings(Settings):
@@ -312,42 +311,6 @@ MASK = "********"
 """Replacement for a secret."""
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
-
-
-class _SecretFiles(PydanticBaseSettingsSource):
-    """Secrets given as `HIVESYNC_<NAME>_FILE`; for an unreadable secret, the ValueError with the reason."""
-
-    def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
-        super().__init__(settings_cls)
-        self._variables: dict[str, str | None] = {}
-        for source in reversed(sources):
-            if isinstance(source, EnvSettingsSource | DotEnvSettingsSource):
-                self._variables |= source.env_vars
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        del field
-        return self._variables.get(f"{PREFIX}{field_name}_file".lower()), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for name in SECRETS:
-            variable = PREFIX + name.upper()
-            path = self._variables.get(f"{variable}_FILE".lower())
-            if path and self._variables.get(variable.lower()):
-                values[name] = ValueError(f"set it or {variable}_FILE, not both")
-            elif path:
-                values[name] = _read_secret(path, f"{variable}_FILE")
-        return values
-
-
-def _read_secret(path: str, variable: str) -> str | ValueError:
-    try:
-        secret = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        # A secret written in place of its file's path is not repeated.
-        file = path if path.startswith("/") and "@" not in path else "the file"
-        return ValueError(f"cannot read {file} ({variable}): {reason(error)}")
-    return secret or ValueError(f"{path} ({variable}) is empty")
 
 
 @overload

@@ -48,6 +48,7 @@ LAYERS = [
         "exporter.httpd.ready",
         "exporter.worker_keys",
         "exporter.plain_settings",
+        "exporter.secret_files",
     },
     {
         "exporter.prices",

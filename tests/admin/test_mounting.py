@@ -24,7 +24,7 @@ from tests.scenario import settings_for
 SECTION = "/admin/analytics"
 
 
-class Users:
+class HostUsers:
     """The host's users, as its database holds them at each request."""
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class Users:
         self.asked = 0
 
 
-async def users_of(request: Request) -> Users:
+async def users_of(request: Request) -> HostUsers:
     """The host's own state, which its lifespan made."""
-    users: Users = request.app.state.users
+    users: HostUsers = request.app.state.users
     return users
 
 
 async def require_admin(
-    users: Annotated[Users, Depends(users_of)], authorization: Annotated[str | None, Header()] = None
+    users: Annotated[HostUsers, Depends(users_of)], authorization: Annotated[str | None, Header()] = None
 ) -> str:
     """The check of HiveSync's own admin routes."""
     users.asked += 1
@@ -52,7 +52,7 @@ async def require_admin(
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, str]]:
-    app.state.users = Users()
+    app.state.users = HostUsers()
     app.state.ended = False
     yield {"of_host": "kept"}
     app.state.ended = True
@@ -127,7 +127,7 @@ def test_the_check_and_the_lifespan_of_the_host_are_kept(configured: Settings) -
 
 def test_a_demoted_admin_is_out_at_the_next_request(configured: Settings) -> None:
     async def use(app: FastAPI, client: httpx2.AsyncClient) -> None:
-        users: Users = app.state.users
+        users: HostUsers = app.state.users
         first = await client.get(f"{SECTION}/summary", headers=of("ada"))
         assert first.status_code == 200
         users.admins.clear()
@@ -245,7 +245,7 @@ def test_a_missing_header_that_the_check_requires_is_401(configured: Settings) -
 
 def test_the_host_can_replace_dependencies_of_its_check(configured: Settings) -> None:
     async def use(app: FastAPI, client: httpx2.AsyncClient) -> None:
-        other = Users()
+        other = HostUsers()
         other.admins = {"eve"}
         app.dependency_overrides[users_of] = lambda: other
         assert (await client.get(f"{SECTION}/summary", headers=of("eve"))).status_code == 200

@@ -35,7 +35,7 @@ WHOLE = "CREATE TYPE kind AS ENUM ('CPU', 'Gpu', 'preview', 'tpu'); " + PUBLISHE
 KINDS = ("cpu", "gpu", "preview")
 
 
-class Table:
+class WorkerTable:
     """The collector of the workers in a database, and its definitions."""
 
     def __init__(self, database: str, folder: Path) -> None:
@@ -72,11 +72,11 @@ class Table:
 
 
 @pytest.fixture
-def table(database: str, tmp_path: Path) -> Table:
-    return Table(database, tmp_path)
+def table(database: str, tmp_path: Path) -> WorkerTable:
+    return WorkerTable(database, tmp_path)
 
 
-def test_the_published_table_has_workers_of_kinds(connection: psycopg.Connection, table: Table) -> None:
+def test_the_published_table_has_workers_of_kinds(connection: psycopg.Connection, table: WorkerTable) -> None:
     connection.execute(PUBLISHED.encode())
     for worker, kind, age in (("a", "preview", 1), ("b", None, 121), ("celery@c", "map", 3), ("d", "gpu", 4)):
         insert(
@@ -106,7 +106,7 @@ def test_the_published_table_has_workers_of_kinds(connection: psycopg.Connection
     ],
 )
 def test_the_age_is_that_by_the_clock_of_the_database(
-    age: timedelta | None, healthy: int | None, reason: str | None, connection: psycopg.Connection, table: Table
+    age: timedelta | None, healthy: int | None, reason: str | None, connection: psycopg.Connection, table: WorkerTable
 ) -> None:
     connection.execute(PUBLISHED.encode())
     insert(connection, "workers", worker_id="w", last_heartbeat_at=None if age is None else WITHIN_A_MINUTE - age)
@@ -117,13 +117,13 @@ def test_the_age_is_that_by_the_clock_of_the_database(
 
 
 @pytest.mark.parametrize("time", ["infinity", "-infinity", "1969-12-31 00:00:00+00"])
-def test_a_time_that_cannot_be_is_no_heartbeat(time: str, connection: psycopg.Connection, table: Table) -> None:
+def test_a_time_that_cannot_be_is_no_heartbeat(time: str, connection: psycopg.Connection, table: WorkerTable) -> None:
     connection.execute(PUBLISHED.encode())
     insert(connection, "workers", worker_id="w", last_heartbeat_at=time)
     assert only(table.read(), "hivesync_worker_healthy") == {}
 
 
-def test_gpu_workers_have_states_and_instances(connection: psycopg.Connection, table: Table) -> None:
+def test_gpu_workers_have_states_and_instances(connection: psycopg.Connection, table: WorkerTable) -> None:
     connection.execute(WHOLE.encode())
     for worker, kind, state, instance, lifecycle, age in (
         ("gpu 1", "Gpu", "ACTIVE ", "g5.xlarge", "Spot", 1),
@@ -156,7 +156,7 @@ def test_gpu_workers_have_states_and_instances(connection: psycopg.Connection, t
     assert only(values, "hivesync_gpu_worker_info") == {"gpu1,p4d24,on-demand": 1, "gpu-2,unknown,unknown": 1}
 
 
-def test_beyond_200_workers_the_rest_is_other(connection: psycopg.Connection, table: Table) -> None:
+def test_beyond_200_workers_the_rest_is_other(connection: psycopg.Connection, table: WorkerTable) -> None:
     connection.execute(PUBLISHED.encode())
     connection.execute(
         "INSERT INTO workers (worker_id, kind, last_heartbeat_at) SELECT 'w ' || to_char(n, 'FM000'), 'gpu',"
@@ -168,7 +168,7 @@ def test_beyond_200_workers_the_rest_is_other(connection: psycopg.Connection, ta
     assert (healthy["w200,gpu"], healthy["other,gpu"]) == (1, 0)
 
 
-def test_gpu_time_is_counted_and_its_cost_is_not_compared(connection: psycopg.Connection, table: Table) -> None:
+def test_gpu_time_is_counted_and_its_cost_is_not_compared(connection: psycopg.Connection, table: WorkerTable) -> None:
     connection.execute(WHOLE.encode())
     spot = {"worker_id": "g", "kind": "Gpu", "instance_type": "g5.xlarge", "lifecycle": "spot"}
     insert(connection, "workers", **spot, last_heartbeat_at=NOON)
@@ -179,7 +179,7 @@ def test_gpu_time_is_counted_and_its_cost_is_not_compared(connection: psycopg.Co
     assert only(by_name(table.collector.counters()), "hivesync_gpu_instance_seconds_total") == {"g5.xlarge,spot": 100}
 
 
-def test_a_view_of_other_columns_is_as_good(connection: psycopg.Connection, table: Table) -> None:
+def test_a_view_of_other_columns_is_as_good(connection: psycopg.Connection, table: WorkerTable) -> None:
     connection.execute("CREATE TABLE fleet (name int, seen timestamptz)")
     connection.execute(
         "CREATE VIEW workers AS SELECT name AS worker_id, NULL AS kind, seen AS last_heartbeat_at FROM fleet"
@@ -194,7 +194,7 @@ def test_a_view_of_other_columns_is_as_good(connection: psycopg.Connection, tabl
     [("SELECT", "undefined_table"), ("CREATE TABLE workers (worker_id text, kind text)", "undefined_column")],
 )
 def test_a_missing_table_or_column_fails_with_its_name(
-    made: str, kind: str, connection: psycopg.Connection, table: Table
+    made: str, kind: str, connection: psycopg.Connection, table: WorkerTable
 ) -> None:
     connection.execute(made.encode())
     with pytest.raises(CollectionFailed, match=f"{kind}: .*(workers|last_heartbeat_at)"):
