@@ -48,6 +48,9 @@ EVENTS = {
         "Files that may be rotated ones of a log are not read, for the reason given.",
         ("log", "reason", "files", "count"),
     ),
+    "state.directory_closed": LogEvent(
+        "The state directory was open to other users, and is now closed to them.", ("path", "mode")
+    ),
     "state.corrupt": LogEvent(
         "A state file cannot be read; counting starts over, and the file is kept.", ("file", "kept_as", "reason")
     ),

@@ -74,10 +74,10 @@ def test_a_save_that_fails_leaves_the_state_before(tmp_path: Path, monkeypatch: 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        if step == "fsync":
-            patch.setattr(os, "fsync", full)
+        if step == "replace":
+            patch.setattr(Path, "replace", full)
         else:
-            patch.setattr(Path, "open" if step == "write" else "replace", full)
+            patch.setattr(os, "open" if step == "write" else "fsync", full)
         with pytest.raises(StateError, match=r"/counts: cannot be written: No space left on device"):
             file.save({"read": 2})
     assert file.load() == {"read": 1}
