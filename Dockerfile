@@ -23,6 +23,7 @@ RUN python -m venv --without-pip /opt/hivesync \
 RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements/dev.lock > build.lock \
  && pip install --require-hashes --only-binary=:all: --requirement build.lock
 COPY pyproject.toml README.md ./
+COPY adapters/ adapters/
 COPY exporter/ exporter/
 COPY rollup/ rollup/
 COPY presentation/ presentation/

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := exporter admin rollup grafana presentation bench demo docs servers tests
+PACKAGES := exporter admin adapters rollup grafana presentation bench demo docs servers tests
 SIZE ?= 1000000
 PROCESSES ?= 2
 BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail prometheus-redis-exporter nginx-light wrk

@@ -1,14 +1,15 @@
 """python -m exporter: the composition root.
 
 The only module that reads the environment, starts servers, installs signal handlers, or exits. Exit status: 0 after a
-clean stop or a nil difference, 1 after a difference found by `verify` or without an answering exporter, 2 for settings
-that are missing or wrong.
+clean stop, a nil difference or an examination without anything wrong, 1 after a difference found by `verify`, a wrong
+finding of `doctor` or without an answering exporter, 2 for settings that are missing or wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -16,15 +17,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvloop
 
 from exporter import control, events, health, memory, verify, web
 from exporter.addresses import Address
+from exporter.collector import Collector
 from exporter.collectors import build_collectors
 from exporter.definitions import Terms
+from exporter.doctor import start as doctor_start
+from exporter.doctor.findings import Verdict
+from exporter.doctor.installation import Installation
+from exporter.doctor.run import examine
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
 from exporter.http1 import Server
@@ -64,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "health", help="ask the exporter that runs here how it is (exit status 0 or 1)"
     )
     health_command.add_argument("--ready", action="store_true", help="0 only once its first pass is done")
+    _add_doctor(commands)
     chosen = parser.parse_args(arguments)
     if chosen.command == "health":
         is_well, line = health.check(chosen.env_file, ready=chosen.ready)
@@ -72,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     events.configure()
     try:
         settings = read_settings(chosen.env_file)
+        if chosen.command == "doctor":
+            return asyncio.run(_doctor(settings, chosen))
         for variable in unknown_variables(chosen.env_file):
             _log.warning("settings.unknown_variable", variable=variable)
         if chosen.command == "verify":
@@ -82,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as metrics,
             _listening(settings.admin_listen, "HIVESYNC_ADMIN_LISTEN") as admin,
         ):
-            uvloop.run(_serve(settings, metrics, admin))
+            uvloop.run(_serve(settings, metrics, admin, chosen.env_file))
     except SettingsError as error:
         print(f"hivesync-analytics cannot start:\n{error}", file=sys.stderr)
         return STATUS_SETTINGS
@@ -92,12 +101,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socket) -> None:
+async def _serve(
+    settings: Settings, metrics: socket.socket, admin: socket.socket, env_file: Path | None = None
+) -> None:
     """Run everything until SIGTERM or SIGINT."""
     events.watch_loop()
     _log.info("service.starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
-    terms = Terms(settings.prices(), settings.free_plans)
+    terms = _terms(settings)
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)
         async with open_sources(settings) as sources:
@@ -107,7 +118,13 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
                 if section.done() and not section.cancelled() and section.exception() is None:
                     section.result().changed()
 
-            snapshot = Snapshot(collectors, sources, settings.refresh_seconds, changed=changed)
+            snapshot = Snapshot(
+                collectors,
+                sources,
+                settings.refresh_seconds,
+                not_provided=settings.not_provided,
+                changed=changed,
+            )
             renderer = Renderer(snapshot.view)
             site = web.build_site(lambda: renderer.current, lambda: snapshot.view().ready)
 
@@ -135,6 +152,11 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
             tasks += [
                 asyncio.create_task(_serve_section(section, settings, admin)),
                 asyncio.create_task(memory.keep_small(lambda: section.done() and snapshot.view().ready)),
+                asyncio.create_task(
+                    doctor_start.report(
+                        Installation(settings, sources, lambda: collectors, env_file), lambda: snapshot.view().ready
+                    )
+                ),
             ]
             await _first_to_end(tasks, stop)
     _log.info("service.stopped")
@@ -183,8 +205,38 @@ async def _verify(settings: Settings) -> int:
             " windows filled now, and refreshed once:\n"
         )
         comparisons = await _verify_alone(settings)
-    print(verify.render(comparisons))
+    print(verify.render(comparisons, settings.not_provided))
     return 0 if comparisons and all(comparison.nil for comparison in comparisons) else STATUS_DIFFERS
+
+
+def _add_doctor(commands: Any) -> None:
+    command = commands.add_parser("doctor", help="examine the installation: every fault, with its exact mend")
+    command.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    command.add_argument(
+        "--token", help="say whether this admin token would be let in (- reads it from standard input)"
+    )
+    command.add_argument("--public-url", help="check the Analytics section through its public address, too")
+
+
+async def _doctor(settings: Settings, chosen: argparse.Namespace) -> int:
+    """Print the findings of every check."""
+    from exporter.doctor import printing, subjects
+
+    events.silence()
+    token = sys.stdin.readline() if chosen.token == "-" else chosen.token  # noqa: S105 - the name of standard input
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def build() -> Sequence[Collector]:
+            return build_collectors(settings, lambda name: StateFile(Path(scratch), name))
+
+        async with open_sources(settings) as sources:
+            installation = Installation(settings, sources, build, chosen.env_file, token, chosen.public_url)
+            findings = await examine(installation, subjects.SUBJECTS)
+    if chosen.json:
+        print(printing.as_json(findings))
+    else:
+        print(printing.as_table(findings, colour=printing.wants_colour(sys.stdout, os.environ)))
+    return STATUS_DIFFERS if printing.worst(findings) is Verdict.WRONG else 0
 
 
 async def _login_link(settings: Settings) -> int:
@@ -201,12 +253,16 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
     with tempfile.TemporaryDirectory() as scratch:
         async with open_sources(settings) as sources:
             collectors = build_collectors(settings, lambda name: StateFile(Path(scratch), name))
-            snapshot = Snapshot(collectors, sources, settings.refresh_seconds)
+            snapshot = Snapshot(collectors, sources, settings.refresh_seconds, not_provided=settings.not_provided)
             async with sources.postgres.transaction():
                 pass  # reports a server that is down once, and at once
             await snapshot.refresh_all(Postgres.name)
             at_rest = snapshot.at_rest(Postgres.name)
-            return await verify.compare(at_rest, sources, Terms(settings.prices(), settings.free_plans))
+            return await verify.compare(at_rest, sources, _terms(settings))
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(settings.prices(), settings.free_plans, settings.not_provided)
 
 
 @contextmanager

@@ -15,6 +15,10 @@ own SQL for the same, so that one can be checked against the other.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from exporter.inputs import BY_NAME
+
 TEXT = "{0}::text"
 """A column of text."""
 
@@ -57,6 +61,14 @@ TOKEN_SUM = f"coalesce(sum(CASE WHEN {_POSSIBLE} THEN {{0}} END), 0)::bigint"
 NEGATIVE_TOKENS = "count(*) FILTER (WHERE {0} < 0)"
 EXCESSIVE_TOKENS = f"count(*) FILTER (WHERE {{0}} > {LARGEST_TOKENS})"
 """The number of values of such a column that are left out of its sum."""
+
+
+def optional(column: str, not_provided: Collection[str], alias: str = "") -> str:
+    """Return SQL for a column that may be missing (`sessions.kind`): a NULL of its type if it is not provided, so that
+    it is not read. `alias`: that of the table."""
+    if column in not_provided:
+        return f"NULL::{BY_NAME[column].type}"
+    return f"{alias}.{column.partition('.')[2]}" if alias else column
 
 
 def words(allowed: tuple[str, ...]) -> str:

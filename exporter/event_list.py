@@ -22,6 +22,10 @@ EVENTS = {
     "settings.unknown_variable": LogEvent(
         "A variable with the prefix `HIVESYNC_` is no setting: misspelt, or another program's.", ("variable",)
     ),
+    "doctor.found": LogEvent(
+        "At the start, a cheap check of `python -m exporter doctor` has found something wrong; with the exact remedy.",
+        ("check", "found", "mend"),
+    ),
     "system.analytics.degraded": LogEvent(
         "A source, or one collector alone, fails from now on; with the kind of failure.",
         ("source", "collector", "kind", "detail", "where", "metric"),

@@ -34,6 +34,7 @@ from pydantic_settings import (
 
 from exporter.addresses import Address, check_networks, check_origins, parse_address
 from exporter.errors import SettingsError
+from exporter.inputs import check_names
 from exporter.prices import Prices, read_prices
 from exporter.urls import read_postgres, read_redis, read_web
 from exporter.vocabulary import FREE_PLANS
@@ -77,6 +78,7 @@ def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Directories = Annotated[Words, AfterValidator(_check_directories)]
 Origins = Annotated[Words, AfterValidator(check_origins)]
+Inputs = Annotated[Words, AfterValidator(check_names)]
 Networks = Annotated[Words, AfterValidator(check_networks)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
@@ -161,6 +163,11 @@ class Settings(BaseSettings):
         FREE_PLANS,
         description="Plans that are not paid, separated by commas; compared without case. Any other plan but `trial` is"
         " a paid one.",
+    )
+    not_provided: Inputs = Field(
+        (),
+        description="[Inputs](#inputs) that this HiveSync does not have, separated by commas. They are not read; values"
+        " that need them are absent, and are no failure.",
     )
     worker_keys: KeyPatterns = Field(("worker:heartbeat:*",), description="Key patterns of worker heartbeats (hashes).")
     worker_healthy_seconds: float = Field(

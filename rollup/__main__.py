@@ -12,7 +12,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +25,9 @@ from exporter import events
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.settings import RollupSettings, read_settings
 from exporter.sources.prometheus import Prometheus
-from rollup import daily, migrate, openmetrics, rights, run, store, table
-from rollup.connection import connected, locked
+from rollup import daily, installation, migrate, openmetrics, rights, run, script, store, table
+from rollup.adapter import read_adapter
+from rollup.connection import connected, locked, transaction
 from rollup.days import DAY, parse_day, parse_duration, seconds_until_next, start_of
 from rollup.errors import ReaderGone, Refused
 from rollup.history import HOUR, read_history
@@ -39,6 +40,7 @@ STATUS_FAILED = 1
 STATUS_REFUSED = 2
 
 GRANT_HELP = "with --migrate: run the GRANTs for these roles, as in exporter=hivesync_exporter rollup=hivesync_rollup"
+ADAPTER_HELP = "with --migrate: also create the views of another backend's tables, their indexes, and the three roles"
 
 STOP_SECONDS = 0.5
 """Time for PostgreSQL to receive the cancellation of a query, before the process ends without its answer."""
@@ -74,9 +76,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--from", dest="first", type=_day, metavar="DAY", help="rewrite the days from this one on, as in 2026-01-31")
     add("--to", dest="last", type=_day, metavar="DAY", help="rewrite the days up to and including this one")
     add("--every", type=_duration, metavar="TIME", help="run now and at intervals, aligned to the clock, as in 5m")
-    add("--dry-run", action="store_true", help="print the rows without writing them")
+    add("--dry-run", action="store_true", help="print the rows, or with --migrate the SQL, without writing")
     add("--migrate", action="store_true", help="create the table, and print the GRANTs of the three roles")
     add("--grant", nargs="+", action="extend", type=_role, metavar="KIND=ROLE", help=GRANT_HELP)
+    add("--adapter", metavar="NAME", help=ADAPTER_HELP)
     add(
         "--history",
         type=_file,
@@ -85,12 +88,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     commands = [name for name in ("every", "dry_run", "migrate", "history") if getattr(options, name)]
-    if len(commands) > 1:
+    if len(commands) > 1 and commands != ["dry_run", "migrate"]:
         parser.error("--every, --dry-run, --migrate and --history exclude each other")
     if options.grant and not options.migrate:
         parser.error("--grant requires --migrate")
-    if (options.first or options.last) and commands and commands[0] in ("every", "migrate"):
-        parser.error(f"--from and --to cannot be used with --{commands[0]}")
+    if options.adapter is not None and not options.migrate:
+        parser.error("--adapter requires --migrate")
+    if (options.first or options.last) and commands and commands[-1] in ("every", "migrate"):
+        parser.error(f"--from and --to cannot be used with --{commands[-1]}")
     if options.first and options.last and options.first > options.last:
         parser.error(f"--from {options.first} is after --to {options.last}")
     return options
@@ -146,10 +151,14 @@ async def _until_stopped(command: Coroutine[Any, Any, int], stopped: int) -> int
 async def _command(options: argparse.Namespace, settings: RollupSettings) -> int:
     url = settings.rollup_url.get_secret_value()
     asked = Range(options.first, options.last) if options.first or options.last else None
+    if options.adapter is not None:
+        return await _install(url, options.adapter, options.grant or migrate.DEFAULT_ROLES, options.dry_run)
+    if options.migrate and options.dry_run:
+        return await _show_migration(url, options.grant or [], settings.not_provided)
     if options.migrate:
-        return await _migrate(url, options.grant or [])
+        return await _migrate(url, options.grant or [], settings.not_provided)
     if options.history:
-        return await _history(url, options.history, asked or Range(None, None), settings.free_plans)
+        return await _history(url, options.history, asked or Range(None, None), settings)
     async with _queue_depths(settings) as depths:
         if options.dry_run:
             return await _dry_run(url, asked, depths)
@@ -216,27 +225,53 @@ async def _check(connection: AsyncConnection[Any], needed: Sequence[rights.Right
     await rights.check(connection, needed)
 
 
-async def _migrate(url: str, roles: Sequence[migrate.Role]) -> int:
+async def _migrate(url: str, roles: Sequence[migrate.Role], not_provided: Sequence[str]) -> int:
     async with connected(url) as connection:
-        made = await migrate.migrate(connection, roles)
+        made = await migrate.migrate(connection, roles, not_provided)
         lines = [f"{store.TABLE}: {'made' if made else 'was there already, and is as it should be'}"]
         for role in roles:
-            lines += [f"{role.kind}: rights granted to {role.name}", *await migrate.too_much(connection, role)]
+            lines += [
+                f"{role.kind}: rights granted to {role.name}",
+                *await migrate.too_much(connection, role, not_provided),
+            ]
         if not roles:
             lines.append(
                 "\nThe rights that the roles need (--grant exporter=ROLE rollup=ROLE grafana=ROLE gives them):\n"
             )
-            lines += [f"{statement};" for statement in await migrate.statements(connection, migrate.DEFAULT_ROLES)]
+            lines += [
+                f"{statement};"
+                for statement in await migrate.statements(connection, migrate.DEFAULT_ROLES, not_provided)
+            ]
     show("\n".join(lines))
     return 0
 
 
-async def _history(url: str, path: str, asked: Range, free_plans: Sequence[str]) -> int:
+async def _show_migration(url: str, roles: Sequence[migrate.Role], not_provided: Collection[str]) -> int:
+    async with connected(url) as connection:
+        created = [] if await store.read_columns(connection) else migrate.creation()
+        statements = [*created, *await migrate.statements(connection, roles, not_provided)]
+    show(script.render(statements))
+    return 0
+
+
+async def _install(url: str, name: str, roles: Sequence[migrate.Role], dry_run: bool) -> int:
+    adapter = read_adapter(name)
+    if not dry_run:
+        await installation.install(url, adapter, roles, show)
+        return 0
+    async with connected(url) as connection, transaction(connection, read_only=True):
+        planned = await installation.plan(connection, adapter, roles)
+        indexes = await installation.index_statements(connection, adapter)
+    show(script.render([*planned.creation, *planned.rights], indexes))
+    return 0
+
+
+async def _history(url: str, path: str, asked: Range, settings: RollupSettings) -> int:
     with openmetrics.whole_file(path) as write:
         async with connected(url) as connection:
-            await rights.check(connection, rights.FOR_HISTORY)
+            await rights.check(connection, rights.for_history(settings.not_provided))
             first, last = await _hours(connection, asked)
-            series = await read_history(connection, first, last, free_plans)
+            series = await read_history(connection, first, last, settings.free_plans, settings.not_provided)
         write(openmetrics.render(series))
     samples = sum(len(one.points) for one in series)
     _log.info(

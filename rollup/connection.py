@@ -61,8 +61,8 @@ async def transaction(connection: AsyncConnection[Any], *, read_only: bool = Fal
 
 
 @asynccontextmanager
-async def locked(url: str) -> AsyncIterator[bool]:
-    """Yield whether this is the only roll-up of the database, for as long as the body runs.
+async def locked(url: str, key: int = LOCK) -> AsyncIterator[bool]:
+    """Yield whether this is the only roll-up of the database (or holder of another key), for as long as the body runs.
 
     The lock has a connection of its own, which waits in an empty transaction: it holds back no vacuum, and when the
     process is killed the lock is free at once, even while PostgreSQL still runs its queries.
@@ -71,7 +71,7 @@ async def locked(url: str) -> AsyncIterator[bool]:
         await connection.execute("BEGIN")
         await connection.execute(_SET_LIMITS)
         # Without parameters, which would leave a portal open, and with it a snapshot that does hold back vacuum.
-        cursor = await connection.execute(f"SELECT pg_try_advisory_xact_lock({LOCK})".encode())
+        cursor = await connection.execute(f"SELECT pg_try_advisory_xact_lock({key})".encode())
         try:
             yield bool((await cursor.fetchone() or (False,))[0])
         finally:

@@ -1,12 +1,13 @@
 """The creation of the table, and the exact GRANTs for the three roles, printed or run (`python -m rollup --migrate`).
 
 Run by a role that may create tables. The files of `migrations/` are plain SQL, in the order of their numbers; each can
-be repeated, so that no version has to be recorded. All of it is one transaction.
+be repeated, so that no version has to be recorded. All of it is one transaction. With an adapter, `installation.py`
+does it as a part of its own transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from rollup import store
 from rollup.connection import LOCK as ROLLUP_LOCK
 from rollup.connection import transaction
 from rollup.errors import Refused
+from rollup.script import statements_of
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -51,7 +53,7 @@ class Role(NamedTuple):
 DEFAULT_ROLES = tuple(Role(kind, f"hivesync_{kind}") for kind in NEEDS)
 
 _UNKNOWN = """
-SELECT quote_ident(name) FROM unnest(%(names)s::text[]) WITH ORDINALITY AS given(name, position)
+SELECT name, quote_ident(name) FROM unnest(%(names)s::text[]) WITH ORDINALITY AS given(name, position)
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY position
 """
 
@@ -77,8 +79,11 @@ GROUP BY oid ORDER BY 2
 """
 
 
-async def migrate(connection: AsyncConnection[Any], roles: Sequence[Role] = ()) -> bool:
-    """Create the table unless it exists, and grant these roles their rights: all of it or nothing.
+async def migrate(
+    connection: AsyncConnection[Any], roles: Sequence[Role] = (), not_provided: Collection[str] = ()
+) -> bool:
+    """Create the table unless it exists, and grant these roles their rights: all of it or nothing. No role needs a
+    right on a table that is not provided.
 
     Returns whether the table was created. Raises Refused when it exists in another shape, when a role does not exist,
     or when the rights cannot be granted by this role.
@@ -87,57 +92,84 @@ async def migrate(connection: AsyncConnection[Any], roles: Sequence[Role] = ()) 
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         before = await store.read_columns(connection)
         if not before:
-            for file in sorted(MIGRATIONS.glob("*.sql")):
-                await connection.execute(file.read_bytes())
+            for statement in creation():
+                await connection.execute(statement.encode())
         await store.check_shape(connection, await store.read_columns(connection))
-        await _grant_all(connection, roles)
+        await _grant_all(connection, roles, not_provided)
     return not before
 
 
-async def statements(connection: AsyncConnection[Any], roles: Sequence[Role]) -> list[str]:
+def creation() -> list[str]:
+    """Return the statements that create the table in the first schema of the search_path, unless it exists."""
+    return [statement for file in sorted(MIGRATIONS.glob("*.sql")) for statement in statements_of(file.read_text())]
+
+
+async def statements(
+    connection: AsyncConnection[Any], roles: Sequence[Role], not_provided: Collection[str] = ()
+) -> list[str]:
     """Return the GRANTs for these roles, one statement each."""
     cursor = await connection.execute("SELECT current_database(), current_schemas(false)")
     database, schemas = await cursor.fetchone() or ("", [])
+    return grants(database, schemas, roles, not_provided)
+
+
+def grants(
+    database: str, schemas: Sequence[str], roles: Sequence[Role], not_provided: Collection[str] = ()
+) -> list[str]:
+    """Return the GRANTs for these roles, for tables in these schemas, one statement each."""
     found = []
     for kind, role in roles:
         needs = NEEDS[kind]
         found += [
             _grant("CONNECT", "DATABASE", [database], role),
             *(_grant("USAGE", "SCHEMA", [schema], role) for schema in schemas),
-            _grant("SELECT", "TABLE", needs.read, role),
+            _grant("SELECT", "TABLE", [name for name in needs.read if name not in not_provided], role),
         ]
         if needs.write:
             found.append(_grant(", ".join(WRITES), "TABLE", needs.write, role))
     return found
 
 
-async def too_much(connection: AsyncConnection[Any], role: Role) -> list[str]:
+async def too_much(connection: AsyncConnection[Any], role: Role, not_provided: Collection[str] = ()) -> list[str]:
     """Return the rights of a role on tables beyond its needs, as sentences."""
     cursor = await connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (role.name,))
     if (await cursor.fetchone() or (False,))[0]:
         return [f"{role.name} is a superuser: it may do everything"]
-    cursor = await connection.execute(_TOO_MUCH, {"role": role.name, **_needed(role)})
+    cursor = await connection.execute(_TOO_MUCH, {"role": role.name, **_needed(role, not_provided)})
     return [f"{role.name} may also {kinds} {table}, and need not" for kinds, table in await cursor.fetchall()]
 
 
-async def _grant_all(connection: AsyncConnection[Any], roles: Sequence[Role]) -> None:
-    cursor = await connection.execute(_UNKNOWN, {"names": [role.name for role in roles]})
-    unknown = [name for (name,) in await cursor.fetchall()]
-    if unknown:
-        make = ";\n  ".join(f"CREATE ROLE {name} LOGIN PASSWORD '…'" for name in unknown)
-        raise Refused(f"there is no such role, and nothing was changed:\n  {make}")
-    for statement in await statements(connection, roles):
-        await connection.execute(statement.encode())
+async def unknown_roles(connection: AsyncConnection[Any], roles: Sequence[Role]) -> dict[str, str]:
+    """Return the roles that do not exist: by name, the name as it is written in SQL."""
+    cursor = await connection.execute(_UNKNOWN, {"names": list(dict.fromkeys(role.name for role in roles))})
+    return dict(await cursor.fetchall())
+
+
+async def check_granted(
+    connection: AsyncConnection[Any], roles: Sequence[Role], not_provided: Collection[str] = ()
+) -> None:
+    """Raise Refused unless the roles have their rights on the tables of the search_path."""
     for role in roles:
-        cursor = await connection.execute(_STILL_MISSING, {"role": role.name, **_needed(role)})
+        cursor = await connection.execute(_STILL_MISSING, {"role": role.name, **_needed(role, not_provided)})
         missing = [right for (right,) in await cursor.fetchall()]
         if missing:
             raise Refused(f"{role.name} cannot be given {', '.join(missing)} by this role; nothing was changed")
 
 
-def _needed(role: Role) -> dict[str, list[str]]:
+async def _grant_all(connection: AsyncConnection[Any], roles: Sequence[Role], not_provided: Collection[str]) -> None:
+    unknown = await unknown_roles(connection, roles)
+    if unknown:
+        make = ";\n  ".join(f"CREATE ROLE {name} LOGIN PASSWORD '…'" for name in unknown.values())
+        raise Refused(f"there is no such role, and nothing was changed:\n  {make}")
+    for statement in await statements(connection, roles, not_provided):
+        await connection.execute(statement.encode())
+    await check_granted(connection, roles, not_provided)
+
+
+def _needed(role: Role, not_provided: Collection[str]) -> dict[str, list[str]]:
     needs = NEEDS[role.kind]
-    rights = [(name, "SELECT") for name in needs.read] + [(name, kind) for name in needs.write for kind in WRITES]
+    rights = [(name, "SELECT") for name in needs.read if name not in not_provided]
+    rights += [(name, kind) for name in needs.write for kind in WRITES]
     return {"tables": [name for name, _ in rights], "kinds": [kind for _, kind in rights]}
 
 

@@ -28,7 +28,7 @@ COLUMNS: Mapping[str, str] = {
 
 _SHAPE = """
 SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
-WHERE attrelid = to_regclass('usage_analytics_daily') AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+WHERE attrelid = to_regclass(%(table)s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 
 _NEVER_NULL = """
@@ -82,9 +82,9 @@ async def check_shape(connection: AsyncConnection[Any], columns: Mapping[str, st
         raise Refused(f"{TABLE} is there, and of another shape; nothing was changed:\n  " + "\n  ".join(wrong))
 
 
-async def read_columns(connection: AsyncConnection[Any]) -> dict[str, str]:
-    """Return the table's columns (name: type); none when there is no such table."""
-    cursor = await connection.execute(_SHAPE)
+async def read_columns(connection: AsyncConnection[Any], table: str = TABLE) -> dict[str, str]:
+    """Return a table's columns (name: type); none when there is no such table."""
+    cursor = await connection.execute(_SHAPE, {"table": table})
     return dict(await cursor.fetchall())
 
 

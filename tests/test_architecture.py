@@ -21,6 +21,7 @@ LAYERS = [
     {
         "exporter",
         "exporter.errors",
+        "exporter.inputs",
         "exporter.spec",
         "exporter.windows",
         "exporter.windows.units",
@@ -59,6 +60,7 @@ LAYERS = [
         "exporter.sources.postgres",
         "exporter.sources.redis",
         "exporter.sources.prometheus",
+        "exporter.sources.web",
         "exporter.sources.jsonl",
     },
     {"exporter.changes", "exporter.definitions", "exporter.recount"},
@@ -71,6 +73,9 @@ LAYERS = [
     {"exporter.snapshot"},
     {"exporter.exposition", "exporter.verify", "exporter.http1"},
     {"exporter.web", "exporter.control", "exporter.health", "exporter.running"},
+    {"exporter.doctor", "exporter.doctor.findings", "exporter.doctor.installation", "exporter.doctor.remedies"},
+    {"exporter.doctor.*"},
+    {"exporter.doctor.start", "exporter.doctor.subjects"},
     {"exporter.__main__"},
 ]
 """Layers of modules; each module imports from its own layer or those before it."""
@@ -84,7 +89,7 @@ PRODUCT = {"admin", "exporter", "grafana", "presentation", "rollup"}
 DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
     "redis": {"exporter.sources.redis"},
-    "httpx2": {"exporter.sources.prometheus"},
+    "httpx2": {"exporter.sources.prometheus", "exporter.sources.web"},
     "pygtail": {"exporter.sources.jsonl.rotation"},
 }
 
@@ -142,9 +147,15 @@ def test_only_a_source_imports_its_driver() -> None:
 
 
 def test_the_exporter_imports_no_other_package_of_ours() -> None:
-    """`exporter.__main__` is the exception, as it puts the parts together."""
+    """The exceptions are `exporter.__main__`, which puts the parts together, and the doctor's checks of these parts."""
     found = [(name, i) for name, path in modules() for i in imports(path) if i.partition(".")[0] in OURS - {"exporter"}]
-    assert {(name, i.partition(".")[0]) for name, i in found} == {("exporter.__main__", "admin")}
+    assert {(name, i.partition(".")[0]) for name, i in found} == {
+        ("exporter.__main__", "admin"),
+        ("exporter.doctor.admin", "admin"),
+        ("exporter.doctor.admin", "grafana"),
+        ("exporter.doctor.grafana", "admin"),
+        ("exporter.doctor.grafana", "grafana"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -153,11 +164,12 @@ def test_the_exporter_imports_no_other_package_of_ours() -> None:
         ("presentation", set()),
         ("grafana", {"exporter", "presentation"}),
         ("admin", {"exporter", "presentation"}),
-        ("rollup", {"exporter"}),
+        ("rollup", {"adapters", "exporter", "grafana"}),
     ],
 )
 def test_page_dashboards_and_roll_up_do_not_import_each_other(package: str, others: set[str]) -> None:
-    """The titles, colours and panels that page and dashboards share are in `presentation`, below both."""
+    """The titles, colours and panels that page and dashboards share are in `presentation`, below both. (The roll-up
+    installs the limits in `grafana/reader.sql`, and adapters.)"""
     found = {i.partition(".")[0] for _, path in modules(package) for i in imports(path)}
     assert found & OURS == {package, *others}
 
@@ -186,9 +198,9 @@ def test_every_collector_module_is_registered(tmp_path: Path) -> None:
     assert registered == present
 
 
-def test_the_broad_except_stands_in_one_place() -> None:
+def test_the_broad_except_stands_where_collectors_and_checks_are_run() -> None:
     broad = [name for name, path in modules() if "except Exception" in path.read_text()]
-    assert broad == ["exporter.snapshot"]
+    assert broad == ["exporter.doctor.run", "exporter.snapshot"]
 
 
 @pytest.mark.parametrize(("name", "least"), [("runtime", 20), ("dev", 50), ("node", 1)])

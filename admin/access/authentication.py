@@ -68,14 +68,14 @@ class Access:
         self.rate_limit.log(event, address, refusal.reason)
 
 
-def build_access(settings: Settings, state_directory: Path) -> Access:
-    """Access as configured. Raises SettingsError for a key that cannot be used."""
+def admin_credentials(settings: Settings) -> AdminCredentials:
+    """The configured credentials. Raises SettingsError for a key file that cannot be read."""
     key_file = settings.admin_jwt_public_key_file
     try:
         public_key = key_file.read_bytes() if key_file else None
     except OSError as error:
         raise SettingsError(f"HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE: cannot read {key_file}: {error.strerror}") from None
-    credentials = AdminCredentials(
+    return AdminCredentials(
         jwt_secret=settings.admin_jwt_secret.get_secret_value() if settings.admin_jwt_secret else None,
         jwt_public_key=public_key,
         claim=settings.admin_jwt_claim,
@@ -83,6 +83,11 @@ def build_access(settings: Settings, state_directory: Path) -> Access:
         issuer=settings.admin_jwt_issuer,
         api_key=settings.admin_api_key.get_secret_value() if settings.admin_api_key else None,
     )
+
+
+def build_access(settings: Settings, state_directory: Path) -> Access:
+    """Access as configured. Raises SettingsError for a key that cannot be used."""
+    credentials = admin_credentials(settings)
     return Access(
         Authenticator(credentials),
         Sessions(

@@ -31,6 +31,7 @@ from exporter import vocabulary
 from exporter.collector import Sources
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
 from exporter.incident import ERROR_KINDS, KEPT, Incident, from_line, newest
+from exporter.inputs import Need
 from exporter.labels import OTHER, closed
 from exporter.log_lines import Counted, begins_after, count
 from exporter.sources.jsonl import JsonlLog, Position, Slice
@@ -51,12 +52,16 @@ RESULTS = ("ok", "malformed", "unknown_event")
 FROM_THE_END = "absent at a first start until the log's end is reached"
 """A part of the HELP text of each counter."""
 
+_AI_LOG, _PREVIEW_LOG = (Need(("ai_events_log",)),), (Need(("preview_log",)),)
+_EACH_LOG = (Need(("ai_events_log",), "log", ("ai-events",)), Need(("preview_log",), "log", ("preview",)))
+
 AI_EVENTS = MetricSpec(
     "hivesync_ai_log_events_total",
     "counter",
     f"Events in the AI events log, since counting began; {FROM_THE_END}.",
     "ai-events.log",
     (Label("event", vocabulary.AI_EVENTS),),
+    needs=_AI_LOG,
 )
 AI_ERRORS = MetricSpec(
     "hivesync_ai_log_errors_total",
@@ -64,6 +69,7 @@ AI_ERRORS = MetricSpec(
     f"Events ai.error in the AI events log, by error_kind, since counting began; {FROM_THE_END}.",
     "ai-events.log",
     (Label("kind", (*ERROR_KINDS["ai_error"], OTHER)),),
+    needs=_AI_LOG,
 )
 PREVIEW_EVENTS = MetricSpec(
     "hivesync_preview_log_events_total",
@@ -71,6 +77,7 @@ PREVIEW_EVENTS = MetricSpec(
     f"Events in the preview log, since counting began; {FROM_THE_END}.",
     "preview.log",
     (Label("event", vocabulary.PREVIEW_EVENTS),),
+    needs=_PREVIEW_LOG,
 )
 PREVIEW_FAILURES = MetricSpec(
     "hivesync_preview_log_failures_total",
@@ -78,6 +85,7 @@ PREVIEW_FAILURES = MetricSpec(
     f"Events preview.failed in the preview log, by error_kind, since counting began; {FROM_THE_END}.",
     "preview.log",
     (Label("kind", (*ERROR_KINDS["preview_failure"], OTHER)),),
+    needs=_PREVIEW_LOG,
 )
 LINES = MetricSpec(
     "hivesync_log_lines_total",
@@ -86,6 +94,7 @@ LINES = MetricSpec(
     f"an event, or over 1 MiB), unknown_event. Blank lines are not counted; {FROM_THE_END}.",
     "the log files",
     (Label("log", vocabulary.LOGS), Label("result", RESULTS)),
+    needs=_EACH_LOG,
 )
 LATE = MetricSpec(
     "hivesync_log_late_lines_total",
@@ -95,6 +104,7 @@ LATE = MetricSpec(
     "counter increases, the rates of the others are not current.",
     "the log files",
     (Label("log", vocabulary.LOGS),),
+    needs=_EACH_LOG,
 )
 UNREAD = MetricSpec(
     "hivesync_log_unread_bytes",
@@ -102,6 +112,7 @@ UNREAD = MetricSpec(
     "Unread bytes of a log's files, now; a compressed file counts with its size on disk until it is read.",
     "the log files",
     (Label("log", vocabulary.LOGS),),
+    needs=_EACH_LOG,
 )
 
 
@@ -174,14 +185,11 @@ class LogCollector:
     ) -> None:
         """Load the state. Raises StateError where it exists and cannot be read."""
         self.name = subject.collector
-        self.sources = (subject.source,)
+        self.sources, self.inputs = (subject.source,), subject.events.needs
         self.specs = (subject.events, subject.failures, LINES, LATE, UNREAD)
-        self._subject = subject
-        self._file = state
-        self._budget = budget
-        self._late_after = late_after
-        self._clock = clock
-        self._wall_clock = wall_clock
+        self._subject, self._file = subject, state
+        self._budget, self._late_after = budget, late_after
+        self._clock, self._wall_clock = clock, wall_clock
         self._tally = _load(state, subject)
         self._at_end: float | None = None  # the time at which the log was last read to its end; None after a failure
         self._step: asyncio.Future[Slice] | None = None

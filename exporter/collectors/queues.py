@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
 from exporter.collector import SKIPPED, Sources, skipped
+from exporter.inputs import Need
 from exporter.labels import MAX_VALUES, bounded
 from exporter.settings import PREFIX
 from exporter.sources.redis import Redis, WrongType, is_wildcard
@@ -42,6 +43,7 @@ PROCESSING = MetricSpec(
     "Processing time and number of the queue's jobs, as counted by its workers.",
     "Redis (ai_queue:stats)",
     (Label("queue", ("ai",)),),
+    needs=(Need(("queue_stats",)),),
 )
 
 
@@ -56,9 +58,15 @@ class Queues:
     periods = 1
     specs = (DEPTH, PROCESSING, SKIPPED)
 
-    def __init__(self, patterns: Mapping[str, Sequence[str]], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        patterns: Mapping[str, Sequence[str]],
+        clock: Callable[[], float] = time.monotonic,
+        not_provided: Collection[str] = (),
+    ) -> None:
         """`patterns`: the keys and key patterns of each queue (`ai`, `preview`)."""
         self._patterns = patterns
+        self._has_stats = "queue_stats" not in not_provided
         self._clock = clock
         self._last_seen: dict[str, dict[bytes, float]] = {queue: {} for queue in patterns}
         self._unmatched: set[str] = set()
@@ -67,7 +75,7 @@ class Queues:
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return one sample per queue and list."""
         waiting = {queue: await self._lengths(sources.redis, queue) for queue in self._patterns}
-        processing, bad_stats = await _read_processing(sources.redis)
+        processing, bad_stats = await _read_processing(sources.redis) if self._has_stats else (None, 0)
 
         depths: Counter[tuple[str, str]] = Counter()
         labels = bounded(self._by_importance(waiting))

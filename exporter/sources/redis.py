@@ -95,6 +95,11 @@ class Redis:
         ((seconds, micro),) = await self._answers(_packed(b"TIME"), 1)
         return int(seconds) + int(micro) / 1_000_000
 
+    async def ask(self, *words: bytes) -> Any:
+        """Return the answer to one command, or WrongType. Raises CollectionFailed for a refused command."""
+        (answer,) = await self._answers(_packed(*words), 1)
+        return answer
+
     async def keys(self, patterns: Iterable[str]) -> list[bytes]:
         """Return the keys that match any pattern, each once, sorted; a pattern without a wildcard is returned
         unchanged."""

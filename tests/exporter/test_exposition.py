@@ -26,7 +26,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter import exposition, snapshot
 from exporter.collector import Collector
 from exporter.collectors import build_collectors
-from exporter.exposition import BUILD_INFO, Exposition, render
+from exporter.exposition import Exposition, render
+from exporter.inputs import INPUTS
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from exporter.state import StateFile
@@ -112,6 +113,7 @@ PUBLIC = {
     "hivesync_refresh_duration_seconds": _promised("histogram", {"collector": COLLECTORS}),
     "hivesync_refresh_failures_total": counter(collector=COLLECTORS),
     "hivesync_rollup_latest_day_timestamp_seconds": gauge(),
+    "hivesync_input_provided": gauge(input=" ".join(each.name for each in INPUTS)),
     "hivesync_exporter_build_info": _promised("info", {"version": None, "revision": None}),
 }
 """The metrics of the public interface, with their types and labels."""
@@ -123,7 +125,7 @@ def _collectors() -> Sequence[Collector]:
 
 SPECS = {
     spec.name: spec
-    for spec in (*(spec for collector in _collectors() for spec in collector.specs), *snapshot.SPECS, BUILD_INFO)
+    for spec in (*(spec for collector in _collectors() for spec in collector.specs), *snapshot.SPECS, *exposition.SPECS)
 }
 """Every declared metric. Those beyond the public interface are pinned by the golden files alone."""
 
@@ -140,6 +142,7 @@ ABOUT_ITSELF = {
     "hivesync_collector_up",
     "hivesync_refresh_duration_seconds",
     "hivesync_refresh_failures_total",
+    "hivesync_input_provided",
     "hivesync_exporter_build_info",
 }
 

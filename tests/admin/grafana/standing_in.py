@@ -98,7 +98,7 @@ class StandIn:
 
 
 @contextmanager
-def _served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) -> Iterator[tuple[str, int]]:
+def served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) -> Iterator[tuple[str, int]]:
     """The admin port's server with this application; `close` follows its end."""
     listener = socket.create_server((LOOPBACK, 0))
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
@@ -130,7 +130,7 @@ def _served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) ->
 def standing_in() -> Iterator[StandIn]:
     """A server that responds to every request, on a free port."""
     stand_in = StandIn("")
-    with _served(stand_in) as (host, port):
+    with served(stand_in) as (host, port):
         stand_in.url = f"http://{host}:{port}"
         yield stand_in
 
@@ -232,5 +232,5 @@ def analytics(grafana_url: str, limits: ProxyLimits | None = None) -> Iterator[S
     """The section with its middleware and a proxy to that Grafana."""
     proxy = GrafanaProxy(grafana_url, limits)
     behind = Starlette(routes=[Mount("/grafana", proxy)])
-    with _served(on_its_own(section_of(access_of(), behind)), proxy.aclose) as address:
+    with served(on_its_own(section_of(access_of(), behind)), proxy.aclose) as address:
         yield ServedSection(address, proxy)
