@@ -102,7 +102,13 @@ EVENTS = {
     "rollup.reading": LogEvent("Days are being read.", ("first", "last", "done", "of")),
     "rollup.day_written": LogEvent("A day is written, of a run over many.", ("day", "done", "of")),
     "rollup.finished": LogEvent("A run is finished.", ("days", "seconds", "first", "last")),
-    "rollup.already_running": LogEvent("Another roll-up is at work in this database: nothing to do."),
+    "rollup.already_running": LogEvent(
+        "Another session holds the lock of the roll-up's table, as another roll-up does: nothing was written.",
+        ("holders",),
+    ),
+    "rollup.lock_lasts": LogEvent(
+        "Runs in a row found the lock held and wrote nothing; once until a run succeeds.", ("runs", "detail")
+    ),
     "rollup.history_written": LogEvent(
         "`--history` has written the past of the metrics.", ("series", "samples", "first", "last")
     ),

@@ -194,13 +194,9 @@ def _user(number: int) -> str:
 def _private_file(path: Path) -> BinaryIO:
     """Open a file for writing, readable by this user alone, also a leftover with another mode."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
-    file = os.fdopen(descriptor, "wb")
-    try:
+    with suppress(PermissionError):  # a file system without permissions, in a directory that is closed all the same
         os.fchmod(descriptor, PRIVATE_FILE)
-    except OSError:
-        file.close()
-        raise
-    return file
+    return os.fdopen(descriptor, "wb")
 
 
 def _sync_directory(path: Path) -> None:
