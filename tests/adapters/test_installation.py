@@ -245,7 +245,7 @@ def test_two_installations_at_once_are_one_and_a_message(
         ran = rollup(*install)
         hivesync.execute("SELECT pg_advisory_unlock(%s)", [key])
         assert (ran.status, ran.out) == (1, "")
-        assert f"is held by process {hivesync.info.backend_pid} (role postgres, since " in ran.message
+        assert f"is held by process {hivesync.info.backend_pid} (role postgres): " in ran.message
         assert "another installation or migration is running" in ran.message
     assert rollup(*install).status == 0
 
