@@ -16,7 +16,7 @@ from threading import Thread
 
 import psycopg
 
-from demo.database import EXPORTER_ROLE, ROLE, SCHEMA
+from demo.database import EXPORTER_ROLE, READING, SCHEMA, create_role
 from servers.postgres import PostgresServer
 
 DAYS = 30
@@ -234,7 +234,9 @@ def with_history(database: Database, name: str) -> Database:
 
 def _grant(connection: psycopg.Connection) -> None:
     exists = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (EXPORTER_ROLE,)).fetchone()
-    connection.execute((ROLE if exists is None else ROLE.partition(";")[2]).encode())
+    if exists is None:
+        create_role(connection, EXPORTER_ROLE)
+    connection.execute(READING)
 
 
 def _fill(database: Database, ranges: dict[str, tuple[int, int]], end: datetime) -> None:

@@ -19,6 +19,7 @@ import psycopg
 from bench.data import Database
 from bench.measure import DatabaseTime, StatementClock
 from bench.product import REFRESH_SECONDS
+from demo.database import create_role
 from exporter.collector import Collector, Sources
 from exporter.collectors import build_collectors
 from exporter.settings import Settings
@@ -131,7 +132,8 @@ async def _opened(url: str, now: datetime) -> AsyncIterator[Sources]:
 @contextmanager
 def _roles(connection: psycopg.Connection) -> Iterator[None]:
     for role in (WITH, WITHOUT):
-        connection.execute(f"CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}".encode())
+        create_role(connection, role)
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}".encode())
     try:
         connection.execute("SET timezone = 'UTC'")
         connection.execute("SET session_replication_role = replica")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 import time
@@ -18,10 +19,12 @@ from pathlib import Path
 from types import FrameType
 
 from demo.console import Console
+from demo.database import DATABASE
 from demo.exporting import Exporter, environment_file
 from demo.overview import aligned, status
 from demo.processes import Processes
 from servers.child import ChildError
+from servers.ports import LOOPBACK
 from servers.postgres import PostgresServer
 from servers.temporary import temporary_directory
 
@@ -104,8 +107,12 @@ def _stop_on_signals(processes: Processes) -> None:
 
 def _overview(processes: Processes) -> str:
     """Return the addresses of all processes and the next commands to try."""
+    postgres = processes.postgres
     urls = {PostgresServer.name: processes.database, Exporter.name: f"{processes.exporter.url}/metrics"}
-    rows = {child.name: f"{urls.get(child.name, child.url)}  (process {child.pid})" for child in processes.children}
+    rows = {
+        child.name: f"{_without_password(urls.get(child.name, child.url))}  (process {child.pid})"
+        for child in processes.children
+    }
     rows["Logs"] = f"{processes.logs}, and the exporter's own: {processes.exporter.log}"
     command = f"{_from_here(sys.executable)} -m exporter --env-file {environment_file(processes.directory)}"
     return (
@@ -114,8 +121,14 @@ def _overview(processes: Processes) -> str:
         f"Log in, once:       {processes.exporter.login_link()}\n"
         f"Another link:       {command} login-link\n\n"
         f"Every number against plain SQL: {command} verify\n"
+        f"PostgreSQL with psql: PGPASSFILE={_from_here(str(postgres.passwords))} "
+        f"psql -h {LOOPBACK} -p {postgres.port} -U postgres {DATABASE}\n"
         "A server that you end (kill -9 PROCESS) comes back after a while. Ctrl-C stops everything.\n"
     )
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^@/]*@", "//", url)
 
 
 def _from_here(path: str) -> str:

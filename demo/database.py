@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import sql
 
 from demo.history import make_history
 from demo.tables import insert
@@ -21,12 +22,8 @@ ROLLUP_ROLE = "hivesync_rollup"
 GRAFANA_ROLE = "hivesync_grafana"
 SCHEMA = Path(__file__).with_name("schema.sql")
 
-ROLE = f"""
-    CREATE ROLE {EXPORTER_ROLE} LOGIN;
-    GRANT SELECT ON ALL TABLES IN SCHEMA public TO {EXPORTER_ROLE}
-"""
-OTHER_ROLES = f"CREATE ROLE {ROLLUP_ROLE} LOGIN; CREATE ROLE {GRAFANA_ROLE} LOGIN"
-"""Roles without any rights: the roll-up's own `--migrate --grant` gives them, as in an installation."""
+READING = f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {EXPORTER_ROLE}"
+"""The exporter's rights; the roll-up's own `--migrate --grant` gives those of all roles, as in an installation."""
 
 
 def create_database(server: PostgresServer) -> str:
@@ -36,9 +33,19 @@ def create_database(server: PostgresServer) -> str:
     url = server.url_of(DATABASE)
     with psycopg.connect(url) as connection:
         connection.execute(tables().encode())
-        connection.execute(ROLE)
-        connection.execute(OTHER_ROLES)
+        for role in (EXPORTER_ROLE, ROLLUP_ROLE, GRAFANA_ROLE):
+            create_role(connection, role)
+        connection.execute(READING)
     return url
+
+
+def create_role(connection: psycopg.Connection, name: str, options: str = "LOGIN") -> None:
+    """Create a role without rights, with the password of this connection: that of its server (`url_of`)."""
+    connection.execute(
+        sql.SQL("CREATE ROLE {} PASSWORD {} {}").format(
+            sql.Identifier(name), sql.Literal(connection.info.password), sql.SQL(options)
+        )
+    )
 
 
 def tables() -> str:

@@ -15,6 +15,7 @@ from exporter.control import ask_for_login_link
 from servers.child import Child, ChildError
 from servers.fetch import fetch
 from servers.ports import LOOPBACK, free_port
+from servers.private import private_file
 
 PROJECT = Path(__file__).parents[1]
 METRICS_PORT = 10177
@@ -73,7 +74,7 @@ def exporter_variables(
         "HIVESYNC_REFRESH_SECONDS": str(REFRESH_SECONDS),
     }
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
-    environment_file(directory).write_text("".join(lines))
+    private_file(environment_file(directory), "".join(lines))
     return variables
 
 

@@ -39,9 +39,10 @@ class Processes:
     traffic: Traffic
 
     def __init__(self, directory: Path, console: Console) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory = directory
         self.logs = directory / "logs"
+        self.postgres = PostgresServer(directory / "postgresql")
         self.children: list[Child] = []  # all processes, in the order of their start
         self._console = console
         self._running = ExitStack()
@@ -50,7 +51,7 @@ class Processes:
     def start(self, *, users: int, days: int, seed: int, speed: float) -> None:
         """Start everything. Raises ChildError when a process does not start."""
         step = self._console.step
-        postgres = PostgresServer(self.directory / "postgresql")
+        postgres = self.postgres
         valkey = ValkeyServer(self.directory / "valkey")
         with step(postgres.name, "a new server"):
             self._run(postgres)
@@ -94,6 +95,7 @@ class Processes:
                 database_address=f"{LOOPBACK}:{postgres.port}",
                 database=DATABASE,
                 user=GRAFANA_ROLE,
+                password=postgres.password,
                 port=grafana_port,
             )
             with step(grafana.name, "a new server, with the dashboards that ship"):

@@ -59,6 +59,9 @@ EVENTS = {
         "Files that may be rotated ones of a log are not read, for the reason given.",
         ("log", "reason", "files", "count"),
     ),
+    "state.directory_closed": LogEvent(
+        "The state directory was open to other users, and is now closed to them.", ("path", "mode")
+    ),
     "state.corrupt": LogEvent(
         "A state file cannot be read; counting starts over, and the file is kept.", ("file", "kept_as", "reason")
     ),
@@ -128,7 +131,13 @@ EVENTS = {
     "rollup.reading": LogEvent("Days are being read.", ("first", "last", "done", "of")),
     "rollup.day_written": LogEvent("A day is written, of a run over many.", ("day", "done", "of")),
     "rollup.finished": LogEvent("A run is finished.", ("days", "seconds", "first", "last")),
-    "rollup.already_running": LogEvent("Another roll-up is at work in this database: nothing to do."),
+    "rollup.already_running": LogEvent(
+        "Another session holds the lock of the roll-up's table, as another roll-up does: nothing was written.",
+        ("holders",),
+    ),
+    "rollup.lock_lasts": LogEvent(
+        "Runs in a row found the lock held and wrote nothing; once until a run succeeds.", ("runs", "detail")
+    ),
     "rollup.history_written": LogEvent(
         "`--history` has written the past of the metrics.", ("series", "samples", "first", "last")
     ),

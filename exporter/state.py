@@ -2,6 +2,8 @@
 
 A collector with counters loads its file once, when it is built, and saves it before it shows a new count. State is a
 cache: a file that is missing or invalid costs the counts in it and nothing else.
+
+Only the exporter's user has access, at any umask: another user could hold the lock, or write counts.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pwd
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import orjson
 import structlog
@@ -24,6 +28,9 @@ _log = structlog.get_logger()
 
 LOCK = "lock"
 """The file whose lock marks the directory as in use; it contains the process id of the holder."""
+
+PRIVATE_DIRECTORY, PRIVATE_FILE = 0o700, 0o600
+_OTHER_USERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class StateFile:
@@ -69,7 +76,7 @@ class StateFile:
         temporary = self.path.with_name(f".{self.path.name}.new")  # a fixed name: leftovers are overwritten
         try:
             try:
-                with temporary.open("wb") as file:
+                with _private_file(temporary) as file:
                     file.write(orjson.dumps(value))
                     file.flush()
                     os.fsync(file.fileno())
@@ -84,17 +91,21 @@ class StateFile:
 
 
 class StateDirectory:
-    """The directory of all state files, created where it is missing and locked while this is open."""
+    """The directory of all state files, created where it is missing, closed to other users, and locked while this is
+    open."""
 
     def __init__(self, path: Path) -> None:
-        """Lock the directory. Raises SettingsError where it cannot be created or written, or is in use by another
-        exporter."""
+        """Lock the directory. Raises SettingsError where it cannot be created, written or closed to other users, or is
+        in use by another exporter."""
         self.path = path
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            _make(path)
             with tempfile.TemporaryFile(dir=path):
                 pass  # an existing lock file can be opened even where no other file can be created
-            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            _close_to_others(path)
+            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            with suppress(PermissionError):  # the file of another user, in a directory without access for that user
+                os.fchmod(self._lock, PRIVATE_FILE)
         except OSError as error:
             raise _unusable(path, f"cannot be written: {error.strerror}") from None
         try:
@@ -133,6 +144,59 @@ class StateDirectory:
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
             raise _unusable(self.path, f"cannot be written: {error.strerror}") from None
+
+
+def _make(path: Path) -> None:
+    """Create the directory for this user alone, and missing parents that other users cannot write, at any umask."""
+    missing = [parent for parent in path.parents if not parent.exists()]
+    for parent in reversed(missing):
+        parent.mkdir(mode=0o755, exist_ok=True)
+    path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+
+
+def _close_to_others(path: Path) -> None:
+    """Close an existing state directory of this user to other users.
+
+    Raises SettingsError for the directory of another user, who could open it again; for a directory with files of other
+    programs, which may need it open; and for a file system without permissions.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        if not mode & _OTHER_USERS:
+            return
+        content = [file.name for file in path.iterdir()]
+        own = status.st_uid == os.geteuid()
+        if own and (LOCK in content or not content):
+            with suppress(PermissionError):
+                os.fchmod(descriptor, PRIVATE_DIRECTORY)
+        if not own or os.fstat(descriptor).st_mode & _OTHER_USERS:
+            user = _user(os.geteuid())
+            reason = f"is open to other users (mode {mode:04o}, owner {_user(status.st_uid)})"
+            remedy = (
+                f"make it a directory of {user} alone (chown {user}, chmod 700), or set one in it that does not exist"
+            )
+            raise _unusable(path, f"{reason}: {remedy}")
+    finally:
+        os.close(descriptor)
+    _log.warning("state.directory_closed", path=str(path), mode=f"{mode:04o}")
+
+
+def _user(number: int) -> str:
+    """Return the name of a user, or the number of a user without a name."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _private_file(path: Path) -> BinaryIO:
+    """Open a file for writing, readable by this user alone, also a leftover with another mode."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
+    with suppress(PermissionError):  # a file system without permissions, in a directory that is closed all the same
+        os.fchmod(descriptor, PRIVATE_FILE)
+    return os.fdopen(descriptor, "wb")
 
 
 def _sync_directory(path: Path) -> None:

@@ -1,7 +1,7 @@
 """python -m rollup: fill `usage_analytics_daily`, once or at intervals.
 
-Exit status: 0 when all due days are written, or another roll-up is running; 1 after an error on the way, or when
-stopped before the end (the written days are complete); 2 for an error that a repetition would not cure: settings,
+Exit status: 0 when all due days are written; 1 after an error on the way, or when stopped before the end (the written
+days are complete), or when another session holds the lock; 2 for an error that a repetition would not cure: settings,
 arguments, rights, a table that is missing or not the roll-up's. No row was written then.
 """
 
@@ -25,11 +25,11 @@ from exporter import events
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.settings import RollupSettings, read_settings
 from exporter.sources.prometheus import Prometheus
-from rollup import daily, installation, migrate, openmetrics, rights, run, script, store, table
+from rollup import daily, installation, lock, migrate, openmetrics, rights, run, script, store, table
 from rollup.adapter import read_adapter
-from rollup.connection import connected, locked, transaction
+from rollup.connection import connected, transaction
 from rollup.days import DAY, parse_day, parse_duration, seconds_until_next, start_of
-from rollup.errors import ReaderGone, Refused
+from rollup.errors import Busy, ReaderGone, Refused
 from rollup.history import HOUR, read_history
 from rollup.output import show
 from rollup.progress import Progress
@@ -44,6 +44,9 @@ ADAPTER_HELP = "with --migrate: also create the views of another backend's table
 
 STOP_SECONDS = 0.5
 """Time for PostgreSQL to receive the cancellation of a query, before the process ends without its answer."""
+
+LASTING_RUNS = 2
+"""Runs in a row that find the lock held before a warning: one run can be longer than the interval, as the first is."""
 
 _log = structlog.get_logger()
 
@@ -169,17 +172,15 @@ async def _command(options: argparse.Namespace, settings: RollupSettings) -> int
 
 async def _once(url: str, asked: Range | None, depths: QueueDepths) -> int:
     began = time.monotonic()
-    async with locked(url) as is_ours, connected(url) as connection:
-        if not is_ours:
-            _log.info("rollup.already_running")
-            return 0
+    async with connected(url) as connection:
         await _check(connection, rights.TO_WRITE)
-        chosen = await run.choose(connection, asked)
-        progress = Progress(len(run.days_of(chosen)))
-        try:
-            written = await run.write(connection, chosen, depths, progress)
-        finally:
-            progress.end()
+        async with lock.table_locked(url, connection):
+            chosen = await run.choose(connection, asked)
+            progress = Progress(len(run.days_of(chosen)))
+            try:
+                written = await run.write(connection, chosen, depths, progress)
+            finally:
+                progress.end()
     reach = {"first": str(chosen[0].first), "last": str(chosen[-1].last)} if chosen else {}
     _log.info("rollup.finished", days=written, seconds=round(time.monotonic() - began, 3), **reach)
     return 0
@@ -191,9 +192,14 @@ async def _every(url: str, every: int, depths: QueueDepths) -> int:
     A refusal before the first success is permanent and raised; a later one may come from maintenance of the database.
     """
     worked = failed = False
+    in_vain = 0
     while True:
         try:
             await _once(url, None, depths)
+        except Busy as error:
+            in_vain += 1
+            if in_vain == LASTING_RUNS:
+                _log.warning("rollup.lock_lasts", runs=in_vain, detail=str(error))
         except AnalyticsError as error:
             if isinstance(error, Refused) and not worked:
                 raise
@@ -203,7 +209,7 @@ async def _every(url: str, every: int, depths: QueueDepths) -> int:
         else:
             if failed:
                 _log.info("system.analytics.recovered", source="postgres")
-            worked, failed = True, False
+            worked, failed, in_vain = True, False, 0
         await asyncio.sleep(seconds_until_next(time.time(), every))
 
 

@@ -1,7 +1,7 @@
-"""The roll-up's connections to PostgreSQL: their limits, and the lock that admits a single run at a time.
+"""The roll-up's connections to PostgreSQL, and their limits.
 
-Limits and lock belong to a transaction, not to a session: so both work behind a transaction pooler, which gives every
-transaction another session, and sessions to other clients.
+Limits and locks (`lock.py`) belong to a transaction, not to a session: so both work behind a transaction pooler, which
+gives every transaction another session, and sessions to other clients.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
 from rollup.errors import failure
-
-LOCK = int.from_bytes(b"hivesync", "big") >> 1
-"""Key of the advisory lock that one roll-up holds in a database; only its value makes it the roll-up's."""
 
 _CONNECT = {
     "application_name": "hivesync-analytics-rollup",
@@ -61,19 +58,17 @@ async def transaction(connection: AsyncConnection[Any], *, read_only: bool = Fal
 
 
 @asynccontextmanager
-async def locked(url: str, key: int = LOCK) -> AsyncIterator[bool]:
-    """Yield whether this is the only roll-up of the database (or holder of another key), for as long as the body runs.
+async def empty_transaction(url: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """Open a connection of its own for a lock, in an empty transaction with the roll-up's limits.
 
-    The lock has a connection of its own, which waits in an empty transaction: it holds back no vacuum, and when the
-    process is killed the lock is free at once, even while PostgreSQL still runs its queries.
+    While it waits it holds back no vacuum. When the process is killed the lock is free at once, even while PostgreSQL
+    still runs the queries of the process.
     """
     async with connected(url) as connection:
         await connection.execute("BEGIN")
         await connection.execute(_SET_LIMITS)
-        # Without parameters, which would leave a portal open, and with it a snapshot that does hold back vacuum.
-        cursor = await connection.execute(f"SELECT pg_try_advisory_xact_lock({key})".encode())
         try:
-            yield bool((await cursor.fetchone() or (False,))[0])
+            yield connection
         finally:
             # Awaited, so that the next run finds the lock free. An error here must not fail the completed work.
             with suppress(psycopg.Error):

@@ -24,6 +24,10 @@ class RunFailed(AnalyticsError):
     """
 
 
+class Busy(RunFailed):
+    """Another session holds the lock, and nothing was done; the message names its holders."""
+
+
 class ReaderGone(AnalyticsError):
     """The reader of standard output has closed it (`| head`): no message, as there is no reader for it."""
 

@@ -15,15 +15,12 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection, DataError, NotSupportedError, ProgrammingError, errors, sql
 
 import grafana
-from rollup import migrate, store
+from rollup import lock, migrate, store
 from rollup.adapter import Adapter, check_backend, check_views
-from rollup.connection import connected, locked, transaction
+from rollup.connection import connected, transaction
 from rollup.errors import Refused
 from rollup.migrate import Role
 from rollup.script import statements_of
-
-LOCK = migrate.LOCK + 1
-"""Key of the advisory lock that an installation holds to its end."""
 
 READER = Path(grafana.__file__).with_name("reader.sql")
 """The limits of Grafana's role, written for a role of this name:"""
@@ -43,11 +40,9 @@ async def install(url: str, adapter: Adapter, roles: Sequence[Role], say: Callab
 
     Raises Refused for another backend, for views other than documented, and without the rights: nothing was changed.
     """
-    async with locked(url, LOCK) as alone, connected(url) as connection:
-        if not alone:
-            raise Refused("another installation is running in this database; repeat the command after its end")
+    async with connected(url) as connection, lock.key_locked(url, lock.INSTALLATION, connection):
         async with transaction(connection):
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (migrate.LOCK,))
+            await lock.lock_key(connection, lock.MIGRATION)
             new = await migrate.unknown_roles(connection, roles)
             planned = await plan(connection, adapter, roles)
             await _check_owner(connection, adapter)

@@ -14,16 +14,12 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, sql
 
-from rollup import store
-from rollup.connection import LOCK as ROLLUP_LOCK
+from rollup import lock, store
 from rollup.connection import transaction
 from rollup.errors import Refused
 from rollup.script import statements_of
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-
-LOCK = ROLLUP_LOCK + 1
-"""Key of the advisory lock for the creation of the table: two migrations at once wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ async def migrate(
     or when the rights cannot be granted by this role.
     """
     async with transaction(connection):
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        await lock.lock_key(connection, lock.MIGRATION)
         before = await store.read_columns(connection)
         if not before:
             for statement in creation():

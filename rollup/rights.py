@@ -21,7 +21,7 @@ _ACTIVITY: Mapping[str, tuple[str, ...]] = {
 
 
 class Right(NamedTuple):
-    """The right of `kind` (SELECT, ...) on a column."""
+    """The right of `kind` (SELECT, ...) on a column, or on the whole table without one."""
 
     table: str
     column: str
@@ -37,7 +37,7 @@ TO_READ = _select({**_ACTIVITY, TABLE: ("date", "max_queue_depth")})
 TO_WRITE = (
     *_select({**_ACTIVITY, TABLE: tuple(COLUMNS)}),
     *(Right(TABLE, column, "INSERT") for column in COLUMNS),
-    *(Right(TABLE, column, "UPDATE") for column in COLUMNS if column != "date"),
+    Right(TABLE, "", "UPDATE"),  # not by column: of the whole table, for its lock
 )
 FOR_HISTORY = _select(
     {
@@ -72,7 +72,9 @@ SELECT format('GRANT %%s ON %%I TO %%I', string_agg(kind, ', ' ORDER BY position
   SELECT name, kind, min(position) AS position
   FROM unnest(%(tables)s::text[], %(columns)s::text[], %(kinds)s::text[]) WITH ORDINALITY
     AS needed(name, attribute, kind, position)
-  WHERE NOT has_column_privilege(to_regclass(quote_ident(name)), attribute, kind) GROUP BY name, kind
+  WHERE NOT CASE attribute WHEN '' THEN has_table_privilege(to_regclass(quote_ident(name)), kind)
+    ELSE has_column_privilege(to_regclass(quote_ident(name)), attribute, kind) END
+  GROUP BY name, kind
 ) AS missing GROUP BY name ORDER BY min(position)
 """
 

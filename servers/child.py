@@ -41,7 +41,7 @@ class Child(ABC):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log = self.directory / f"{self.name.lower()}.log"
         self.user = ""  # the user to run as; empty: the current one
         self.working_directory = Path("/")  # a directory open to every user

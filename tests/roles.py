@@ -9,6 +9,8 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
+from demo.database import create_role
+
 GRANT_READING = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
 GRANT_WRITING_DAYS = "GRANT SELECT, INSERT, UPDATE ON usage_analytics_daily TO {role}"
 
@@ -18,7 +20,7 @@ def reading_role(connection: psycopg.Connection) -> Iterator[str]:
     """The name of a new role that may log in and read; removed afterwards with all that it owns."""
     name = f"reader_{uuid4().hex}"
     role = sql.Identifier(name)
-    connection.execute(sql.SQL("CREATE ROLE {role} LOGIN").format(role=role))
+    create_role(connection, name)
     try:
         connection.execute(sql.SQL(GRANT_READING).format(role=role))
         yield name

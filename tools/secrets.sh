@@ -5,7 +5,7 @@
 # HiveSync, which the operator provides (exit status 1). With --demo all secrets are generated, in .demo/secrets, for
 # the simulated HiveSync of the profile `demo`.
 #
-# Only the owner has access to the directory. The files in it are readable for all users, because Compose mounts each of
+# Only the owner has access to the directory; an existing directory is closed to other users. The files in it are readable for all users, because Compose mounts each of
 # them unchanged into containers whose users have other user ids than the owner.
 set -eu
 
@@ -16,6 +16,16 @@ if [ $demo = yes ]; then directory=${1:-.demo/secrets}; else directory=${1:-secr
 
 umask 077
 mkdir -p "$directory"
+chmod 700 "$directory" || {
+  echo "secrets.sh: $directory cannot be closed to other users: run this as its owner, or name another directory" >&2
+  exit 1
+}
+foreign=$(find "$directory/" ! -user "$(id -u)" ! -user 0)
+[ -z "$foreign" ] || {
+  echo "secrets.sh: another user owns, and knows, files in $directory: remove them, or take them over with chown:" >&2
+  echo "$foreign" >&2
+  exit 1
+}
 
 random() { od -An -v -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 

@@ -18,6 +18,7 @@ from bench.data import Database
 from bench.environments import version_in
 from bench.measure import NotMeasured, until
 from bench.peers.queries import QUERIES, Query
+from demo.database import create_role as create_login_role
 from servers.child import Child
 from servers.fetch import fetch
 from servers.ports import LOOPBACK, free_port
@@ -67,7 +68,7 @@ class SqlPeer(Child):
 def create_role(database: Database, role: str, parallel_workers: int) -> None:
     """Create a role that may read the tables, as the exporter's, with this number of parallel workers."""
     with psycopg.connect(database.url, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+        create_login_role(connection, role)
         connection.execute(f"ALTER ROLE {role} SET max_parallel_workers_per_gather = {parallel_workers}".encode())
         connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}".encode())
 

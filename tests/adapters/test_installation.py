@@ -8,12 +8,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from demo.database import create_role
 from rollup import migrate
 from rollup.adapter import FOLDER, shipped
-from rollup.installation import LOCK, READER
+from rollup.installation import READER
+from rollup.lock import INSTALLATION, MIGRATION
 from rollup.script import statements_of
 from servers.postgres import PostgresServer
 from tests.rollup.rolling import Command, end
@@ -99,7 +100,7 @@ def test_without_an_adapter_a_dry_run_prints_the_table_and_the_grants(
     rollup: Command, hivesync: psycopg.Connection, roles: Mapping[str, str], urls: Mapping[str, str]
 ) -> None:
     del urls
-    hivesync.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(roles["grafana"])))
+    create_role(hivesync, roles["grafana"])
     before = state(hivesync, roles)
     printed = rollup("--migrate", "--dry-run", "--grant", f"grafana={roles['grafana']}")
     assert (printed.status, state(hivesync, roles)) == (0, before)
@@ -213,7 +214,8 @@ def test_an_owner_who_is_no_superuser_can_install_and_any_other_role_cannot(
     owner, other = f"owner_{roles['exporter']}", f"other_{roles['exporter']}"
     name = hivesync.info.dbname
     for role in (owner, other):
-        hivesync.execute(f"CREATE ROLE {role} LOGIN CREATEROLE; GRANT CREATE ON DATABASE {name} TO {role}".encode())
+        create_role(hivesync, role, "LOGIN CREATEROLE")
+        hivesync.execute(f"GRANT CREATE ON DATABASE {name} TO {role}".encode())
     try:
         for (table,) in hivesync.execute(OWN_TABLES).fetchall():
             hivesync.execute(f"ALTER TABLE {table} OWNER TO {owner}".encode())
@@ -238,11 +240,13 @@ def test_an_owner_who_is_no_superuser_can_install_and_any_other_role_cannot(
 def test_two_installations_at_once_are_one_and_a_message(
     rollup: Command, install: Install, hivesync: psycopg.Connection
 ) -> None:
-    hivesync.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-    ran = rollup(*install)
-    hivesync.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
-    assert (ran.status, ran.out) == (2, "")
-    assert "another installation is running in this database" in ran.message
+    for key in (INSTALLATION, MIGRATION):
+        hivesync.execute("SELECT pg_advisory_lock(%s)", [key])
+        ran = rollup(*install)
+        hivesync.execute("SELECT pg_advisory_unlock(%s)", [key])
+        assert (ran.status, ran.out) == (1, "")
+        assert f"is held by process {hivesync.info.backend_pid} (role postgres): " in ran.message
+        assert "another installation or migration is running" in ran.message
     assert rollup(*install).status == 0
 
 

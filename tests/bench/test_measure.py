@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from bench.measure import NotMeasured, StatementClock, cpu_seconds, memory_mb, percentile, read_wrk
+from demo.database import create_role
 from servers.postgres import PostgresServer
 from tests.waiting import patience
 
@@ -70,7 +71,7 @@ def test_database_time_is_told_apart_by_role_and_database(postgres_server: Postg
     try:
         before = clock.of("hivesync_bench_sleeper", name)
         with psycopg.connect(database, autocommit=True) as connection:
-            connection.execute("CREATE ROLE hivesync_bench_sleeper LOGIN")
+            create_role(connection, "hivesync_bench_sleeper")
             connection.execute("SELECT pg_sleep(0.3)")  # time of the superuser, not of the role
         with psycopg.connect(postgres_server.url_of(name, "hivesync_bench_sleeper"), autocommit=True) as connection:
             connection.execute("SELECT pg_sleep(0.05)")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.accounts import IS_ROOT, NOBODY, as_nobody
 from tests.compose.stack import COMPOSE, OVERLAY, ROOT, stack
 
 SCRIPT = ROOT / "tools" / "secrets.sh"
@@ -70,6 +73,40 @@ def test_what_only_hivesync_knows_is_asked_for(tmp_path: Path) -> None:
     for name in asked:
         (tmp_path / "secrets" / name).write_text("given\n")
     assert run(cwd=tmp_path) == (0, "", "")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_directory_that_is_there_is_closed_to_other_users(umask: int, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    made.chmod(0o777)
+    ended = subprocess.run([SCRIPT, "--demo", made], cwd=tmp_path, umask=umask, check=False)
+    assert ended.returncode == 0
+    assert made.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in made.iterdir()} == {0o444}
+
+
+if IS_ROOT:
+
+    def test_a_secret_that_another_user_left_there_is_refused(tmp_path: Path) -> None:
+        planted = tmp_path / "secrets" / "admin_api_key"
+        planted.parent.mkdir()
+        planted.write_text("known to another user\n")
+        os.chown(planted, NOBODY, NOBODY)
+        status, printed, said = run("--demo", "secrets", cwd=tmp_path)
+        assert (status, printed) == (1, "")
+        assert "another user owns, and knows, files in secrets" in said
+        assert said.splitlines()[-1] == "secrets/admin_api_key"
+        assert [path.name for path in planted.parent.iterdir()] == ["admin_api_key"]
+
+    def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+        secrets = tmp_path / "secrets"
+        secrets.mkdir()
+        tmp_path.chmod(0o755)
+        ended = as_nobody(tmp_path, ["/bin/sh", Path(shutil.copy(SCRIPT, tmp_path)), secrets])
+        assert ended.returncode == 1
+        assert f"{secrets} cannot be closed to other users: run this as its owner" in ended.stderr
+        assert list(secrets.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("-x",)])

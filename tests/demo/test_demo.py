@@ -17,6 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -120,7 +121,9 @@ def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo])
     for demo, url in zip(demos, urls, strict=True):
         demo.wait_until_it_shows(r"online users \d+, AI requests in the last hour \d+, waiting: AI \d+")
         assert 'hivesync_source_up{source="redis"} 1' in fetch(url)[1]
-        assert "hivesync_exporter@" in demo.environment()["HIVESYNC_DATABASE_URL"]
+        assert "postgresql://hivesync_exporter:" in demo.environment()["HIVESYNC_DATABASE_URL"]
+        for name in ("HIVESYNC_DATABASE_URL", "HIVESYNC_REDIS_URL"):
+            assert (urlsplit(demo.environment()[name]).password or "no password") not in demo.text()
         assert "by:mistake" not in fetch(url)[1]
 
     prometheus = first.wait_until_it_shows(r"^ +Prometheus +(http\S+)")[1]

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from demo import world
-from demo.database import EXPORTER_ROLE, ROLE, fill_database
+from demo.database import EXPORTER_ROLE, READING, create_role, fill_database
 from demo.history import make_history
 from demo.tables import NULL, Table
 from servers.postgres import PostgresServer
@@ -165,7 +165,8 @@ def test_few_users_do_most_of_it(past: psycopg.Connection) -> None:
 def test_the_exporters_role_may_read_every_table_and_write_none(
     postgres_server: PostgresServer, database: str, connection: psycopg.Connection
 ) -> None:
-    connection.execute(ROLE)
+    create_role(connection, EXPORTER_ROLE)
+    connection.execute(READING)
     name = connection.info.dbname
     try:
         with psycopg.connect(postgres_server.url_of(name, EXPORTER_ROLE), autocommit=True) as exporter:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from demo.database import create_role
 from exporter.collector import Collector
 from exporter.collectors import build_collectors
 from exporter.settings import Settings
@@ -22,7 +23,7 @@ from tests.exporter.deployments import PRICES, Build, Url
 def reader(postgres_server: PostgresServer, database: str, connection: psycopg.Connection) -> Iterator[str]:
     """The name of a role that may connect to the test's database and has no other right."""
     name = f"reader_{uuid4().hex}"
-    connection.execute(f"CREATE ROLE {name} LOGIN".encode())
+    create_role(connection, name)
     yield name
     connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from demo.database import create_role
 from exporter.changes import Changes, read_changes
 from exporter.sources.postgres import Postgres
 from servers.postgres import PostgresServer
@@ -65,7 +66,8 @@ def test_every_way_of_changing_a_table_moves_its_counters(database: str, connect
 def reader(postgres_server: PostgresServer, database: str, connection: psycopg.Connection) -> Iterator[str]:
     """The URL of a role with SELECT on the tables, and no other right."""
     name = f"r{uuid4().hex}"
-    connection.execute(f"CREATE ROLE {name} LOGIN; GRANT SELECT ON users, projects TO {name}".encode())
+    create_role(connection, name)
+    connection.execute(f"GRANT SELECT ON users, projects TO {name}".encode())
     yield postgres_server.url_of(str(conninfo_to_dict(database)["dbname"]), name)
     connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
 

@@ -182,7 +182,8 @@ def test_of_a_foreign_table_the_documented_option_has_the_other_server_refuse(
         "CREATE EXTENSION postgres_fdw; CREATE SCHEMA far; GRANT USAGE ON SCHEMA far TO {reader};"
         f"CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1',"
         f" port '{postgres_server.port}', dbname '{connection.info.dbname}', options '-c row_security=off');"
-        f"CREATE USER MAPPING FOR PUBLIC SERVER other OPTIONS (user '{reader}', password_required 'false');"
+        f"CREATE USER MAPPING FOR PUBLIC SERVER other OPTIONS"
+        f" (user '{reader}', password '{connection.info.password}', password_required 'false');"
         "IMPORT FOREIGN SCHEMA public LIMIT TO (ai_usage_events) FROM SERVER other INTO far;"
         "GRANT SELECT ON far.ai_usage_events TO {reader}",
         reader=reader,

@@ -105,7 +105,7 @@ def test_escaped_passwords_open_everything_and_are_printed_nowhere(
             (start,) = (event["settings"] for event in exporter.events() if event["event"] == "service.starting")
             said = exporter.log.read_text()
     finally:
-        valkey.config_set("requirepass", "")
+        valkey.config_set("requirepass", valkey_server.password)
         connection.execute(f"DROP ROLE {role}".encode())
     assert start["HIVESYNC_DATABASE_URL"] == f"postgresql://{server}"
     assert start["HIVESYNC_REDIS_URL"] == f"redis://{where}"

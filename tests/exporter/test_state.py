@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError, StateError
 from exporter.state import StateDirectory, StateFile
+from tests.accounts import IS_ROOT, NOBODY, as_nobody
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
@@ -74,10 +76,10 @@ def test_a_save_that_fails_leaves_the_state_before(tmp_path: Path, monkeypatch: 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        if step == "fsync":
-            patch.setattr(os, "fsync", full)
+        if step == "replace":
+            patch.setattr(Path, "replace", full)
         else:
-            patch.setattr(Path, "open" if step == "write" else "replace", full)
+            patch.setattr(os, "open" if step == "write" else "fsync", full)
         with pytest.raises(StateError, match=r"/counts: cannot be written: No space left on device"):
             file.save({"read": 2})
     assert file.load() == {"read": 1}
@@ -165,6 +167,97 @@ def test_a_killed_exporter_leaves_no_lock_behind(tmp_path: Path) -> None:
             StateDirectory(tmp_path)
         child.send_signal(signal.SIGKILL)
     StateDirectory(tmp_path).close()
+
+
+# Other users -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids="{:03o}".format)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def flocked(file: Path) -> list[str | Path]:
+    """A command that holds the lock of a file for as long as it runs; fails where the file cannot be opened."""
+    return ["flock", "--exclusive", "--nonblock", file, "true"]
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_new_directory_and_its_files_are_closed_to_other_users(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path / "parent" / "state") as directory:
+        directory.file("counts").save({})
+        assert mode(directory.path) == 0o700
+        assert mode(directory.path.parent) & 0o022 == 0
+        assert {path.name: mode(path) for path in directory.path.iterdir()} == {"lock": 0o600, "counts": 0o600}
+
+
+@pytest.mark.usefixtures("umask")
+def test_an_open_directory_of_a_former_version_is_closed_with_its_lock(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    for path, wide in ((state, 0o2777), (state / "lock", 0o666), (state / ".counts.new", 0o644)):
+        path.touch()
+        path.chmod(wide)
+    with capture_logs() as logged, StateDirectory(state) as directory:
+        directory.file("counts").save({})
+        assert {path.name: mode(path) for path in state.iterdir()} == {"lock": 0o600, "counts": 0o600}
+    assert mode(state) == 0o700
+    expected = {"event": "state.directory_closed", "path": str(state), "mode": "2777", "log_level": "warning"}
+    assert logged == [expected]
+    with capture_logs() as logged:
+        StateDirectory(state).close()
+    assert logged == []
+
+
+def test_an_open_directory_with_files_of_other_programs_is_refused_and_left_open(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "other").touch()
+    shared.chmod(0o1777)
+    refused(shared, "1777", pwd.getpwuid(os.geteuid()).pw_name)
+    assert mode(shared) == 0o1777
+    StateDirectory(shared / "state").close()  # the remedy
+
+
+def refused(path: Path, wide: str, owner: str) -> None:
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    with pytest.raises(SettingsError) as error:
+        StateDirectory(path)
+    assert str(error.value) == (
+        f"HIVESYNC_STATE_DIR: {path} is open to other users (mode {wide}, owner {owner}): make it a directory of {user}"
+        f" alone (chown {user}, chmod 700), or set one in it that does not exist"
+    )
+    assert not (path / "lock").exists()
+
+
+if IS_ROOT:
+
+    def test_an_open_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+        theirs = tmp_path / "theirs"
+        theirs.mkdir()
+        theirs.chmod(0o755)
+        os.chown(theirs, NOBODY, NOBODY)
+        refused(theirs, "0755", "nobody")
+        os.chown(theirs, 4_000_000_000, NOBODY)
+        refused(theirs, "0755", "4000000000")
+
+    @pytest.mark.usefixtures("umask")
+    def test_another_user_cannot_hold_the_lock_nor_read_a_file(tmp_path: Path) -> None:
+        state = tmp_path / "state"
+        with StateDirectory(state) as directory:
+            directory.file("counts").save({})
+        assert (
+            as_nobody(tmp_path, flocked(tmp_path)).returncode == 0
+        )  # where only the directories before it are entered
+        for file in ("lock", "counts"):
+            assert "Permission denied" in as_nobody(state, flocked(state / file)).stderr
+            assert "Permission denied" in as_nobody(state, ["cat", state / file]).stderr
 
 
 def in_a_file(path: Path) -> Path:

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import yaml
+from psycopg.conninfo import make_conninfo
 
+from demo.database import create_role
 from exporter.settings import Settings
 from grafana.provisioning import SCRAPE_INTERVAL
 from grafana.queries import POSTGRES, PROMETHEUS
@@ -140,7 +142,7 @@ def test_what_the_files_ask_the_environment_for_is_there() -> None:
 @pytest.fixture
 def reader(connection: psycopg.Connection, database: str) -> Iterator[psycopg.Connection]:
     """A connection of Grafana's role, with its rights from the roll-up, and three weeks of days."""
-    connection.execute(f"CREATE ROLE {READER} LOGIN".encode())
+    create_role(connection, READER)
     try:
         connection.execute((FOLDER / "reader.sql").read_bytes())
         connection.execute(DAYS.encode())
@@ -152,7 +154,7 @@ def reader(connection: psycopg.Connection, database: str) -> Iterator[psycopg.Co
             timeout=patience(60),
             check=True,
         )
-        with psycopg.connect(database.replace("postgres@", f"{READER}@"), autocommit=True) as connected:
+        with psycopg.connect(make_conninfo(database, user=READER), autocommit=True) as connected:
             yield connected
     finally:
         connection.execute(f"DROP OWNED BY {READER}; DROP ROLE {READER}".encode())

@@ -12,6 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from demo.database import create_role
 from exporter.collector import Collector
 from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
@@ -47,7 +48,7 @@ def new_role(connection: psycopg.Connection, database: str) -> Iterator[NewRole]
     def make(name: str = "", options: str = "LOGIN") -> str:
         name = name or f"role_{uuid4().hex}"
         made.append(sql.Identifier(name))
-        connection.execute(sql.SQL("CREATE ROLE {} {}").format(made[-1], sql.SQL(options)))
+        create_role(connection, name, options)
         return name
 
     connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
@@ -363,7 +364,7 @@ def test_tables_in_another_schema_are_granted_with_it(
         connection.execute(f"ALTER TABLE {table} SET SCHEMA analytics".encode())
     url = f"{database}?options=-csearch_path%3Danalytics"
     assert rollup("--migrate", "--grant", f"rollup={role}", database_url=url).status == 0
-    theirs = url.replace("postgres@", f"{role}@")
+    theirs = as_role(url, role)
     assert rollup(database_url=theirs).status == 0
 
 

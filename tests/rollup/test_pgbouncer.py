@@ -12,7 +12,6 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from demo.database import fill_database
-from rollup.connection import LOCK
 from servers.postgres import PostgresServer
 from tests.pooling import PgBouncer
 from tests.rollup.rolling import Command, plainly, stored, today
@@ -52,10 +51,11 @@ def test_days_and_history_are_the_same_behind_it(
 
 def test_only_one_runs_at_a_time_behind_it(rollup: Command, pooler: PgBouncer) -> None:
     with psycopg.connect(pooler.url) as other:
-        other.execute(f"SELECT pg_advisory_xact_lock({LOCK})".encode())
+        other.execute("LOCK TABLE usage_analytics_daily IN SHARE UPDATE EXCLUSIVE MODE")
         ran = rollup()
-    assert ran.status == 0
+    assert ran.status == 1
     assert ran.said("rollup.already_running")
+    assert "usage_analytics_daily is locked by another session" in ran.message  # no connection is left to name it
     assert rollup().said("rollup.finished")
 
 

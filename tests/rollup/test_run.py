@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from rollup import days
-from rollup.connection import LOCK
 from servers.prometheus import PrometheusServer
 from tests.rollup.rolling import DAY, Command, end, midnight, plainly, stored, today
 from tests.rollup.test_queue_depth import openmetrics
@@ -20,6 +19,11 @@ from tests.rows import INSTANT, insert, user, users
 from tests.waiting import patience, until
 
 SOURCE = "prometheus"
+LOCKS = (
+    "SELECT * FROM pg_stat_activity JOIN pg_locks USING (pid)"
+    " WHERE relation = 'usage_analytics_daily'::regclass AND mode = 'ShareUpdateExclusiveLock'"
+)
+"""Query for the sessions that hold the roll-up's lock."""
 
 
 def seed(connection: psycopg.Connection, ago: int) -> None:
@@ -144,20 +148,6 @@ def test_rows_that_are_gone_do_not_take_their_days_along(rollup: Command, connec
 # ---- one at a time ----
 
 
-def test_the_second_of_two_says_so_and_leaves_the_first_to_its_work(
-    rollup: Command, connection: psycopg.Connection
-) -> None:
-    seed(connection, 2)
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        ran = rollup()
-        assert (ran.status, stored(connection)) == (0, [])
-        assert [event["event"] for event in ran.events] == ["rollup.already_running"]
-        assert rollup("--dry-run").status == 0
-    assert rollup().status == 0
-    assert len(stored(connection)) == 3
-
-
 def waiting(connection: psycopg.Connection, what: str) -> bool:
     """Whether the roll-up waits for a lock in such a statement."""
     query = (
@@ -208,7 +198,7 @@ def test_a_killed_roll_up_holds_up_nobody(rollup: Command, connection: psycopg.C
         process.kill()
         process.wait()
         until(
-            lambda: connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,),
+            lambda: connection.execute(LOCKS.replace("*", "count(*)").encode()).fetchone() == (0,),
             "nobody holds the lock",
             within=3,
         )
@@ -231,10 +221,7 @@ def test_while_it_waits_its_lock_holds_back_no_vacuum(
 ) -> None:
     seed(connection, 2)
     with stuck(rollup, connection, database):
-        holder = connection.execute(
-            "SELECT state, backend_xmin, backend_xid FROM pg_stat_activity JOIN pg_locks USING (pid)"
-            " WHERE locktype = 'advisory' AND datname = current_database()"
-        ).fetchall()
+        holder = connection.execute(LOCKS.replace("*", "state, backend_xmin, backend_xid").encode()).fetchall()
         assert holder == [("idle in transaction", None, None)]
 
 

@@ -18,6 +18,7 @@ from demo.database import DATABASE, EXPORTER_ROLE, create_database, fill_databas
 from demo.exporting import PROJECT
 from servers.postgres import PostgresServer
 from servers.postgres_files import place_for_nobody
+from servers.private import private_file
 from servers.valkey import ValkeyServer
 from tests.rows import insert
 from tests.running import RunningExporter, is_up, run_exporter, seed_valkey
@@ -32,12 +33,14 @@ class StandbyServer(PostgresServer):
 
     def __init__(self, directory: Path, primary: PostgresServer) -> None:
         super().__init__(directory)
+        self.password = primary.password
         self._place = place_for_nobody(self.user) if self.user else self.directory
         self._script = Path(shutil.copy(SCRIPT, self._place))
         url = self._place / "primary-url"
-        url.write_text(f"{primary.url}\n")
-        for path in (self._script, url):
-            path.chmod(0o755)
+        private_file(url, f"{primary.url}\n")
+        if self.user:
+            shutil.chown(url, self.user)
+        self._script.chmod(0o755)
         self.data = self._data = self._place / "standby"
         self.environment = {
             **self.environment,

@@ -26,6 +26,7 @@ def server(directory: Path) -> GrafanaServer:
         database_address="127.0.0.1:5432",
         database="classroom",
         user="hivesync_grafana",
+        password="of-the-reader",
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from demo.database import create_role
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import connections
 from exporter.sources.postgres import Postgres
@@ -42,7 +43,7 @@ async def crowd(postgres: Postgres, query: str = "SELECT pg_sleep(0.05)::text", 
 def role(connection: psycopg.Connection) -> Iterator[str]:
     """A role that may log in once at a time."""
     name = f"role_{uuid4().hex}"
-    connection.execute(f"CREATE ROLE {name} LOGIN CONNECTION LIMIT 1".encode())
+    create_role(connection, name, "LOGIN CONNECTION LIMIT 1")
     yield name
     connection.execute(f"DROP ROLE {name}".encode())
 
@@ -55,15 +56,16 @@ def role(connection: psycopg.Connection) -> Iterator[str]:
     [
         ("postgresql://somebody@127.0.0.1:1/hivesync", "refused"),
         ("postgresql://nobody_of_that_name@{server}/postgres", "authentication"),
-        ("postgresql://postgres@{server}/no_such_database", "unknown_database"),
-        ("postgresql://postgres@{server}/postgres?options=-Z", "refused_by_server"),
+        ("postgresql://postgres:{password}@{server}/no_such_database", "unknown_database"),
+        ("postgresql://postgres:{password}@{server}/postgres?options=-Z", "refused_by_server"),
     ],
 )
 def test_twenty_that_wait_for_a_server_that_refuses_all_hear_why(
     url: str, kind: str, postgres_server: PostgresServer
 ) -> None:
     async def attempts() -> list[str]:
-        async with opened(url.format(server=f"127.0.0.1:{postgres_server.port}")) as postgres:
+        server, password = f"127.0.0.1:{postgres_server.port}", postgres_server.password
+        async with opened(url.format(server=server, password=password)) as postgres:
             return [outcome for step in range(ROUNDS) for outcome in await crowd(postgres, step=step)]
 
     assert asyncio.run(attempts()) == [kind] * ROUNDS * WAITERS
@@ -220,7 +222,8 @@ def test_names_are_not_taken_for_reasons(postgres_server: PostgresServer, connec
 def test_of_several_hosts_the_answer_of_the_one_that_answered_counts(postgres_server: PostgresServer) -> None:
     server = f"127.0.0.1:{postgres_server.port}"
     for hosts in (f"{server},127.0.0.1:1", f"127.0.0.1:1,{server}"):
-        assert why_unavailable(f"postgresql://postgres@{hosts}/no_such_database") == ["unknown_database"]
+        url = f"postgresql://postgres:{postgres_server.password}@{hosts}/no_such_database"
+        assert why_unavailable(url) == ["unknown_database"]
     assert why_unavailable("postgresql://postgres@127.0.0.1:1,127.0.0.1:2/postgres") == ["refused"]
 
 

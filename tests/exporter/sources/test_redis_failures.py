@@ -25,23 +25,23 @@ def test_a_server_that_is_not_there_is_refused() -> None:
 
 
 @pytest.fixture
-def password(valkey: redis.Redis) -> Iterator[str]:
+def password(valkey: redis.Redis, valkey_server: ValkeyServer) -> Iterator[str]:
     """The password that the server requires of new connections during a test."""
     valkey.config_set("requirepass", "right")
     yield "right"
-    valkey.config_set("requirepass", "")
+    valkey.config_set("requirepass", valkey_server.password)
 
 
 @pytest.mark.parametrize("user", ["", ":wrong@", "somebody:right@"])
 def test_a_server_that_wants_another_password_is_down(user: str, password: str, url: str) -> None:
     del password
-    url = url.replace("//", f"//{user}")
+    url = f"redis://{user}{url.partition('@')[2]}"
     for question in (lengths, lambda client: client.keys(["a*"]), lambda client: client.time()):
         assert refused(url, question, SourceUnavailable) == ("authentication", False)
 
 
 def test_the_right_password_opens(password: str, url: str) -> None:
-    assert ask(url.replace("//", f"//:{password}@"), lengths) == [0]
+    assert ask(f"redis://:{password}@{url.partition('@')[2]}", lengths) == [0]
 
 
 @pytest.fixture

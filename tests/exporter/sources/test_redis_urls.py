@@ -26,13 +26,14 @@ MANUAL = Path(__file__).parents[3] / "docs" / "operating.md"
 
 @pytest.fixture
 def server(valkey_server: ValkeyServer, valkey: redis.Redis) -> Iterator[str]:
-    """`host:port` of a server with one job waiting in database 0 and two in database 5. Users and passwords that a test
-    sets are removed after it."""
+    """`host:port` of a server without a password, with one job waiting in database 0 and two in database 5. Users and
+    passwords that a test sets are removed after it."""
+    valkey.config_set("requirepass", "")
     valkey.rpush("ai_queue:default", "a job")
     with redis.Redis(port=valkey_server.port, db=5) as other:
         other.rpush("ai_queue:default", "a job", "another")
     yield f"{LOOPBACK}:{valkey_server.port}"
-    valkey.config_set("requirepass", "")
+    valkey.config_set("requirepass", valkey_server.password)
     for user in map(str, valkey.acl_users()):
         if user != "default":
             valkey.acl_deluser(user)

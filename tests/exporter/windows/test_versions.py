@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from demo.database import create_role
 from exporter.sources.postgres import microseconds
 from exporter.windows import Part
 from exporter.windows.versions import _CATALOGUE, RowVersions, TimedRows
@@ -259,9 +261,11 @@ def test_foreign_partitions_have_none(database: str, connection: psycopg.Connect
 
 
 def test_who_may_read_some_columns_only_is_not_told(database: str, connection: psycopg.Connection) -> None:
-    connection.execute("DROP ROLE IF EXISTS of_few_columns; CREATE ROLE of_few_columns LOGIN")
+    connection.execute("DROP ROLE IF EXISTS of_few_columns")
+    create_role(connection, "of_few_columns")
     connection.execute("GRANT SELECT (created_at) ON sessions TO of_few_columns")
-    looking = Looking(database.replace("postgres@", "of_few_columns@"), (TimedRows("sessions", "sessions.created_at"),))
+    url = make_conninfo(database, user="of_few_columns")
+    looking = Looking(url, (TimedRows("sessions", "sessions.created_at"),))
     try:
         looking.fill()
         assert looking.changed(0)
