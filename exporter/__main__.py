@@ -84,10 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ):
             uvloop.run(_serve(settings, metrics, admin))
     except SettingsError as error:
-        print(f"hivesync-analytics cannot start:\n{error}", file=sys.stderr)
+        events.say(f"hivesync-analytics cannot start:\n{error}")
         return STATUS_SETTINGS
     except AnalyticsError as error:
-        print(f"hivesync-analytics: {error}", file=sys.stderr)
+        events.say(f"hivesync-analytics: {error}")
         return STATUS_DIFFERS
     return 0
 
@@ -191,7 +191,7 @@ async def _login_link(settings: Settings) -> int:
     events.watch_loop()
     link = await control.ask_for_login_link(settings.state_dir)
     if link is None:
-        print(f"hivesync-analytics: no exporter is running on {settings.state_dir}", file=sys.stderr)
+        events.say(f"hivesync-analytics: no exporter is running on {settings.state_dir}")
         return STATUS_DIFFERS
     print(link)
     return 0

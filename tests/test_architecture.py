@@ -37,6 +37,7 @@ LAYERS = [
         "exporter.columns",
         "exporter.identities",
         "exporter.events",
+        "exporter.log_writer",
         "exporter.addresses",
         "exporter.redis_options",
         "exporter.urls",
