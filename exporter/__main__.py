@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from exporter import control, events, health, memory, verify, web
+from exporter import control, disk, events, health, memory, verify, web
 from exporter.addresses import Address
 from exporter.collectors import build_collectors
 from exporter.definitions import Terms
@@ -131,7 +131,7 @@ async def _serve(settings: Settings, metrics: socket.socket, admin: socket.socke
                     stop.wait(),
                 )
             ]
-            section = asyncio.create_task(asyncio.to_thread(_load_section, settings, snapshot.view))
+            section = asyncio.create_task(disk.run(_load_section, settings, snapshot.view))
             tasks += [
                 asyncio.create_task(_serve_section(section, settings, admin)),
                 asyncio.create_task(memory.keep_small(lambda: section.done() and snapshot.view().ready)),

@@ -38,6 +38,7 @@ LAYERS = [
         "exporter.identities",
         "exporter.events",
         "exporter.log_writer",
+        "exporter.disk",
         "exporter.addresses",
         "exporter.redis_options",
         "exporter.urls",

@@ -88,6 +88,7 @@ class _Login:
         while session := self._access.sessions.of(request.scope["headers"]):
             self._access.sessions.revoke(session)
             _log.info("admin.logout")
+            await self._access.sessions.save()
         return self._with_cookie(request, _done(request, TO_LOGIN), None)
 
     def _check(self, request: Request, field: str, credential: str) -> Admin | Refusal | RateLimited:

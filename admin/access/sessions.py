@@ -9,6 +9,7 @@ earlier does not end the session.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import structlog
 
+from exporter import disk
 from exporter.errors import StateError
 from exporter.state import StateFile
 from presentation.panels import ANALYTICS_PATH
@@ -41,6 +43,9 @@ REVOKED_AT_MOST = 10_000
 
 COOKIES_AT_MOST = 4
 """The most cookies of this name that are checked: a browser may hold another for a longer path."""
+
+SAVE_SECONDS = 2.0
+"""Time for which a logout waits for the disk. It holds for this process at once."""
 
 _ID_BYTES, _TIME_BYTES, _MAC_BYTES = 16, 8, 32
 _LONGEST = 4 * (_ID_BYTES + _TIME_BYTES + _MAC_BYTES)
@@ -67,6 +72,7 @@ class Sessions:
         self._file = revoked
         self._revoked: dict[str, float] = {}
         self._valid_since = 0.0
+        self._saving = asyncio.Lock()
         self._load()
 
     def open(self) -> str:
@@ -97,17 +103,25 @@ class Sessions:
         return next((session for value in cookies(headers) if (session := self.check(value))), None)
 
     def revoke(self, session: Session) -> None:
-        """End a session."""
+        """End a session in this process; `save` keeps that."""
         now = self._clock()
         self._revoked = {one: ends_at for one, ends_at in self._revoked.items() if ends_at > now}
         self._revoked[session.id] = session.ends_at
         if len(self._revoked) > REVOKED_AT_MOST:
             self._revoked, self._valid_since = {}, now
-        if self._file is not None:
-            try:
-                self._file.save({"revoked": self._revoked, "valid_since": self._valid_since})
-            except StateError as error:
-                _log.warning("admin.logout.not_saved", reason=str(error))
+
+    async def save(self) -> None:
+        """Save the ended sessions, and wait for the disk for SAVE_SECONDS at most. A save that failed is logged."""
+        if self._file is None:
+            return
+        try:
+            await disk.Step(self._save(self._file)).wait(SAVE_SECONDS)
+        except (StateError, TimeoutError) as error:
+            _log.warning("admin.logout.not_saved", reason=str(error) or f"no end after {SAVE_SECONDS:g} s")
+
+    async def _save(self, file: StateFile) -> None:
+        async with self._saving:  # in the order of the logouts; each save has all so far
+            await disk.run(file.save, {"revoked": self._revoked, "valid_since": self._valid_since})
 
     def cookie(self, path: str, value: str | None = None) -> str:
         """The Set-Cookie header that sets the session of a browser, or removes it without a value."""

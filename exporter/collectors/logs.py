@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
-from exporter import vocabulary
+from exporter import disk, vocabulary
 from exporter.collector import Sources
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
 from exporter.incident import ERROR_KINDS, KEPT, Incident, from_line, newest
@@ -45,6 +45,9 @@ SAVE_SECONDS = 0.25
 
 LATE_SECONDS = 120.0
 """Age at which a line counts as late, or two refresh periods where those are longer."""
+
+OVERDUE_SECONDS = 5.0
+"""Age at which a read or save fails its refresh, or two refresh periods where those are longer."""
 
 RESULTS = ("ok", "malformed", "unknown_event")
 
@@ -149,12 +152,12 @@ PREVIEW = Subject(
 
 def ai_log(state: StateFile, refresh_seconds: float = 0.0) -> LogCollector:
     """Return the collector of the AI events log."""
-    return LogCollector(AI, state, late_after=max(LATE_SECONDS, 2 * refresh_seconds))
+    return LogCollector(AI, state, refresh_seconds)
 
 
 def preview_log(state: StateFile, refresh_seconds: float = 0.0) -> LogCollector:
     """Return the collector of the preview log."""
-    return LogCollector(PREVIEW, state, late_after=max(LATE_SECONDS, 2 * refresh_seconds))
+    return LogCollector(PREVIEW, state, refresh_seconds)
 
 
 class LogCollector:
@@ -166,6 +169,7 @@ class LogCollector:
         self,
         subject: Subject,
         state: StateFile,
+        refresh_seconds: float = 0.0,
         *,
         budget: float = BUDGET_SECONDS,
         late_after: float = LATE_SECONDS,
@@ -179,12 +183,14 @@ class LogCollector:
         self._subject = subject
         self._file = state
         self._budget = budget
-        self._late_after = late_after
+        self._late_after = max(late_after, 2 * refresh_seconds)
+        self._overdue_after = max(OVERDUE_SECONDS, 2 * refresh_seconds)
         self._clock = clock
         self._wall_clock = wall_clock
         self._tally = _load(state, subject)
         self._at_end: float | None = None  # the time at which the log was last read to its end; None after a failure
-        self._step: asyncio.Future[Slice] | None = None
+        self._step: disk.Step[Slice] | None = None
+        self._saving = False
         self._incidents: tuple[Incident, ...] = ()
 
     @property
@@ -214,12 +220,16 @@ class LogCollector:
         ]
 
     async def _next_step(self, log: JsonlLog) -> Slice:
-        # A step is not cancelled once it has begun. A step left by a cancelled refresh is awaited, not repeated in
-        # parallel.
-        if self._step is None or self._step.done():
-            self._step = asyncio.ensure_future(self._count_some(log))
-            self._step.add_done_callback(_looked_at)
-        return await asyncio.shield(self._step)
+        # A step of a refresh that was cancelled or is overdue goes on, and is awaited, not repeated in parallel.
+        if self._step is None or self._step.done:
+            self._step = disk.Step(self._count_some(log))
+        try:
+            return await self._step.wait(max(0.0, self._overdue_after - self._step.age))
+        except TimeoutError:
+            if self._saving:
+                raise CollectionFailed(self._subject.source, "timeout", str(self._file.path)) from None
+            log.reachability.failed("timeout")
+            raise SourceUnavailable(self._subject.source, "timeout") from None
 
     async def _count_some(self, log: JsonlLog) -> Slice:
         """Read and count slices, save, and only then show the counts. Return the last slice.
@@ -230,9 +240,9 @@ class LogCollector:
         tally, due = self._tally, self._clock() + SAVE_SECONDS
         failures: deque[Counted] = deque(maxlen=KEPT)
         while True:
-            now = self._wall_clock()
+            began = self._wall_clock()
             try:
-                found = await asyncio.to_thread(log.read, tally.position)
+                found = await disk.run(log.read, tally.position)
             except SourceUnavailable as error:
                 self._at_end = None
                 await self._save(tally)  # an unreadable slice does not cost the slices before it
@@ -240,6 +250,7 @@ class LogCollector:
                 if error.kind == "missing" and self._tally.position is None:
                     self._tally = replace(self._tally, left=0)  # a log that does not exist yet has no past
                 raise
+            now = self._wall_clock()  # long after `began` if the disk hung
             lags = self._at_end is None or now - self._at_end > self._late_after
             for lines in found.batches():
                 late = lags and not begins_after(now - self._late_after, lines)
@@ -252,7 +263,7 @@ class LogCollector:
             if not found.more or self._clock() >= due:
                 await self._save(tally)
                 if not found.more:
-                    self._at_end = now
+                    self._at_end = began
                 self._keep(failures)
                 return found
 
@@ -266,11 +277,14 @@ class LogCollector:
     async def _save(self, tally: Tally) -> None:
         if tally == self._tally:
             return
+        self._saving = True
         try:
-            await asyncio.to_thread(self._file.save, tally.to_state())
+            await disk.run(self._file.save, tally.to_state())
         except StateError as error:
             self._at_end = None
             raise CollectionFailed(self._subject.source, "state_unwritable", str(self._file.path)) from error
+        finally:
+            self._saving = False
         self._tally = tally
 
 
@@ -357,15 +371,8 @@ class Tally:
         )
 
 
-def _looked_at(step: asyncio.Future[Slice]) -> None:
-    """Retrieve the exception of an abandoned step, which is not reported: the next step reports it."""
-    if not step.cancelled():
-        step.exception()
-
-
 def _load(file: StateFile, subject: Subject) -> Tally:
-    state = file.load()
-    if state is None:
+    if (state := file.load()) is None:
         return Tally.empty(subject)
     try:
         return Tally.from_state(state, subject)

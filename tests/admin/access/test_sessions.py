@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def test_a_logout_holds_across_a_restart(tmp_path: Path, clock: Clock) -> None:
     before = Sessions(KEY, HOURS_8, clock, file)
     one, other = before.open(), before.open()
     before.revoke(opened(before, one))
+    asyncio.run(before.save())
     after = Sessions(KEY, HOURS_8, clock, file)
     assert after.check(one) is None
     assert after.check(other)
@@ -106,6 +108,7 @@ def test_expired_sessions_are_dropped_from_the_list(tmp_path: Path, clock: Clock
         sessions.revoke(opened(sessions, sessions.open()))
     clock.now += HOURS_8
     sessions.revoke(opened(sessions, sessions.open()))
+    asyncio.run(sessions.save())
     saved = file.load()
     assert saved is not None
     assert len(saved["revoked"]) == 1
@@ -138,6 +141,7 @@ def test_a_logout_that_cannot_be_stored_holds_for_the_process(tmp_path: Path, cl
     value = sessions.open()
     with capture_logs() as events:
         sessions.revoke(opened(sessions, value))
+        asyncio.run(sessions.save())
     assert sessions.check(value) is None
     assert [event["event"] for event in events] == ["admin.logout.not_saved"]
 
