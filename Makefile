@@ -30,6 +30,7 @@ packages: ## install the tests' packages from Debian (Prometheus, VictoriaMetric
 	  tools/packages.sh prometheus prometheus-alertmanager victoria-metrics || true
 	@command -v chromium >/dev/null || tools/packages.sh chromium || true
 	@command -v redis-server >/dev/null || tools/packages.sh redis-server || true
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || tools/packages.sh nginx-light || true
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tools/packages.sh pgbouncer || true
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tools/packages.sh postgresql || true
 	@tools/packages.sh logrotate faketime bzip2 xz-utils zstd || true

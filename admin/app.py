@@ -23,12 +23,14 @@ from admin.access.authentication import Access, build_access
 from admin.access.login import login_routes
 from admin.access.middleware import GRAFANA, LOGIN, AccessMiddleware
 from admin.access.security_headers import SecurityHeaders
+from admin.access.session_list import SessionCommands, session_routes
 from admin.api import DocumentCache, build_router
 from admin.documents.status import GrafanaState
 from admin.documents.values import Values
 from admin.grafana.proxy import GrafanaProxy
-from admin.page import Page
+from admin.page import Page, render_refusal
 from admin.problem import problem
+from admin.refusal_pages import RefusalPages
 from exporter.addresses import reachable
 from exporter.errors import StateError
 from exporter.settings import Settings
@@ -54,6 +56,7 @@ class AnalyticsSection:
     ) -> None:
         """`view`: that of the snapshot; `clock`: Unix seconds. Raises SettingsError for a key that cannot be used."""
         self.access = build_access(settings, state_directory)
+        self.commands = SessionCommands(self.access.sessions)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
         self._documents = DocumentCache(lambda: Values(view(), clock()), self._grafana_state, clock)
         page = Page(self._grafana_up)
@@ -69,12 +72,13 @@ class AnalyticsSection:
         """Note a change of the snapshot."""
         self._documents.changed()
 
-    def login_link(self, settings: Settings) -> str:
-        """A login link with a new one-time code in its fragment, which browsers send to no server. Raises StateError
-        without an admin credential."""
+    def login_link(self, settings: Settings, scheme: str = "http") -> str:
+        """A login link with a new one-time code in its fragment, which browsers send to no server; `scheme` is
+        that of the admin port. Raises StateError without an admin credential."""
         if not self.access.authenticator.configured:
             raise StateError("no admin credential is set, so that no login is possible")
-        origin = next(iter(settings.admin_origins), f"http://{reachable(settings.admin_listen)}")
+        reached = f"{scheme}://{reachable(settings.admin_listen)}"
+        origin = settings.public_url or next(iter(settings.admin_origins), reached)
         return f"{origin}{ANALYTICS_PATH.rstrip('/')}{LOGIN}#code={self.access.codes.issue()}"
 
     async def run(self) -> None:
@@ -105,6 +109,7 @@ def build_api(documents: DocumentCache, access: Access, page: Page, grafana: ASG
     )
     api.include_router(build_router(documents))
     api.router.routes += login_routes(access, page.render_login)
+    api.router.routes += session_routes(access, page.render_sessions)
     if grafana is not None:
         api.mount(GRAFANA.rstrip("/"), grafana)
     api.router.routes += page.routes()
@@ -116,7 +121,8 @@ def build_api(documents: DocumentCache, access: Access, page: Page, grafana: ASG
 
 def with_access(api: ASGIApp, access: Access, page: Page, frame_ancestors: Sequence[str] = ()) -> ASGIApp:
     """The application with its middleware; security headers are outermost, so that refusals and errors have them."""
-    return SecurityHeaders(AccessMiddleware(HeadAsGet(api), access, page.render_login), frame_ancestors)
+    inside = AccessMiddleware(HeadAsGet(api), access, page.render_login)
+    return SecurityHeaders(RefusalPages(inside, render_refusal), frame_ancestors)
 
 
 class HeadAsGet:

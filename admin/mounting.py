@@ -46,7 +46,13 @@ class MountedAnalytics:
         with StateDirectory(settings.state_dir) as state:
             collectors = build_collectors(settings, state.file)
             async with open_sources(settings) as sources:
-                snapshot = Snapshot(collectors, sources, settings.refresh_seconds, changed=lambda: section.changed())
+                snapshot = Snapshot(
+                    collectors,
+                    sources,
+                    settings.refresh_seconds,
+                    not_provided=settings.not_provided,
+                    changed=lambda: section.changed(),
+                )
                 section = AnalyticsSection(settings, settings.state_dir, snapshot.view)
                 tasks = [asyncio.create_task(snapshot.run()), asyncio.create_task(section.run())]
                 self._app = section.app

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
+from exporter.inputs import Need
 from exporter.sources.jsonl import JsonlLog
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Redis
@@ -87,6 +88,15 @@ class Dependent(Protocol):
     @property
     def needs(self) -> Set[str]:
         """The names of those collectors."""
+
+
+@runtime_checkable
+class Dispensable(Protocol):
+    """A collector that has nothing to read without some inputs, and is not run then."""
+
+    @property
+    def inputs(self) -> tuple[Need, ...]:
+        """Its needs."""
 
 
 @runtime_checkable

@@ -15,6 +15,11 @@ own SQL for the same, so that one can be checked against the other.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.inputs import BY_NAME
+
 TEXT = "{0}::text"
 """A column of text."""
 
@@ -29,6 +34,44 @@ def is_word(column: str, word: str) -> str:
     """Return SQL for whether a column has this word of a closed set, for a word that most rows have: these are compared
     as they are, and only the others are folded."""
     return f"({column}::text = '{word}' OR {WORD.format(column)} = '{word}')"
+
+
+@dataclass(frozen=True, slots=True)
+class EnumType:
+    """The enum type of a column, or of the enum below its domain."""
+
+    name: str
+    words: Mapping[str, str]
+    """The word of each label."""
+
+
+ENUM_LABELS = f"""
+WITH RECURSIVE types(id) AS (
+  SELECT pg_typeof((SELECT {{0}} FROM {{1}} LIMIT 0))::oid
+  UNION ALL SELECT pg_type.typbasetype FROM types JOIN pg_type ON oid = id WHERE pg_type.typbasetype <> 0
+)
+SELECT enumtypid::regtype::text, enumlabel::text, {WORD.format("enumlabel")} FROM pg_enum JOIN types ON id = enumtypid
+ORDER BY enumsortorder
+"""
+"""SQL for the labels of a column's `EnumType`: the type, a label, its word. No rows for a column of any other type."""
+
+
+def enum_type(rows: Sequence[tuple[str, str, str]]) -> EnumType | None:
+    """Return the result of `ENUM_LABELS` as a type; None for a column of any other type."""
+    return EnumType(rows[0][0], {label: word for _, label, word in rows}) if rows else None
+
+
+def has_word(column: str, allowed: tuple[str, ...], enum: EnumType | None) -> str:
+    """Return SQL for whether a column has one of these words of a closed set, in a form that may be an index's
+    condition.
+
+    The text of an enum is not immutable for PostgreSQL, so that no index may contain it: an enum is compared with its
+    own labels.
+    """
+    if enum is None:
+        return f"{WORD.format(column)} IN {words(allowed)}"
+    labels = tuple(label for label, word in enum.words.items() if word in allowed)
+    return f"{column}::{enum.name} IN {words(labels)}" if labels else "false"
 
 
 # nullif gives a domain's value the base type. The type citext, if the extension is installed, is looked up once per
@@ -57,6 +100,14 @@ TOKEN_SUM = f"coalesce(sum(CASE WHEN {_POSSIBLE} THEN {{0}} END), 0)::bigint"
 NEGATIVE_TOKENS = "count(*) FILTER (WHERE {0} < 0)"
 EXCESSIVE_TOKENS = f"count(*) FILTER (WHERE {{0}} > {LARGEST_TOKENS})"
 """The number of values of such a column that are left out of its sum."""
+
+
+def optional(column: str, not_provided: Collection[str], alias: str = "") -> str:
+    """Return SQL for a column that may be missing (`sessions.kind`): a NULL of its type if it is not provided, so that
+    it is not read. `alias`: that of the table."""
+    if column in not_provided:
+        return f"NULL::{BY_NAME[column].type}"
+    return f"{alias}.{column.partition('.')[2]}" if alias else column
 
 
 def words(allowed: tuple[str, ...]) -> str:

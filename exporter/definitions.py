@@ -10,12 +10,13 @@ Parameters: `now`; `free_plans`, `models`, `prompt_prices` and `completion_price
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from exporter.inputs import INPUTS
 from exporter.prices import Prices
 from exporter.sources.postgres import Transaction
-from exporter.spec import MetricSpec, Sample
+from exporter.spec import MetricSpec, Sample, provided
 from exporter.vocabulary import FREE_PLANS
 
 
@@ -35,6 +36,7 @@ class Terms:
 
     prices: Prices | None = None
     free_plans: Sequence[str] = FREE_PLANS
+    not_provided: Collection[str] = ()
 
     def parameters(self, web_sockets: Sequence[WebSocket]) -> Mapping[str, object]:
         """Return the parameters, by the names used in definitions."""
@@ -56,25 +58,51 @@ async def read_definitions(
     specs: Sequence[MetricSpec], transaction: Transaction, terms: Terms, web_sockets: Sequence[WebSocket] = ()
 ) -> list[Sample]:
     """Return the samples of these metrics, computed from their definitions as of the transaction's `now`. Metrics
-    without a definition are left out.
+    without a definition, and samples that need an input that is not provided, are left out.
 
     Raises CollectionFailed where a table or column is missing.
     """
     parameters = terms.parameters(web_sockets)
     samples: list[Sample] = []
     for spec in specs:
-        if spec.definition is None or not await _is_there(spec.definition.table, transaction):
+        if spec.definition is None or not spec.exists(terms.not_provided):
             continue
-        sql = spec.definition.sql
+        if not await _is_there(spec.definition.table, transaction):
+            continue
+        sql = _without(terms.not_provided, spec.definition.sql)
         used = {name: value for name, value in parameters.items() if f"%({name})s" in sql}
         for *labels, value in await transaction.rows(sql, used):
             samples.append(Sample(spec, tuple(labels), float(value)))
-    return samples
+    return list(provided(samples, terms.not_provided))
 
 
 async def _is_there(table: str, transaction: Transaction) -> bool:
     ((found,),) = await transaction.rows("SELECT to_regclass(%(table)s) IS NOT NULL", {"table": table or "pg_class"})
     return bool(found)
+
+
+_ALWAYS_THERE = {
+    "sessions": ("id", "user_id", "created_at"),
+    "ai_usage_events": ("id", "user_id", "status", "created_at", "completed_at"),
+    "preview_jobs": ("id", "user_id", "status", "created_at", "completed_at"),
+    "subscriptions": ("user_id", "plan", "status", "started_at", "ended_at"),
+    "users": ("id", "created_at"),
+}
+"""The columns that definitions may read, beside those that may be missing."""
+
+
+def _without(not_provided: Collection[str], sql: str) -> str:
+    """Return the SQL of a definition with NULL for each column that is not provided. (In `WITH sessions AS (SELECT ...
+    FROM sessions)` the second name is that of the table, and in all that follows the name is that of the first.)"""
+    tables = []
+    for table, columns in _ALWAYS_THERE.items():
+        optional = {each.name.rpartition(".")[2]: each for each in INPUTS if each.name.startswith(f"{table}.")}
+        if any(each.name in not_provided for each in optional.values()):
+            read = [
+                f"NULL::{each.type} AS {name}" if each.name in not_provided else name for name, each in optional.items()
+            ]
+            tables.append(f"{table} AS NOT MATERIALIZED (SELECT {', '.join((*columns, *read))} FROM {table})")
+    return f"WITH {', '.join(tables)} SELECT * FROM ({sql}) AS defined" if tables else sql
 
 
 # SQL that several definitions share ---------------------------------------------------------------------------------

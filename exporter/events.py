@@ -64,6 +64,11 @@ def configure() -> None:
     sys.excepthook = _failed
 
 
+def silence() -> None:
+    """Write no events: for a command whose output is its result, and which is no service."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 def watch_loop() -> None:
     """Turn faults of the running event loop into events: in callbacks, in closed transports, and in tasks whose
     exception was never retrieved."""

@@ -20,6 +20,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector as Registry
 
 from exporter import snapshot
+from exporter.inputs import INPUTS
 from exporter.snapshot import View
 from exporter.spec import Label, MetricSpec, Sample, family
 from exporter.version import REVISION, VERSION
@@ -38,6 +39,14 @@ BUILD_INFO = MetricSpec(
     "the exporter itself",
     (Label("version"), Label("revision")),
 )
+INPUT_PROVIDED = MetricSpec(
+    "hivesync_input_provided",
+    "gauge",
+    "0 for an input that the setting NOT_PROVIDED names, else 1. The values that need it are absent.",
+    "the exporter itself",
+    (Label("input", tuple(each.name for each in INPUTS)),),
+)
+SPECS = (INPUT_PROVIDED, BUILD_INFO)
 
 
 @dataclass(frozen=True)
@@ -99,9 +108,10 @@ def _families(view: View) -> Iterator[Metric]:
             samples.setdefault(spec, [])
             intervals.setdefault(spec, set()).add(collector.interval)
         _sort_in(samples, collector.samples)
-    for spec in (*snapshot.SPECS, BUILD_INFO):
+    for spec in (*snapshot.SPECS, *SPECS):
         samples[spec] = []
-    _sort_in(samples, (*view.own, BUILD_INFO.sample(1, version=VERSION, revision=REVISION)))
+    inputs = (INPUT_PROVIDED.sample(int(each.name not in view.not_provided), input=each.name) for each in INPUTS)
+    _sort_in(samples, (*view.own, *inputs, BUILD_INFO.sample(1, version=VERSION, revision=REVISION)))
     for spec, of_spec in samples.items():
         if of_spec:
             yield family(spec, of_spec, _note(spec, intervals.get(spec, ())))

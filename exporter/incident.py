@@ -25,14 +25,15 @@ ERROR_KINDS = {"ai_error": AI_ERROR_KINDS, "preview_failure": PREVIEW_ERROR_KIND
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One failure; `time` in microseconds since the epoch. A preview build has no provider and no model."""
+    """One failure; `time` in microseconds since the epoch. A preview build has no provider and no model. `error_kind`
+    is None where kinds of errors are not provided."""
 
     time: int
     kind: str
     job_id: str
     provider: str | None
     model: str | None
-    error_kind: str
+    error_kind: str | None
 
     @classmethod
     def of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from exporter import events, vocabulary
 from exporter.collector import Collector, Counting, Dated, Presenting, Sources
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.sources.postgres import FILL_SECONDS
-from exporter.spec import Histogram, Label, MetricSpec, Sample
+from exporter.spec import Histogram, Label, MetricSpec, Sample, provided
 
 DEADLINE_SECONDS = FILL_SECONDS + 30
 """Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits the effect of a
@@ -138,6 +138,7 @@ class View:
     collectors: tuple[CollectorView, ...]
     own: tuple[Sample, ...]
     sources: tuple[SourceView, ...] = ()
+    not_provided: frozenset[str] = frozenset()
 
     @property
     def ready(self) -> bool:
@@ -154,20 +155,18 @@ class Snapshot:
         sources: Sources,
         refresh_seconds: float,
         *,
+        not_provided: Collection[str] = (),
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`changed` is called after every refresh of a collector, when `view()` has the new state."""
+        """Samples that need an input that is `not_provided` are left out. `changed` is called after every refresh of a
+        collector, when `view()` has the new state."""
         self.sources = sources
-        self._entries = [_Entry(collector, refresh_seconds) for collector in collectors]
+        self._not_provided = frozenset(not_provided)
+        self._entries = [_Entry(collector, refresh_seconds, self._not_provided) for collector in collectors]
         self._reachabilities = {
-            reachability.source: reachability
-            for reachability in (
-                sources.postgres.reachability,
-                sources.redis.reachability,
-                sources.ai_events_log.reachability,
-                sources.preview_log.reachability,
-            )
+            source.reachability.source: source.reachability
+            for source in (sources.postgres, sources.redis, sources.ai_events_log, sources.preview_log)
         }
         self._shown_up: dict[str, bool | None] = {}
         self._refresh_seconds = refresh_seconds
@@ -202,7 +201,8 @@ class Snapshot:
         """Return all current samples in a new, immutable object."""
         down = self._down()
         sources = tuple(SourceView(r.source, r.up, r.error, r.last_success) for r in self._reachabilities.values())
-        return View(tuple(entry.view(down) for entry in self._entries), tuple(self._own()), sources)
+        collectors = tuple(entry.view(down) for entry in self._entries)
+        return View(collectors, tuple(self._own()), sources, self._not_provided)
 
     def served(self, source: str) -> list[Served]:
         """Return the current state of the collectors of `source`."""
@@ -241,7 +241,7 @@ class Snapshot:
             began, started = loop.time(), time.perf_counter()
             try:
                 async with asyncio.timeout(DEADLINE_SECONDS):
-                    samples = tuple(await entry.collector.refresh(self.sources))
+                    samples = provided(await entry.collector.refresh(self.sources), self._not_provided)
             except Exception as error:  # noqa: BLE001 - the one place where failures of collectors are caught
                 self._note_failure(entry, error)
             else:
@@ -330,8 +330,9 @@ class _Durations:
 class _Entry:
     """A collector and its state."""
 
-    def __init__(self, collector: Collector, refresh_seconds: float) -> None:
+    def __init__(self, collector: Collector, refresh_seconds: float, not_provided: frozenset[str]) -> None:
         self.collector = collector
+        self._not_provided = not_provided
         self.interval = collector.periods * refresh_seconds
         self.lock = asyncio.Lock()
         self.up: bool | None = None
@@ -368,7 +369,7 @@ class _Entry:
         """Return its state."""
         collector = self.collector
         gauges = self.shown(down)
-        counters = tuple(collector.counters()) if isinstance(collector, Counting) else ()
+        counters = provided(collector.counters(), self._not_provided) if isinstance(collector, Counting) else ()
         return CollectorView(
             name=collector.name,
             sources=collector.sources,

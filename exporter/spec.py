@@ -6,7 +6,7 @@ uses prometheus_client's metric families, so that all earlier modules work on pl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,8 @@ from prometheus_client.core import (
     Metric,
     SummaryMetricFamily,
 )
+
+from exporter.inputs import Need, first_lacking
 
 MetricType = Literal["gauge", "counter", "summary", "histogram", "info"]
 
@@ -63,7 +65,8 @@ class Definition:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MetricSpec:
-    """A metric, declared once. `help` states its meaning and window, `source` the origin of its data."""
+    """A metric, declared once. `help` states its meaning and window, `source` the origin of its data, `needs` the
+    inputs without which it, or some of its samples, do not exist."""
 
     name: str
     type: MetricType
@@ -71,6 +74,7 @@ class MetricSpec:
     source: str
     labels: tuple[Label, ...] = ()
     definition: Definition | None = None
+    needs: tuple[Need, ...] = ()
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -89,6 +93,14 @@ class MetricSpec:
                 raise ValueError(f"{self.name}: {label.name} is never {labels[label.name]!r}")
         return Sample(self, tuple(labels[label.name] for label in self.labels), value)
 
+    def lacks(self, not_provided: Collection[str], labels: Mapping[str, str]) -> str | None:
+        """Return the input for want of which there is no sample with these labels; None if there may be one."""
+        return first_lacking(self.needs, not_provided, labels)
+
+    def exists(self, not_provided: Collection[str]) -> bool:
+        """Whether the metric may have samples at all."""
+        return first_lacking((need for need in self.needs if not need.label), not_provided, {}) is None
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -97,6 +109,16 @@ class Sample:
     spec: MetricSpec
     labels: tuple[str, ...]
     value: Value
+
+
+def provided(samples: Iterable[Sample], not_provided: Collection[str]) -> tuple[Sample, ...]:
+    """Return the samples without those that need an input that is not provided
+    (docs/definitions.md#not-provided)."""
+    return tuple(
+        sample
+        for sample in samples
+        if sample.spec.lacks(not_provided, dict(zip(sample.spec.label_names, sample.labels, strict=True))) is None
+    )
 
 
 def family(spec: MetricSpec, samples: Iterable[Sample], note: str = "") -> Metric:

@@ -11,7 +11,7 @@ age promised by their collector, and no longer.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -23,7 +23,7 @@ from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.snapshot import Served
 from exporter.sources.postgres import Postgres, Transaction
 from exporter.sources.redis import Hashes, Redis
-from exporter.spec import Sample
+from exporter.spec import Sample, provided
 
 TOLERANCE = 1e-9
 """Relative: the two ways add floating-point numbers in a different order."""
@@ -117,8 +117,8 @@ async def compare(at_rest: AtRest, sources: Sources, terms: Terms, served: Seque
                     collector.read_afresh()
             for collector in collectors:
                 if is_defined(collector):
-                    fresh[collector] = await _outcome(collector.refresh(pinned))
-                if isinstance(collector, OnlineNow) and sources.redis.reachability.up:
+                    fresh[collector] = await _outcome(_fresh(collector, pinned, terms.not_provided))
+                if isinstance(collector, OnlineNow) and collector.ws_session_keys and sources.redis.reachability.up:
                     web_sockets, _ = await read_web_sockets(pinned.redis, collector.ws_session_keys)
             await resting.aclose()  # counting from scratch takes long, and needs the transaction only
             comparisons: list[Comparison] = []
@@ -136,6 +136,10 @@ async def _outcome(reading: Awaitable[Sequence[Sample]]) -> _Outcome:
         return await reading
     except (CollectionFailed, SourceUnavailable) as error:
         return error
+
+
+async def _fresh(collector: Collector, sources: Sources, not_provided: Collection[str]) -> Sequence[Sample]:
+    return provided(await collector.refresh(sources), not_provided)
 
 
 def is_defined(collector: Collector) -> bool:
@@ -218,8 +222,9 @@ class _OneReading:
         return self._answers[question]
 
 
-def render(comparisons: Sequence[Comparison]) -> str:
-    """Return a readable table, one line per sample, followed by the result and the limits of the proof."""
+def render(comparisons: Sequence[Comparison], not_provided: Sequence[str] = ()) -> str:
+    """Return a readable table, one line per sample, followed by the result, the inputs that are not provided, and the
+    limits of the proof."""
     width = max((len(c.metric) for c in comparisons), default=6)
     serving = any(c.age is not None for c in comparisons)
     served = f"  {'served':>14}  {'age':>7}" if serving else ""
@@ -233,7 +238,8 @@ def render(comparisons: Sequence[Comparison]) -> str:
         lines.append(
             f"{c.metric:<{width}}{served}  {_number(c.fresh):>14}  {_number(c.from_scratch):>14}  {shown:>12}{_mark(c)}"
         )
-    return "\n".join([*lines, "", _verdict(comparisons), NOT_PROVED])
+    skipped = [f"Not provided, and without values to compare: {', '.join(not_provided)}."] if not_provided else []
+    return "\n".join([*lines, "", _verdict(comparisons), *skipped, NOT_PROVED])
 
 
 def _mark(c: Comparison) -> str:

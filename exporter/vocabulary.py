@@ -17,6 +17,9 @@ DEVICE_TYPES = ("desktop", "ipad", "phone")
 
 QUEUES = ("ai", "preview")
 
+JOB_STATES = {"waiting": "queued", "running": "running"}
+"""The states of a job that has not ended, and the status of its row."""
+
 AI_ERROR_KINDS = ("provider_error", "timeout", "safety_rejection")
 PREVIEW_ERROR_KINDS = ("build_error", "timeout", "worker_lost")
 

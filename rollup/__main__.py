@@ -12,7 +12,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -156,11 +156,11 @@ async def _command(options: argparse.Namespace, settings: RollupSettings) -> int
     if options.adapter is not None:
         return await _install(url, options.adapter, options.grant or migrate.DEFAULT_ROLES, options.dry_run)
     if options.migrate and options.dry_run:
-        return await _show_migration(url, options.grant or [])
+        return await _show_migration(url, options.grant or [], settings.not_provided)
     if options.migrate:
-        return await _migrate(url, options.grant or [])
+        return await _migrate(url, options.grant or [], settings.not_provided)
     if options.history:
-        return await _history(url, options.history, asked or Range(None, None), settings.free_plans)
+        return await _history(url, options.history, asked or Range(None, None), settings)
     async with _queue_depths(settings) as depths:
         if options.dry_run:
             return await _dry_run(url, asked, depths)
@@ -227,25 +227,31 @@ async def _check(connection: AsyncConnection[Any], needed: Sequence[rights.Right
     await rights.check(connection, needed)
 
 
-async def _migrate(url: str, roles: Sequence[migrate.Role]) -> int:
+async def _migrate(url: str, roles: Sequence[migrate.Role], not_provided: Sequence[str]) -> int:
     async with connected(url) as connection:
-        made = await migrate.migrate(connection, roles)
+        made = await migrate.migrate(connection, roles, not_provided)
         lines = [f"{store.TABLE}: {'made' if made else 'was there already, and is as it should be'}"]
         for role in roles:
-            lines += [f"{role.kind}: rights granted to {role.name}", *await migrate.too_much(connection, role)]
+            lines += [
+                f"{role.kind}: rights granted to {role.name}",
+                *await migrate.too_much(connection, role, not_provided),
+            ]
         if not roles:
             lines.append(
                 "\nThe rights that the roles need (--grant exporter=ROLE rollup=ROLE grafana=ROLE gives them):\n"
             )
-            lines += [f"{statement};" for statement in await migrate.statements(connection, migrate.DEFAULT_ROLES)]
+            lines += [
+                f"{statement};"
+                for statement in await migrate.statements(connection, migrate.DEFAULT_ROLES, not_provided)
+            ]
     show("\n".join(lines))
     return 0
 
 
-async def _show_migration(url: str, roles: Sequence[migrate.Role]) -> int:
+async def _show_migration(url: str, roles: Sequence[migrate.Role], not_provided: Collection[str]) -> int:
     async with connected(url) as connection:
         created = [] if await store.read_columns(connection) else migrate.creation()
-        statements = [*created, *await migrate.statements(connection, roles)]
+        statements = [*created, *await migrate.statements(connection, roles, not_provided)]
     show(script.render(statements))
     return 0
 
@@ -262,12 +268,12 @@ async def _install(url: str, name: str, roles: Sequence[migrate.Role], dry_run: 
     return 0
 
 
-async def _history(url: str, path: str, asked: Range, free_plans: Sequence[str]) -> int:
+async def _history(url: str, path: str, asked: Range, settings: RollupSettings) -> int:
     with openmetrics.whole_file(path) as write:
         async with connected(url) as connection:
-            await rights.check(connection, rights.FOR_HISTORY)
+            await rights.check(connection, rights.for_history(settings.not_provided))
             first, last = await _hours(connection, asked)
-            series = await read_history(connection, first, last, free_plans)
+            series = await read_history(connection, first, last, settings.free_plans, settings.not_provided)
         write(openmetrics.render(series))
     samples = sum(len(one.points) for one in series)
     _log.info(

@@ -13,7 +13,7 @@ it: starts, ends and cancellations since then are known, a `past_due` of that ti
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from exporter.collectors.ai import ERRORS
 from exporter.collectors.ai import REQUESTS as AI_REQUESTS
 from exporter.collectors.latency import LATENCY, TABLES
 from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
-from exporter.columns import WORD, is_word
+from exporter.columns import WORD, is_word, optional
 from exporter.labels import OTHER, folded
 from exporter.spec import MetricSpec
 from exporter.vocabulary import AI_ERROR_KINDS, FREE_PLANS, PLAN_CLASSES, TRIAL
@@ -52,7 +52,9 @@ class HourlySeries:
 
 _PLAN = f"coalesce({WORD.format('s.plan')}, '')"
 
-_CLASS_THEN = f"""
+
+def _class_then(trial_ends_at: str) -> str:
+    return f"""
 CASE
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} <> ALL(%(free_plans)s)
                AND {_PLAN} <> '{TRIAL}'
@@ -60,16 +62,19 @@ CASE
                AND ({WORD.format("s.status")} IN ('active', 'past_due') OR s.ended_at <= now())) THEN 'paid'
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} = '{TRIAL}'
                AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
-               AND s.trial_ends_at > marks.at) THEN 'trial'
+               AND {trial_ends_at} > marks.at) THEN 'trial'
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} = '{TRIAL}'
-               AND s.started_at <= marks.at AND s.trial_ends_at <= marks.at) THEN 'trial_expired'
+               AND s.started_at <= marks.at AND {trial_ends_at} <= marks.at) THEN 'trial_expired'
   ELSE 'free'
 END
 """
 
+
 # As in daily.py: every active hour makes its user one of the window's for the hours from it on, until the next active
 # hour takes over or the window has passed. The result is the change of the number of users, hour by hour.
-_ACTIVE = f"""
+def _active(not_provided: Collection[str]) -> str:
+    trial_ends_at = optional("subscriptions.trial_ends_at", not_provided, "s")
+    return f"""
 WITH hits AS (
   SELECT user_id, {_HOUR.format("created_at")} AS hour FROM ai_usage_events
   WHERE created_at > %(lead)s AND created_at <= %(last)s AND user_id IS NOT NULL GROUP BY 1, 2
@@ -84,10 +89,10 @@ WITH hits AS (
 ), marks AS (
   SELECT DISTINCT s.user_id, times.at
   FROM subscriptions s JOIN users ON users.id = s.user_id,
-    LATERAL (VALUES (s.started_at), (s.ended_at), (s.trial_ends_at)) AS times(at)
+    LATERAL (VALUES (s.started_at), (s.ended_at), ({trial_ends_at})) AS times(at)
   WHERE {_PLAN} <> ALL(%(free_plans)s) AND times.at IS NOT NULL
 ), classes AS (
-  SELECT user_id, {_CLASS_THEN} AS plan, at AS since,
+  SELECT user_id, {_class_then(trial_ends_at)} AS plan, at AS since,
          coalesce(lead(at) OVER (PARTITION BY user_id ORDER BY at), 'infinity') AS until
   FROM marks
 ), shares AS (
@@ -104,19 +109,23 @@ SELECT plan, hour, sum(change)::bigint FROM (
 ) AS changes WHERE hour <= %(last)s GROUP BY 1, 2
 """
 
+
 _REQUESTS = f"""
 SELECT {_HOUR.format("created_at")} AS hour, count(*),
        count(*) FILTER (WHERE created_at > {_HOUR.format("created_at")} - interval '1 minute')
 FROM {{table}} WHERE created_at > %(lead)s AND created_at <= %(last)s GROUP BY 1
 """
 
-_KIND = WORD.format("error_kind")
-_ERRORS = f"""
+
+def _errors_by_kind(not_provided: Collection[str]) -> str:
+    kind = WORD.format(optional("ai_usage_events.error_kind", not_provided))
+    return f"""
 SELECT {_HOUR.format("completed_at")} AS hour,
-       CASE WHEN {_KIND} = ANY(%(kinds)s) THEN {_KIND} ELSE '{OTHER}' END, count(*)
+       CASE WHEN {kind} = ANY(%(kinds)s) THEN {kind} ELSE '{OTHER}' END, count(*)
 FROM ai_usage_events
 WHERE {WORD.format("status")} = 'failed' AND completed_at > %(lead)s AND completed_at <= %(last)s GROUP BY 1, 2
 """
+
 
 _LATENCY = f"""
 SELECT hour, windows.name, (extract(epoch FROM sum(latency)) / count(*))::float8
@@ -130,28 +139,37 @@ GROUP BY 1, 2
 
 
 async def read_history(
-    connection: AsyncConnection[Any], first: datetime, last: datetime, free_plans: Sequence[str] = FREE_PLANS
+    connection: AsyncConnection[Any],
+    first: datetime,
+    last: datetime,
+    free_plans: Sequence[str] = FREE_PLANS,
+    not_provided: Collection[str] = (),
 ) -> list[HourlySeries]:
-    """Return all series from `first` to `last`, both full hours; in one snapshot. Memory grows with hours, not with
-    rows."""
+    """Return all series from `first` to `last`, both full hours, without those that need an input that is not provided;
+    in one snapshot. Memory grows with hours, not with rows."""
     async with transaction(connection, read_only=True):
-        return [
-            *await _active_users(connection, first, last, [*map(folded, free_plans), ""]),
+        series = [
+            *await _active_users(connection, first, last, [*map(folded, free_plans), ""], _active(not_provided)),
             *await _requests(connection, AI_REQUESTS, "ai_usage_events", first, last),
-            *await _errors(connection, first, last),
+            *await _errors(connection, first, last, _errors_by_kind(not_provided)),
             *await _requests(connection, PREVIEW_REQUESTS, "preview_jobs", first, last),
-            *[series for queue in TABLES for series in await _latencies(connection, queue, first, last)],
+            *[one for queue in TABLES for one in await _latencies(connection, queue, first, last)],
         ]
+    return [
+        one
+        for one in series
+        if one.spec.lacks(not_provided, dict(zip(one.spec.label_names, one.labels, strict=True))) is None
+    ]
 
 
 async def _active_users(
-    connection: AsyncConnection[Any], first: datetime, last: datetime, free_plans: Sequence[str]
+    connection: AsyncConnection[Any], first: datetime, last: datetime, free_plans: Sequence[str], query: str
 ) -> list[HourlySeries]:
     found = []
     for window, hours in ACTIVE_WINDOWS.items():
         changes: dict[str, dict[datetime, float]] = defaultdict(dict)
         for plan, hour, change in await _rows(
-            connection, _ACTIVE, lead=first - hours * HOUR, last=last, length=hours * HOUR, free_plans=free_plans
+            connection, query, lead=first - hours * HOUR, last=last, length=hours * HOUR, free_plans=free_plans
         ):
             changes[plan][hour] = change
         lead = first - (hours - 1) * HOUR
@@ -177,10 +195,10 @@ async def _requests(
     ]
 
 
-async def _errors(connection: AsyncConnection[Any], first: datetime, last: datetime) -> list[HourlySeries]:
+async def _errors(connection: AsyncConnection[Any], first: datetime, last: datetime, query: str) -> list[HourlySeries]:
     hourly: dict[str, dict[datetime, int]] = defaultdict(dict)
     for hour, kind, count in await _rows(
-        connection, _ERRORS, lead=first - 24 * HOUR, last=last, kinds=list(AI_ERROR_KINDS)
+        connection, query, lead=first - 24 * HOUR, last=last, kinds=list(AI_ERROR_KINDS)
     ):
         hourly[kind][hour] = count
     hours = list(_hours(first, last))

@@ -7,7 +7,7 @@ does it as a part of its own transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,8 +79,11 @@ GROUP BY oid ORDER BY 2
 """
 
 
-async def migrate(connection: AsyncConnection[Any], roles: Sequence[Role] = ()) -> bool:
-    """Create the table unless it exists, and grant these roles their rights: all of it or nothing.
+async def migrate(
+    connection: AsyncConnection[Any], roles: Sequence[Role] = (), not_provided: Collection[str] = ()
+) -> bool:
+    """Create the table unless it exists, and grant these roles their rights: all of it or nothing. No role needs a
+    right on a table that is not provided.
 
     Returns whether the table was created. Raises Refused when it exists in another shape, when a role does not exist,
     or when the rights cannot be granted by this role.
@@ -92,7 +95,7 @@ async def migrate(connection: AsyncConnection[Any], roles: Sequence[Role] = ()) 
             for statement in creation():
                 await connection.execute(statement.encode())
         await store.check_shape(connection, await store.read_columns(connection))
-        await _grant_all(connection, roles)
+        await _grant_all(connection, roles, not_provided)
     return not before
 
 
@@ -101,14 +104,18 @@ def creation() -> list[str]:
     return [statement for file in sorted(MIGRATIONS.glob("*.sql")) for statement in statements_of(file.read_text())]
 
 
-async def statements(connection: AsyncConnection[Any], roles: Sequence[Role]) -> list[str]:
+async def statements(
+    connection: AsyncConnection[Any], roles: Sequence[Role], not_provided: Collection[str] = ()
+) -> list[str]:
     """Return the GRANTs for these roles, one statement each."""
     cursor = await connection.execute("SELECT current_database(), current_schemas(false)")
     database, schemas = await cursor.fetchone() or ("", [])
-    return grants(database, schemas, roles)
+    return grants(database, schemas, roles, not_provided)
 
 
-def grants(database: str, schemas: Sequence[str], roles: Sequence[Role]) -> list[str]:
+def grants(
+    database: str, schemas: Sequence[str], roles: Sequence[Role], not_provided: Collection[str] = ()
+) -> list[str]:
     """Return the GRANTs for these roles, for tables in these schemas, one statement each."""
     found = []
     for kind, role in roles:
@@ -116,19 +123,19 @@ def grants(database: str, schemas: Sequence[str], roles: Sequence[Role]) -> list
         found += [
             _grant("CONNECT", "DATABASE", [database], role),
             *(_grant("USAGE", "SCHEMA", [schema], role) for schema in schemas),
-            _grant("SELECT", "TABLE", needs.read, role),
+            _grant("SELECT", "TABLE", [name for name in needs.read if name not in not_provided], role),
         ]
         if needs.write:
             found.append(_grant(", ".join(WRITES), "TABLE", needs.write, role))
     return found
 
 
-async def too_much(connection: AsyncConnection[Any], role: Role) -> list[str]:
+async def too_much(connection: AsyncConnection[Any], role: Role, not_provided: Collection[str] = ()) -> list[str]:
     """Return the rights of a role on tables beyond its needs, as sentences."""
     cursor = await connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (role.name,))
     if (await cursor.fetchone() or (False,))[0]:
         return [f"{role.name} is a superuser: it may do everything"]
-    cursor = await connection.execute(_TOO_MUCH, {"role": role.name, **_needed(role)})
+    cursor = await connection.execute(_TOO_MUCH, {"role": role.name, **_needed(role, not_provided)})
     return [f"{role.name} may also {kinds} {table}, and need not" for kinds, table in await cursor.fetchall()]
 
 
@@ -138,28 +145,31 @@ async def unknown_roles(connection: AsyncConnection[Any], roles: Sequence[Role])
     return dict(await cursor.fetchall())
 
 
-async def check_granted(connection: AsyncConnection[Any], roles: Sequence[Role]) -> None:
+async def check_granted(
+    connection: AsyncConnection[Any], roles: Sequence[Role], not_provided: Collection[str] = ()
+) -> None:
     """Raise Refused unless the roles have their rights on the tables of the search_path."""
     for role in roles:
-        cursor = await connection.execute(_STILL_MISSING, {"role": role.name, **_needed(role)})
+        cursor = await connection.execute(_STILL_MISSING, {"role": role.name, **_needed(role, not_provided)})
         missing = [right for (right,) in await cursor.fetchall()]
         if missing:
             raise Refused(f"{role.name} cannot be given {', '.join(missing)} by this role; nothing was changed")
 
 
-async def _grant_all(connection: AsyncConnection[Any], roles: Sequence[Role]) -> None:
+async def _grant_all(connection: AsyncConnection[Any], roles: Sequence[Role], not_provided: Collection[str]) -> None:
     unknown = await unknown_roles(connection, roles)
     if unknown:
         make = ";\n  ".join(f"CREATE ROLE {name} LOGIN PASSWORD '…'" for name in unknown.values())
         raise Refused(f"there is no such role, and nothing was changed:\n  {make}")
-    for statement in await statements(connection, roles):
+    for statement in await statements(connection, roles, not_provided):
         await connection.execute(statement.encode())
-    await check_granted(connection, roles)
+    await check_granted(connection, roles, not_provided)
 
 
-def _needed(role: Role) -> dict[str, list[str]]:
+def _needed(role: Role, not_provided: Collection[str]) -> dict[str, list[str]]:
     needs = NEEDS[role.kind]
-    rights = [(name, "SELECT") for name in needs.read] + [(name, kind) for name in needs.write for kind in WRITES]
+    rights = [(name, "SELECT") for name in needs.read if name not in not_provided]
+    rights += [(name, kind) for name in needs.write for kind in WRITES]
     return {"tables": [name for name, _ in rights], "kinds": [kind for _, kind in rights]}
 
 

@@ -3,7 +3,7 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, errors, sql
@@ -47,6 +47,12 @@ FOR_HISTORY = _select(
         "subscriptions": ("user_id", "plan", "status", "started_at", "trial_ends_at", "ended_at"),
     }
 )
+
+
+def for_history(not_provided: Collection[str]) -> tuple[Right, ...]:
+    """Return the rights for the history, without those on columns that are not provided."""
+    return tuple(right for right in FOR_HISTORY if f"{right.table}.{right.column}" not in not_provided)
+
 
 # A schema on the search_path that the role may not use is ignored, so its tables do not exist for the role.
 _NOT_FOUND = """

@@ -21,6 +21,7 @@ LAYERS = [
     {
         "exporter",
         "exporter.errors",
+        "exporter.inputs",
         "exporter.spec",
         "exporter.windows",
         "exporter.windows.units",
@@ -44,6 +45,9 @@ LAYERS = [
         "exporter.urls",
         "exporter.version",
         "exporter.memory",
+        "exporter.httpd",
+        "exporter.httpd.connections",
+        "exporter.httpd.ready",
     },
     {
         "exporter.prices",
@@ -51,19 +55,28 @@ LAYERS = [
         "exporter.state",
         "exporter.log_lines",
         "exporter.incident",
+        "exporter.httpd.protocol",
+        "exporter.web_config",
+        "exporter.web_config.file",
+        "exporter.web_config.authentication",
         "exporter.sources",
         "exporter.sources.connections",
         "exporter.sources.refusals",
         "exporter.sources.jsonl.*",
     },
     {
+        "exporter.queue_keys",
+        "exporter.setting_types",
         "exporter.settings",
         "exporter.sources.postgres",
         "exporter.sources.redis",
         "exporter.sources.prometheus",
+        "exporter.sources.web",
         "exporter.sources.jsonl",
+        "exporter.httpd.server",
+        "exporter.web_config.tls",
     },
-    {"exporter.changes", "exporter.definitions", "exporter.recount"},
+    {"exporter.changes", "exporter.definitions", "exporter.recount", "exporter.web_config.port"},
     {"exporter.windows.versions"},
     {"exporter.windows.resync"},
     {"exporter.windows.history"},
@@ -71,8 +84,12 @@ LAYERS = [
     {"exporter.collectors.*"},
     {"exporter.collectors"},
     {"exporter.snapshot"},
-    {"exporter.exposition", "exporter.verify", "exporter.http1"},
-    {"exporter.web", "exporter.control", "exporter.health", "exporter.running"},
+    {"exporter.exposition", "exporter.verify"},
+    {"exporter.web", "exporter.control", "exporter.running"},
+    {"exporter.health"},
+    {"exporter.doctor", "exporter.doctor.findings", "exporter.doctor.installation", "exporter.doctor.remedies"},
+    {"exporter.doctor.*"},
+    {"exporter.doctor.start", "exporter.doctor.subjects"},
     {"exporter.__main__"},
 ]
 """Layers of modules; each module imports from its own layer or those before it."""
@@ -86,7 +103,7 @@ PRODUCT = {"admin", "exporter", "grafana", "presentation", "rollup"}
 DRIVERS = {
     "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
     "redis": {"exporter.sources.redis"},
-    "httpx2": {"exporter.sources.prometheus"},
+    "httpx2": {"exporter.sources.prometheus", "exporter.sources.web"},
     "pygtail": {"exporter.sources.jsonl.rotation"},
 }
 
@@ -144,9 +161,15 @@ def test_only_a_source_imports_its_driver() -> None:
 
 
 def test_the_exporter_imports_no_other_package_of_ours() -> None:
-    """`exporter.__main__` is the exception, as it puts the parts together."""
+    """The exceptions are `exporter.__main__`, which puts the parts together, and the doctor's checks of these parts."""
     found = [(name, i) for name, path in modules() for i in imports(path) if i.partition(".")[0] in OURS - {"exporter"}]
-    assert {(name, i.partition(".")[0]) for name, i in found} == {("exporter.__main__", "admin")}
+    assert {(name, i.partition(".")[0]) for name, i in found} == {
+        ("exporter.__main__", "admin"),
+        ("exporter.doctor.admin", "admin"),
+        ("exporter.doctor.admin", "presentation"),
+        ("exporter.doctor.grafana", "admin"),
+        ("exporter.doctor.grafana", "presentation"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -155,11 +178,12 @@ def test_the_exporter_imports_no_other_package_of_ours() -> None:
         ("presentation", set()),
         ("grafana", {"exporter", "presentation"}),
         ("admin", {"exporter", "presentation"}),
-        ("rollup", {"exporter"}),
+        ("rollup", {"adapters", "exporter", "grafana"}),
     ],
 )
 def test_page_dashboards_and_roll_up_do_not_import_each_other(package: str, others: set[str]) -> None:
-    """The titles, colours and panels that page and dashboards share are in `presentation`, below both."""
+    """The titles, colours and panels that page and dashboards share are in `presentation`, below both. (The roll-up
+    installs the limits in `grafana/reader.sql`, and adapters.)"""
     found = {i.partition(".")[0] for _, path in modules(package) for i in imports(path)}
     assert found & OURS == {package, *others}
 
@@ -188,9 +212,9 @@ def test_every_collector_module_is_registered(tmp_path: Path) -> None:
     assert registered == present
 
 
-def test_the_broad_except_stands_in_one_place() -> None:
+def test_the_broad_except_stands_where_collectors_and_checks_are_run() -> None:
     broad = [name for name, path in modules() if "except Exception" in path.read_text()]
-    assert broad == ["exporter.snapshot"]
+    assert broad == ["exporter.doctor.run", "exporter.snapshot"]
 
 
 @pytest.mark.parametrize(("name", "least"), [("runtime", 20), ("dev", 50), ("node", 1)])

@@ -49,7 +49,7 @@ def per_thousand(found: list[str]) -> float:
 @pytest.mark.parametrize("place", ["pages", *CODE])
 def test_pronouns_are_rare(place: str) -> None:
     found = texts(place)
-    assert sum(map(len, found)) > 500
+    assert sum(map(len, found)) > 250
     assert per_thousand(found) <= MOST_PER_THOUSAND
 
 

@@ -4,7 +4,7 @@
 --
 -- Enums keep their type: an index can be on an enum's labels, and not on its text.
 --
--- Columns marked "not provided" are unknown to this HiveSync, and named by NOT_PROVIDED in settings.env.
+-- Columns that this HiveSync does not have are left out, and named by NOT_PROVIDED in settings.env.
 
 CREATE OR REPLACE VIEW users AS
 SELECT id, email, username, created_at, last_login AS last_login_at
@@ -18,7 +18,6 @@ SELECT
     tier AS plan,
     'active'::text AS status,
     created_at AS started_at,
-    NULL::timestamptz AS trial_ends_at, -- not provided
     NULL::timestamptz AS ended_at
 FROM public.users;
 
@@ -35,20 +34,12 @@ CREATE OR REPLACE VIEW sessions AS
 SELECT
     id,
     user_id,
-    NULL::text AS kind, -- not provided
-    NULL::text AS device_type, -- not provided
-    NULL::timestamptz AS last_heartbeat_at, -- not provided
-    NULL::timestamptz AS ended_at, -- not provided
     created_at
 FROM public.refresh_tokens
 UNION ALL
 SELECT
     NULL::uuid,
     user_id,
-    NULL::text, -- not provided
-    NULL::text, -- not provided
-    NULL::timestamptz, -- not provided
-    NULL::timestamptz, -- not provided
     created_at
 FROM public.session_tokens;
 
@@ -61,11 +52,6 @@ SELECT
     user_id,
     project_id,
     job_type,
-    NULL::text AS provider, -- not provided
-    NULL::text AS model, -- not provided
-    NULL::text AS error_kind, -- not provided
-    NULL::integer AS prompt_tokens, -- not provided
-    NULL::integer AS completion_tokens, -- not provided
     status,
     created_at,
     coalesce(completed_at, CASE WHEN status = 'failed' THEN created_at END) AS completed_at

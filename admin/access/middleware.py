@@ -22,6 +22,7 @@ from admin.grafana.paths import READ_METHODS, Decision
 from admin.problem import VARY, problem
 
 LOGIN, LOGOUT, STATIC, GRAFANA = "/login", "/logout", "/static/", "/grafana/"
+SESSIONS, SESSIONS_END = "/sessions", "/sessions/end"
 PAGE = ("", "/")
 
 _METHODS = {LOGIN: (*READ_METHODS, "POST"), LOGOUT: ("POST",)}
@@ -72,7 +73,10 @@ class AccessMiddleware:
         outcome = self._access.authenticate(scope)
         if not isinstance(outcome, Admin):
             return self._deny(scope, path, outcome)
-        if method not in READ_METHODS and not (method == "POST" and _asks_grafana(scope, path)):
+        if path == SESSIONS_END:
+            if method != "POST":
+                return not_allowed(("POST",))
+        elif method not in READ_METHODS and not (method == "POST" and _asks_grafana(scope, path)):
             return not_allowed(READ_METHODS)
         if method == "POST" and outcome.via == "session" and not self._access.origins.is_own(scope):
             return problem(403, detail="The request comes from another origin.")
@@ -83,9 +87,9 @@ class AccessMiddleware:
         if (
             isinstance(outcome, Refusal)
             and outcome.reason is Reason.MISSING
-            and path in PAGE
+            and path in (*PAGE, SESSIONS)
             and scope["method"] in READ_METHODS
-            and _names_html(scope)
+            and names_html(scope)
         ):
             return login_page(self._render_login(Request(scope), False), 401, outcome)
         return denied(outcome)
@@ -112,7 +116,7 @@ def _asks_grafana(scope: Scope, path: str) -> bool:
     return below is not None and paths.decide("POST", below) in (Decision.PASS, Decision.EMPTY)
 
 
-def _names_html(scope: Scope) -> bool:
+def names_html(scope: Scope) -> bool:
     """Whether the Accept header names HTML: browsers do for a page; programs that accept anything do not."""
     accept = b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
     return any(offer.partition(";")[0].strip().lower() == "text/html" for offer in accept.split(","))

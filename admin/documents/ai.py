@@ -9,9 +9,10 @@ from pydantic import Field
 
 from admin.documents.cards import AI_LOG, POSTGRES, SLIDING, Card, Document, Meaning, Number, each
 from admin.documents.models import Amount, Count, Model, known
-from admin.documents.values import Values
+from admin.documents.values import Value, Values
 from exporter.collectors import ai, logs
 from exporter.labels import OTHER
+from exporter.vocabulary import AI_ERROR_KINDS
 from presentation.label_styles import ERROR_KINDS, LOG_EVENTS, STATISTICS
 
 CARDS = (
@@ -35,7 +36,7 @@ CARDS = (
         "ai-errors",
         "AI errors",
         Meaning("Failed AI jobs, by the time of their failure.", "the last 24 hours, sliding", POSTGRES),
-        each("ai/errors", ERROR_KINDS),
+        (Number("All", "ai/errors_per_day"), *each("ai/errors", ERROR_KINDS)),
     ),
     Card(
         "ai-log",
@@ -74,6 +75,7 @@ class Ai(Model):
     requests_per_hour: Count
     requests_per_day: Count
     requests_per_user: PerUser
+    errors_per_day: Count = Field(description="Of all kinds.")
     errors: AiErrors
     log_events: dict[str, Count] = Field(
         description="By event, since the start of counting; null until the end of the log is first reached."
@@ -93,14 +95,19 @@ def build(values: Values) -> Ai:
                 for statistic in PerUser.model_fields
             }
         ),
-        errors=AiErrors(
-            **{kind: known(values.value(ai.ERRORS, window="24h", kind=kind), int) for kind in AiErrors.model_fields}
-        ),
+        errors_per_day=known(values.total(ai.ERRORS, window="24h"), int),
+        errors=AiErrors(**{kind: known(_errors(values, kind), int) for kind in AiErrors.model_fields}),
         log_events={event: known(values.value(logs.AI_EVENTS, event=event), int) for event in logs.AI.known_events},
         log_errors={
             kind: known(values.value(logs.AI_ERRORS, kind=kind), int) for kind in (*logs.AI.known_kinds, OTHER)
         },
     )
+
+
+def _errors(values: Values, kind: str) -> Value:
+    """The errors of a kind. Without kinds, `other` is the number of all errors: the total, and no kind."""
+    missing = values.missing(ai.ERRORS, window="24h", kind=AI_ERROR_KINDS[0])
+    return missing if missing.input else values.value(ai.ERRORS, window="24h", kind=kind)
 
 
 DOCUMENT = Document("ai", "AI usage", Ai, build, CARDS)

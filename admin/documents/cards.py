@@ -13,6 +13,7 @@ from typing import Literal
 
 from admin.documents.models import Model
 from admin.documents.values import Values
+from exporter.inputs import Need
 from presentation.label_styles import (
     DEVICES,
     DIRECTIONS,
@@ -87,6 +88,8 @@ class TableColumn:
     """An identifier, in a fixed-width font."""
     has_dot: bool = False
     """A dot in the value's colour before it."""
+    needs: tuple[Need, ...] = ()
+    """The inputs without which it has no values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class TableCard:
     empty: str
     shown: tuple[str, ...] = ()
     has_csv: bool = False
+    needs: tuple[Need, ...] = ()
+    """The inputs without which it has no rows."""
 
     @property
     def document(self) -> str:

@@ -142,9 +142,8 @@ def _dau(values: Values, span: str) -> ChartData:
 
 def _plans(values: Values, _: str) -> ChartData:
     by_plan = {plan: values.value(users.USERS, plan=plan) for plan in ("paid", "free", "trial", "trial_expired")}
-    return ChartData(
-        combined(by_plan.values(), sum), [value.number for value in by_plan.values()], categories=list(by_plan)
-    )
+    shown = {plan: value for plan, value in by_plan.items() if value.input is None}
+    return ChartData(combined(shown.values(), sum), [value.number for value in shown.values()], categories=list(shown))
 
 
 CHARTS: tuple[ChartCard, ...] = (

@@ -5,7 +5,7 @@ values.py stands before this, the documents behind it.
 
 from __future__ import annotations
 
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,10 +30,25 @@ class Known(Model, Generic[Content]):
     as_of: str | None = Field(description="ISO 8601, UTC.")
 
 
-Count = Known[int]
-Amount = Known[float]
-Text = Known[str]
-Flag = Known[bool]
+class NotProvided(Model):
+    """A value that does not exist, as this HiveSync does not have its input."""
+
+    value: None
+    status: Literal["not_provided"]
+    sources: list[str] = Field(description="The source that would have the input.")
+    as_of: str | None = Field(description="ISO 8601, UTC.")
+    input: str = Field(description="The input, as in the setting NOT_PROVIDED.")
+
+
+Count = Known[int] | NotProvided
+Amount = Known[float] | NotProvided
+Text = Known[str] | NotProvided
+Flag = Known[bool] | NotProvided
+
+
+def is_value(annotation: object) -> bool:
+    """Whether a field of this type is a value with a status."""
+    return NotProvided in get_args(annotation)
 
 
 class ByPlan(Model):
@@ -54,8 +69,12 @@ class Problem(Model):
     detail: str | None = None
 
 
-def known(value: Value, kind: type[Content]) -> Known[Content]:
+def known(value: Value, kind: type[Content]) -> Known[Content] | NotProvided:
     """A value as the API gives it. Raises ValidationError for a value of another kind."""
+    if value.input is not None:
+        return NotProvided(
+            value=None, status="not_provided", sources=list(value.sources), as_of=iso(value.as_of), input=value.input
+        )
     content = value.value
     if kind is int and isinstance(content, float):
         content = int(content)

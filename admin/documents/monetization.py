@@ -23,9 +23,10 @@ from admin.documents.cards import (
 )
 from admin.documents.models import Amount, ByPlan, Count, Model, known
 from admin.documents.summary import paid_free_ratio
-from admin.documents.values import Values, combined
+from admin.documents.values import Value, Values, combined
 from exporter.collectors import cost, users
 from exporter.collectors.users import FRESHNESS
+from exporter.labels import OTHER
 from presentation.label_styles import COMPONENTS, PLANS
 
 NO_PRICES = "no prices"
@@ -104,7 +105,7 @@ class Dollars(Model):
 
     tokens: Amount
     gpu: Amount
-    total: Amount
+    total: Amount = Field(description="Of the components that are provided.")
 
 
 class Monetization(Model):
@@ -132,11 +133,21 @@ def build(values: Values) -> Monetization:
         estimate=True,
         tokens_month_to_date=[
             Tokens(model=model, direction=direction, tokens=known(value, int))
-            for (model, direction), value in sorted(values.each(cost.TOKENS), key=lambda tokens: tokens[0])
+            for (model, direction), value in _tokens(values)
         ],
         cost_month_to_date_dollars=_dollars(values, projected=False),
         cost_month_projected_dollars=_dollars(values, projected=True),
     )
+
+
+def _tokens(values: Values) -> list[tuple[tuple[str, ...], Value]]:
+    """The tokens by model and direction; a direction that is not provided is a row of the model `other`."""
+    found = values.each(cost.TOKENS)
+    for direction in cost.DIRECTIONS:
+        missing = values.missing(cost.TOKENS, model=OTHER, direction=direction)
+        if missing.input is not None:
+            found.append(((OTHER, direction), missing))
+    return sorted(found, key=lambda tokens: tokens[0])
 
 
 def _dollars(values: Values, *, projected: bool) -> Dollars:

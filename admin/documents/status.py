@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from admin.documents.models import Model
 from admin.documents.values import Values, iso
+from exporter.inputs import INPUTS
 from exporter.version import VERSION
 
 PATH, TITLE = "status", "Status"
@@ -16,6 +19,15 @@ class SourceState(Model):
     up: bool | None
     last_success: str | None
     error: str | None
+    provided: bool = Field(description="Whether this HiveSync has it, by the setting NOT_PROVIDED.")
+
+
+class InputState(Model):
+    """An input that a HiveSync may lack."""
+
+    input: str = Field(description="As in the setting NOT_PROVIDED.")
+    content: str
+    provided: bool
 
 
 class CollectorState(Model):
@@ -42,6 +54,7 @@ class State(Model):
     degraded: bool
     version: str
     sources: list[SourceState]
+    inputs: list[InputState]
     collectors: list[CollectorState]
     grafana: GrafanaState
 
@@ -52,8 +65,18 @@ def build(values: Values, grafana: GrafanaState) -> State:
         degraded=values.degraded,
         version=VERSION,
         sources=[
-            SourceState(source=view.name, up=view.up, last_success=iso(view.last_success), error=view.error)
+            SourceState(
+                source=view.name,
+                up=view.up,
+                last_success=iso(view.last_success),
+                error=view.error,
+                provided=view.name not in values.view.not_provided,
+            )
             for view in values.view.sources
+        ],
+        inputs=[
+            InputState(input=each.name, content=each.meaning, provided=each.name not in values.view.not_provided)
+            for each in INPUTS
         ],
         collectors=[
             CollectorState(

@@ -16,6 +16,7 @@ from admin.documents.models import Model, Status, status_of
 from admin.documents.values import Values, iso
 from exporter import incident
 from exporter.collectors import incidents, logs, top_users
+from exporter.inputs import Need
 
 TOP_USERS = TableCard(
     "top-users",
@@ -51,9 +52,14 @@ INCIDENTS = TableCard(
         TableColumn("time", "Time", "time"),
         TableColumn("kind", "Kind", styles="incidents"),
         TableColumn("job_id", "Job", is_code=True),
-        TableColumn("provider", "Provider"),
-        TableColumn("model", "Model"),
-        TableColumn("error_kind", "Error", styles="error_kinds"),
+        TableColumn("provider", "Provider", needs=(Need(("ai_usage_events.provider",)),)),
+        TableColumn("model", "Model", needs=(Need(("ai_usage_events.model",)),)),
+        TableColumn(
+            "error_kind",
+            "Error",
+            styles="error_kinds",
+            needs=(Need(("ai_usage_events.error_kind", "preview_jobs.error_kind")),),
+        ),
     ),
     "No incidents in the last 7 days",
     ("time", "kind", "error_kind", "provider", "model", "job_id"),
@@ -69,6 +75,8 @@ class Column(Model):
     name: str
     label: str
     type: ColumnType
+    status: Literal["ok", "not_provided"] = Field(description="not_provided: the column has no values from PostgreSQL.")
+    input: str | None = Field(description="The input for want of which it is not provided, as in NOT_PROVIDED.")
 
 
 class TopUser(Model):
@@ -100,7 +108,7 @@ class Incident(Model):
     job_id: str
     provider: str | None
     model: str | None
-    error_kind: str
+    error_kind: str | None
 
 
 class Incidents(Model):
@@ -123,7 +131,7 @@ def build_top_users(values: Values) -> TopUsers:
         status=status_of(source),
         sources=list(source.sources),
         as_of=iso(source.as_of),
-        columns=_columns(TOP_USERS),
+        columns=_columns(TOP_USERS, values),
         rows=[
             TopUser(
                 user_id=row.user_id,
@@ -151,7 +159,7 @@ def build_incidents(values: Values) -> Incidents:
         sources=[*source.sources, *(_sources_of_logs(values) if added else ())],
         as_of=iso(source.as_of),
         origin="logs" if added else "postgres",
-        columns=_columns(INCIDENTS),
+        columns=_columns(INCIDENTS, values),
         rows=[
             Incident(
                 time=iso(found.time / 1e6) or "",
@@ -176,8 +184,18 @@ def _sources_of_logs(values: Values) -> list[str]:
     return [source for log in LOGS for source in values.of_collector(log.collector).sources]
 
 
-def _columns(table: TableCard) -> list[Column]:
-    return [Column(name=column.name, label=column.label, type=column.type) for column in table.columns]
+def _columns(table: TableCard, values: Values) -> list[Column]:
+    return [
+        Column(
+            name=column.name,
+            label=column.label,
+            type=column.type,
+            status="not_provided" if lacking else "ok",
+            input=lacking,
+        )
+        for column in table.columns
+        for lacking in (values.lacking(*column.needs),)
+    ]
 
 
 def _seconds(microseconds: int | None) -> float | None:

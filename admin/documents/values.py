@@ -3,17 +3,18 @@
     exporter/snapshot.py -> values (this) -> one module per document -> api.py, page/
 
 A value whose collector or source fails is degraded: the last one known, or null. A value that is null and ok does not
-exist (no job succeeded in the window).
+exist (no job succeeded in the window). A value that needs an input that this HiveSync does not have is not provided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar, cast
 
 from exporter.collector import Presenting
+from exporter.inputs import BY_NAME, Need, first_lacking
 from exporter.snapshot import CollectorView, View
 from exporter.spec import MetricSpec, Sample, Summary
 
@@ -24,16 +25,18 @@ Scalar = float | int | str | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value with its status and sources; `as_of` in Unix seconds, None before the first successful refresh."""
+    """A value with its status and sources; `as_of` in Unix seconds, None before the first successful refresh. `input`:
+    the name of the input for want of which it is not provided."""
 
     value: Scalar
     ok: bool
     sources: tuple[str, ...]
     as_of: float | None
+    input: str | None = None
 
     def replaced(self, value: Scalar) -> Value:
-        """Another value with the same status, sources and time."""
-        return Value(value, self.ok, self.sources, self.as_of)
+        """Another value with the same status, sources and time; a value that is not provided remains null."""
+        return self if self.input else replace(self, value=value)
 
     @property
     def number(self) -> float | None:
@@ -42,8 +45,12 @@ class Value:
 
 
 def combined(parts: Iterable[Value], fold: Callable[[Sequence[float]], float | None]) -> Value:
-    """One value of several: all their sources, the oldest of their times, null where a part is null."""
-    values = list(parts)
+    """One value of several: all their sources, the oldest of their times, null where a part is null. Parts that are not
+    provided are left out; without any other part, the value is not provided."""
+    given = list(parts)
+    values = [value for value in given if value.input is None]
+    if given and not values:
+        return given[0]
     numbers = [value.number for value in values]
     known = [number for number in numbers if number is not None]
     times = [value.as_of for value in values]
@@ -53,6 +60,13 @@ def combined(parts: Iterable[Value], fold: Callable[[Sequence[float]], float | N
         tuple(dict.fromkeys(source for value in values for source in value.sources)),
         min((time for time in times if time is not None), default=None),
     )
+
+
+def largest(parts: Iterable[Value]) -> Value:
+    """The largest of several values that are known, with the sources and the status of all."""
+    values = list(parts)
+    numbers = [value.number for value in values if value.number is not None]
+    return combined(values, max).replaced(max(numbers, default=None))
 
 
 def ratio(numbers: Sequence[float]) -> float | None:
@@ -90,8 +104,10 @@ class Values:
         for collector, sample in self._samples.get(spec, ()):
             if sample.labels == wanted:
                 return self._value(collector, sample)
-        missing = self.missing(spec)
-        return Value(None, False, missing.sources, None) if spec.type == "counter" else missing
+        missing = self.missing(spec, **labels)
+        if spec.type == "counter" and missing.input is None:
+            return Value(None, False, missing.sources, None)
+        return missing
 
     def summary(self, spec: MetricSpec, **labels: str) -> tuple[Value, Value]:
         """The count and the sum of a summary."""
@@ -100,7 +116,7 @@ class Values:
             if sample.labels == wanted and isinstance(sample.value, Summary):
                 count = self._value(collector, sample)
                 return count, count.replaced(sample.value.total)
-        return self.missing(spec), self.missing(spec)
+        return self.missing(spec, **labels), self.missing(spec, **labels)
 
     def each(self, spec: MetricSpec) -> list[tuple[tuple[str, ...], Value]]:
         """Every sample of a metric, by the values of its labels."""
@@ -113,11 +129,17 @@ class Values:
             for values, value in self.each(spec)
             if labels.items() <= dict(zip(spec.label_names, values, strict=True)).items()
         ]
-        return combined(chosen, sum) if chosen else self.missing(spec)
+        return combined(chosen, sum) if chosen else self.missing(spec, **labels)
 
-    def missing(self, spec: MetricSpec) -> Value:
-        """Null, with the status, sources and time of the collectors of that metric."""
-        return self._null(self._feeding.get(spec, ()))
+    def missing(self, spec: MetricSpec, **labels: str) -> Value:
+        """Null, with the status, sources and time of the collectors of that metric; not provided where a sample with
+        these labels needs an input that is not."""
+        lacking = spec.lacks(self.view.not_provided, labels)
+        return self._not_provided(lacking) if lacking else self._null(self._feeding.get(spec, ()))
+
+    def lacking(self, *needs: Need) -> str | None:
+        """The first input that is not provided and that one of these needs lacks."""
+        return first_lacking(needs, self.view.not_provided, {})
 
     def of_collector(self, name: str) -> Value:
         """Null, with the status, sources and time of that collector; degraded for a collector that does not run."""
@@ -128,6 +150,9 @@ class Values:
         successful refresh, and for a collector that does not run."""
         view = self._collectors.get(name or kind.name)
         return cast("Content", view.last_content) if view else None
+
+    def _not_provided(self, name: str) -> Value:
+        return Value(None, True, (BY_NAME[name].source,), self.now, name)
 
     def _null(self, collectors: Sequence[CollectorView]) -> Value:
         times = [collector.last_success for collector in collectors if collector.last_success is not None]

@@ -41,6 +41,7 @@ TABLES = (
             TableColumn("lifecycle", "Lifecycle"),
         ),
         "No known workers",
+        needs=workers.HEALTHY.needs,
     ),
 )
 

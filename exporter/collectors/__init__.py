@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from exporter.collector import Collector, Dependent
+from exporter.collector import Collector, Dependent, Dispensable
 from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
 from exporter.collectors.charts import Charts
 from exporter.collectors.cost import TokenCost
+from exporter.collectors.dead_letters import DeadLetters
 from exporter.collectors.incidents import Incidents
+from exporter.collectors.jobs import Jobs
 from exporter.collectors.latency import Latency
 from exporter.collectors.logs import ai_log, preview_log
 from exporter.collectors.online import OnlineNow
@@ -18,9 +20,11 @@ from exporter.collectors.previews import Previews
 from exporter.collectors.queues import Queues
 from exporter.collectors.rollup import Rollup
 from exporter.collectors.top_users import TopUsers
+from exporter.collectors.unacked import Unacked
 from exporter.collectors.users import Plans, Users
 from exporter.collectors.workers import Workers
 from exporter.errors import SettingsError
+from exporter.inputs import first_lacking
 from exporter.settings import PREFIX, Settings
 from exporter.state import StateFile
 from exporter.windows.latest import LatestActivity
@@ -33,20 +37,29 @@ OpenState = Callable[[str], StateFile]
 
 def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, ...]:
     """Build the collectors to run, in the order of `/metrics`. `users` comes before `activity`: they share the plans.
-    The collectors from `charts` on have no metrics, only content for the Analytics page.
+    The collectors from `charts` on have no metrics, only content for the Analytics page. A collector whose input is not
+    provided is left out.
 
     Raises SettingsError where COLLECTORS names an unknown collector, or leaves out a collector that another needs.
     """
-    plans, prices = Plans(settings.free_plans), settings.prices()
+    lacking, prices = settings.not_provided, settings.prices()
+    plans = Plans(settings.free_plans, lacking)
     by_user, last_seen = SharedWindow[UserCounts](Ai.name), SharedWindow[LatestActivity](Activity.name)
     every: tuple[Collector, ...] = (
-        Users(plans),
-        OnlineNow(settings.ws_session_keys),
+        Users(plans, lacking),
+        OnlineNow(settings.ws_session_keys, lacking),
         Activity(plans, last_seen),
-        Ai(by_user),
+        Ai(by_user, lacking),
         Previews(),
         Latency(),
-        Queues({"ai": settings.ai_queue_keys, "preview": settings.preview_queue_keys}),
+        Queues(
+            {"ai": settings.ai_queue_keys, "preview": settings.preview_queue_keys},
+            settings.celery_keys(),
+            not_provided=lacking,
+        ),
+        Unacked(settings.celery_keys() if settings.has_celery else None),
+        DeadLetters(settings.dead_letter_keys, settings.celery_keys()),
+        Jobs(),
         Workers(
             settings.worker_keys,
             state("gpu"),
@@ -55,17 +68,22 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
             forgotten_seconds=settings.worker_forgotten_seconds,
             refresh_seconds=settings.refresh_seconds,
         ),
-        TokenCost(prices),
+        TokenCost(prices, lacking),
         ai_log(state("ai-events"), settings.refresh_seconds),
         preview_log(state("preview"), settings.refresh_seconds),
         Rollup(),
         Charts(),
-        Incidents(),
+        Incidents(lacking),
         TopUsers(by_user, last_seen, plans),
     )
     chosen = set(settings.collectors) or {collector.name for collector in every}
     _check(chosen, {collector.name: collector for collector in every})
-    return tuple(collector for collector in every if collector.name in chosen)
+    return tuple(
+        collector
+        for collector in every
+        if collector.name in chosen
+        and not (isinstance(collector, Dispensable) and first_lacking(collector.inputs, lacking, {}))
+    )
 
 
 def _check(chosen: set[str], known: Mapping[str, Collector]) -> None:

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Sequence
 
 from exporter.collector import Sources
-from exporter.collectors.users import Classed, Plans
+from exporter.collectors.users import TRIALS, Classed, Plans
 from exporter.columns import USER
 from exporter.definitions import PLAN_CLASS
 from exporter.recount import longest_pause
@@ -58,6 +58,7 @@ SELECT windows.name, classes.plan,
 FROM (VALUES ('24h'), ('30d')) AS windows(name),
      (VALUES ('paid'), ('trial'), ('trial_expired'), ('free')) AS classes(plan)
 """),
+    (TRIALS,),
 )
 
 _TABLES = ("sessions", "ai_usage_events", "preview_jobs")

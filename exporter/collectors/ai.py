@@ -8,11 +8,12 @@ hivesync_ai_errors_in_window{window="24h",kind="timeout"} 3.0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from exporter.collector import Sources
-from exporter.columns import USER, WORD, words
+from exporter.columns import USER, WORD, optional, words
 from exporter.definitions import requests_in_windows, word
+from exporter.inputs import Need
 from exporter.labels import OTHER
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
@@ -70,13 +71,17 @@ SELECT '24h', kinds.kind, (
              THEN {word("error_kind")} ELSE 'other' END = kinds.kind)
 FROM (VALUES ('provider_error'), ('timeout'), ('safety_rejection'), ('other')) AS kinds(kind)
 """),
+    (Need(("ai_usage_events.error_kind",), "kind", AI_ERROR_KINDS),),
 )
 
-_KIND = WORD.format("ai_usage_events.error_kind")
-_KIND_COUNTS = (
-    *(f"count(*) FILTER (WHERE {_KIND} = '{kind}')" for kind in AI_ERROR_KINDS),
-    f"count(*) FILTER (WHERE ({_KIND} IN {words(AI_ERROR_KINDS)}) IS NOT TRUE)",
-)
+
+def _kind_counts(not_provided: Collection[str]) -> tuple[str, ...]:
+    kind = WORD.format(optional("ai_usage_events.error_kind", not_provided))
+    return (
+        *(f"count(*) FILTER (WHERE {kind} = '{name}')" for name in AI_ERROR_KINDS),
+        f"count(*) FILTER (WHERE ({kind} IN {words(AI_ERROR_KINDS)}) IS NOT TRUE)",
+    )
+
 
 _BY_USER = (
     "SELECT {key}, (ai_usage_events.user_id IS NOT NULL)::int::bigint,"
@@ -101,17 +106,18 @@ class Ai:
     periods = 1
     specs = (REQUESTS, PER_USER, ERRORS, *RESYNC_SPECS)
 
-    def __init__(self, by_user: SharedWindow[UserCounts] | None = None) -> None:
+    def __init__(self, by_user: SharedWindow[UserCounts] | None = None, not_provided: Collection[str] = ()) -> None:
         """`by_user` receives the requests of the last day."""
+        counts = _kind_counts(not_provided)
         self._by_user = by_user or SharedWindow(self.name)
         self._requests = Requests()
         self._errors = SlidingSums(
             Sums(
                 "ai_usage_events",
                 "ai_usage_events.completed_at",
-                _KIND_COUNTS,
+                counts,
                 f"{WORD.format('ai_usage_events.status')} = 'failed'",
-                counts=tuple(range(len(_KIND_COUNTS))),
+                counts=tuple(range(len(counts))),
             ),
             {"24h": DAY},
         )

@@ -10,16 +10,17 @@ each component depends on its own source. Without a price file there are tokens,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import structlog
 
 from exporter.collector import SKIPPED, Sources, skipped
-from exporter.columns import EXCESSIVE_TOKENS, NEGATIVE_TOKENS, TEXT, TOKEN_SUM
+from exporter.columns import EXCESSIVE_TOKENS, NEGATIVE_TOKENS, TEXT, TOKEN_SUM, optional
 from exporter.gpu_usage import GpuUsage, share_of_month
+from exporter.inputs import Need
 from exporter.labels import OTHER
-from exporter.prices import Prices
+from exporter.prices import Prices, loggable_model
 from exporter.sources.postgres import Row, Transaction, microseconds, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.windows import DAY, HOUR, Part
@@ -73,6 +74,18 @@ SELECT labels.model, directions.direction,
 FROM labels CROSS JOIN (VALUES ('prompt'), ('completion')) AS directions(direction)
 LEFT JOIN tokens ON tokens.model = labels.model GROUP BY 1, 2
 """),
+    (
+        Need(("ai_usage_events.prompt_tokens",), "direction", ("prompt",)),
+        Need(("ai_usage_events.completion_tokens",), "direction", ("completion",)),
+        Need(("ai_usage_events.model",), "model", but=OTHER),
+    ),
+)
+COST_NEEDS = (
+    *(
+        Need((f"ai_usage_events.{column}",), "component", ("tokens",))
+        for column in ("prompt_tokens", "completion_tokens", "model")
+    ),
+    Need(("workers",), "component", ("gpu",)),
 )
 MONTH_TO_DATE = MetricSpec(
     "hivesync_ai_cost_month_to_date_dollars",
@@ -81,6 +94,7 @@ MONTH_TO_DATE = MetricSpec(
     "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
     (Label("component", COMPONENTS),),
     Definition(f"{_DOLLARS} SELECT 'tokens', dollars FROM spent WHERE %(has_prices)s"),
+    COST_NEEDS,
 )
 PROJECTED = MetricSpec(
     "hivesync_ai_cost_month_projected_dollars",
@@ -91,24 +105,29 @@ PROJECTED = MetricSpec(
     Definition(
         f"{_DOLLARS} SELECT 'tokens', dollars / share::float8 FROM spent, month WHERE %(has_prices)s AND share > 0"
     ),
+    COST_NEEDS,
 )
 
 _log = structlog.get_logger()
 
-_MODEL = TEXT.format("ai_usage_events.model")
 _COMPLETED_AT = "ai_usage_events.completed_at"
-_COUNTS = ("ai_usage_events.prompt_tokens", "ai_usage_events.completion_tokens")
 
-# `settled`: old enough not to be read again by a later refresh.
-_TOKENS = f"""
-SELECT {_MODEL}, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF.format(_COMPLETED_AT)},
-       {", ".join(map(TOKEN_SUM.format, _COUNTS))},
-       {" + ".join(map(NEGATIVE_TOKENS.format, _COUNTS))}, {" + ".join(map(EXCESSIVE_TOKENS.format, _COUNTS))},
+
+def _tokens(not_provided: Collection[str]) -> str:
+    model, *counts = (
+        optional(f"ai_usage_events.{name}", not_provided) for name in ("model", "prompt_tokens", "completion_tokens")
+    )
+    # `settled`: old enough not to be read again by a later refresh.
+    return f"""
+SELECT {TEXT.format(model)}, ai_usage_events.completed_at <= %(settles)s, {HOUR_OF.format(_COMPLETED_AT)},
+       {", ".join(map(TOKEN_SUM.format, counts))},
+       {" + ".join(map(NEGATIVE_TOKENS.format, counts))}, {" + ".join(map(EXCESSIVE_TOKENS.format, counts))},
        count(*)
 FROM ai_usage_events
 WHERE ai_usage_events.completed_at > %(since)s AND ai_usage_events.completed_at <= %(until)s
 GROUP BY 1, 2, {HOUR_BIN.format(_COMPLETED_AT)}
 """
+
 
 Tokens = tuple[int, ...]
 """Prompt tokens, completion tokens, number of values left out as negative and as excessive, and number of requests."""
@@ -145,8 +164,10 @@ class TokenCost:
     periods = 4  # the tokens of a month change little in a minute
     specs = (TOKENS, MONTH_TO_DATE, PROJECTED, SKIPPED, *RESYNC_SPECS)
 
-    def __init__(self, prices: Prices | None) -> None:
+    def __init__(self, prices: Prices | None, not_provided: Collection[str] = ()) -> None:
         self._prices = prices
+        self._query = _tokens(not_provided)
+        self._has_models = "ai_usage_events.model" not in not_provided
         self._settled: Hours = {}
         self._total: dict[str, Tokens] = {}  # of all settled hours
         self._settled_until = 0
@@ -190,7 +211,7 @@ class TokenCost:
 
     async def _rows(self, transaction: Transaction, part: Part, settles: int) -> list[Row]:
         period = {"since": moment(part.start), "until": moment(part.end), "settles": moment(settles)}
-        return await transaction.rows(_TOKENS, period)
+        return await transaction.rows(self._query, period)
 
     def _by_hour(self, rows: Sequence[Row]) -> tuple[Hours, Hours]:
         """Return the settled tokens and the others."""
@@ -223,7 +244,7 @@ class TokenCost:
         return samples + skipped(self.name, {"negative_tokens": negative, "excessive_tokens": excessive})
 
     def _label(self, model: str | None, tokens: Sequence[int]) -> str:
-        if self._prices is None:
+        if self._prices is None or not self._has_models:
             return OTHER
         label = model if model is not None and model in self._prices.models else OTHER
         if (
@@ -233,7 +254,7 @@ class TokenCost:
             and (model or "") not in self._named
         ):
             self._named.add(model or "")
-            _log.warning("cost.model_without_price", model=(model or "(none)")[:100])
+            _log.warning("cost.model_without_price", model=loggable_model(model))
         return label
 
 

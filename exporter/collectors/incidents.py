@@ -6,12 +6,13 @@ is down, the page shows the incidents found by the log collectors (`logs.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from exporter.collector import Sources
-from exporter.columns import TEXT, WORD
+from exporter.columns import TEXT, WORD, optional
 from exporter.incident import KEPT, Incident, newest
-from exporter.sources.postgres import moment
+from exporter.sources.postgres import Row, moment
 from exporter.spec import MetricSpec, Sample
 from exporter.windows import DAY
 from exporter.windows.history import History
@@ -24,13 +25,19 @@ _TABLES = (
     ("preview_failure", "preview_jobs", ("NULL", "NULL")),
 )
 
-_LATEST = " UNION ALL ".join(
-    f"(SELECT {MICROSECONDS.format(f'{table}.completed_at')}, '{kind}',"
-    f" {', '.join(map(TEXT.format, (f'{table}.id', *of_ai, f'{table}.error_kind')))} FROM {table}"
-    f" WHERE {WORD.format(f'{table}.status')} = 'failed' AND {table}.completed_at > %(since)s"
-    f" AND {table}.completed_at <= %(now)s ORDER BY {table}.completed_at DESC LIMIT {KEPT})"
-    for kind, table, of_ai in _TABLES
-)
+
+def _latest(not_provided: Collection[str]) -> str:
+    def columns(table: str, of_ai: Sequence[str]) -> str:
+        names = (*of_ai, f"{table}.error_kind")
+        read = [name if name == "NULL" else optional(name, not_provided) for name in names]
+        return ", ".join(map(TEXT.format, (f"{table}.id", *read)))
+
+    return " UNION ALL ".join(
+        f"(SELECT {MICROSECONDS.format(f'{table}.completed_at')}, '{kind}', {columns(table, of_ai)} FROM {table}"
+        f" WHERE {WORD.format(f'{table}.status')} = 'failed' AND {table}.completed_at > %(since)s"
+        f" AND {table}.completed_at <= %(now)s ORDER BY {table}.completed_at DESC LIMIT {KEPT})"
+        for kind, table, of_ai in _TABLES
+    )
 
 
 class Incidents:
@@ -41,7 +48,9 @@ class Incidents:
     periods = 2
     specs: tuple[MetricSpec, ...] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, not_provided: Collection[str] = ()) -> None:
+        self._query = _latest(not_provided)
+        self._without_error = {kind for kind, table, _ in _TABLES if f"{table}.error_kind" in not_provided}
         self._history = History(self.name, HORIZON, [], hourly=False)
         self.content: tuple[Incident, ...] | None = None
         """Newest first; None before the first reading."""
@@ -50,9 +59,13 @@ class Incidents:
         """Update `content`; there are no samples."""
         async with self._history.reading(sources.postgres) as plan:
             since = plan.new.start
-            rows = await plan.transaction.rows(_LATEST, {"since": moment(since)})
+            rows = await plan.transaction.rows(self._query, {"since": moment(since)})
             # The rows are complete for their time: an incident without a row has been deleted.
             kept = () if plan.fill else self.content or ()
             old = [incident for incident in kept if plan.begin < incident.time <= since]
-            self.content = newest([*(Incident.of(*row) for row in rows), *old])
+            self.content = newest([*map(self._incident, rows), *old])
         return []
+
+    def _incident(self, row: Row) -> Incident:
+        incident = Incident.of(*row)
+        return replace(incident, error_kind=None) if incident.kind in self._without_error else incident

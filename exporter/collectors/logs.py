@@ -22,18 +22,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any
 
 from exporter import disk, vocabulary
 from exporter.collector import Sources
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
 from exporter.incident import ERROR_KINDS, KEPT, Incident, from_line, newest
-from exporter.labels import OTHER, closed
+from exporter.inputs import Need
+from exporter.labels import OTHER
 from exporter.log_lines import Counted, begins_after, count
-from exporter.sources.jsonl import JsonlLog, Position, Slice
+from exporter.log_tally import RESULTS, Tally
+from exporter.sources.jsonl import JsonlLog, Slice
 from exporter.spec import Label, MetricSpec, Sample
 from exporter.state import StateFile
 
@@ -49,10 +50,11 @@ LATE_SECONDS = 120.0
 OVERDUE_SECONDS = 5.0
 """Age at which a read or save fails its refresh, or two refresh periods where those are longer."""
 
-RESULTS = ("ok", "malformed", "unknown_event")
-
 FROM_THE_END = "absent at a first start until the log's end is reached"
 """A part of the HELP text of each counter."""
+
+_AI_LOG, _PREVIEW_LOG = (Need(("ai_events_log",)),), (Need(("preview_log",)),)
+_EACH_LOG = (Need(("ai_events_log",), "log", ("ai-events",)), Need(("preview_log",), "log", ("preview",)))
 
 AI_EVENTS = MetricSpec(
     "hivesync_ai_log_events_total",
@@ -60,6 +62,7 @@ AI_EVENTS = MetricSpec(
     f"Events in the AI events log, since counting began; {FROM_THE_END}.",
     "ai-events.log",
     (Label("event", vocabulary.AI_EVENTS),),
+    needs=_AI_LOG,
 )
 AI_ERRORS = MetricSpec(
     "hivesync_ai_log_errors_total",
@@ -67,6 +70,7 @@ AI_ERRORS = MetricSpec(
     f"Events ai.error in the AI events log, by error_kind, since counting began; {FROM_THE_END}.",
     "ai-events.log",
     (Label("kind", (*ERROR_KINDS["ai_error"], OTHER)),),
+    needs=_AI_LOG,
 )
 PREVIEW_EVENTS = MetricSpec(
     "hivesync_preview_log_events_total",
@@ -74,6 +78,7 @@ PREVIEW_EVENTS = MetricSpec(
     f"Events in the preview log, since counting began; {FROM_THE_END}.",
     "preview.log",
     (Label("event", vocabulary.PREVIEW_EVENTS),),
+    needs=_PREVIEW_LOG,
 )
 PREVIEW_FAILURES = MetricSpec(
     "hivesync_preview_log_failures_total",
@@ -81,6 +86,7 @@ PREVIEW_FAILURES = MetricSpec(
     f"Events preview.failed in the preview log, by error_kind, since counting began; {FROM_THE_END}.",
     "preview.log",
     (Label("kind", (*ERROR_KINDS["preview_failure"], OTHER)),),
+    needs=_PREVIEW_LOG,
 )
 LINES = MetricSpec(
     "hivesync_log_lines_total",
@@ -89,6 +95,7 @@ LINES = MetricSpec(
     f"an event, or over 1 MiB), unknown_event. Blank lines are not counted; {FROM_THE_END}.",
     "the log files",
     (Label("log", vocabulary.LOGS), Label("result", RESULTS)),
+    needs=_EACH_LOG,
 )
 LATE = MetricSpec(
     "hivesync_log_late_lines_total",
@@ -98,6 +105,7 @@ LATE = MetricSpec(
     "counter increases, the rates of the others are not current.",
     "the log files",
     (Label("log", vocabulary.LOGS),),
+    needs=_EACH_LOG,
 )
 UNREAD = MetricSpec(
     "hivesync_log_unread_bytes",
@@ -105,6 +113,7 @@ UNREAD = MetricSpec(
     "Unread bytes of a log's files, now; a compressed file counts with its size on disk until it is read.",
     "the log files",
     (Label("log", vocabulary.LOGS),),
+    needs=_EACH_LOG,
 )
 
 
@@ -178,15 +187,13 @@ class LogCollector:
     ) -> None:
         """Load the state. Raises StateError where it exists and cannot be read."""
         self.name = subject.collector
-        self.sources = (subject.source,)
+        self.sources, self.inputs = (subject.source,), subject.events.needs
         self.specs = (subject.events, subject.failures, LINES, LATE, UNREAD)
-        self._subject = subject
-        self._file = state
+        self._subject, self._file = subject, state
         self._budget = budget
         self._late_after = max(late_after, 2 * refresh_seconds)
         self._overdue_after = max(OVERDUE_SECONDS, 2 * refresh_seconds)
-        self._clock = clock
-        self._wall_clock = wall_clock
+        self._clock, self._wall_clock = clock, wall_clock
         self._tally = _load(state, subject)
         self._at_end: float | None = None  # the time at which the log was last read to its end; None after a failure
         self._step: disk.Step[Slice] | None = None
@@ -288,113 +295,11 @@ class LogCollector:
         self._tally = tally
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """The counts up to a position in the log; the position is None before the first read.
-
-    `left` is the number of bytes to be read before the counts are shown: the size of the log when this process first
-    saw it; None before that. It does not grow, so that the counts of a log that grows faster than it is read are shown
-    too.
-    """
-
-    position: Position | None
-    events: Mapping[str, int]
-    kinds: Mapping[str, int]
-    results: Mapping[str, int]
-    late: int
-    left: int | None
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether the end was reached once."""
-        return self.left == 0
-
-    def plus(self, counted: Counted, *, late: bool) -> Tally:
-        """Return the tally with the lines of a batch counted; the position is still the previous one."""
-        events, kinds, results = dict(self.events), dict(self.kinds), dict(self.results)
-        for event, times in counted.events.items():
-            if event in events:
-                events[event] += times
-                results["ok"] += times
-            else:
-                results["unknown_event"] += times
-        for kind, times in counted.kinds.items():
-            kinds[closed(kind, kinds)] += times
-        results["malformed"] += counted.malformed
-        lines = counted.events.total() + counted.malformed
-        return replace(self, events=events, kinds=kinds, results=results, late=self.late + lines * late)
-
-    def at(self, found: Slice) -> Tally:
-        """Return the tally after a slice whose lines are counted: with the number of its oversized lines, and its
-        position."""
-        malformed = self.results["malformed"] + found.oversized
-        left = self.left
-        if not found.more:
-            left = 0
-        elif left != 0:
-            left = found.unread_bytes if left is None else max(0, left - sum(map(len, found.pieces)))
-        return replace(self, position=found.position, results={**self.results, "malformed": malformed}, left=left)
-
-    def to_state(self) -> dict[str, Any]:
-        """Return the tally as JSON for the state directory."""
-        return {
-            "position": None if self.position is None else self.position.to_state(),
-            "events": self.events,
-            "kinds": self.kinds,
-            "results": self.results,
-            "late": self.late,
-            "is_shown": self.is_shown,
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any], subject: Subject) -> Tally:
-        """Restore a result of `to_state`. Raises KeyError, TypeError or ValueError on anything else."""
-        return cls(
-            position=None if state["position"] is None else Position.from_state(state["position"]),
-            events=_counts(state["events"], subject.known_events),
-            kinds=_counts(state["kinds"], (*subject.known_kinds, OTHER)),
-            results=_counts(state["results"], RESULTS),
-            late=_counts(state, ("late",))["late"],
-            left=_left(state),
-        )
-
-    @classmethod
-    def empty(cls, subject: Subject) -> Tally:
-        """Return the tally before any reading, all counts 0."""
-        return cls(
-            position=None,
-            events=dict.fromkeys(subject.known_events, 0),
-            kinds=dict.fromkeys((*subject.known_kinds, OTHER), 0),
-            results=dict.fromkeys(RESULTS, 0),
-            late=0,
-            left=None,
-        )
-
-
 def _load(file: StateFile, subject: Subject) -> Tally:
     if (state := file.load()) is None:
-        return Tally.empty(subject)
+        return Tally.empty(subject.known_events, subject.known_kinds)
     try:
-        return Tally.from_state(state, subject)
+        return Tally.from_state(state, subject.known_events, subject.known_kinds)
     except (KeyError, TypeError, ValueError) as error:
         file.set_aside(type(error).__name__)
-        return Tally.empty(subject)
-
-
-def _left(state: Mapping[str, Any]) -> int | None:
-    """Return 0 where the counts were shown already (always the case in older versions); else None, so that the process
-    starts with the end that it finds."""
-    is_shown = state.get("is_shown", True)
-    if type(is_shown) is not bool:
-        raise ValueError("neither shown nor not")
-    return 0 if is_shown else None
-
-
-def _counts(state: Any, names: Iterable[str]) -> dict[str, int]:
-    """Return the counts of these names; a count that is missing, as in older versions, is 0."""
-    if not isinstance(state, dict):
-        raise TypeError("no counts")
-    counts = {name: state.get(name, 0) for name in names}
-    if any(type(count) is not int or count < 0 for count in counts.values()):
-        raise ValueError("not a count")
-    return counts
+        return Tally.empty(subject.known_events, subject.known_kinds)

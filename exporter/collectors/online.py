@@ -13,22 +13,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TypeVar
 
 from exporter.collector import SKIPPED, Sources, skipped
-from exporter.columns import TEXT, WORD
+from exporter.columns import TEXT, WORD, optional
 from exporter.definitions import ONLINE, WebSocket
 from exporter.identities import TYPE_OF, Ids, IdType
+from exporter.inputs import Need
 from exporter.labels import UNKNOWN
 from exporter.presence import IdTypes, Presence
 from exporter.sources.postgres import Row, Transaction
 from exporter.sources.redis import Redis, WrongType, as_text
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.vocabulary import DEVICE_TYPES
+
+PRESENCE = Need(("ws_sessions", "sessions.last_heartbeat_at"))
+"""Each tells by itself who is online; without both there is nothing to read."""
 
 ONLINE_USERS = MetricSpec(
     "hivesync_online_users",
@@ -38,6 +42,7 @@ ONLINE_USERS = MetricSpec(
     definition=Definition(f"""{ONLINE}
 SELECT count(*) FROM (SELECT user_id FROM ws UNION SELECT user_id FROM online) AS users WHERE user_id IS NOT NULL
 """),
+    needs=(PRESENCE,),
 )
 ONLINE_DEVICES = MetricSpec(
     "hivesync_online_devices",
@@ -56,6 +61,7 @@ ONLINE_DEVICES = MetricSpec(
 SELECT types.name, (SELECT count(*) FROM typed WHERE typed.device_type = types.name)
 FROM (VALUES ('desktop'), ('ipad'), ('phone'), ('unknown')) AS types(name)
 """),
+    (PRESENCE, Need(("sessions.device_type",))),
 )
 LIVE_VIEW_SESSIONS = MetricSpec(
     "hivesync_live_view_sessions",
@@ -63,6 +69,7 @@ LIVE_VIEW_SESSIONS = MetricSpec(
     "Live View sessions with an open WebSocket or a heartbeat in the last 2 minutes.",
     "Redis (ws_sessions) and PostgreSQL (sessions)",
     definition=Definition(f"{ONLINE} SELECT count(*) FROM online WHERE kind = 'live_view'"),
+    needs=(PRESENCE, Need(("sessions.kind",))),
 )
 
 T = TypeVar("T")
@@ -78,17 +85,24 @@ _NO_FIELD = [None, None, None]
 _OTHER_FIELDS = ("connected_at", "last_seen_at")
 """Read only for keys without any of the other fields, to distinguish a WebSocket without them from a missing key."""
 
-_COLUMNS = (
-    f"{TEXT.format('sessions.id')}, {TEXT.format('sessions.user_id')}, {WORD.format('sessions.device_type')},"
-    f" coalesce({WORD.format('sessions.kind')} = 'live_view', false)"
-)
 
-# A heartbeat slightly ahead of this transaction's `now` arrived while the transaction began, or was written with an
-# application server's clock.
-_BEATING = f"""
-SELECT {_COLUMNS}, sessions.last_heartbeat_at > %(now)s + interval '5 minutes' FROM sessions
-WHERE sessions.last_heartbeat_at > %(now)s - interval '2 minutes' AND sessions.ended_at IS NULL
+def _columns(not_provided: Collection[str]) -> str:
+    device_type, kind = (optional(f"sessions.{name}", not_provided) for name in ("device_type", "kind"))
+    return (
+        f"{TEXT.format('sessions.id')}, {TEXT.format('sessions.user_id')}, {WORD.format(device_type)},"
+        f" coalesce({WORD.format(kind)} = 'live_view', false)"
+    )
+
+
+def _beating(not_provided: Collection[str]) -> str:
+    # A heartbeat slightly ahead of this transaction's `now` arrived while the transaction began, or was written with an
+    # application server's clock.
+    heartbeat, ended_at = (optional(f"sessions.{name}", not_provided) for name in ("last_heartbeat_at", "ended_at"))
+    return f"""
+SELECT {_columns(not_provided)}, {heartbeat} > %(now)s + interval '5 minutes' FROM sessions
+WHERE {heartbeat} > %(now)s - interval '2 minutes' AND {ended_at} IS NULL
 """
+
 
 _ID_TYPES = f"SELECT {TYPE_OF.format('sessions.id', 'sessions')}, {TYPE_OF.format('sessions.user_id', 'sessions')}"
 
@@ -158,18 +172,20 @@ async def _id_types(transaction: Transaction) -> IdTypes:
     return IdTypes(IdType(session), IdType(user))
 
 
-async def _fold_sessions(transaction: Transaction, presence: Presence) -> int:
+async def _fold_sessions(transaction: Transaction, presence: Presence, not_provided: Collection[str]) -> int:
     """Fold the sessions with a recent heartbeat, and the others named by a WebSocket. Return the number of heartbeats
     too far in the future to be true."""
     ahead = 0
-    async with aclosing(_one_ahead(transaction.batches(_BEATING))) as batches:
+    async with aclosing(_one_ahead(transaction.batches(_beating(not_provided)))) as batches:
         async for rows in batches:
             beating = [row[:4] for row in rows if not row[4]]
             ahead += len(rows) - len(beating)
             presence.fold_sessions(beating)
     async with aclosing(_one_ahead(_silent(presence))) as some:
         async for ids in some:
-            presence.fold_sessions(await _sessions_by_id(transaction, presence.types.session, ids))
+            presence.fold_sessions(
+                await _sessions_by_id(transaction, presence.types.session, ids, _columns(not_provided))
+            )
     return ahead
 
 
@@ -216,10 +232,10 @@ def _in_order(alike: Mapping[bytes, Sequence[bytes]]) -> Iterator[list[bytes]]:
         yield some
 
 
-async def _sessions_by_id(transaction: Transaction, id_type: IdType, ids: Ids) -> list[Row]:
+async def _sessions_by_id(transaction: Transaction, id_type: IdType, ids: Ids, columns: str) -> list[Row]:
     # An array without a type takes the type of `id`, so that its index is used.
     condition = "sessions.id = ANY(%(ids)s)" if id_type.known else "sessions.id::text = ANY(%(ids)s::text[])"
-    query = f"SELECT {_COLUMNS} FROM sessions WHERE {condition}"
+    query = f"SELECT {columns} FROM sessions WHERE {condition}"
     return await transaction.rows(query, {"ids": _array(id_type.possible(ids))})
 
 
@@ -231,15 +247,20 @@ def _array(ids: Ids) -> str:
 
 
 class OnlineNow:
-    """The collector of users and devices online; it reads both sources completely at every refresh."""
+    """The collector of users and devices online; it reads both sources completely at every refresh. WebSockets that are
+    not provided are not read, and their values do not depend on Redis."""
 
     name = "online"
-    sources = ("postgres", "redis")
+    sources: tuple[str, ...] = ("postgres", "redis")
     periods = 1
+    inputs = (PRESENCE,)
     specs = (ONLINE_USERS, ONLINE_DEVICES, LIVE_VIEW_SESSIONS, SKIPPED)
 
-    def __init__(self, ws_session_keys: Sequence[str]) -> None:
+    def __init__(self, ws_session_keys: Sequence[str], not_provided: Collection[str] = ()) -> None:
+        if "ws_sessions" in not_provided:
+            ws_session_keys, self.sources = (), ("postgres",)
         self.ws_session_keys = ws_session_keys
+        self._not_provided = not_provided
         self._types: IdTypes | None = None
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
@@ -248,11 +269,14 @@ class OnlineNow:
             async with sources.postgres.transaction() as transaction:
                 self._types = await _id_types(transaction)
         presence, left_out = Presence(self._types), LeftOut()
-        await fold_web_sockets(sources.redis, self.ws_session_keys, presence, left_out)
+        reasons: dict[str, int] = {}
+        if self.ws_session_keys:
+            await fold_web_sockets(sources.redis, self.ws_session_keys, presence, left_out)
+            reasons = left_out.reasons()
         async with sources.postgres.transaction() as transaction:
             types = await _id_types(transaction)
             if types == self._types:
-                ahead = await _fold_sessions(transaction, presence)
+                ahead = await _fold_sessions(transaction, presence, self._not_provided)
         if types != self._types:  # the columns were altered after the WebSockets were folded
             self._types = types
             return await self.refresh(sources)
@@ -261,5 +285,5 @@ class OnlineNow:
             ONLINE_USERS.sample(online.users),
             *(ONLINE_DEVICES.sample(number, device_type=name) for name, number in online.devices.items()),
             LIVE_VIEW_SESSIONS.sample(online.live_view_sessions),
-            *skipped(self.name, left_out.reasons() | {"future_heartbeat": ahead}),
+            *skipped(self.name, reasons | {"future_heartbeat": ahead}),
         ]

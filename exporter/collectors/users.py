@@ -13,7 +13,7 @@ the times at which their class changes, so that a trial ends at the exact instan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,9 @@ import structlog
 from numpy.typing import NDArray
 
 from exporter.collector import SKIPPED, Sources, skipped
-from exporter.columns import USER, WORD
+from exporter.columns import USER, WORD, optional
 from exporter.definitions import PLAN_CLASS
+from exporter.inputs import Need
 from exporter.labels import clean, folded
 from exporter.recount import READ_ALWAYS, Recount, longest_pause
 from exporter.sources.postgres import Transaction
@@ -40,6 +41,9 @@ FRESHNESS = (
     " within ten minutes beyond."
 )
 
+TRIALS = Need(("subscriptions.trial_ends_at",), "plan", ("trial", "trial_expired"))
+"""Without the end of a trial, a present trial cannot be told from a past one."""
+
 USERS = MetricSpec(
     "hivesync_users",
     "gauge",
@@ -50,6 +54,7 @@ USERS = MetricSpec(
 SELECT plan, (SELECT count(*) FROM users WHERE {PLAN_CLASS} = plan)
 FROM (VALUES ('paid'), ('trial'), ('trial_expired'), ('free')) AS classes(plan)
 """),
+    (TRIALS,),
 )
 PROJECTS = MetricSpec(
     "hivesync_projects",
@@ -57,30 +62,46 @@ PROJECTS = MetricSpec(
     f"Projects, now. {FRESHNESS}",
     "PostgreSQL (projects)",
     definition=Definition("SELECT count(*) FROM projects"),
+    needs=(Need(("projects",)),),
 )
 
 # A time that is not set means never, like infinity. (A trial without an end has no meaning, and is not read.)
-_TIME = MICROSECONDS.format("least(greatest(coalesce(subscriptions.{0}, 'infinity'), 'epoch'), '9999-12-31')")
+_TIME = MICROSECONDS.format("least(greatest(coalesce({0}, 'infinity'), 'epoch'), '9999-12-31')")
 
 _PLAN = f"coalesce({WORD.format('subscriptions.plan')}, '')"
 
-_PAID_OR_TRIAL = f"""
-CASE WHEN {_PLAN} = '{TRIAL}' THEN subscriptions.trial_ends_at IS NOT NULL
+_TRIAL_ENDS_AT = "subscriptions.trial_ends_at"
+
+
+def _paid_or_trial(not_provided: Collection[str]) -> str:
+    return f"""
+CASE WHEN {_PLAN} = '{TRIAL}' THEN {optional(_TRIAL_ENDS_AT, not_provided)} IS NOT NULL
      WHEN {_PLAN} = ANY(%(free_plans)s::text[]) THEN false
      ELSE {WORD.format("subscriptions.status")} IN ('active', 'past_due') END
 """
+
+
 _IS_UNKNOWN = f"{_PLAN} <> ALL(%(known)s::text[])"
 
-# A foreign key does not prove that the users exist: it is not checked while rows are restored with triggers disabled.
-_SUBSCRIPTIONS = f"""
+
+def _subscriptions(not_provided: Collection[str]) -> str:
+    # A foreign key does not prove that the users exist: it is not checked while rows are restored with triggers
+    # disabled.
+    return f"""
 SELECT coalesce({USER.format("subscriptions.user_id")}, 0), ({_PLAN} = '{TRIAL}')::int::bigint,
-       {_TIME.format("ended_at")}, {_TIME.format("trial_ends_at")}, (users.id IS NULL)::int::bigint,
-       ({_IS_UNKNOWN})::int::bigint
+       {_TIME.format("subscriptions.ended_at")}, {_TIME.format(optional(_TRIAL_ENDS_AT, not_provided))},
+       (users.id IS NULL)::int::bigint, ({_IS_UNKNOWN})::int::bigint
 FROM subscriptions LEFT JOIN users ON users.id = subscriptions.user_id
-WHERE {_PAID_OR_TRIAL}
+WHERE {_paid_or_trial(not_provided)}
 """
 
-_UNKNOWN_PLANS = f"SELECT DISTINCT {_PLAN} FROM subscriptions WHERE {_PAID_OR_TRIAL} AND {_IS_UNKNOWN} LIMIT %(most)s"
+
+def _unknown_plans(not_provided: Collection[str]) -> str:
+    return (
+        f"SELECT DISTINCT {_PLAN} FROM subscriptions WHERE {_paid_or_trial(not_provided)} AND {_IS_UNKNOWN}"
+        " LIMIT %(most)s"
+    )
+
 
 PLANS_AGE = 2 * MINUTE
 """Age of the last check of the plans at which `activity` reads them itself; normally the `users` collector has checked
@@ -119,7 +140,8 @@ class Classed:
 class Plans:
     """Every paid plan and trial, as last read, and the plan classes at any later time."""
 
-    def __init__(self, free_plans: Sequence[str] = FREE_PLANS) -> None:
+    def __init__(self, free_plans: Sequence[str] = FREE_PLANS, not_provided: Collection[str] = ()) -> None:
+        self._not_provided = not_provided
         self._free_plans = [*map(folded, free_plans), ""]  # an empty plan is not a paid plan
         self._known_plans = {TRIAL, *PAID_PLANS, *self._free_plans}
         self._named_plans = 0
@@ -149,7 +171,7 @@ class Plans:
             blocks.append(owned[np.argsort(owned[:, 0])])
 
         plans = {"free_plans": self._free_plans, "known": sorted(self._known_plans)}
-        await transaction.integers_in_blocks(_SUBSCRIPTIONS, 6, plans, take)
+        await transaction.integers_in_blocks(_subscriptions(self._not_provided), 6, plans, take)
         total = await transaction.integers("SELECT count(*) FROM users", 1)
         if unknown:
             await self._name_unknown_plans(transaction)
@@ -169,7 +191,7 @@ class Plans:
         most = MAX_NAMED_PLANS - self._named_plans
         if most > 0:
             plans = {"free_plans": self._free_plans, "known": sorted(self._known_plans), "most": most}
-            for (plan,) in await transaction.rows(_UNKNOWN_PLANS, plans):
+            for (plan,) in await transaction.rows(_unknown_plans(self._not_provided), plans):
                 self._known_plans.add(plan)
                 self._named_plans += 1
                 _log.warning("plan.unknown", plan=clean(plan), plan_class="paid", setting="HIVESYNC_FREE_PLANS")
@@ -221,8 +243,9 @@ class Users:
     periods = 4
     specs = (USERS, PROJECTS, SKIPPED)
 
-    def __init__(self, plans: Plans) -> None:
+    def __init__(self, plans: Plans, not_provided: Collection[str] = ()) -> None:
         self._plans = plans
+        self._has_projects = "projects" not in not_provided
         self._projects = 0
         self._recount = Recount()
         self.behind = 0.0
@@ -233,8 +256,9 @@ class Users:
             now = transaction.now_us
             if self._recount.is_due(now):
                 await self._plans.read(transaction)
-                projects = await transaction.integers("SELECT count(*) FROM projects", 1)
-                self._projects = int(projects[0, 0])
+                if self._has_projects:
+                    projects = await transaction.integers("SELECT count(*) FROM projects", 1)
+                    self._projects = int(projects[0, 0])
                 self._recount.read(now, self._plans.users, self._plans.rows + self._projects)
             self._plans.seen_to(transaction)
         self.behind = (now - self._plans.read_at) / SECOND

@@ -21,6 +21,7 @@ from exporter.collector import SKIPPED, Sources, skipped
 from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, gpu_dollars
 from exporter.errors import StateError
 from exporter.gpu_usage import Beat, GpuUsage
+from exporter.inputs import Need
 from exporter.labels import UNKNOWN, bounded, closed
 from exporter.prices import Prices
 from exporter.sources.redis import Fields, WrongType, is_wildcard
@@ -33,12 +34,14 @@ LONGEST_LEAD = 300.0
 workers)."""
 
 _SOURCE = "Redis (worker heartbeats)"
+_HEARTBEATS = (Need(("workers",)),)
 HEALTHY = MetricSpec(
     "hivesync_worker_healthy",
     "gauge",
     "1 while the worker's last heartbeat is recent (at most 120 s old by default), else 0.",
     _SOURCE,
     (Label("worker"), Label("kind", (*WORKER_KINDS, UNKNOWN))),
+    needs=_HEARTBEATS,
 )
 LAST_HEARTBEAT = MetricSpec(
     "hivesync_worker_last_heartbeat_timestamp_seconds",
@@ -46,6 +49,7 @@ LAST_HEARTBEAT = MetricSpec(
     "Unix time of the worker's last heartbeat.",
     _SOURCE,
     (Label("worker"), Label("kind", (*WORKER_KINDS, UNKNOWN))),
+    needs=_HEARTBEATS,
 )
 GPU_STATE = MetricSpec(
     "hivesync_gpu_worker_state",
@@ -53,6 +57,7 @@ GPU_STATE = MetricSpec(
     "1 for the current state of the GPU worker, 0 for the others; offline without a recent heartbeat.",
     _SOURCE,
     (Label("worker"), Label("state", GPU_STATES)),
+    needs=_HEARTBEATS,
 )
 GPU_INFO = MetricSpec(
     "hivesync_gpu_worker_info",
@@ -60,6 +65,7 @@ GPU_INFO = MetricSpec(
     "Instance of a GPU worker: its type, and its lifecycle (spot or on-demand).",
     _SOURCE,
     (Label("worker"), Label("instance_type"), Label("lifecycle")),
+    needs=_HEARTBEATS,
 )
 GPU_SECONDS = MetricSpec(
     "hivesync_gpu_instance_seconds_total",
@@ -67,6 +73,7 @@ GPU_SECONDS = MetricSpec(
     "Running time of GPU instances, by their workers' heartbeats while this exporter runs; kept over restarts.",
     _SOURCE,
     (Label("instance_type"), Label("lifecycle")),
+    needs=_HEARTBEATS,
 )
 
 SAVE_SECONDS = 1.0
@@ -96,6 +103,7 @@ class Workers:
     name = "workers"
     sources = ("redis",)
     periods = 1
+    inputs = _HEARTBEATS
     specs = (HEALTHY, LAST_HEARTBEAT, GPU_STATE, GPU_INFO, GPU_SECONDS, MONTH_TO_DATE, PROJECTED, SKIPPED)
 
     def __init__(

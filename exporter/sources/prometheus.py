@@ -17,6 +17,7 @@ import orjson
 
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
+from exporter.sources.web import connection_kind
 
 QUERY_SECONDS = 30.0
 """Time limit of a whole answer."""
@@ -99,7 +100,7 @@ class Prometheus:
         except (httpx2.TimeoutException, TimeoutError) as error:
             raise self._unavailable("timeout") from error
         except httpx2.ConnectError as error:
-            raise self._unavailable(_connection_kind(str(error))) from error
+            raise self._unavailable(connection_kind(str(error))) from error
         except httpx2.HTTPError as error:
             raise self._unavailable("connection_lost") from error
         except _NoAnswerError as error:
@@ -126,20 +127,3 @@ def _is_address(url: str) -> bool:
 
 class _NoAnswerError(Exception):
     """The answer is not from Prometheus, or says that it is not available now."""
-
-
-def _connection_kind(message: str) -> str:
-    """Return a constant for an error that is described in prose only."""
-    for words, kind in (
-        ("refused", "refused"),
-        ("all connection attempts failed", "refused"),
-        ("name or service", "unknown_host"),
-        ("name resolution", "unknown_host"),
-        ("nodename", "unknown_host"),
-        ("no address", "unknown_host"),
-        ("certificate", "tls"),
-        ("ssl", "tls"),
-    ):
-        if words in message.lower():
-            return kind
-    return "connection_lost"

@@ -95,6 +95,11 @@ class Redis:
         ((seconds, micro),) = await self._answers(_packed(b"TIME"), 1)
         return int(seconds) + int(micro) / 1_000_000
 
+    async def ask(self, *words: bytes) -> Any:
+        """Return the answer to one command, or WrongType. Raises CollectionFailed for a refused command."""
+        (answer,) = await self._answers(_packed(*words), 1)
+        return answer
+
     async def keys(self, patterns: Iterable[str]) -> list[bytes]:
         """Return the keys that match any pattern, each once, sorted; a pattern without a wildcard is returned
         unchanged."""
@@ -116,6 +121,17 @@ class Redis:
     async def lengths(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the length of its list, 0 where there is none."""
         return await self._values(_packer("LLEN"), keys)
+
+    async def sizes(self, keys: Sequence[bytes]) -> list[int | WrongType]:
+        """Return, per key, the number of fields of its hash, 0 where there is none."""
+        return await self._values(_packer("HLEN"), keys)
+
+    async def lowest_score(self, key: bytes) -> float | WrongType | None:
+        """Return the lowest score in a sorted set; None where there is none."""
+        (lowest,) = await self._values(_packer("ZRANGE", ("0", "0", "WITHSCORES")), [key])
+        if isinstance(lowest, WrongType):
+            return lowest
+        return float(lowest[1]) if lowest else None
 
     async def all_hashes(self, patterns: Iterable[str], fields: Sequence[str]) -> AsyncGenerator[Hashes, None]:
         """Pass over all hashes whose keys match any pattern, a batch at a time. To be closed if it is not read to its

@@ -299,7 +299,7 @@ def test_an_adapter_without_a_folder_is_refused_with_the_known_names(
     assert (ran.status, ran.out) == (2, "")
     assert "there is no adapter 'hivesnyc': hivesync, template, or the path of a folder (./hivesnyc)" in ran.message
     alone = rollup("--adapter", "hivesync")
-    assert (alone.status, "--adapter goes with --migrate" in alone.message) == (2, True)
+    assert (alone.status, "--adapter requires --migrate" in alone.message) == (2, True)
 
 
 def test_every_shipped_adapter_is_complete() -> None:

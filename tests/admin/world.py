@@ -16,8 +16,10 @@ from typing import Any, Self
 
 from admin.app import AnalyticsSection
 from exporter.collectors import build_collectors
+from exporter.definitions import Terms
 from exporter.snapshot import Snapshot
 from exporter.state import StateFile
+from exporter.verify import Comparison, compare
 from tests.admin.client import Answer, ask
 from tests.rows import NOON
 from tests.scenario import settings_for, sources_at_noon
@@ -45,7 +47,14 @@ class World:
     def __enter__(self) -> Self:
         sources = self._runner.run(self._open.enter_async_context(sources_at_noon(self.settings)))
         collectors = build_collectors(self.settings, lambda name: StateFile(self._folder, name))
-        self.snapshot = Snapshot(collectors, sources, 15, changed=lambda: self.section.changed(), clock=NOON.timestamp)
+        self.snapshot = Snapshot(
+            collectors,
+            sources,
+            15,
+            not_provided=self.settings.not_provided,
+            changed=lambda: self.section.changed(),
+            clock=NOON.timestamp,
+        )
         self.section = AnalyticsSection(self.settings, self._folder, self.snapshot.view, clock=NOON.timestamp)
         return self
 
@@ -67,6 +76,11 @@ class World:
     def refresh(self, source: str | None = None) -> None:
         """Refresh every collector once, or those of the source."""
         self._runner.run(self.snapshot.refresh_all(source))
+
+    def verify(self) -> list[Comparison]:
+        """The comparison with the definitions."""
+        terms = Terms(self.settings.prices(), self.settings.free_plans, self.settings.not_provided)
+        return self._runner.run(compare(self.snapshot.at_rest("postgres"), self.snapshot.sources, terms))
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
         """A request of an admin."""

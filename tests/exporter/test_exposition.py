@@ -26,7 +26,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter import exposition, snapshot
 from exporter.collector import Collector
 from exporter.collectors import build_collectors
-from exporter.exposition import BUILD_INFO, Exposition, render
+from exporter.exposition import Exposition, render
+from exporter.inputs import INPUTS
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from exporter.state import StateFile
@@ -72,8 +73,8 @@ def _promised(kind: str, labels: Mapping[str, str | None]) -> Promised:
 PLANS = "paid trial trial_expired free"
 LOGS = "ai-events preview"
 COLLECTORS = (
-    "users online activity ai previews latency queues workers cost ai_log preview_log rollup charts incidents"
-    " top_users"  # not in the public interface
+    "users online activity ai previews latency queues unacked dead_letters jobs workers cost ai_log preview_log rollup"
+    " charts incidents top_users"  # not in the public interface
 )
 
 PUBLIC = {
@@ -93,6 +94,11 @@ PUBLIC = {
     "hivesync_ai_cost_month_projected_dollars": gauge(component="tokens gpu"),
     "hivesync_queue_depth": gauge(queue="ai preview", name=None),
     "hivesync_queue_processing_seconds": _promised("summary", {"queue": "ai"}),
+    "hivesync_unacked_messages": gauge(),
+    "hivesync_oldest_unacked_timestamp_seconds": gauge(),
+    "hivesync_dead_letters": gauge(name=None),
+    "hivesync_jobs": gauge(queue="ai preview", state="waiting running"),
+    "hivesync_oldest_waiting_job_timestamp_seconds": gauge(queue="ai preview"),
     "hivesync_worker_healthy": gauge(worker=None, kind="cpu gpu"),
     "hivesync_worker_last_heartbeat_timestamp_seconds": gauge(worker=None, kind="cpu gpu"),
     "hivesync_gpu_worker_state": gauge(worker=None, state="active idle offline"),
@@ -112,6 +118,7 @@ PUBLIC = {
     "hivesync_refresh_duration_seconds": _promised("histogram", {"collector": COLLECTORS}),
     "hivesync_refresh_failures_total": counter(collector=COLLECTORS),
     "hivesync_rollup_latest_day_timestamp_seconds": gauge(),
+    "hivesync_input_provided": gauge(input=" ".join(each.name for each in INPUTS)),
     "hivesync_exporter_build_info": _promised("info", {"version": None, "revision": None}),
 }
 """The metrics of the public interface, with their types and labels."""
@@ -123,7 +130,7 @@ def _collectors() -> Sequence[Collector]:
 
 SPECS = {
     spec.name: spec
-    for spec in (*(spec for collector in _collectors() for spec in collector.specs), *snapshot.SPECS, BUILD_INFO)
+    for spec in (*(spec for collector in _collectors() for spec in collector.specs), *snapshot.SPECS, *exposition.SPECS)
 }
 """Every declared metric. Those beyond the public interface are pinned by the golden files alone."""
 
@@ -141,6 +148,7 @@ ABOUT_ITSELF = {
     "hivesync_collector_up",
     "hivesync_refresh_duration_seconds",
     "hivesync_refresh_failures_total",
+    "hivesync_input_provided",
     "hivesync_exporter_build_info",
 }
 

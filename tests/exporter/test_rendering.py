@@ -31,7 +31,7 @@ def test_whatever_a_label_or_a_help_text_holds_both_formats_can_be_read() -> Non
 def test_a_metric_without_samples_is_not_mentioned() -> None:
     spec = MetricSpec("hivesync_silent", "gauge", "Says nothing.", "nowhere")
     rendered = render(View((CollectorView("c", (), (spec,), 15, False, "refused", None, ()),), ()))
-    assert metrics_of(parse(rendered.text.plain.decode())) == {"hivesync_exporter_build_info"}
+    assert metrics_of(parse(rendered.text.plain.decode())) == {spec.name for spec in exposition.SPECS}
     assert b"hivesync_silent" not in rendered.text.plain + rendered.openmetrics.plain
 
 
@@ -111,10 +111,11 @@ def test_each_format_is_made_once_and_of_the_same_samples(monkeypatch: pytest.Mo
     for name in ("family", "generate_latest", "generate_openmetrics"):
         count(name)
     rendered = render(View((), ()))
-    assert made == ["family"], "the build's information, and no text that nobody asked for"
+    of_the_exporter = ["family"] * len(exposition.SPECS)
+    assert made == of_the_exporter, "its build and the inputs, and no text without a request"
     for _ in range(3):
         assert rendered.text.plain
         assert rendered.text.gzipped is rendered.text.gzipped
         assert rendered.openmetrics.plain
         assert rendered.openmetrics.gzipped is rendered.openmetrics.gzipped
-    assert made == ["family", "generate_latest", "generate_openmetrics"]
+    assert made == [*of_the_exporter, "generate_latest", "generate_openmetrics"]

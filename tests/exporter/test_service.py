@@ -49,6 +49,7 @@ WITHOUT_SOURCES = {
     "hivesync_refresh_duration_seconds_sum",
     "hivesync_refresh_failures_total",
     "hivesync_exporter_build_info",
+    "hivesync_input_provided",
     "hivesync_ai_log_events_total",
     "hivesync_ai_log_errors_total",
     "hivesync_preview_log_events_total",

@@ -74,6 +74,8 @@ def test_every_setting_has_the_documented_default(set_variables: Set) -> None:
         "state_dir": Path("/var/lib/hivesync-analytics"),
         "metrics_listen": Address("127.0.0.1", 10177),
         "admin_listen": Address("127.0.0.1", 10178),
+        "web_config_file": None,
+        "admin_web_config_file": None,
         "admin_jwt_secret": None,
         "admin_jwt_public_key_file": None,
         "admin_jwt_claim": "scope=admin",
@@ -81,6 +83,8 @@ def test_every_setting_has_the_documented_default(set_variables: Set) -> None:
         "admin_jwt_audience": None,
         "admin_jwt_issuer": None,
         "admin_session_hours": 8.0,
+        "admin_session_follows_token": False,
+        "public_url": None,
         "admin_origins": (),
         "admin_trusted_proxies": ("127.0.0.1", "::1"),
         "admin_frame_ancestors": (),
@@ -91,6 +95,13 @@ def test_every_setting_has_the_documented_default(set_variables: Set) -> None:
         "free_plans": ("free", "admin"),
         "ai_queue_keys": ("ai_queue:*",),
         "preview_queue_keys": ("preview_queue:*",),
+        "not_provided": (),
+        "dead_letter_keys": (),
+        "celery_key_prefix": "",
+        "celery_priority_steps": ("0", "3", "6", "9"),
+        "celery_priority_separator": r"\x06\x16",
+        "celery_unacked_key": "unacked",
+        "celery_unacked_index_key": "unacked_index",
         "worker_keys": ("worker:heartbeat:*",),
         "worker_healthy_seconds": 120.0,
         "worker_forgotten_seconds": 86_400.0,
@@ -111,6 +122,8 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "state_dir": "/state",
         "metrics_listen": "0.0.0.0:1",
         "admin_listen": "[::1]:2",
+        "web_config_file": "/etc/web.yml",
+        "admin_web_config_file": "/etc/admin.yml",
         "admin_jwt_secret": "s" * 32,
         "admin_jwt_public_key_file": str(tmp_path / "key.pem"),
         "admin_jwt_claim": "https://hivesync.example/roles=site-admin",
@@ -118,6 +131,8 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "admin_jwt_audience": "admin-panel",
         "admin_jwt_issuer": "https://hivesync.example",
         "admin_session_hours": "0.5",
+        "admin_session_follows_token": "True",
+        "public_url": "https://admin.example",
         "admin_origins": "https://admin.example,http://[::1]:8443",
         "admin_trusted_proxies": "10.0.0.7,10.1.0.0/16,fd00::/8",
         "admin_frame_ancestors": "https://panel.example",
@@ -127,7 +142,14 @@ def test_every_setting_can_be_set(set_variables: Set, tmp_path: Path) -> None:
         "ws_session_keys": "ws:*,gateway:*",
         "free_plans": "Free,community",
         "ai_queue_keys": "ai_tasks",
-        "preview_queue_keys": "preview_tasks",
+        "not_provided": "sessions.device_type,workers",
+        "preview_queue_keys": "celery:preview_tasks",
+        "dead_letter_keys": "dlq_tasks,celery:dlq",
+        "celery_key_prefix": "hive:",
+        "celery_priority_steps": "0,5",
+        "celery_priority_separator": r":\x16",
+        "celery_unacked_key": "held",
+        "celery_unacked_index_key": "held_since",
         "worker_keys": "hb:*",
         "worker_healthy_seconds": "60",
         "worker_forgotten_seconds": "3600",
@@ -332,23 +354,23 @@ def test_the_environment_goes_before_the_dot_env_file(monkeypatch: pytest.Monkey
 
 
 def test_a_dot_env_file_may_name_secrets_files(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("k3y")
+    (tmp_path / "key").write_text("k3y" * 6)
     (tmp_path / ".env").write_text(lines(HIVESYNC_ADMIN_API_KEY_FILE=str(tmp_path / "key")))
     key = read_settings().admin_api_key
     assert key is not None
-    assert key.get_secret_value() == "k3y"
+    assert key.get_secret_value() == "k3y" * 6
 
 
 def test_the_environments_secrets_file_goes_before_that_of_the_dot_env_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("from-env", "from-file"):
-        (tmp_path / name).write_text(name)
+        (tmp_path / name).write_text(f"the key {name}, 16 or more")
     (tmp_path / ".env").write_text(lines(HIVESYNC_ADMIN_API_KEY_FILE=str(tmp_path / "from-file")))
     monkeypatch.setenv("HIVESYNC_ADMIN_API_KEY_FILE", str(tmp_path / "from-env"))
     key = read_settings().admin_api_key
     assert key is not None
-    assert key.get_secret_value() == "from-env"
+    assert key.get_secret_value() == "the key from-env, 16 or more"
 
 
 def test_another_file_may_stand_in_its_place(tmp_path: Path) -> None:
@@ -380,7 +402,7 @@ def test_no_secret_is_shown(set_variables: Set) -> None:
     set_variables(
         ROLLUP_DATABASE_URL=f"host=db user=writer password={PASSWORD} dbname=hivesync sslpassword=s3cret",
         ADMIN_JWT_SECRET="s3cret-of-tokens",
-        ADMIN_API_KEY="s3cret-key",
+        ADMIN_API_KEY="s3cret-key-of-an-admin",
     )
     settings = read_settings()
     shown = settings.shown()

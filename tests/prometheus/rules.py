@@ -61,7 +61,7 @@ def specs() -> Mapping[str, MetricSpec]:
         return StateFile(Path("/nonexistent"), name)
 
     collectors = build_collectors(Settings.model_construct(), no_state)
-    own = (*snapshot.SPECS, exposition.BUILD_INFO)
+    own = (*snapshot.SPECS, *exposition.SPECS)
     found: dict[str, MetricSpec] = {}
     for spec in (*own, *(spec for collector in collectors for spec in collector.specs)):
         found |= dict.fromkeys((spec.name + suffix for suffix in SUFFIXES.get(spec.type, ("",))), spec)

@@ -1,6 +1,6 @@
 // The cards: every <data data-path="document/key/..."> gets its value, and every card its state.
 
-import { inSum, isValue, knowsNothing, mark, NO_ANSWER } from "./degraded.js";
+import { inSum, isNotProvided, isValue, knowsNothing, mark, markNotProvided, NO_ANSWER } from "./degraded.js";
 import { number } from "./formats.js";
 import { drawTrend } from "./sparkline.js";
 
@@ -14,7 +14,7 @@ export class Cards {
       panel,
       numbers: [...panel.querySelectorAll("data[data-path]")].map((element) => {
         const [path, ...keys] = element.dataset.path.split("/");
-        return { element, path, keys, last: null };
+        return { element, line: element.closest("[data-line]"), path, keys, last: null };
       }),
       spark: panel.querySelector("[data-trend]"),
     }));
@@ -41,12 +41,22 @@ export class Cards {
     const failed = found.some((one) => one.failed);
     const { degraded, sources, asOf } = inSum(found.map((one) => one.last).filter(Boolean));
     mark(panel, { reason: failed ? NO_ANSWER : degraded ? this.#sources.reason(sources) : "", asOf });
+    this.#showNotProvided(panel, found);
     const trend = spark && documents.get("summary")?.trends?.[spark.dataset.trend];
     if (trend) drawTrend(spark, trend);
   }
 
+  /** Hide the lines of values that do not exist, and name them below; the card itself if it has no others. */
+  #showNotProvided(panel, numbers) {
+    const lacking = numbers.filter(({ last }) => isNotProvided(last));
+    for (const one of numbers) one.line.hidden = lacking.includes(one);
+    const title = panel.querySelector("h3").textContent;
+    markNotProvided(panel, lacking.length === numbers.length ? [title] : lacking.map(({ line }) => line.dataset.line));
+    panel.toggleAttribute("data-empty-card", lacking.length === numbers.length);
+  }
+
   #write({ element, last, failed }) {
-    const old = failed || last.status !== "ok";
+    const old = failed || last.status === "degraded";
     element.toggleAttribute("data-old", old);
     if (last === null) return;
     element.value = last.value ?? "";

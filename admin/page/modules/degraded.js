@@ -1,4 +1,5 @@
-// The degraded state of a card, chart or table: the badge, the time and the reason.
+// The state of a card, chart or table: degraded, with a badge, the time and the reason; or a quiet line about values
+// that do not exist, as this HiveSync does not have their input.
 
 import { asOf, writeTime } from "./formats.js";
 
@@ -9,12 +10,23 @@ export const isValue = (item) =>
   item !== null && typeof item === "object" && "value" in item && "status" in item && "as_of" in item;
 
 /** Whether the value was never read, as after the server's start; the page then keeps its last value. */
-export const knowsNothing = ({ status, as_of: since }) => status !== "ok" && since === null;
+export const knowsNothing = ({ status, as_of: since }) => status === "degraded" && since === null;
+
+/** Whether the value does not exist in this HiveSync. */
+export const isNotProvided = (value) => value?.status === "not_provided";
+
+/** Show the names of the values that do not exist; nothing if there are none. */
+export function markNotProvided(panel, names) {
+  const line = panel.querySelector("[data-not-provided]");
+  line.hidden = names.length === 0;
+  line.textContent = names.length ? `${names.join(", ")}: not recorded by this HiveSync` : "";
+}
 
 /** The state of many values: whether any is degraded, their sources, and the oldest time. */
 export function inSum(values) {
-  const bad = values.filter((value) => value.status !== "ok");
-  const times = (bad.length ? bad : values).map((value) => value.as_of).filter(Boolean);
+  const given = values.filter((value) => !isNotProvided(value));
+  const bad = given.filter((value) => value.status !== "ok");
+  const times = (bad.length ? bad : given).map((value) => value.as_of).filter(Boolean);
   return {
     degraded: bad.length > 0,
     sources: [...new Set(bad.flatMap((value) => value.sources))],

@@ -1,5 +1,6 @@
 // The entry point of the Analytics page: requests all documents at every tick of the clock, and shows them.
 
+import "./kept-page.js";
 import { NotAllowed, readAll } from "./api.js";
 import { Cards } from "./cards.js";
 import { Charts } from "./charts.js";

@@ -33,11 +33,12 @@ export class Sources {
   }
 
   #draw({ sources, grafana }) {
-    for (const one of sources) this.#say(one.source, one.up, this.#words(one));
+    for (const one of sources) this.#say(one.source, one.provided ? one.up : null, this.#words(one));
     this.#say("grafana", grafana.up, !grafana.configured ? "not configured" : grafana.up ? "up" : "unavailable");
   }
 
-  #words({ up, error, last_success: last }) {
+  #words({ up, error, last_success: last, provided }) {
+    if (!provided) return "not recorded by this HiveSync";
     if (up) return "up";
     if (up === null) return "not read yet";
     const since = last ? `, last read ${asOf(new Date(last))}` : "";

@@ -1,6 +1,6 @@
 // The tables: rows of the API under the heads of the page, sortable by each column.
 
-import { inSum, isValue, knowsNothing, mark, NO_ANSWER } from "./degraded.js";
+import { inSum, isNotProvided, isValue, knowsNothing, mark, markNotProvided, NO_ANSWER } from "./degraded.js";
 import { NOTHING, number, writeTime } from "./formats.js";
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
@@ -19,7 +19,9 @@ export class Tables {
 
   /** Show these documents; an Error leaves the last rows, in grey. */
   show(documents) {
-    for (const table of this.#tables) table.show(documents.get(table.document));
+    const inputs = documents.get("status")?.inputs ?? [];
+    const lacking = new Set(inputs.filter((one) => !one.provided).map((one) => one.input));
+    for (const table of this.#tables) table.show(documents.get(table.document), lacking);
   }
 }
 
@@ -52,7 +54,8 @@ class Table {
     return this.#panel.dataset.document;
   }
 
-  show(document) {
+  /** `lacking`: the inputs that are not provided. */
+  show(document, lacking) {
     const rows = document?.[this.#panel.dataset.rows];
     if (!Array.isArray(rows)) {
       this.#panel.dataset.old = "";
@@ -66,7 +69,9 @@ class Table {
       return;
     }
     const state = inSum([...whole, ...rows.flatMap((row) => Object.values(row).filter(isValue))]);
-    this.#rows = rows.map((row) =>
+    const given = rows.filter((row) => !Object.values(row).some(isNotProvided));
+    this.#showNotProvided(document, rows.filter((row) => !given.includes(row)), lacking);
+    this.#rows = given.map((row) =>
       Object.fromEntries(Object.entries(row).map(([name, cell]) => [name, isValue(cell) ? cell.value : cell])),
     );
     this.#known = true;
@@ -74,6 +79,26 @@ class Table {
     this.#panel.toggleAttribute("data-old", state.degraded);
     mark(this.#panel, { reason: state.degraded ? this.#sources.reason(state.sources) : "", asOf: state.asOf });
     this.#draw();
+  }
+
+  /** Hide the columns without values, and the whole table without rows, and name below what does not exist. */
+  #showNotProvided(document, rows, lacking) {
+    const isMissing = lacking.has(this.#panel.dataset.input);
+    const columns = new Set((document.columns ?? []).filter(isNotProvided).map((one) => one.name));
+    for (const { head, name } of this.#columns) head.hidden = columns.has(name);
+    this.#panel.toggleAttribute("data-not-there", isMissing);
+    const names = this.#columns.filter(({ name }) => columns.has(name)).map(({ head }) => head.textContent.trim());
+    const named = this.#columns.find((column) => Object.keys(column.words).length > 0);
+    const ofRows = rows.map((row) => this.#text(named, row[named.name]));
+    markNotProvided(this.#panel, isMissing ? [this.#title] : [...names, ...ofRows]);
+  }
+
+  get #title() {
+    return this.#panel.querySelector("h3").textContent;
+  }
+
+  get #shown() {
+    return this.#columns.filter(({ head }) => !head.hidden);
   }
 
   #sortBy(column) {
@@ -106,7 +131,7 @@ class Table {
     if (!this.#known) return;
     if (this.#rows.length === 0) {
       const cell = Object.assign(document.createElement("td"), {
-        colSpan: this.#columns.length,
+        colSpan: this.#shown.length,
         textContent: "old" in this.#panel.dataset ? NOTHING : this.#panel.dataset.empty,
       });
       const row = Object.assign(document.createElement("tr"), { className: "table-empty" });
@@ -117,7 +142,7 @@ class Table {
     body.replaceChildren(
       ...this.#inOrder().map((values) => {
         const row = document.createElement("tr");
-        row.append(...this.#columns.map((column) => this.#cell(column, values[column.name])));
+        row.append(...this.#shown.map((column) => this.#cell(column, values[column.name])));
         return row;
       }),
     );

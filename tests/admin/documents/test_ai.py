@@ -37,7 +37,12 @@ def test_every_value_has_a_status_sources_and_a_time(world: World) -> None:
 
 
 def test_values_are_those_of_the_metrics(world: World) -> None:
-    check_metrics(world, "/ai", EQUAL)
+    check_metrics(world, "/ai", EQUAL, {"/errors_per_day"})
+
+
+def test_the_errors_of_a_day_are_those_of_all_kinds(world: World) -> None:
+    document = world.get("/ai").json
+    assert document["errors_per_day"]["value"] == sum(kind["value"] for kind in document["errors"].values()) == 5
 
 
 def test_without_requests_the_median_is_null_and_ok(connection: psycopg.Connection, world: World) -> None:

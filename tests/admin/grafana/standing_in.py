@@ -25,7 +25,8 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from admin.grafana.proxy import GrafanaProxy, ProxyLimits
-from admin.server import serve
+from admin.site import body_limit
+from exporter.httpd.server import serve
 from servers.ports import LOOPBACK
 from tests.admin.access.credentials import API_KEY
 from tests.admin.access.guarded import access_of, on_its_own, section_of
@@ -98,14 +99,14 @@ class StandIn:
 
 
 @contextmanager
-def _served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) -> Iterator[tuple[str, int]]:
+def served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) -> Iterator[tuple[str, int]]:
     """The admin port's server with this application; `close` follows its end."""
     listener = socket.create_server((LOOPBACK, 0))
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
     started = threading.Event()
 
     async def main() -> None:
-        task = asyncio.create_task(serve(app, listener))
+        task = asyncio.create_task(serve(app, listener, "admin", body_limit=body_limit))
         running.append((asyncio.get_running_loop(), task))
         started.set()
         with suppress(asyncio.CancelledError):
@@ -130,7 +131,7 @@ def _served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) ->
 def standing_in() -> Iterator[StandIn]:
     """A server that responds to every request, on a free port."""
     stand_in = StandIn("")
-    with _served(stand_in) as (host, port):
+    with served(stand_in) as (host, port):
         stand_in.url = f"http://{host}:{port}"
         yield stand_in
 
@@ -232,5 +233,5 @@ def analytics(grafana_url: str, limits: ProxyLimits | None = None) -> Iterator[S
     """The section with its middleware and a proxy to that Grafana."""
     proxy = GrafanaProxy(grafana_url, limits)
     behind = Starlette(routes=[Mount("/grafana", proxy)])
-    with _served(on_its_own(section_of(access_of(), behind)), proxy.aclose) as address:
+    with served(on_its_own(section_of(access_of(), behind)), proxy.aclose) as address:
         yield ServedSection(address, proxy)

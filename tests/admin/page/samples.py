@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from admin.documents import DOCUMENTS, summary
 from admin.documents.charts import CHARTS
-from admin.documents.models import Known
+from admin.documents.models import is_value
 from admin.documents.tables import INCIDENTS, TABLES, TOP_USERS
+from exporter.inputs import BY_NAME, INPUTS
 
 Document = dict[str, Any]
 
@@ -48,11 +49,9 @@ def _complete(document: Document, model: type[BaseModel], numbers: Iterator[int]
     """Add the model's values that the document lacks, with a different number each."""
     for name, field in model.model_fields.items():
         kind, key = field.annotation, field.alias or name
-        if not isinstance(kind, type) or not issubclass(kind, BaseModel):
-            continue
-        if key not in document and issubclass(kind, Known):
-            document[key] = {"value": next(numbers), "status": "ok", "sources": ["postgres"], "as_of": as_of}
-        elif not issubclass(kind, Known):
+        if is_value(kind):
+            document.setdefault(key, {"value": next(numbers), "status": "ok", "sources": ["postgres"], "as_of": as_of})
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
             _complete(document.setdefault(key, {}), kind, numbers, as_of)
 
 
@@ -76,6 +75,8 @@ def _documents(now: float) -> dict[str, Document]:
     summary = {
         "degraded": False,
         **header,
+        "ai_jobs_waiting": value(19, "postgres", "redis"),
+        "preview_jobs_waiting": value(4, "postgres", "redis"),
         "paid_users": value(31),
         "free_users": value(124),
         "trends": {name: {"times": minutes, "values": wave(one["value"], 60)} for name, one in header.items()},
@@ -112,6 +113,20 @@ def _documents(now: float) -> dict[str, Document]:
                 {"queue": "ai", "name": "priority", "depth": value(2, "redis")},
                 {"queue": "preview", "name": "default", "depth": value(3, "redis")},
             ],
+            "jobs": {
+                "ai": {
+                    "waiting": value(19, "postgres", "redis"),
+                    "running": value(6),
+                    "oldest_waiting_seconds": value(75.5),
+                },
+                "preview": {
+                    "waiting": value(4, "postgres", "redis"),
+                    "running": value(8),
+                    "oldest_waiting_seconds": value(None),
+                },
+            },
+            "unacked": {"messages": value(12, "redis"), "oldest_seconds": value(5400.5, "redis")},
+            "dead_letters": [{"name": "dlq_tasks", "messages": value(26, "redis")}],
             "latency_seconds": {
                 "ai": each(**{"1m": 0.85, "15m": 1.24, "1h": 1.4}),
                 "preview": each(**{"1m": None, "15m": 12.5, "1h": 13.1}),
@@ -152,9 +167,10 @@ def _documents(now: float) -> dict[str, Document]:
             "degraded": False,
             "version": "0.1.0",
             "sources": [
-                {"source": source, "up": True, "last_success": iso(now - 3), "error": None}
+                {"source": source, "up": True, "last_success": iso(now - 3), "error": None, "provided": True}
                 for source in ("postgres", "redis", "ai_events_log", "preview_log")
             ],
+            "inputs": [{"input": each.name, "content": each.meaning, "provided": True} for each in INPUTS],
             "collectors": [
                 {
                     "collector": "users",
@@ -311,7 +327,7 @@ def degraded(document: Any, source: str) -> Any:
     """The same document while this source is down: its values are degraded, with their last value."""
     if isinstance(document, Mapping):
         changed = {key: degraded(inner, source) for key, inner in document.items()}
-        if source in document.get("sources", ()) and "status" in document:
+        if source in document.get("sources", ()) and document.get("status") == "ok":
             changed["status"] = "degraded"
         if "degraded" in document:
             changed["degraded"] = True
@@ -321,3 +337,26 @@ def degraded(document: Any, source: str) -> Any:
     if isinstance(document, list):
         return [degraded(inner, source) for inner in document]
     return document
+
+
+def without(documents: dict[str, Document], values: Mapping[str, str]) -> dict[str, Document]:
+    """The same documents where some inputs are not provided: `values` has the input by the path of a value, or of an
+    object of values."""
+    for one in documents["status"]["inputs"]:
+        one["provided"] = one["input"] not in values.values()
+    for source in documents["status"]["sources"]:
+        source |= {"provided": False, "up": None} if source["source"] in values.values() else {}
+    for path, name in values.items():
+        document, *keys, last = path.split("/")
+        inner = documents[document]
+        for key in keys:
+            inner = inner[int(key)] if isinstance(inner, list) else inner[key]
+        missing = {
+            "value": None,
+            "status": "not_provided",
+            "sources": [BY_NAME[name].source],
+            "as_of": documents["summary"]["online_users"]["as_of"],
+            "input": name,
+        }
+        inner[last] = missing if "value" in inner[last] else dict.fromkeys(inner[last], missing)
+    return documents

@@ -1,0 +1,117 @@
+"""Redis as a server: reachable, supported, with every command that the collectors send, and with the same clock."""
+
+from __future__ import annotations
+
+import time
+
+from exporter.doctor.findings import Finding, Findings, check, look, ok, word, wrong
+from exporter.doctor.installation import Installation
+from exporter.doctor.postgres import LOCAL, compared
+from exporter.errors import CollectionFailed
+from exporter.urls import read_redis
+
+LEAST_VERSION = (6, 0)
+
+ABSENT = b"hivesync-analytics:doctor"
+"""A key that does not exist, for trying a command."""
+
+COMMANDS: dict[str, tuple[bytes, ...]] = {
+    "scan": (b"SCAN", b"0", b"COUNT", b"1"),
+    "hmget": (b"HMGET", ABSENT, b"field"),
+    "llen": (b"LLEN", ABSENT),
+    "time": (b"TIME",),
+}
+"""The commands that the collectors send, as the ACL names them, each with harmless arguments."""
+
+CELERY_COMMANDS: dict[str, tuple[bytes, ...]] = {
+    "hlen": (b"HLEN", ABSENT),
+    "zrange": (b"ZRANGE", ABSENT, b"0", b"0"),
+}
+"""Those of the collector of Celery's unacknowledged messages."""
+
+
+@check("redis.reachable", seconds=4, gate=True)
+async def reachable(installation: Installation) -> Findings:
+    """Redis accepts the connection with its user, name and database."""
+    url = read_redis(installation.settings.redis_url.get_secret_value())
+    try:
+        await installation.sources.redis.time()
+    except CollectionFailed as error:
+        if error.kind != "no_permission":
+            raise
+    return [ok(str(url))]
+
+
+@check("redis.commands", gate=True)
+async def commands(installation: Installation) -> Findings:
+    """The user may send each command that the collectors send (its ACL)."""
+    missing = []
+    commands = COMMANDS | (CELERY_COMMANDS if installation.settings.has_celery else {})
+    for name, command in commands.items():
+        try:
+            await installation.sources.redis.ask(*command)
+        except CollectionFailed as error:
+            if error.kind != "no_permission":
+                raise
+            missing.append(f"+{name}")
+    user = str(read_redis(installation.settings.redis_url.get_secret_value()).options.get("username") or "default")
+    if missing:
+        return [
+            wrong(f"the user may not send {', '.join(missing)}", f"ACL SETUSER {word(user)} ~* {' '.join(missing)}")
+        ]
+    return [ok(", ".join(commands))]
+
+
+@check("redis.server")
+async def server(installation: Installation) -> Findings:
+    """The version and the mode are supported."""
+    try:
+        answer = await installation.sources.redis.ask(b"HELLO")  # needs no right, unlike INFO
+    except CollectionFailed:
+        answer = None
+    if not isinstance(answer, list):
+        return [
+            look("the server does not tell its version: older than 6.0, or a proxy", "use Redis 6 or newer, or Valkey")
+        ]
+    facts = {_text(name): value for name, value in zip(answer[::2], answer[1::2], strict=False)}
+    version, mode, role = (_text(facts.get(name)) for name in ("version", "mode", "role"))
+    shown = f"{word(_text(facts.get('server')))} {word(version)}, {word(mode)}, {word(role)}"
+    findings: list[Finding] = []
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < LEAST_VERSION:
+        findings.append(wrong(shown, "upgrade to Redis 6 or newer, or Valkey"))
+    if mode == "cluster":
+        findings.append(wrong(f"{shown}: a cluster is not supported", "HIVESYNC_REDIS_URL=redis://one-server:6379/0"))
+    if role in ("slave", "replica"):
+        findings.append(look(f"{shown}: a replica, whose keys may be late", "name the master in HIVESYNC_REDIS_URL"))
+    return findings or [ok(shown)]
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+
+
+@check("redis.password")
+async def password(installation: Installation) -> Findings:
+    """A server on another machine needs a password, and encryption."""
+    url = read_redis(installation.settings.redis_url.get_secret_value())
+    if url.place.is_socket or url.place.host in LOCAL:
+        return [ok("on this machine")]
+    findings: list[Finding] = []
+    if not url.options.get("password"):
+        mend = "ACL SETUSER hivesync_exporter on >PASSWORD ~* +scan +hmget +llen +time +client|setname"
+        findings.append(look("no password: every machine of its network may read and delete all keys", mend))
+    if url.scheme != "rediss":
+        findings.append(look("not encrypted on its way to another machine", "HIVESYNC_REDIS_URL=rediss://..."))
+    return findings or [ok("with a password, encrypted")]
+
+
+@check("redis.clock")
+async def clock(installation: Installation) -> Findings:
+    """The clocks of Redis and of this machine agree: heartbeats are compared with Redis' clock."""
+    before = time.time()
+    theirs = await installation.sources.redis.time()
+    return [compared("Redis", theirs, before, time.time())]
+
+
+CHECKS = (reachable, commands, server, password, clock)

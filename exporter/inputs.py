@@ -1,0 +1,181 @@
+"""The inputs that a HiveSync may lack (docs/definitions.md#not-provided): the one list of them.
+
+    inputs (this) -> settings.py (NOT_PROVIDED) -> collectors (no such column, key or file is read)
+                  -> spec.py (`Need`: the samples that exist only with an input) -> snapshot, verify, admin documents
+
+An input that is missing and not declared is a failure. A declared one is not read, even if it exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input. `name`: a column as `table.column`, a table, a subject in Redis, or a log."""
+
+    name: str
+    meaning: str
+    without: str
+    """The values that are absent without it, and the values that remain. Markdown."""
+    type: str = ""
+    """The SQL type of a column; empty for all others."""
+    source: str = "postgres"
+    """As in the label `source` of `hivesync_source_up`."""
+
+
+INPUTS = (
+    Input(
+        "sessions.device_type",
+        "type of a session's device",
+        "`hivesync_online_devices` is absent. Users and Live View sessions remain.",
+        "text",
+    ),
+    Input(
+        "sessions.kind",
+        "kind of a session: application or Live View",
+        "`hivesync_live_view_sessions` is absent.",
+        "text",
+    ),
+    Input(
+        "sessions.last_heartbeat_at",
+        "latest heartbeat of a session",
+        "Users and devices are online by their WebSockets alone; without `ws_sessions` too, `hivesync_online_users`,"
+        " `hivesync_online_devices` and `hivesync_live_view_sessions` are absent.",
+        "timestamptz",
+    ),
+    Input(
+        "sessions.ended_at",
+        "end of a session",
+        "Nothing is absent: a session without a WebSocket is online until its heartbeat is two minutes old.",
+        "timestamptz",
+    ),
+    Input(
+        "ai_usage_events.provider",
+        "provider of an AI job",
+        "No metric is absent. The column of the incidents is.",
+        "text",
+    ),
+    Input(
+        "ai_usage_events.model",
+        "model of an AI job",
+        "`hivesync_ai_tokens_month_to_date` counts all tokens under the model `other`; `hivesync_ai_cost_*` has no"
+        " component `tokens`. The column of the incidents is absent.",
+        "text",
+    ),
+    Input(
+        "ai_usage_events.error_kind",
+        "kind of an AI job's error",
+        "All errors are counted under the kind `other` of `hivesync_ai_errors_in_window`; the API and the page have"
+        " their total. Kinds of AI errors are absent from the incidents.",
+        "text",
+    ),
+    Input(
+        "ai_usage_events.prompt_tokens",
+        "prompt tokens of an AI job",
+        "`hivesync_ai_tokens_month_to_date` has no direction `prompt`, and `hivesync_ai_cost_*` no component `tokens`.",
+        "bigint",
+    ),
+    Input(
+        "ai_usage_events.completion_tokens",
+        "completion tokens of an AI job",
+        "`hivesync_ai_tokens_month_to_date` has no direction `completion`, and `hivesync_ai_cost_*` no component"
+        " `tokens`.",
+        "bigint",
+    ),
+    Input(
+        "preview_jobs.error_kind",
+        "kind of a preview build's error",
+        "No metric is absent. Kinds of preview failures are absent from the incidents.",
+        "text",
+    ),
+    Input(
+        "subscriptions.trial_ends_at",
+        "end of a trial",
+        "`hivesync_users` and `hivesync_active_users` have the plan classes `paid` and `free` alone; a user with a"
+        " trial counts as `free`.",
+        "timestamptz",
+    ),
+    Input(
+        "users.last_login_at",
+        "latest login of a user",
+        "Nothing is absent: no value is made of it.",
+        "timestamptz",
+    ),
+    Input("projects", "table of projects", "`hivesync_projects` is absent."),
+    Input(
+        "ws_sessions",
+        "open WebSockets in Redis",
+        "Users and devices are online by the heartbeats of their sessions alone; without"
+        " `sessions.last_heartbeat_at` too, `hivesync_online_users`, `hivesync_online_devices` and"
+        " `hivesync_live_view_sessions` are absent.",
+        source="redis",
+    ),
+    Input(
+        "workers",
+        "heartbeats of workers",
+        "`hivesync_worker_*` and `hivesync_gpu_*` are absent; `hivesync_ai_cost_*` has no component `gpu`, and the"
+        " total cost is that of tokens.",
+        source="redis",
+    ),
+    Input(
+        "queue_stats",
+        "statistics of the AI queue in Redis",
+        "`hivesync_queue_processing_seconds` is absent.",
+        source="redis",
+    ),
+    Input(
+        "ai_events_log",
+        "AI events log",
+        "`hivesync_ai_log_*` are absent, and this log from `hivesync_log_*` and `hivesync_source_*`. The file is not"
+        " looked for.",
+        source="ai_events_log",
+    ),
+    Input(
+        "preview_log",
+        "preview log",
+        "`hivesync_preview_log_*` are absent, and this log from `hivesync_log_*` and `hivesync_source_*`. The file is"
+        " not looked for.",
+        source="preview_log",
+    ),
+)
+
+BY_NAME: Mapping[str, Input] = {each.name: each for each in INPUTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """The need of a metric's samples for an input; of several inputs, one is enough. It is the need of all samples, or
+    of those whose `label` is one of `values`, or is not `but`."""
+
+    inputs: tuple[str, ...]
+    label: str = ""
+    values: tuple[str, ...] = ()
+    but: str = ""
+
+    def lacks(self, not_provided: Collection[str], labels: Mapping[str, str]) -> str | None:
+        """Return the name of the input for want of which there is no sample with these labels; None if there is
+        one."""
+        if not all(name in not_provided for name in self.inputs):
+            return None
+        value = labels.get(self.label, "")
+        concerned = not self.label or (value in self.values if self.values else value != self.but)
+        return self.inputs[0] if concerned else None
+
+
+def first_lacking(needs: Iterable[Need], not_provided: Collection[str], labels: Mapping[str, str]) -> str | None:
+    """Return the first input that these needs lack; None if they lack none."""
+    return next((name for need in needs if (name := need.lacks(not_provided, labels))), None)
+
+
+def check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of inputs, in lower case. Raises ValueError for an unknown name, with the nearest known one."""
+    given = tuple(dict.fromkeys(name.lower() for name in names))
+    for name in given:
+        if name not in BY_NAME:
+            nearest = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.0)
+            raise ValueError(f"there is no input {name!r}; the nearest is {nearest[0]!r}")
+    return given
