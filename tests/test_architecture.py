@@ -76,7 +76,7 @@ LAYERS = [
         "exporter.httpd.server",
         "exporter.web_config.tls",
     },
-    {"exporter.changes", "exporter.definitions", "exporter.recount", "exporter.web_config.port"},
+    {"exporter.changes", "exporter.definitions", "exporter.recount", "exporter.log_tally", "exporter.web_config.port"},
     {"exporter.windows.versions"},
     {"exporter.windows.resync"},
     {"exporter.windows.history"},
