@@ -24,7 +24,7 @@ import structlog
 import uvloop
 from starlette.types import ASGIApp
 
-from exporter import control, events, health, memory, verify, web
+from exporter import control, disk, events, health, memory, verify, web
 from exporter.addresses import Address
 from exporter.collector import Collector
 from exporter.collectors import build_collectors
@@ -112,10 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             doors = _Door(metrics, configs["metrics"]), _Door(admin, configs["admin"])
             uvloop.run(_serve(settings, *doors, chosen.env_file))
     except SettingsError as error:
-        print(f"hivesync-analytics cannot start:\n{error}", file=sys.stderr)
+        events.say(f"hivesync-analytics cannot start:\n{error}")
         return STATUS_SETTINGS
     except AnalyticsError as error:
-        print(f"hivesync-analytics: {error}", file=sys.stderr)
+        events.say(f"hivesync-analytics: {error}")
         return STATUS_DIFFERS
     return 0
 
@@ -208,7 +208,7 @@ async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Pat
                     *(door.config.run() for door in (metrics, admin) if door.config is not None),
                 )
             ]
-            section = asyncio.create_task(asyncio.to_thread(_load_section, settings, snapshot.view))
+            section = asyncio.create_task(disk.run(_load_section, settings, snapshot.view))
             tasks += [
                 asyncio.create_task(_serve_section(section, settings, admin)),
                 asyncio.create_task(memory.keep_small(lambda: section.done() and snapshot.view().ready)),
@@ -313,7 +313,7 @@ async def _print_answer(settings: Settings, asking: Coroutine[None, None, str | 
     events.watch_loop()
     answer = await asking
     if answer is None:
-        print(f"hivesync-analytics: no exporter is running on {settings.state_dir}", file=sys.stderr)
+        events.say(f"hivesync-analytics: no exporter is running on {settings.state_dir}")
         return STATUS_DIFFERS
     print(answer)
     return 0

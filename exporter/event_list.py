@@ -62,6 +62,11 @@ EVENTS = {
     "state.directory_closed": LogEvent(
         "The state directory was open to other users, and is now closed to them.", ("path", "mode")
     ),
+    "log.events_dropped": LogEvent(
+        "Events of this log were dropped here, because standard error took no more: a pipe that was not read, a disk"
+        " that was full or hung. `hivesync_log_events_dropped_total` is their number since the start.",
+        ("count",),
+    ),
     "state.corrupt": LogEvent(
         "A state file cannot be read; counting starts over, and the file is kept.", ("file", "kept_as", "reason")
     ),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from exporter import vocabulary
+from exporter import events, vocabulary
 from exporter.collector import Collector, Counting, Dated, Presenting, Sources
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.sources.postgres import FILL_SECONDS
@@ -78,7 +78,13 @@ REFRESH_FAILURES = MetricSpec(
     _SELF,
     (Label("collector"),),
 )
-SPECS = (SOURCE_UP, SOURCE_LAST_SUCCESS, COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES)
+EVENTS_DROPPED = MetricSpec(
+    "hivesync_log_events_dropped_total",
+    "counter",
+    "Events that the exporter could not write to standard error (not read, full or closed), since its start.",
+    _SELF,
+)
+SPECS = (SOURCE_UP, SOURCE_LAST_SUCCESS, COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES, EVENTS_DROPPED)
 
 _log = structlog.get_logger()
 
@@ -299,6 +305,7 @@ class Snapshot:
                 yield COLLECTOR_UP.sample(int(entry.up), collector=name)
             yield REFRESH_DURATION.sample(entry.durations.value(), collector=name)
             yield REFRESH_FAILURES.sample(entry.failures, collector=name)
+        yield EVENTS_DROPPED.sample(events.dropped())
 
 
 class _Durations:

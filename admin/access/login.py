@@ -9,7 +9,6 @@ checked, and is in no response and no log line.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import orjson
@@ -78,7 +77,7 @@ class _Login:
             _log.info("admin.logout", session=session.name, address=address)
         if ended:
             self._access.sessions.end(ended)
-            await asyncio.to_thread(self._access.sessions.save)
+            await self._access.sessions.keep()
         response = self._with_cookie(request, _done(request, TO_LOGIN), None)
         response.headers["Clear-Site-Data"] = CLEARED
         return response
@@ -89,7 +88,7 @@ class _Login:
         sessions.end(self._access.sessions_of(request.scope))
         value = sessions.open(admin.via, address, admin.ends_at)
         _log.info("admin.login.accepted", via=admin.via, address=address)
-        await asyncio.to_thread(sessions.save)
+        await sessions.keep()
         return self._with_cookie(request, _done(request, TO_PAGE), value)
 
     def _check(self, field: str, credential: str) -> Admin | Refusal:

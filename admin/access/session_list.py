@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -64,7 +63,7 @@ async def end(sessions: Sessions, name: str | None, by: str) -> int:
         sessions.end(ended)
         for session in ended:
             _log.info("admin.session.ended", session=session.name, by=by)
-        await asyncio.to_thread(sessions.save)
+        await sessions.keep()
     return len(ended)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import structlog
 
+from exporter import disk
 from exporter.errors import StateError
 from exporter.state import StateFile
 from presentation.panels import ANALYTICS_PATH
@@ -43,6 +44,9 @@ SESSIONS_FILE = "sessions.json"
 
 SESSIONS_AT_MOST = 1_000
 """The most open sessions; the oldest ends first. Each needs a login first."""
+
+SAVE_SECONDS = 2.0
+"""Time for which a login or logout waits for the disk."""
 
 _ID_BYTES, _MAC_BYTES = 16, 32
 _VALUE_CHARACTERS = (_ID_BYTES + _MAC_BYTES) // 3 * 4
@@ -132,7 +136,7 @@ class Sessions:
         self._open = {session.id: session for session in self.all() if session.id not in ids}
 
     def save(self) -> None:
-        """Write the open sessions to the state directory. It waits for the disk: not for the event loop."""
+        """Write the open sessions to the state directory. It waits for the disk: `keep` is for the event loop."""
         if self._file is None:
             return
         with self._saving:  # each writer writes the newest list
@@ -141,6 +145,13 @@ class Sessions:
                 self._file.save({"signed_by": self._signed_by(), "open": sessions})
             except StateError as error:
                 _log.warning("admin.sessions.not_saved", reason=str(error))
+
+    async def keep(self) -> None:
+        """Save in a thread, and wait for the disk for SAVE_SECONDS at most; this process knows the list at once."""
+        try:
+            await disk.Step(disk.run(self.save)).wait(SAVE_SECONDS)
+        except TimeoutError:
+            _log.warning("admin.sessions.not_saved", reason=f"the disk did not answer within {SAVE_SECONDS:g} s")
 
     def cookie(self, path: str, value: str | None = None, *, https: bool) -> str:
         """The Set-Cookie header that sets the session of a browser, or removes it without a value."""

@@ -68,6 +68,7 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
             prices,
             healthy_seconds=settings.worker_healthy_seconds,
             forgotten_seconds=settings.worker_forgotten_seconds,
+            refresh_seconds=settings.refresh_seconds,
         ),
         TokenCost(prices, lacking),
         ai_log(state("ai-events"), settings.refresh_seconds),

@@ -10,12 +10,12 @@ this process (`heartbeats.py`).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import structlog
 
+from exporter import disk
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, gpu_dollars
 from exporter.definitions import WORKERS
@@ -86,6 +86,12 @@ GPU_SECONDS = MetricSpec(
     needs=_HEARTBEATS,
 )
 
+SAVE_SECONDS = 1.0
+"""Time for which a refresh waits for a save; the next one waits again."""
+
+OVERDUE_SECONDS = 5.0
+"""Minimum time after which a save is reported, where two refresh periods are shorter."""
+
 _log = structlog.get_logger()
 
 
@@ -116,12 +122,15 @@ class Workers:
         *,
         healthy_seconds: float,
         forgotten_seconds: float,
+        refresh_seconds: float = 0.0,
     ) -> None:
         self.sources = (heartbeats.source,)
         self._heartbeats, self._prices = heartbeats, prices
         self._healthy_seconds, self._forgotten_seconds = healthy_seconds, forgotten_seconds
         self._state = state
         self._usage = _load(state)
+        self._overdue_after = max(OVERDUE_SECONDS, 2 * refresh_seconds)
+        self._saving: disk.Step[None] | None = None
         self._remembers = True
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
@@ -144,25 +153,46 @@ class Workers:
     async def _count(self, workers: Iterable[Worker], now: float) -> bool:
         """Add the new heartbeats of GPU workers, and save them before they are shown.
 
-        Return False where saving failed: the counters then keep their values, and the next refresh counts from there.
+        Return False where saving failed, or takes longer than two periods: the counters then keep their values, and the
+        next refresh counts from there.
         """
+        if self._saving is not None and not await self._saved(self._saving):
+            return self._remembers
         beats = [Beat(w.id, w.last_heartbeat, w.instance_type, w.lifecycle) for w in workers if w.kind == GPU]
         usage = self._usage.after(beats, now, self._healthy_seconds, self._forgotten_seconds)
         if usage == self._usage:
             return self._remembers
+        self._saving = disk.Step(self._save(usage))
+        await self._saved(self._saving)
+        return self._remembers
+
+    async def _save(self, usage: GpuUsage) -> None:
+        await disk.run(self._state.save, usage.to_state())
+        self._usage = usage
+
+    async def _saved(self, save: disk.Step[None]) -> bool:
+        """Wait for a save, for SAVE_SECONDS: the health of workers does not wait for a disk that hangs. Return whether
+        it has ended."""
         try:
-            await asyncio.to_thread(self._state.save, usage.to_state())
+            await save.wait(SAVE_SECONDS)
         except StateError as error:
-            if self._remembers:
-                _log.warning(
-                    "system.analytics.degraded", collector=self.name, kind="state_unwritable", detail=str(error)
-                )
-            self._remembers = False
+            self._note_save("state_unwritable", str(error))
+        except TimeoutError:
+            if save.age > self._overdue_after:
+                self._note_save("timeout", str(self._state.path))
             return False
-        if not self._remembers:
-            _log.info("system.analytics.recovered", collector=self.name)
-        self._usage, self._remembers = usage, True
+        else:
+            self._note_save()
+        self._saving = None
         return True
+
+    def _note_save(self, kind: str = "", detail: str = "") -> None:
+        """Note whether counts are saved, and log a change."""
+        if kind and self._remembers:
+            _log.warning("system.analytics.degraded", collector=self.name, kind=kind, detail=detail)
+        elif not kind and not self._remembers:
+            _log.info("system.analytics.recovered", collector=self.name)
+        self._remembers = not kind
 
     def _samples(self, worker: Worker, now: float) -> list[Sample]:
         healthy = now - worker.last_heartbeat <= self._healthy_seconds

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+from exporter import disk
 from exporter.doctor.findings import Check, Finding, Findings, Verdict, look, wrong
 from exporter.doctor.installation import Installation
 from exporter.doctor.remedies import remedy
@@ -67,7 +68,7 @@ async def _run(check: Check, installation: Installation, end: float) -> list[Fin
             if inspect.iscoroutinefunction(check.run):
                 found = await check.run(installation)
             else:
-                found = await asyncio.to_thread(lambda: list(cast("Findings", check.run(installation))))
+                found = await disk.run(lambda: list(cast("Findings", check.run(installation))))
             return list(found)
     except SettingsError:
         raise

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exporter import disk
 from exporter.errors import SettingsError
 from exporter.web_config.authentication import BasicAuthUsers
 from exporter.web_config.file import RequestRate, WebConfig, read_file
@@ -93,7 +94,7 @@ class PortConfig:
         """Re-read changed files until cancelled; in a thread, as a disk may hang."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.to_thread(self._reread)
+            await disk.run(self._reread)
 
     def _reread(self) -> None:
         """Use a changed file. While it is wrong, it is read at each look: a file that it names may be missing."""

@@ -142,6 +142,7 @@ def cadence(name: str) -> str:
 
 
 ABOUT_ITSELF = {
+    "hivesync_log_events_dropped_total",
     "hivesync_source_up",
     "hivesync_source_last_success_timestamp_seconds",
     "hivesync_collector_up",

@@ -55,6 +55,7 @@ WITHOUT_SOURCES = {
     "hivesync_preview_log_events_total",
     "hivesync_preview_log_failures_total",
     "hivesync_log_lines_total",
+    "hivesync_log_events_dropped_total",
     "hivesync_log_late_lines_total",
     "hivesync_resyncs_total",
     "hivesync_resync_corrections_total",

@@ -46,6 +46,7 @@ MAY_BE_EMPTY = {
 """Queries that may return nothing here, with the reason."""
 
 NOT_SHOWN = {
+    "hivesync_log_events_dropped_total": "0 unless the log is not read, which its own events report",
     "hivesync_projects": "shown on the Analytics page alone",
     "hivesync_oldest_unacked_timestamp_seconds": "shown on the Analytics page alone",
     "hivesync_resyncs_total": "a detail of how windows are kept, for whoever looks into it",
