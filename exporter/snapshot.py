@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -78,7 +78,14 @@ REFRESH_FAILURES = MetricSpec(
     _SELF,
     (Label("collector"),),
 )
-SPECS = (SOURCE_UP, SOURCE_LAST_SUCCESS, COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES)
+SOURCE_CHANGES = MetricSpec(
+    "hivesync_source_changes_total",
+    "counter",
+    "Times that another server answered than before: after a fail-over, a promotion, or a restart of Redis.",
+    _SELF,
+    (Label("source", ("postgres", "redis")),),
+)
+SPECS = (SOURCE_UP, SOURCE_LAST_SUCCESS, SOURCE_CHANGES, COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES)
 
 _log = structlog.get_logger()
 
@@ -163,6 +170,8 @@ class Snapshot:
                 sources.preview_log.reachability,
             )
         }
+        for reachability in self._reachabilities.values():
+            reachability.watch(self._note_change)
         self._shown_up: dict[str, bool | None] = {}
         self._refresh_seconds = refresh_seconds
         self._changed = changed
@@ -219,8 +228,10 @@ class Snapshot:
         # A driver can swallow a cancellation: asyncio.wait_for does, up to Python 3.11, if its answer arrives at that
         # moment.
         while task is None or not task.cancelling():
-            await asyncio.sleep(due - loop.time())
+            is_early = await entry.called_before(due)
             rest = await self._refresh(entry)
+            if is_early:  # beside its own clock
+                continue
             # A slow collector that failed tries again before its interval has passed.
             interval = entry.interval if entry.up else self._refresh_seconds
             missed = max(0.0, loop.time() - due)
@@ -246,6 +257,13 @@ class Snapshot:
         self._log_changes_of_sources()
         self._changed()
         return rest
+
+    def _note_change(self, source: str, reason: str) -> None:
+        """Log that another server answers, and refresh all that was read from the former one."""
+        _log.warning("source.changed", source=source, reason=reason)
+        for entry in self._entries:
+            if source in entry.collector.sources:
+                entry.called.set()
 
     def _down(self) -> set[str]:
         return {source for source, reachability in self._reachabilities.items() if reachability.up is False}
@@ -293,6 +311,8 @@ class Snapshot:
                 yield SOURCE_UP.sample(int(reachability.up), source=reachability.source)
             if reachability.last_success is not None:
                 yield SOURCE_LAST_SUCCESS.sample(reachability.last_success, source=reachability.source)
+            if reachability.changes is not None:
+                yield SOURCE_CHANGES.sample(reachability.changes, source=reachability.source)
         for entry in self._entries:
             name = entry.collector.name
             if entry.up is not None:
@@ -327,6 +347,7 @@ class _Entry:
         self.collector = collector
         self.interval = collector.periods * refresh_seconds
         self.lock = asyncio.Lock()
+        self.called = asyncio.Event()  # to be refreshed at once
         self.up: bool | None = None
         self.degraded = False  # its own failure is in the log
         self.error: str | None = None
@@ -338,6 +359,15 @@ class _Entry:
         self.gauges: tuple[Sample, ...] = ()
         self.last_gauges: tuple[Sample, ...] = ()
         self.last_content: object = None
+
+    async def called_before(self, due: float) -> bool:
+        """Wait until the collector is due, or called earlier. Return whether it was called."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await self.called.wait()
+        is_called = self.called.is_set()
+        self.called.clear()
+        return is_called
 
     def rest_after(self, seconds: float) -> float:
         """Return the pause for the server after a successful refresh of that duration."""

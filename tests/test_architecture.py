@@ -51,6 +51,7 @@ LAYERS = [
         "exporter.incident",
         "exporter.sources",
         "exporter.sources.connections",
+        "exporter.sources.identity",
         "exporter.sources.refusals",
         "exporter.sources.jsonl.*",
     },
@@ -82,7 +83,12 @@ PRODUCT = {"admin", "exporter", "grafana", "presentation", "rollup"}
 """The packages that are installed."""
 
 DRIVERS = {
-    "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
+    "psycopg": {
+        "exporter.sources.postgres",
+        "exporter.sources.connections",
+        "exporter.sources.identity",
+        "exporter.sources.refusals",
+    },
     "redis": {"exporter.sources.redis"},
     "httpx2": {"exporter.sources.prometheus"},
     "pygtail": {"exporter.sources.jsonl.rotation"},
