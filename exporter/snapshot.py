@@ -16,9 +16,10 @@ import structlog
 
 from exporter import vocabulary
 from exporter.collector import Collector, Counting, Dated, Presenting, Sources
-from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
+from exporter.durations import Durations
+from exporter.errors import CollectionFailed, SourceUnavailable, loggable
 from exporter.sources.postgres import FILL_SECONDS
-from exporter.spec import Histogram, Label, MetricSpec, Sample
+from exporter.spec import Label, MetricSpec, Sample
 
 DEADLINE_SECONDS = FILL_SECONDS + 30
 """Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits the effect of a
@@ -39,8 +40,6 @@ others."""
 
 LEAST_PROMISE_SECONDS = 5.0
 """Minimum of the promised age of values, however short the interval: a refresh takes time of its own."""
-
-DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 _SELF = "the exporter itself"
 SOURCE_UP = MetricSpec(
@@ -224,6 +223,7 @@ class Snapshot:
 
     async def _keep(self, entry: _Entry, index: int) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        entry.called = asyncio.Event()
         due, stagger = loop.time() + index * ORDER_SECONDS, index * STAGGER_SECONDS
         # A driver can swallow a cancellation: asyncio.wait_for does, up to Python 3.11, if its answer arrives at that
         # moment.
@@ -290,7 +290,7 @@ class Snapshot:
                 collector=entry.collector.name,
                 source=error.source if isinstance(error, CollectionFailed) else _names(entry.collector.sources),
                 kind=kind,
-                **_detail(error),
+                **loggable(error),
             )
             entry.degraded = True
         entry.up, entry.error, entry.gauges = False, kind, ()
@@ -321,25 +321,6 @@ class Snapshot:
             yield REFRESH_FAILURES.sample(entry.failures, collector=name)
 
 
-class _Durations:
-    """Counts of observations by bucket."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(DURATION_BOUNDS) + 1)
-        self._total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self._counts[sum(seconds > bound for bound in DURATION_BOUNDS)] += 1
-        self._total += seconds
-
-    def value(self) -> Histogram:
-        cumulative, buckets = 0, []
-        for bound, count in zip((*map(str, DURATION_BOUNDS), "+Inf"), self._counts, strict=True):
-            cumulative += count
-            buckets.append((bound, float(cumulative)))
-        return Histogram(tuple(buckets), self._total)
-
-
 class _Entry:
     """A collector and its state."""
 
@@ -355,7 +336,7 @@ class _Entry:
         self.read_at: float | None = None  # the reading of its gauges, by the loop's clock
         self.promised_age = self._promised_age(self.interval)
         self.failures = 0
-        self.durations = _Durations()
+        self.durations = Durations()
         self.gauges: tuple[Sample, ...] = ()
         self.last_gauges: tuple[Sample, ...] = ()
         self.last_content: object = None
@@ -408,16 +389,3 @@ class _Entry:
 
 def _names(sources: Sequence[str]) -> str:
     return ",".join(sources)
-
-
-def _detail(error: Exception) -> dict[str, str]:
-    """Return the details of a failure that may be logged: the table and column for errors of this package; the code
-    location for others, whose message may contain data."""
-    if isinstance(error, CollectionFailed):
-        return {"detail": error.detail} if error.detail else {}
-    if isinstance(error, AnalyticsError):
-        return {"detail": str(error)}
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return {} if trace is None else {"where": f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"}

@@ -31,6 +31,7 @@ LAYERS = [
         "exporter.windows.latest",
         "exporter.windows.shared",
         "exporter.windows.sql",
+        "exporter.durations",
         "exporter.labels",
         "exporter.vocabulary",
         "exporter.event_list",

@@ -1,10 +1,10 @@
 """The identity of the PostgreSQL server of a transaction: the one that was read before, or another.
 
-    Sighting, of each transaction's first statement -> Identity.of -> Server, which all that keep rows compare
+    Sighting, of each transaction's first statement -> Identity.of -> DatabaseServer, which all that keep rows compare
 
 Everything that is kept from one refresh to the next is true of one server only. After a fail-over to a replica that is
 behind, nothing in its rows shows that others are missing. The decision is made here and nowhere else: the keepers
-(`windows/history.py`, `recount.py`, the collectors) compare `Server`, and start over where it has changed.
+(`windows/history.py`, `recount.py`, the collectors) compare `DatabaseServer`, and start over where it has changed.
 
 A server is recognised by its start, which two servers never share, and its state of recovery. After a restart it is
 recognised by its system identifier and its timeline, where it was and is no standby, and no transaction is missing.
@@ -19,7 +19,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class DatabaseServer:
     """The server of a transaction, as known to this process."""
 
     number: int
@@ -54,7 +54,7 @@ class Lineage:
 class Known:
     """The latest server, its lineage where it is readable, and the highest transaction seen."""
 
-    server: Server
+    server: DatabaseServer
     sighting: Sighting
     lineage: Lineage | None
 
@@ -68,17 +68,16 @@ class Identity:
 
     async def of(
         self, sighting: Sighting, before: Known | None, read_lineage: Callable[[], Awaitable[Lineage | None]]
-    ) -> tuple[Server, str | None]:
+    ) -> tuple[DatabaseServer, str | None]:
         """Return the server of a transaction; where the transaction is the first to find that it is another one, also
         the reason, a constant word.
 
         `before` was known when its statement was sent: the answers of several connections arrive in any order, and only
         an answer to a later question can show that a transaction is missing.
         """
-        if before is not None and _is_same_run(before.sighting, sighting):
-            if sighting.oldest_running >= before.sighting.oldest_running:
-                self._advance(before.server, sighting)
-                return before.server, None
+        if before is not None and _is_same_run(before.sighting, sighting) and not _is_back(before, sighting):
+            self._advance(before.server, sighting)
+            return before.server, None
         if (server := self._found_meanwhile(sighting, before)) is not None:
             return server, None
         lineage = None if sighting.in_recovery else await read_lineage()
@@ -86,20 +85,20 @@ class Identity:
             return server, None
         known = self.known
         if known is None:
-            server, reason = Server(1, 1), None
+            server, reason = DatabaseServer(1, 1), None
         else:
             reason = _difference(known, sighting, lineage)
-            server = Server(known.server.number + (reason is not None), known.server.run + 1)
+            server = DatabaseServer(known.server.number + (reason is not None), known.server.run + 1)
         self.known = Known(server, sighting, lineage)
         return server, reason
 
-    def _found_meanwhile(self, sighting: Sighting, before: Known | None) -> Server | None:
+    def _found_meanwhile(self, sighting: Sighting, before: Known | None) -> DatabaseServer | None:
         """Return the latest server where another transaction has found it since `before`."""
         known = self.known
         is_news = known is not None and (before is None or known.server != before.server)
         return known.server if known is not None and is_news and _is_same_run(known.sighting, sighting) else None
 
-    def _advance(self, server: Server, sighting: Sighting) -> None:
+    def _advance(self, server: DatabaseServer, sighting: Sighting) -> None:
         known = self.known
         if known is not None and known.server == server and known.sighting.oldest_running < sighting.oldest_running:
             self.known = replace(known, sighting=sighting)
@@ -107,6 +106,10 @@ class Identity:
 
 def _is_same_run(one: Sighting, other: Sighting) -> bool:
     return (one.started, one.in_recovery, one.database) == (other.started, other.in_recovery, other.database)
+
+
+def _is_back(known: Known, sighting: Sighting) -> bool:
+    return sighting.oldest_running < known.sighting.oldest_running
 
 
 def _difference(known: Known, sighting: Sighting, lineage: Lineage | None) -> str | None:
@@ -120,6 +123,6 @@ def _difference(known: Known, sighting: Sighting, lineage: Lineage | None) -> st
             return "timeline"
     if known.sighting.database != sighting.database:
         return "database"
-    if sighting.oldest_running < known.sighting.oldest_running:
+    if _is_back(known, sighting):
         return "transaction_id"
     return "server_start" if known.lineage is None or lineage is None else None

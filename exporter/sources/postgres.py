@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
 from exporter.sources.connections import Connection, Connections
-from exporter.sources.identity import Identity, Lineage, Server, Sighting
+from exporter.sources.identity import DatabaseServer, Identity, Lineage, Sighting
 from exporter.sources.refusals import NAME, failure
 from exporter.windows import Integers
 
@@ -141,7 +141,7 @@ class Transaction:
     """The first transaction (64-bit id) that may have been running when the snapshot was taken: rows of older ones are
     in the snapshot."""
 
-    server: Server
+    server: DatabaseServer
     """The server that it runs on: whatever was read from another one must not be kept."""
 
     change: str | None

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.errors import CollectionFailed
-from exporter.sources.identity import Server
+from exporter.sources.identity import DatabaseServer
 from exporter.sources.postgres import Transaction, moment
 from exporter.windows.units import Part
 
@@ -84,7 +84,7 @@ class RowVersions:
             f" FROM ({looks}) AS looks"
         )
         self._have_versions = False
-        self._server: Server | None = None
+        self._server: DatabaseServer | None = None
         self._checked = 0  # the oldest running transaction when the catalogue was last read
         self._filled: PartState | None = None
         self._states: dict[int, PartState] = {}  # by the end of the part
