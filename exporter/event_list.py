@@ -31,6 +31,13 @@ EVENTS = {
         ("source", "collector", "kind", "detail", "where", "metric"),
     ),
     "system.analytics.recovered": LogEvent("The source or the collector works again.", ("source", "collector")),
+    "source.changed": LogEvent(
+        "Another server answers than before, for the reason given: everything read from the former one is dropped and"
+        " read again. PostgreSQL: `recovery` (a standby, or a promotion), `timeline`, `system_identifier`, `database`,"
+        " `transaction_id` (it went back), `server_start` (perhaps a mere restart: where system identifier and timeline"
+        " are not readable, and on a standby, the two look the same). Redis: `run_id`.",
+        ("source", "reason"),
+    ),
     "plan.unknown": LogEvent(
         "A plan that is neither known nor in `FREE_PLANS`, with the class of its users; once per plan.",
         ("plan", "plan_class", "setting"),

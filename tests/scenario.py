@@ -181,7 +181,8 @@ async def sources_at_noon(settings: Settings) -> AsyncIterator[Sources]:
         preview_log=JsonlLog("preview_log", settings.preview_log),
     )
     for source in (sources.postgres, sources.redis, sources.ai_events_log, sources.preview_log):
-        source.reachability = Reachability(source.name, clock=NOON.timestamp)
+        has_identity = source.reachability.changes is not None
+        source.reachability = Reachability(source.name, clock=NOON.timestamp, has_identity=has_identity)
     try:
         yield sources
     finally:

@@ -32,6 +32,7 @@ LAYERS = [
         "exporter.windows.latest",
         "exporter.windows.shared",
         "exporter.windows.sql",
+        "exporter.durations",
         "exporter.labels",
         "exporter.vocabulary",
         "exporter.event_list",
@@ -64,6 +65,7 @@ LAYERS = [
         "exporter.web_config.authentication",
         "exporter.sources",
         "exporter.sources.connections",
+        "exporter.sources.identity",
         "exporter.sources.refusals",
         "exporter.sources.jsonl.*",
     },
@@ -105,7 +107,12 @@ PRODUCT = {"admin", "exporter", "grafana", "presentation", "rollup"}
 """The packages that are installed."""
 
 DRIVERS = {
-    "psycopg": {"exporter.sources.postgres", "exporter.sources.connections", "exporter.sources.refusals"},
+    "psycopg": {
+        "exporter.sources.postgres",
+        "exporter.sources.connections",
+        "exporter.sources.identity",
+        "exporter.sources.refusals",
+    },
     "redis": {"exporter.sources.redis"},
     "httpx2": {"exporter.sources.prometheus", "exporter.sources.web"},
     "pygtail": {"exporter.sources.jsonl.rotation"},
