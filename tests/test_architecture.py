@@ -89,6 +89,7 @@ LAYERS = [
     {"exporter.heartbeats"},
     {"exporter.collectors.*"},
     {"exporter.collectors"},
+    {"exporter.view"},
     {"exporter.snapshot"},
     {"exporter.exposition", "exporter.verify"},
     {"exporter.web", "exporter.control", "exporter.running"},
