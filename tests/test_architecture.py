@@ -66,6 +66,8 @@ LAYERS = [
         "exporter.sources",
         "exporter.sources.connections",
         "exporter.sources.identity",
+        "exporter.sources.redis_batches",
+        "exporter.sources.redis_refusals",
         "exporter.sources.refusals",
         "exporter.sources.jsonl.*",
     },
@@ -114,7 +116,7 @@ DRIVERS = {
         "exporter.sources.identity",
         "exporter.sources.refusals",
     },
-    "redis": {"exporter.sources.redis"},
+    "redis": {"exporter.sources.redis", "exporter.sources.redis_batches", "exporter.sources.redis_refusals"},
     "httpx2": {"exporter.sources.prometheus", "exporter.sources.web"},
     "pygtail": {"exporter.sources.jsonl.rotation"},
 }
