@@ -45,10 +45,10 @@ def test_the_right_password_opens(password: str, url: str) -> None:
 
 
 @pytest.fixture
-def reader(url: str, valkey: redis.Redis) -> Iterator[str]:
+def reader(valkey_server: ValkeyServer, valkey: redis.Redis) -> Iterator[str]:
     """The URL of a user with the right to LLEN on `ai_queue:*`, and no other."""
     valkey.acl_setuser("reader", enabled=True, passwords=["+pw"], keys=["ai_queue:*"], commands=["+llen", "+client"])
-    yield url.replace("//", "//reader:pw@")
+    yield valkey_server.url_of("reader", "pw")
     valkey.acl_deluser("reader")
 
 

@@ -55,10 +55,12 @@ def test_a_restart_of_redis_is_seen_and_said_once(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_a_user_who_may_not_read_the_servers_id_reads_all_the_rest(url: str, valkey: redis.Redis) -> None:
+def test_a_user_who_may_not_read_the_servers_id_reads_all_the_rest(
+    valkey_server: ValkeyServer, valkey: redis.Redis
+) -> None:
     valkey.acl_setuser("reader", enabled=True, passwords=["+pw"], keys=["*"], commands=["+llen", "+client"])
     try:
-        assert ask(url.replace("//", "//reader:pw@"), lengths) == [0]
+        assert ask(valkey_server.url_of("reader", "pw"), lengths) == [0]
     finally:
         valkey.acl_deluser("reader")
 
