@@ -8,13 +8,17 @@ decoding of answers or the number of connections have no effect: the exporter se
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from math import isfinite
 from typing import Any
 from urllib.parse import unquote
+
+from redis.asyncio.connection import SSLConnection
 
 Reader = Callable[[str], Any]
 """Reads a value; raises ValueError with the expected form."""
@@ -47,6 +51,8 @@ def read_options(query: str, scheme: str) -> dict[str, Any]:
         except ValueError as error:
             raise ValueError(f"option {name}: {error}") from None
     _check_tls(options)
+    for name in options.keys() & _TLS.keys() - SUPPORTED:
+        raise ValueError(f"option {name}: is not supported by redis-py {version('redis')}; install a newer one")
     return {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT}
 
 
@@ -149,6 +155,9 @@ _TLS: Mapping[str, Reader] = {
     "ssl_password": str,
 }
 
+
+SUPPORTED = frozenset(_TLS) & inspect.signature(SSLConnection.__init__).parameters.keys()
+"""The options of TLS that the installed redis-py has: some came with versions 7 and 8."""
 
 _BY_SCHEME: Mapping[str, Mapping[str, Reader]] = {
     "redis": {**_ALWAYS, **_WITHOUT_EFFECT, **_TCP},

@@ -87,6 +87,8 @@ class Redis:
             "max_connections": 4,
             "client_name": "hivesync-analytics",
         }
+        if given.scheme == "rediss" and given.options.get("ssl_cert_reqs") != "none":
+            defaults["ssl_check_hostname"] = True  # as it is by default since redis-py 6
         options = {**defaults, **given.options, "parser_class": BatchParser}
         self._pool = driver.ConnectionPool(in_batches(_CONNECTIONS[given.scheme]), **options)
 

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from servers.postgres import PostgresServer
 from tests.adapters.hivesync import TABLES
 from tests.exporter.test_service_freshness import InstalledPostgres
-from tests.rollup.rolling import Command
+from tests.rollup.rolling import Command, Ran
 
 KINDS = ("exporter", "rollup", "grafana")
 
@@ -78,10 +78,41 @@ def urls(empty: str, roles: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
                 connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
 
 
+class Installation(Command):
+    """`python -m rollup`, after which the new roles have the server's password, as the README asks for."""
+
+    url: str
+    passwords: Mapping[str, str]
+    """By the name of a role."""
+
+    def __call__(self, *arguments: str, **settings: str) -> Ran:
+        ran = super().__call__(*arguments, **settings)
+        set_passwords(self.url, self.passwords)
+        return ran
+
+
+def set_passwords(url: str, passwords: Mapping[str, str]) -> None:
+    """Set the passwords of those roles that exist."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for name, password in passwords.items():
+            if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).rowcount:
+                connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), password))
+
+
 @pytest.fixture
-def rollup(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+def rollup(
+    server: PostgresServer,
+    roles: Mapping[str, str],
+    empty: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Command:
     """`python -m rollup` on the test's database, as its superuser."""
-    return Command(empty, tmp_path, monkeypatch, capfd)
+    command = Installation(empty, tmp_path, monkeypatch, capfd)
+    command.url = empty
+    command.passwords = dict.fromkeys(roles.values(), server.password)
+    return command
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ SELECT 'relation', relnamespace::regnamespace::text, relname, relkind::text, rel
        CASE relkind WHEN 'v' THEN pg_get_viewdef(oid) WHEN 'i' THEN pg_get_indexdef(oid) END
 FROM pg_class WHERE relnamespace::regnamespace::text IN ('public', 'analytics')
 UNION ALL SELECT 'schema', nspname, nspacl::text, '', '', '' FROM pg_namespace WHERE nspname !~ '^pg_'
-UNION ALL SELECT 'role', rolname, rolcanlogin::text, rolconnlimit::text, rolpassword, '' FROM pg_authid
+UNION ALL SELECT 'role', rolname, rolcanlogin::text, rolconnlimit::text, '', '' FROM pg_authid
 WHERE rolname = ANY(%(roles)s)
 UNION ALL SELECT 'setting', rolname, setting, (setdatabase <> 0)::text, '', ''
 FROM pg_db_role_setting JOIN pg_roles ON pg_roles.oid = setrole, unnest(setconfig) AS setting

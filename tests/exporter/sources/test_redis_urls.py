@@ -13,7 +13,9 @@ from urllib.parse import quote
 import pytest
 import redis
 
+from exporter import redis_options
 from exporter.errors import CollectionFailed, SourceUnavailable
+from exporter.redis_options import SUPPORTED
 from exporter.sources.redis import Redis
 from exporter.urls import InvalidUrl, read_redis
 from servers.ports import LOOPBACK
@@ -225,6 +227,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
+def test_an_option_that_the_driver_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_options, "SUPPORTED", SUPPORTED - {"ssl_ciphers"})
+    assert read_redis("rediss://h/0?ssl_check_hostname=true")
+    with pytest.raises(InvalidUrl, match=r"option ssl_ciphers: is not supported by redis-py \d+\.\d+"):
+        read_redis("rediss://h/0?ssl_ciphers=DEFAULT")
+
+
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[RedisServer]:
     """A server with a job waiting in database 5."""
@@ -242,7 +251,10 @@ def tls(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) ->
         "ssl_ca_certs={authority}&ssl_cert_reqs=required&ssl_check_hostname=true&ssl_min_version=772",
         "ssl_ca_certs={authority}&ssl_cert_reqs=CERT_REQUIRED",
         "ssl_ca_certs={authority}&ssl_cert_reqs=CERT_OPTIONAL",
-        "ssl_ca_certs={authority}&ssl_cert_reqs=optional&ssl_exclude_verify_flags=VERIFY_X509_STRICT",
+        *(
+            f"ssl_ca_certs={{authority}}&ssl_cert_reqs=optional&{flags}=VERIFY_X509_STRICT"
+            for flags in SUPPORTED & {"ssl_exclude_verify_flags"}
+        ),
         "ssl_ca_data={authority_text}",
         "ssl_cert_reqs=CERT_NONE",
         "ssl_cert_reqs=none&decode_responses=True",
@@ -283,7 +295,7 @@ def test_a_server_may_want_a_certificate_of_its_clients(tmp_path: Path, certific
     with RedisServer(tmp_path, certificates, wants_certificates=True) as server:
         for key in (
             f"&ssl_keyfile={certificates.client_key}",
-            f"&ssl_keyfile={certificates.locked_key}&ssl_password={KEY_PASSWORD}",
+            *(f"&ssl_keyfile={certificates.locked_key}&{name}={KEY_PASSWORD}" for name in SUPPORTED & {"ssl_password"}),
         ):
             assert ask(server.url_of(rest=f"{authority}&ssl_certfile={own}{key}"), waiting) == [0]
         # With TLS 1.3 a client is refused after its handshake: a reset may overtake the server's reason.
