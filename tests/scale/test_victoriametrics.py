@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 import yaml
 
 from demo.history import make_history
@@ -120,9 +121,17 @@ def pair(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFacto
         assert now is not None
         insert(connection, make_history(60, 20, 1, now))
         connection.execute("INSERT INTO usage_analytics_daily VALUES (current_date, 1, 1, 1, 1, 1, 1)")
+        for table in ("ai_usage_events", "preview_jobs"):
+            query = f"INSERT INTO {table} (status, created_at) VALUES ('queued', now() - interval '1 hour')"
+            connection.execute(query.encode())
     with ExitStack() as stack:
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
-        a = RunningExporter(folder / "a", database_url=url, redis_url=valkey.url)
+        with redis.Redis.from_url(valkey.url) as celery:
+            celery.rpush("dlq_tasks", "a message")
+            celery.hset("unacked", "tag", "a message")
+            celery.zadd("unacked_index", {"tag": time.time()})
+        queues = {"ai_queue_keys": "ai_queue:*,celery:ai_tasks", "dead_letter_keys": "dlq_tasks"}
+        a = RunningExporter(folder / "a", database_url=url, redis_url=valkey.url, **queues)
         b = RunningExporter(folder / "b", database_url=url, redis_url=valkey.url, collectors="ai_log,preview_log")
         traffic = Traffic(url, valkey.url, a.ai_log.parent, seed=1, speed=60, note=lambda _: None)
         stack.callback(traffic.stop)
