@@ -252,9 +252,10 @@ if IS_ROOT:
         state = tmp_path / "state"
         with StateDirectory(state) as directory:
             directory.file("counts").save({})
-        assert (
-            as_nobody(tmp_path, flocked(tmp_path)).returncode == 0
-        )  # where only the directories before it are entered
+        beside = tmp_path / "lock"
+        beside.touch()
+        beside.chmod(0o644)
+        assert as_nobody(state, flocked(beside)).returncode == 0
         for file in ("lock", "counts"):
             assert "Permission denied" in as_nobody(state, flocked(state / file)).stderr
             assert "Permission denied" in as_nobody(state, ["cat", state / file]).stderr

@@ -48,7 +48,7 @@ def test_the_right_password_opens(password: str, url: str) -> None:
 def reader(url: str, valkey: redis.Redis) -> Iterator[str]:
     """The URL of a user with the right to LLEN on `ai_queue:*`, and no other."""
     valkey.acl_setuser("reader", enabled=True, passwords=["+pw"], keys=["ai_queue:*"], commands=["+llen", "+client"])
-    yield url.replace("//", "//reader:pw@")
+    yield f"redis://reader:pw@{url.partition('@')[2]}"
     valkey.acl_deluser("reader")
 
 
