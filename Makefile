@@ -8,9 +8,10 @@ SIZE ?= 1000000
 PROCESSES ?= 2
 BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail prometheus-redis-exporter nginx-light wrk
 ARGS ?=
+LOWEST ?= $(or $(TMPDIR),/tmp)/hivesync-analytics-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page packages fmt lint types test bench demo generate lock clean
+.PHONY: help setup page packages fmt lint types test bench demo generate lock lowest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +31,7 @@ packages: ## install the tests' packages from Debian (Prometheus, VictoriaMetric
 	  tools/packages.sh prometheus prometheus-alertmanager victoria-metrics || true
 	@command -v chromium >/dev/null || tools/packages.sh chromium || true
 	@command -v redis-server >/dev/null || tools/packages.sh redis-server || true
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || tools/packages.sh nginx-light || true
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tools/packages.sh pgbouncer || true
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tools/packages.sh postgresql || true
 	@tools/packages.sh logrotate faketime bzip2 xz-utils zstd || true
@@ -66,6 +68,9 @@ lock: $(VENV)/installed ## resolve the packages again, with hashes and without i
 	  --custom-compile-command "make lock" pyproject.toml --group dev -c requirements/runtime.lock -o requirements/dev.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
 	  --custom-compile-command "make lock" --group node -o requirements/node.lock
+
+lowest: $(VENV)/installed packages ## the tests on the lowest versions of all dependencies, in a folder outside the tree (LOWEST=/tmp/lowest)
+	@tools/lowest.sh $(BIN)/uv $(LOWEST) $(ARGS)
 
 clean: ## remove the files of the other targets
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build admin/page/node_modules

@@ -28,8 +28,9 @@ from admin.problem import VARY
 JSON_TYPE = "application/json"
 CSV_TYPE = "text/csv; charset=utf-8"
 
-CACHING = {"Cache-Control": "private, no-cache", "Vary": VARY}
-"""A browser may keep a document, and revalidates it at each use."""
+CACHING = {"Cache-Control": "no-store", "Vary": VARY}
+"""No cache keeps a document, as it would outlive a logout. Clients that keep it themselves, as the page's modules do in
+memory, may revalidate it by its ETag."""
 
 PROBLEMS: Mapping[int | str, dict[str, Any]] = {
     code: {"model": Problem, "content": {"application/problem+json": {}}, "description": description}

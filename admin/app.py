@@ -19,16 +19,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from admin.access.application import ApplicationAccessMiddleware, ApplicationCheck
 from admin.access.authentication import Access, build_access
 from admin.access.login import login_routes
 from admin.access.middleware import GRAFANA, LOGIN, AccessMiddleware
+from admin.access.origins import Origins
 from admin.access.security_headers import SecurityHeaders
+from admin.access.session_list import SessionCommands, session_routes
 from admin.api import DocumentCache, build_router
 from admin.documents.status import GrafanaState
 from admin.documents.values import Values
 from admin.grafana.proxy import GrafanaProxy
-from admin.page import Page
+from admin.page import Page, render_refusal
 from admin.problem import problem
+from admin.refusal_pages import RefusalPages
 from exporter.addresses import reachable
 from exporter.errors import StateError
 from exporter.settings import Settings
@@ -51,13 +55,19 @@ class AnalyticsSection:
         view: Callable[[], View],
         *,
         clock: Callable[[], float] = time.time,
+        check: ApplicationCheck | None = None,
     ) -> None:
-        """`view`: that of the snapshot; `clock`: Unix seconds. Raises SettingsError for a key that cannot be used."""
-        self.access = build_access(settings, state_directory)
+        """`view`: that of the snapshot; `clock`: Unix seconds; `check`: that of the application in which the section is
+        mounted, in place of credentials. Raises SettingsError for a key that cannot be used."""
+        self._access = None if check else build_access(settings, state_directory)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
         self._documents = DocumentCache(lambda: Values(view(), clock()), self._grafana_state, clock)
-        page = Page(self._grafana_up)
-        self.api = build_api(self._documents, self.access, page, self._grafana)
+        page = Page(self._grafana_up, has_login=check is None)
+        self.api = build_api(self._documents, self._access, page, self._grafana)
+        if check is not None:
+            guarded: ASGIApp = ApplicationAccessMiddleware(HeadAsGet(self.api), check, Origins(settings.admin_origins))
+            self.app: ASGIApp = SecurityHeaders(guarded, settings.admin_frame_ancestors)
+            return
         self.app = with_access(self.api, self.access, page, settings.admin_frame_ancestors)
         if not self.access.authenticator.configured:
             _log.warning(
@@ -65,16 +75,28 @@ class AnalyticsSection:
                 set_one_of="HIVESYNC_ADMIN_JWT_SECRET, HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE, HIVESYNC_ADMIN_API_KEY",
             )
 
+    @property
+    def access(self) -> Access:
+        """The section's own access; there is none where the host's check is in its place."""
+        assert self._access is not None  # noqa: S101 - a mounted section has no login
+        return self._access
+
+    @property
+    def commands(self) -> SessionCommands:
+        """The answers to the commands on sessions."""
+        return SessionCommands(self.access.sessions)
+
     def changed(self) -> None:
         """Note a change of the snapshot."""
         self._documents.changed()
 
-    def login_link(self, settings: Settings) -> str:
-        """A login link with a new one-time code in its fragment, which browsers send to no server. Raises StateError
-        without an admin credential."""
+    def login_link(self, settings: Settings, scheme: str = "http") -> str:
+        """A login link with a new one-time code in its fragment, which browsers send to no server; `scheme` is
+        that of the admin port. Raises StateError without an admin credential."""
         if not self.access.authenticator.configured:
             raise StateError("no admin credential is set, so that no login is possible")
-        origin = next(iter(settings.admin_origins), f"http://{reachable(settings.admin_listen)}")
+        reached = f"{scheme}://{reachable(settings.admin_listen)}"
+        origin = settings.public_url or next(iter(settings.admin_origins), reached)
         return f"{origin}{ANALYTICS_PATH.rstrip('/')}{LOGIN}#code={self.access.codes.issue()}"
 
     async def run(self) -> None:
@@ -92,8 +114,8 @@ class AnalyticsSection:
         return GrafanaState(configured=self._grafana is not None, up=self._grafana_up())
 
 
-def build_api(documents: DocumentCache, access: Access, page: Page, grafana: ASGIApp | None) -> FastAPI:
-    """All routes: the API, the login, Grafana and the page."""
+def build_api(documents: DocumentCache, access: Access | None, page: Page, grafana: ASGIApp | None) -> FastAPI:
+    """All routes: the API, the login (with `access`), Grafana and the page."""
     api = FastAPI(
         title="HiveSync Analytics",
         version=VERSION,
@@ -104,7 +126,9 @@ def build_api(documents: DocumentCache, access: Access, page: Page, grafana: ASG
         redirect_slashes=False,
     )
     api.include_router(build_router(documents))
-    api.router.routes += login_routes(access, page.render_login)
+    if access is not None:
+        api.router.routes += login_routes(access, page.render_login)
+        api.router.routes += session_routes(access, page.render_sessions)
     if grafana is not None:
         api.mount(GRAFANA.rstrip("/"), grafana)
     api.router.routes += page.routes()
@@ -116,7 +140,8 @@ def build_api(documents: DocumentCache, access: Access, page: Page, grafana: ASG
 
 def with_access(api: ASGIApp, access: Access, page: Page, frame_ancestors: Sequence[str] = ()) -> ASGIApp:
     """The application with its middleware; security headers are outermost, so that refusals and errors have them."""
-    return SecurityHeaders(AccessMiddleware(HeadAsGet(api), access, page.render_login), frame_ancestors)
+    inside = AccessMiddleware(HeadAsGet(api), access, page.render_login)
+    return SecurityHeaders(RefusalPages(inside, render_refusal), frame_ancestors)
 
 
 class HeadAsGet:

@@ -1,14 +1,11 @@
 """The Analytics section in an application of HiveSync's, with the collectors in its process.
 
-    analytics = MountedAnalytics(read_settings())
-
-    @asynccontextmanager
-    async def lifespan(app):
-        async with analytics.running():
-            yield
-
     app = FastAPI(lifespan=lifespan)
-    app.mount("/admin/analytics", analytics)
+    analytics = MountedAnalytics(read_environment(), allow=require_admin)
+    analytics.mount(app)
+
+`require_admin` is the application's own check, a dependency of FastAPI or an async callable that takes the request
+(`access/host.py`). Without it, the section has its own access, with the credentials in the settings.
 
 The collectors run in one process, as a state directory belongs to one process. For an application with several workers,
 run `python -m exporter` beside them and proxy /admin/analytics/ to its admin port.
@@ -17,11 +14,14 @@ run `python -m exporter` beside them and proxy /admin/analytics/ to its admin po
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
+from fastapi import FastAPI, params
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from admin.access.application import ApplicationCheck, Check
 from admin.app import AnalyticsSection
 from admin.problem import problem
 from exporter.collectors import build_collectors
@@ -29,14 +29,34 @@ from exporter.running import open_sources
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from exporter.state import StateDirectory
+from presentation.panels import ANALYTICS_PATH
 
 
 class MountedAnalytics:
     """An ASGI application that serves the section while `running`, and 503 otherwise."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, allow: Check | params.Depends | None = None) -> None:
+        """`allow`: the host's check, called for every request, which allows it by a true value. Raises TypeError for an
+        object that cannot be called."""
         self._settings = settings
+        self._check = None if allow is None else ApplicationCheck(allow)
         self._app: ASGIApp | None = None
+
+    def mount(self, app: FastAPI, path: str = ANALYTICS_PATH.rstrip("/")) -> None:
+        """Mount the section in an application, before its other routes, and collect while the application runs: after
+        the start of its own lifespan, and until before its end."""
+        if self._check is not None:
+            self._check.host = app
+        app.mount(path, self)
+        app.router.routes.insert(0, app.router.routes.pop())  # a route for every path would take its requests
+        lifespan = app.router.lifespan_context
+
+        @asynccontextmanager
+        async def with_analytics(host: FastAPI) -> AsyncIterator[Mapping[str, Any] | None]:
+            async with lifespan(host) as state, self.running():
+                yield state
+
+        app.router.lifespan_context = with_analytics  # type: ignore[assignment]  # the state may be there or not
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -53,7 +73,7 @@ class MountedAnalytics:
                     not_provided=settings.not_provided,
                     changed=lambda: section.changed(),
                 )
-                section = AnalyticsSection(settings, settings.state_dir, snapshot.view)
+                section = AnalyticsSection(settings, settings.state_dir, snapshot.view, check=self._check)
                 tasks = [asyncio.create_task(snapshot.run()), asyncio.create_task(section.run())]
                 self._app = section.app
                 try:

@@ -87,7 +87,7 @@ class Job:
         self.status, self.error_kind = "failed", world.LOST[self.queue]
 
 
-class Jobs:
+class JobLedger:
     """All jobs of the backend."""
 
     def __init__(self, backend: Backend, longest_queue: int) -> None:

@@ -72,3 +72,9 @@ CREATE TABLE preview_jobs (
 );
 CREATE INDEX preview_jobs_created_at_idx ON preview_jobs (created_at);
 CREATE INDEX preview_jobs_completed_at_idx ON preview_jobs (completed_at);
+
+-- Jobs that wait or run (docs/operating.md#index-of-waiting-jobs).
+CREATE INDEX ai_usage_events_waiting_idx ON ai_usage_events (created_at)
+    WHERE lower(btrim(status::text, E' \t\r\n') COLLATE "C") IN ('queued', 'running');
+CREATE INDEX preview_jobs_waiting_idx ON preview_jobs (created_at)
+    WHERE lower(btrim(status::text, E' \t\r\n') COLLATE "C") IN ('queued', 'running');

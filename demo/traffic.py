@@ -16,7 +16,7 @@ from threading import Event, Thread
 
 from demo import world
 from demo.backend import AWAY, Backend
-from demo.jobs import Jobs
+from demo.jobs import JobLedger
 from demo.people import People
 from demo.workers import WorkerPool
 
@@ -60,7 +60,7 @@ class Traffic:
         """Continue the open sessions and jobs of the database, and start the traffic."""
         self._people = People(self._backend)
         slots = max(1, round(self._people.count / USERS_A_SLOT))
-        self._jobs = Jobs(self._backend, LONGEST_QUEUE * slots)
+        self._jobs = JobLedger(self._backend, LONGEST_QUEUE * slots)
         self._workers = WorkerPool(self._backend, self._jobs, slots)
         self._people.find_visits(self._now)
         self._beat()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from demo.backend import Backend, RedisFields
-from demo.jobs import Job, Jobs, Queue
+from demo.jobs import Job, JobLedger, Queue
 
 PREVIEWS_FIRST = 0.3
 FIRST_SILENCE_SECONDS = 150.0
@@ -45,7 +45,7 @@ class GpuWorker:
 class WorkerPool:
     """All workers. `now` is the traffic's own, perhaps faster, time."""
 
-    def __init__(self, backend: Backend, jobs: Jobs, slots: int) -> None:
+    def __init__(self, backend: Backend, jobs: JobLedger, slots: int) -> None:
         """Each CPU worker works at up to `slots` jobs at a time."""
         self._redis = backend.redis
         self._rng = backend.rng

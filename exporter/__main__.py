@@ -14,15 +14,17 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvloop
+from starlette.types import ASGIApp
 
-from exporter import control, events, health, memory, verify, web
+from exporter import control, disk, events, health, memory, verify, web
 from exporter.addresses import Address
 from exporter.collector import Collector
 from exporter.collectors import build_collectors
@@ -33,7 +35,7 @@ from exporter.doctor.installation import Installation
 from exporter.doctor.run import examine
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
-from exporter.http1 import Server
+from exporter.httpd import server
 from exporter.running import open_sources
 from exporter.settings import Settings, read_settings, unknown_variables
 from exporter.snapshot import Snapshot, View
@@ -41,6 +43,7 @@ from exporter.sources.postgres import Postgres
 from exporter.state import StateDirectory, StateFile
 from exporter.verify import Comparison
 from exporter.version import REVISION, VERSION
+from exporter.web_config.port import PortConfig
 
 if TYPE_CHECKING:
     from admin.app import AnalyticsSection
@@ -59,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m exporter", description="HiveSync's usage as Prometheus metrics.")
     parser.add_argument("--env-file", type=Path, help="read settings from this file in place of .env")
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        metavar="FILE",
+        help="TLS, passwords and headers of the metrics port (in place of HIVESYNC_WEB_CONFIG_FILE)",
+    )
     parser.add_argument("--version", action="version", version=f"{VERSION} ({REVISION})")
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("serve", help="serve /metrics (what happens without a command)")
@@ -66,6 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "verify", help="compare every PostgreSQL metric, as served and fresh, with a count from scratch"
     )
     commands.add_parser("login-link", help="print a link that lets whoever opens it into the Analytics page, once")
+    sessions_command = commands.add_parser("sessions", help="list the logins in browsers, or end one or all")
+    which = sessions_command.add_mutually_exclusive_group()
+    which.add_argument("--end", metavar="SESSION", help="end this session of the list")
+    which.add_argument("--end-all", action="store_true", help="end all sessions")
     health_command = commands.add_parser(
         "health", help="ask the exporter that runs here how it is (exit status 0 or 1)"
     )
@@ -73,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_doctor(commands)
     chosen = parser.parse_args(arguments)
     if chosen.command == "health":
-        is_well, line = health.check(chosen.env_file, ready=chosen.ready)
+        is_well, line = health.check(chosen.env_file, ready=chosen.ready, web_config_file=chosen.web_config_file)
         print(line)
         return 0 if is_well else STATUS_DIFFERS
     events.configure()
@@ -86,29 +100,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.command == "verify":
             return uvloop.run(_verify(settings))
         if chosen.command == "login-link":
-            return asyncio.run(_login_link(settings))
+            return asyncio.run(_print_answer(settings, control.ask_for_login_link(settings.state_dir)))
+        if chosen.command == "sessions":
+            asked = control.ask_about_sessions(settings.state_dir, end=chosen.end, end_all=chosen.end_all)
+            return asyncio.run(_print_answer(settings, asked))
+        configs = _web_configs(settings, chosen.web_config_file)
         with (
             _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as metrics,
             _listening(settings.admin_listen, "HIVESYNC_ADMIN_LISTEN") as admin,
         ):
-            uvloop.run(_serve(settings, metrics, admin, chosen.env_file))
+            doors = _Door(metrics, configs["metrics"]), _Door(admin, configs["admin"])
+            uvloop.run(_serve(settings, *doors, chosen.env_file))
     except SettingsError as error:
-        print(f"hivesync-analytics cannot start:\n{error}", file=sys.stderr)
+        events.say(f"hivesync-analytics cannot start:\n{error}")
         return STATUS_SETTINGS
     except AnalyticsError as error:
-        print(f"hivesync-analytics: {error}", file=sys.stderr)
+        events.say(f"hivesync-analytics: {error}")
         return STATUS_DIFFERS
     return 0
 
 
-async def _serve(
-    settings: Settings, metrics: socket.socket, admin: socket.socket, env_file: Path | None = None
-) -> None:
+@dataclass(frozen=True)
+class _Door:
+    """A port: its listening socket, and its web configuration."""
+
+    listener: socket.socket
+    config: PortConfig | None
+
+    def protect(self, app: ASGIApp) -> ASGIApp:
+        """The port's application behind the port's own passwords."""
+        return app if self.config is None else self.config.protect(app)
+
+
+def _web_configs(settings: Settings, flag: Path | None) -> dict[str, PortConfig | None]:
+    """The web configuration of each port. Raises SettingsError."""
+    files = {
+        "metrics": (flag, "--web.config.file")
+        if flag is not None
+        else (settings.web_config_file, "HIVESYNC_WEB_CONFIG_FILE"),
+        "admin": (settings.admin_web_config_file, "HIVESYNC_ADMIN_WEB_CONFIG_FILE"),
+    }
+    return {port: PortConfig(file, port, name) if file else None for port, (file, name) in files.items()}
+
+
+async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Path | None = None) -> None:
     """Run everything until SIGTERM or SIGINT."""
     events.watch_loop()
     _log.info("service.starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
-    terms = _terms(settings)
+    terms = Terms.of(settings)
     with StateDirectory(settings.state_dir) as state:
         collectors = build_collectors(settings, state.file)
         async with open_sources(settings) as sources:
@@ -133,22 +173,42 @@ async def _serve(
                 return await verify.compare(snapshot.at_rest(Postgres.name), sources, terms, served)
 
             async def login_link() -> str:
-                return (await asyncio.shield(section)).login_link(settings)
+                scheme = "http" if admin.config is None else admin.config.scheme
+                return (await asyncio.shield(section)).login_link(settings, scheme)
+
+            async def is_ready() -> bool:
+                return snapshot.view().ready
+
+            async def list_sessions() -> str:
+                return (await asyncio.shield(section)).commands.list()
+
+            async def end_session(name: str) -> str:
+                return await (await asyncio.shield(section)).commands.end(name)
+
+            async def end_sessions() -> str:
+                return await (await asyncio.shield(section)).commands.end_all()
 
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
-            answers = {control.VERIFY: verify_windows, control.LOGIN_LINK: login_link}
+            answers: Mapping[str, control.Answer] = {
+                control.VERIFY: verify_windows,
+                control.LOGIN_LINK: login_link,
+                control.HEALTH: is_ready,
+                control.SESSIONS: list_sessions,
+                control.END_SESSIONS: end_sessions,
+            }
             tasks: list[asyncio.Task[object]] = [
                 asyncio.create_task(work)
                 for work in (
-                    Server(site).serve(metrics),
+                    server.serve(metrics.protect(site), metrics.listener, "metrics", security=metrics.config),
                     snapshot.run(),
-                    control.serve(settings.state_dir, answers),
+                    control.serve(settings.state_dir, answers, {control.END_SESSION: end_session}),
                     stop.wait(),
+                    *(door.config.run() for door in (metrics, admin) if door.config is not None),
                 )
             ]
-            section = asyncio.create_task(asyncio.to_thread(_load_section, settings, snapshot.view))
+            section = asyncio.create_task(disk.run(_load_section, settings, snapshot.view))
             tasks += [
                 asyncio.create_task(_serve_section(section, settings, admin)),
                 asyncio.create_task(memory.keep_small(lambda: section.done() and snapshot.view().ready)),
@@ -170,13 +230,22 @@ def _load_section(settings: Settings, view: Callable[[], View]) -> AnalyticsSect
     return AnalyticsSection(settings, settings.state_dir, view)
 
 
-async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Settings, listener: socket.socket) -> None:
+async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Settings, door: _Door) -> None:
     section = await loading
-    from admin import server
-    from admin.site import build_site
+    from admin.access.hosts import host_names
+    from admin.site import body_limit, build_site
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve(build_site(section.app), listener, settings.admin_trusted_proxies))
+        group.create_task(
+            server.serve(
+                door.protect(build_site(section.app, host_names(settings))),
+                door.listener,
+                "admin",
+                body_limit=body_limit,
+                trusted_proxies=settings.admin_trusted_proxies,
+                security=door.config,
+            )
+        )
         group.create_task(section.run())
 
 
@@ -239,13 +308,14 @@ async def _doctor(settings: Settings, chosen: argparse.Namespace) -> int:
     return STATUS_DIFFERS if printing.worst(findings) is Verdict.WRONG else 0
 
 
-async def _login_link(settings: Settings) -> int:
+async def _print_answer(settings: Settings, asking: Coroutine[None, None, str | None]) -> int:
+    """Print the answer of the exporter that runs on this state directory."""
     events.watch_loop()
-    link = await control.ask_for_login_link(settings.state_dir)
-    if link is None:
-        print(f"hivesync-analytics: no exporter is running on {settings.state_dir}", file=sys.stderr)
+    answer = await asking
+    if answer is None:
+        events.say(f"hivesync-analytics: no exporter is running on {settings.state_dir}")
         return STATUS_DIFFERS
-    print(link)
+    print(answer)
     return 0
 
 
@@ -258,11 +328,7 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
                 pass  # reports a server that is down once, and at once
             await snapshot.refresh_all(Postgres.name)
             at_rest = snapshot.at_rest(Postgres.name)
-            return await verify.compare(at_rest, sources, _terms(settings))
-
-
-def _terms(settings: Settings) -> Terms:
-    return Terms(settings.prices(), settings.free_plans, settings.not_provided)
+            return await verify.compare(at_rest, sources, Terms.of(settings))
 
 
 @contextmanager

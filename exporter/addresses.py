@@ -63,3 +63,11 @@ def check_origins(values: tuple[str, ...]) -> tuple[str, ...]:
         if read_web(value).origin != value.lower():
             raise ValueError("each should be an origin, as in https://admin.example, and no more")
     return values
+
+
+def read_origin(value: str) -> str:
+    """Return an origin in lower case, without a slash at its end. Raises ValueError."""
+    origin = value.strip().removesuffix("/").lower()
+    if read_web(origin).origin != origin:
+        raise ValueError("should be an origin, as in https://admin.example, without a path")
+    return origin

@@ -100,6 +100,15 @@ class Dispensable(Protocol):
 
 
 @runtime_checkable
+class PartlyProved(Protocol):
+    """A collector that also feeds metrics whose definition is that of another collector's samples."""
+
+    @property
+    def proved(self) -> Sequence[MetricSpec]:
+        """The metrics of which a definition gives all samples of this collector."""
+
+
+@runtime_checkable
 class Dated(Protocol):
     """A collector whose values may be older than its last refresh."""
 

@@ -15,7 +15,8 @@ own SQL for the same, so that one can be checked against the other.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from exporter.inputs import BY_NAME
 
@@ -33,6 +34,44 @@ def is_word(column: str, word: str) -> str:
     """Return SQL for whether a column has this word of a closed set, for a word that most rows have: these are compared
     as they are, and only the others are folded."""
     return f"({column}::text = '{word}' OR {WORD.format(column)} = '{word}')"
+
+
+@dataclass(frozen=True, slots=True)
+class EnumType:
+    """The enum type of a column, or of the enum below its domain."""
+
+    name: str
+    words: Mapping[str, str]
+    """The word of each label."""
+
+
+ENUM_LABELS = f"""
+WITH RECURSIVE types(id) AS (
+  SELECT pg_typeof((SELECT {{0}} FROM {{1}} LIMIT 0))::oid
+  UNION ALL SELECT pg_type.typbasetype FROM types JOIN pg_type ON oid = id WHERE pg_type.typbasetype <> 0
+)
+SELECT enumtypid::regtype::text, enumlabel::text, {WORD.format("enumlabel")} FROM pg_enum JOIN types ON id = enumtypid
+ORDER BY enumsortorder
+"""
+"""SQL for the labels of a column's `EnumType`: the type, a label, its word. No rows for a column of any other type."""
+
+
+def enum_type(rows: Sequence[tuple[str, str, str]]) -> EnumType | None:
+    """Return the result of `ENUM_LABELS` as a type; None for a column of any other type."""
+    return EnumType(rows[0][0], {label: word for _, label, word in rows}) if rows else None
+
+
+def has_word(column: str, allowed: tuple[str, ...], enum: EnumType | None) -> str:
+    """Return SQL for whether a column has one of these words of a closed set, in a form that may be an index's
+    condition.
+
+    The text of an enum is not immutable for PostgreSQL, so that no index may contain it: an enum is compared with its
+    own labels.
+    """
+    if enum is None:
+        return f"{WORD.format(column)} IN {words(allowed)}"
+    labels = tuple(label for label, word in enum.words.items() if word in allowed)
+    return f"{column}::{enum.name} IN {words(labels)}" if labels else "false"
 
 
 # nullif gives a domain's value the base type. The type citext, if the extension is installed, is looked up once per

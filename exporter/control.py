@@ -1,5 +1,5 @@
 """A Unix socket in the state directory, for commands to the running exporter: `verify` compares the exporter's own
-windows, `login-link` asks for a login link to its Analytics page.
+windows, `login-link` asks for a login link to its Analytics page, `sessions` lists and ends logins in browsers.
 
 Only the user of the exporter's process may connect. The ports are separate from it: no request to them causes a query.
 """
@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,30 @@ _log = structlog.get_logger()
 Answer = Callable[[], Awaitable[object]]
 """The handler of one question; its result must be serialisable as JSON. Raises AnalyticsError."""
 
-VERIFY, LOGIN_LINK = "verify", "login-link"
+VERIFY, LOGIN_LINK, HEALTH = "verify", "login-link", "health"
+SESSIONS, END_SESSION, END_SESSIONS = "sessions", "end-session", "end-sessions"
+
+WithArgument = Callable[[str], Awaitable[object]]
+"""The handler of a question with a word behind it."""
 
 
-async def serve(state_dir: Path, answers: Mapping[str, Answer]) -> None:
-    """Answer until cancelled, one question at a time. Without a usable socket, log a warning and return."""
+async def serve(
+    state_dir: Path, answers: Mapping[str, Answer], with_argument: Mapping[str, WithArgument] | None = None
+) -> None:
+    """Answer until cancelled, each question once at a time. Without a usable socket, log a warning and return."""
     path = state_dir / SOCKET
-    locks = {question: asyncio.Lock() for question in answers}
+    handlers: Mapping[str, WithArgument] = {**_without_argument(answers), **(with_argument or {})}
+    locks = {question: asyncio.Lock() for question in handlers}
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(ConnectionError, asyncio.CancelledError, TimeoutError, ValueError):
                 async with asyncio.timeout(QUESTION_SECONDS):
-                    question = (await reader.readline()).decode("ascii", "replace").strip()
-                if question in answers:
-                    await _answer_while_there(reader, writer, _answer(answers[question], locks[question]))
+                    line = (await reader.readline()).decode("ascii", "replace").strip()
+                question, _, argument = line.partition(" ")
+                if question in handlers:
+                    handler = partial(handlers[question], argument)
+                    await _answer_while_there(reader, writer, _answer(handler, locks[question]))
         finally:
             writer.close()
 
@@ -70,6 +80,10 @@ async def serve(state_dir: Path, answers: Mapping[str, Answer]) -> None:
         await server.serve_forever()
     finally:
         path.unlink(missing_ok=True)
+
+
+def _without_argument(answers: Mapping[str, Answer]) -> Mapping[str, WithArgument]:
+    return {question: lambda _, answer=answer: answer() for question, answer in answers.items()}  # type: ignore[misc]
 
 
 async def _answer_while_there(
@@ -118,7 +132,21 @@ async def ask_for_login_link(state_dir: Path) -> str | None:
 
     Raises StateError where an exporter may run there but access is denied, no answer comes, or it gives no links.
     """
-    answer = await _ask(state_dir, LOGIN_LINK)
+    return await _ask_for_text(state_dir, LOGIN_LINK)
+
+
+async def ask_about_sessions(state_dir: Path, *, end: str | None = None, end_all: bool = False) -> str | None:
+    """Return the list of open sessions, or the outcome of ending one or all; None where no exporter runs there.
+
+    Raises StateError where an exporter may run there but access is denied, no answer comes, or no session is named so.
+    """
+    if end_all:
+        return await _ask_for_text(state_dir, END_SESSIONS)
+    return await _ask_for_text(state_dir, SESSIONS if end is None else f"{END_SESSION} {' '.join(end.split())}")
+
+
+async def _ask_for_text(state_dir: Path, question: str) -> str | None:
+    answer = await _ask(state_dir, question)
     if answer is None:
         return None
     if "error" in answer:
@@ -126,7 +154,16 @@ async def ask_for_login_link(state_dir: Path) -> str | None:
     return str(answer["answer"])
 
 
-async def _ask(state_dir: Path, question: str) -> dict[str, Any] | None:
+async def ask_for_health(state_dir: Path, within: float) -> bool | None:
+    """Return whether the exporter that runs there has completed its first pass; None where no exporter runs there.
+
+    Raises StateError where an exporter may run there but access is denied, or no answer comes within that many seconds.
+    """
+    answer = await _ask(state_dir, HEALTH, within)
+    return None if answer is None else bool(answer.get("answer"))
+
+
+async def _ask(state_dir: Path, question: str, within: float | None = None) -> dict[str, Any] | None:
     path = state_dir / SOCKET
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_LIMIT)
@@ -136,7 +173,7 @@ async def _ask(state_dir: Path, question: str) -> dict[str, Any] | None:
         return None
     try:
         writer.write(f"{question}\n".encode())
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS if within is None else within):
             answer: dict[str, Any] = orjson.loads(await reader.read())
     except TimeoutError:
         raise StateError(f"{path}: the exporter that runs there does not answer: restart it") from None

@@ -5,7 +5,8 @@ with the collector: two ways to one number. `verify.py` compares them, and so do
 tables; their duration depends on the size of the tables.
 
 Parameters: `now`; `free_plans`, `models`, `prompt_prices` and `completion_prices` (parallel to the models) and
-`has_prices` from the settings; `connections`, `users`, `sessions` and `devices` (parallel), the open WebSockets.
+`has_prices`, `worker_kinds`, `worker_default_kind`, `worker_healthy_seconds` and `worker_forgotten_seconds` from the
+settings; `connections`, `users`, `sessions` and `devices` (parallel), the open WebSockets.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 
 from exporter.inputs import INPUTS
 from exporter.prices import Prices
+from exporter.settings import Settings
 from exporter.sources.postgres import Transaction
 from exporter.spec import MetricSpec, Sample, provided
-from exporter.vocabulary import FREE_PLANS
+from exporter.vocabulary import FREE_PLANS, WORKER_DEFAULT_KIND, WORKER_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,33 @@ class Terms:
     prices: Prices | None = None
     free_plans: Sequence[str] = FREE_PLANS
     not_provided: Collection[str] = ()
+    worker_kinds: Sequence[str] = WORKER_KINDS
+    worker_default_kind: str = WORKER_DEFAULT_KIND
+    worker_healthy_seconds: float = 120
+    worker_forgotten_seconds: float = 86_400
+
+    @classmethod
+    def of(cls, settings: Settings) -> Terms:
+        """Return the inputs that are settings."""
+        return cls(
+            settings.prices(),
+            settings.free_plans,
+            settings.not_provided,
+            settings.worker_kinds,
+            settings.worker_default_kind,
+            settings.worker_healthy_seconds,
+            settings.worker_forgotten_seconds,
+        )
 
     def parameters(self, web_sockets: Sequence[WebSocket]) -> Mapping[str, object]:
         """Return the parameters, by the names used in definitions."""
         models = self.prices.models if self.prices else {}
         return {
             "free_plans": [plan.strip().lower() for plan in self.free_plans],
+            "worker_kinds": list(self.worker_kinds),
+            "worker_default_kind": self.worker_default_kind,
+            "worker_healthy_seconds": self.worker_healthy_seconds,
+            "worker_forgotten_seconds": self.worker_forgotten_seconds,
             "has_prices": self.prices is not None,
             "models": list(models),
             "prompt_prices": [price.prompt for price in models.values()],
@@ -173,3 +196,44 @@ WITH ws AS (
 )
 """
 """The WebSockets as `ws`, and the online sessions, by heartbeat or by WebSocket, as `online`."""
+
+
+def _bounded(column: str) -> str:
+    """Return SQL for an open label: that of the first 200 by their raw values, else `other`."""
+    return f"""(SELECT CASE WHEN place <= 200 THEN label ELSE 'other' END FROM (
+      SELECT label, row_number() OVER (ORDER BY min(raw COLLATE "C")) AS place
+      FROM (SELECT {column} AS raw, {column}_label AS label FROM cut) AS _ GROUP BY label) AS places
+    WHERE places.label = cut.{column}_label)"""
+
+
+def _cut(column: str, others: str = "") -> str:
+    allowed = f"regexp_replace({column}, '[^A-Za-z0-9._:{others}-]+', '', 'g')"
+    return f"coalesce(nullif(left({allowed}, 100), ''), 'unknown')"
+
+
+WORKERS = f"""
+WITH said AS (
+  SELECT coalesce(worker_id::text, '') AS id, {word("kind")} AS kind, last_heartbeat_at AS beat,
+         {word("to_jsonb(workers) ->> 'state'")} AS state,
+         coalesce(nullif(to_jsonb(workers) ->> 'instance_type', ''), 'unknown') AS instance_type,
+         coalesce(nullif(to_jsonb(workers) ->> 'lifecycle', ''), 'unknown') AS lifecycle
+  FROM workers
+  WHERE last_heartbeat_at >= greatest(%(now)s - make_interval(secs => %(worker_forgotten_seconds)s), 'epoch')
+    AND last_heartbeat_at <= %(now)s::timestamptz + interval '5 minutes'
+), cut AS (
+  SELECT id, CASE WHEN coalesce(kind, '') = '' THEN %(worker_default_kind)s
+                  WHEN kind = ANY(%(worker_kinds)s::text[]) THEN kind ELSE 'unknown' END AS kind,
+         beat, state, instance_type, lifecycle,
+         {_cut("id", "@")} AS id_label, {_cut("instance_type")} AS instance_type_label,
+         CASE WHEN {word("lifecycle")} IN ('spot', 'on-demand') THEN {word("lifecycle")}
+              ELSE {_cut("lifecycle")} END AS lifecycle_label
+  FROM said
+), workers_known AS (
+  SELECT DISTINCT ON (1, 2) {_bounded("id")} AS worker, kind, beat, coalesce(state, '') AS state,
+         beat >= %(now)s - make_interval(secs => %(worker_healthy_seconds)s) AS healthy,
+         {_bounded("instance_type")} AS instance_type, {_bounded("lifecycle")} AS lifecycle
+  FROM cut ORDER BY 1, 2, beat, id COLLATE "C" DESC
+)
+"""
+"""The workers whose heartbeats are in the table `workers`, under their labels, as `workers_known`
+(docs/definitions.md#worker)."""

@@ -43,3 +43,16 @@ class CollectionFailed(AnalyticsError):
 
 class StateError(AnalyticsError):
     """A file in the state directory cannot be read or written; the message names it."""
+
+
+def loggable(error: Exception) -> dict[str, str]:
+    """Return the details of a failure that may be logged: the table and column for errors of this package; the code
+    location for others, whose message may contain data."""
+    if isinstance(error, CollectionFailed):
+        return {"detail": error.detail} if error.detail else {}
+    if isinstance(error, AnalyticsError):
+        return {"detail": str(error)}
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return {} if trace is None else {"where": f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"}

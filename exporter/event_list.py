@@ -31,17 +31,31 @@ EVENTS = {
         ("source", "collector", "kind", "detail", "where", "metric"),
     ),
     "system.analytics.recovered": LogEvent("The source or the collector works again.", ("source", "collector")),
+    "source.changed": LogEvent(
+        "Another server answers than before, for the reason given: everything read from the former one is dropped and"
+        " read again. PostgreSQL: `recovery` (a standby, or a promotion), `timeline`, `system_identifier`, `database`,"
+        " `transaction_id` (it went back), `server_start` (perhaps a mere restart: where system identifier and timeline"
+        " are not readable, and on a standby, the two look the same). Redis: `run_id`.",
+        ("source", "reason"),
+    ),
     "plan.unknown": LogEvent(
         "A plan that is neither known nor in `FREE_PLANS`, with the class of its users; once per plan.",
         ("plan", "plan_class", "setting"),
     ),
     "cost.model_without_price": LogEvent(
-        "The tokens of this model count as `other` and cost nothing; once per model.", ("model",)
+        "The tokens of this model count as `other` and cost nothing; once per model. A name with an id, an address or"
+        " unusual characters is withheld: it may identify a user.",
+        ("model",),
     ),
     "queue.no_key_matches": LogEvent(
         "No key in Redis matches the patterns of a queue: its depth is not known, neither 0 nor an alert. Write"
         " the queue's keys into the setting. Once until a key matches.",
         ("queue", "setting", "patterns", "remedy"),
+    ),
+    "jobs.no_index": LogEvent(
+        "No index helps to find the waiting jobs of a large table: it is read as a whole, in a hundredth of the time at"
+        " most. The remedy is for a table; a view needs the index on the table beneath it. Once until an index helps.",
+        ("table", "remedy"),
     ),
     "log.lines_lost": LogEvent(
         "Lines of a log may be lost. `not_found`: the file that was being read is in none of the folders in"
@@ -54,6 +68,11 @@ EVENTS = {
     ),
     "state.directory_closed": LogEvent(
         "The state directory was open to other users, and is now closed to them.", ("path", "mode")
+    ),
+    "log.events_dropped": LogEvent(
+        "Events of this log were dropped here, because standard error took no more: a pipe that was not read, a disk"
+        " that was full or hung. `hivesync_log_events_dropped_total` is their number since the start.",
+        ("count",),
     ),
     "state.corrupt": LogEvent(
         "A state file cannot be read; counting starts over, and the file is kept.", ("file", "kept_as", "reason")
@@ -70,6 +89,18 @@ EVENTS = {
     "runtime.message": LogEvent(
         "A message that a library logged; logger and place only.", ("logger", "severity", "where", "kind")
     ),
+    "http.answer.failed": LogEvent(
+        "A request to a port (`metrics` or `admin`) failed for a fault of this program.", ("port", "kind", "where")
+    ),
+    "web.config.reread": LogEvent("A changed web configuration is used from now on.", ("port", "file")),
+    "web.config.refused": LogEvent(
+        "A changed web configuration is wrong, for the reason given: the one before stays. Once per reason.",
+        ("port", "reason"),
+    ),
+    "web.config.unsupported": LogEvent(
+        "A key of the web configuration is not supported and has no effect: `http2`, as only HTTP/1.1 is spoken.",
+        ("port", "file", "key"),
+    ),
     "admin.no_credential": LogEvent(
         "No credential of the administrator is set: the Analytics section answers 503.", ("set_one_of",)
     ),
@@ -79,14 +110,25 @@ EVENTS = {
     "admin.tokens.weak_key": LogEvent(
         "The key for admin tokens is shorter than recommended.", ("bits", "recommended_bits")
     ),
-    "admin.login.accepted": LogEvent("A login in the browser.", ("via",)),
+    "admin.login.accepted": LogEvent("A login in the browser.", ("via", "address")),
     "admin.login.refused": LogEvent(
         "A login was refused; at most 30 a minute with the next one.", ("address", "reason", "left_out")
     ),
     "admin.access.refused": LogEvent("A request was refused.", ("address", "reason", "left_out")),
-    "admin.logout": LogEvent("A logout in the browser."),
-    "admin.logout.not_saved": LogEvent("A logout will be forgotten at a restart.", ("reason",)),
-    "admin.sessions.corrupt": LogEvent("The list of ended sessions cannot be read: all sessions end.", ("reason",)),
+    "admin.host.refused": LogEvent(
+        "A request for another host name than that of the setting, an address or `localhost`: a proxy that is not in"
+        " the setting, or DNS rebinding; at most 30 a minute with the next one.",
+        ("address", "host", "setting", "left_out"),
+    ),
+    "admin.logout": LogEvent("A logout in the browser.", ("session", "address")),
+    "admin.session.ended": LogEvent(
+        "An administrator has ended a session, on the page or by `python -m exporter sessions`.", ("session", "by")
+    ),
+    "admin.sessions.not_saved": LogEvent(
+        "The list of open sessions cannot be saved: logins and logouts since then are forgotten at a restart.",
+        ("reason",),
+    ),
+    "admin.sessions.corrupt": LogEvent("The list of open sessions cannot be read: all sessions end.", ("reason",)),
     "admin.session_key.replaced": LogEvent("The key of the session cookies was unusable: all sessions end.", ("file",)),
     "admin.session_key.unreadable": LogEvent(
         "The key of the session cookies cannot be read: sessions end with this process.", ("file", "reason")
@@ -94,7 +136,6 @@ EVENTS = {
     "admin.session_key.not_saved": LogEvent(
         "The key of the session cookies cannot be saved: sessions end with this process.", ("file", "reason")
     ),
-    "admin.answer.failed": LogEvent("A request failed for a fault of this program.", ("kind", "where")),
     "admin.grafana.up": LogEvent("Grafana answers."),
     "admin.grafana.down": LogEvent("Grafana does not answer: the page draws the charts itself.", ("reason",)),
     "admin.grafana.unanswered": LogEvent("Grafana did not answer a request.", ("kind",)),

@@ -1,7 +1,12 @@
 """The output of events: standard error, one JSON object per line; readable text at a terminal.
 
-Events describe the state of the service. A failure to write them (a full disk, a closed pipe) does not stop the
-service. Errors and warnings that Python and libraries would print themselves become events too:
+Events describe the state of the service, and never stop it. A thread of `log_writer` writes them, so that a pipe that
+is not read, or a disk that hangs, holds up neither the event loop nor the end of the process. Events that cannot be
+written (a full or closed pipe, a full disk) are dropped, counted, and reported once writing works again:
+
+    {"event": "log.events_dropped", "count": 4711, ...}
+
+Errors and warnings that Python and libraries would print themselves become events too:
 
     {"event": "runtime.exception", "origin": "thread", "kind": "ValueError", "where": "/app/x.py:12", ...}
     {"event": "runtime.warning", "kind": "RuntimeWarning", "where": "/app/x.py:12", ...}
@@ -13,16 +18,19 @@ with a type and a location, and never their text, which may contain data or a co
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import sys
 import threading
 import warnings
-from contextlib import suppress
+from functools import cache
 from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
+
+from exporter.log_writer import LogWriter
 
 STANDARD_ERROR = 2
 
@@ -35,13 +43,14 @@ _log = structlog.get_logger()
 
 def configure() -> None:
     """Set up structlog for the whole process, and turn the output of Python and libraries into events."""
+    writer = _writer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer() if os.isatty(STANDARD_ERROR) else structlog.processors.JSONRenderer(),
         ],
-        logger_factory=lambda *_: _Logger(STANDARD_ERROR),
+        logger_factory=lambda *_: _Logger(writer),
     )
     # The events already contain the messages of drivers.
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
@@ -66,17 +75,38 @@ def watch_loop() -> None:
     asyncio.get_running_loop().set_exception_handler(_failed_loop)
 
 
-class _Logger:
-    """A logger that writes lines to a file descriptor, unbuffered, and ignores errors: text kept in a buffer fails
-    again later."""
+def say(text: str) -> None:
+    """Write a plain line to standard error, in order with the events and as patient as they are."""
+    _writer().put(text)
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+
+def flush() -> None:
+    """Wait until all events are written; not for a pipe or disk that takes none."""
+    _writer().flush()
+
+
+def dropped() -> int:
+    """Return the number of events dropped since the start."""
+    return _writer().dropped
+
+
+@cache
+def _writer() -> LogWriter:
+    """Return the one writer of the process."""
+    writer = LogWriter(STANDARD_ERROR)
+    atexit.register(writer.flush)
+    return writer
+
+
+class _Logger:
+    """A logger of structlog's that hands its lines to the writer."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
 
     def msg(self, line: str) -> None:
         """Write one line."""
-        with suppress(OSError):
-            os.write(self._descriptor, f"{line}\n".encode(errors="replace"))
+        self._writer.put(line)
 
     debug = info = warning = error = critical = msg
 

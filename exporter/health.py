@@ -1,20 +1,26 @@
 """`python -m exporter health`: asks the local exporter for its health, for containers whose image has no curl.
 
-It reads one setting, the address of the metrics port; other settings, such as a database URL, are not checked. It is a
-client of `web.py`; `__main__` turns its result into an exit status.
+It reads the address of the metrics port alone; other settings, such as a database URL, are not checked. It is a client
+of `web.py`; `__main__` turns its result into an exit status. A port with a web configuration may ask for a password or
+a certificate that this command does not have: the control socket answers in its place.
 """
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from exporter.addresses import Address, reachable, reachable_host
-from exporter.settings import PREFIX, Listen, Settings
+from exporter.control import ask_for_health
+from exporter.errors import StateError
+from exporter.plain_settings import PlainSettings
+from exporter.setting_types import Listen
+from exporter.settings import PREFIX, Settings
 
 TIMEOUT_SECONDS = 2.0
 """The port answers from memory. Longer time limits are set in the container engine."""
@@ -22,27 +28,44 @@ TIMEOUT_SECONDS = 2.0
 HEALTHY, READY = "/-/healthy", "/-/ready"
 
 
-class _Listener(BaseSettings):
-    """The one setting that is needed, read like all others."""
+class _Listener(PlainSettings):
+    """The settings that are needed, read like all others."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
     metrics_listen: Listen = Settings.model_fields["metrics_listen"].default
+    web_config_file: Path | None = None
+    state_dir: Path = Settings.model_fields["state_dir"].default
 
 
-def check(env_file: Path | None = None, *, ready: bool = False) -> tuple[bool, str]:
+def check(
+    env_file: Path | None = None, *, ready: bool = False, web_config_file: Path | None = None
+) -> tuple[bool, str]:
     """Return whether the exporter is healthy and, if `ready`, has completed its first pass; and a line with the
     result."""
     if env_file is not None and not env_file.is_file():
         return False, f"--env-file: {env_file} is not there"
     try:
-        address = _Listener(_env_file=env_file or Path(".env")).metrics_listen  # type: ignore[call-arg]
+        listener = _Listener(_env_file=env_file or Path(".env"))  # type: ignore[call-arg]
     except ValidationError as error:
         return False, f"{PREFIX}METRICS_LISTEN: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         return False, f"{env_file or '.env'}: cannot be read: {reason}"
-    return ask(address, ready=ready)
+    if web_config_file or listener.web_config_file:
+        return asyncio.run(_ask_socket(listener.state_dir, ready=ready))
+    return ask(listener.metrics_listen, ready=ready)
+
+
+async def _ask_socket(state_dir: Path, *, ready: bool) -> tuple[bool, str]:
+    try:
+        has_tried = await ask_for_health(state_dir, TIMEOUT_SECONDS)
+    except StateError as error:
+        return False, str(error)
+    if has_tried is None:
+        return False, f"no exporter is running on {state_dir}"
+    state = "ready" if has_tried else "not ready"
+    return has_tried or not ready, f"the exporter on {state_dir} is healthy and {state}"
 
 
 def ask(address: Address, *, ready: bool = False) -> tuple[bool, str]:

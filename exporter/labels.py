@@ -1,14 +1,14 @@
 """Sanitised label values from outside: no source can make a metric grow without bound (docs/definitions.md#metrics).
 
 Closed labels take a word of a fixed set, compared without case and surrounding blanks, or a word for the rest. Open
-labels (`worker`, a queue's `name`, `instance_type`, `lifecycle`) keep 100 characters out of `A-Za-z0-9._:-`, and 200
-values per metric; further values become `other`.
+labels (`worker`, a queue's `name`, `instance_type`, `lifecycle`) keep 100 characters out of `A-Za-z0-9._:-` (`worker`
+also `@`, as in `celery@host`), and 200 values per metric; further values become `other`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 OTHER = "other"
 UNKNOWN = "unknown"
@@ -16,6 +16,7 @@ MAX_LENGTH = 100
 MAX_VALUES = 200
 
 _REFUSED = re.compile(r"[^A-Za-z0-9._:-]+")
+_REFUSED_IN_WORKERS = re.compile(r"[^A-Za-z0-9._:@-]+")
 
 
 def folded(value: str | None) -> str:
@@ -34,15 +35,21 @@ def clean(value: str | None) -> str:
     return _REFUSED.sub("", value or "")[:MAX_LENGTH] or UNKNOWN
 
 
-def bounded(values: Iterable[str]) -> dict[str, str]:
-    """Return the label per raw value. The first 200 labels, in the given order, are kept; the rest is `other`.
+def clean_worker(value: str | None) -> str:
+    """Return a worker's name likewise restricted; `@` is part of it."""
+    return _REFUSED_IN_WORKERS.sub("", value or "")[:MAX_LENGTH] or UNKNOWN
+
+
+def bounded(values: Iterable[str], restrict: Callable[[str], str] = clean) -> dict[str, str]:
+    """Return the label per raw value, as `restrict` gives it. The first 200 labels, in the given order, are kept; the
+    rest is `other`.
 
     Two raw values may share a label (`a b` and `ab`, or both beyond the limit): the caller adds up their values.
     """
     labels: dict[str, str] = {}
     taken: set[str] = set()
     for raw in values:
-        label = clean(raw)
+        label = restrict(raw)
         if label not in taken and len(taken) >= MAX_VALUES:
             label = OTHER
         else:

@@ -11,6 +11,7 @@ on-demand = 1.006
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,17 @@ Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 TOKENS_PER_PRICE = 1_000_000
 SECONDS_PER_HOUR = 3_600
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/+-]*")
+_FINE_TUNED = re.compile(r"(ft:[^:]+:).*", re.DOTALL)
+"""Base model, then the customer, a word of theirs and a job's id."""
+
+_IDENTITY = re.compile(
+    r"[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}|[0-9]{9,}|(?=[0-9A-Fa-f]*[0-9])[0-9A-Fa-f]{16,}"
+)
+"""An id in a name: a uuid, an account's number (a date has eight digits), a hash."""
+
+WITHHELD = "(withheld: it may identify a user)"
 
 
 class ModelPrice(BaseModel):
@@ -67,6 +79,14 @@ class Prices(BaseModel):
     def of_instance(self, instance_type: str, lifecycle: str, seconds: float) -> float:
         """Return the dollars for this many seconds of an instance; 0 for an instance without a price."""
         return seconds / SECONDS_PER_HOUR * self.instances.get(instance_type, {}).get(lifecycle, 0.0)
+
+
+def loggable_model(model: str | None) -> str:
+    """Return the name of a model for the log, without a part that may identify a user: rows may hold any text there."""
+    if not model:
+        return "(none)"
+    name = _FINE_TUNED.sub(r"\1...", model)[:100]
+    return name if _MODEL_NAME.fullmatch(name) and not _IDENTITY.search(name) else WITHHELD
 
 
 def read_prices(path: Path) -> Prices:

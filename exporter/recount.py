@@ -34,15 +34,17 @@ class Recount:
 
     def __init__(self) -> None:
         self._read_at: int | None = None
+        self._server = 0
         self._pause = 0
 
-    def is_due(self, now: int) -> bool:
-        """Return whether to read now; to be called at every refresh."""
-        return self._read_at is None or not 0 <= now - self._read_at < self._pause
+    def is_due(self, now: int, server: int) -> bool:
+        """Return whether to read now; to be called at every refresh. `server` is the number of the transaction's
+        server: on another one, a reading is always due."""
+        return self._read_at is None or server != self._server or not 0 <= now - self._read_at < self._pause
 
-    def read(self, now: int, users: int, rows: int) -> None:
+    def read(self, now: int, server: int, users: int, rows: int) -> None:
         """Note a reading of that many rows, including `users` rows of users."""
-        self._read_at = now
+        self._read_at, self._server = now, server
         self._pause = min(rows * MINUTE // ROWS_A_MINUTE, longest_pause(users))
 
     def forget(self) -> None:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from dotenv import dotenv_values
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     FilePath,
     SecretStr,
@@ -25,19 +23,37 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from exporter.addresses import Address, check_networks, check_origins, parse_address
+from exporter.addresses import Address
 from exporter.errors import SettingsError
-from exporter.inputs import check_names
+from exporter.plain_settings import PlainSettings
 from exporter.prices import Prices, read_prices
+from exporter.queue_keys import CeleryKeys, has_celery
+from exporter.secret_files import SecretFiles
+from exporter.setting_types import (
+    ApiKey,
+    Directories,
+    Inputs,
+    KeyPatterns,
+    KindWord,
+    KindWords,
+    Listen,
+    ListKeys,
+    Networks,
+    Origin,
+    Origins,
+    QueueKeys,
+    Steps,
+    Words,
+    WorkerNames,
+    WorkerPatterns,
+    reason,
+)
 from exporter.urls import read_postgres, read_redis, read_web
-from exporter.vocabulary import FREE_PLANS
+from exporter.vocabulary import FREE_PLANS, WORKER_DEFAULT_KIND, WORKER_KINDS
 
 PREFIX = "HIVESYNC_"
 SECRETS = ("database_url", "rollup_database_url", "redis_url", "admin_jwt_secret", "admin_api_key")
@@ -47,44 +63,12 @@ URLS: Mapping[str, Callable[[str], object]] = {
     "redis_url": read_redis,
     "prometheus_url": read_web,
     "grafana_url": read_web,
+    "public_url": read_web,
 }
 """The parser of each connection URL; the result as text is the printable form."""
 
 
-def _patterns(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    patterns = tuple(part.strip() for part in value.split(",") if part.strip())
-    if not patterns:
-        raise ValueError("should be one or more key patterns, separated by commas")
-    return patterns
-
-
-def _words(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
-    for path in map(Path, given):
-        try:
-            wrong = path.is_absolute() and path.exists() and not path.is_dir()
-        except OSError as error:
-            raise ValueError(f"cannot look at {path}: {_reason(error)}") from None
-        if wrong:
-            raise ValueError(f"{path} should be a directory")
-    return given
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-Directories = Annotated[Words, AfterValidator(_check_directories)]
-Origins = Annotated[Words, AfterValidator(check_origins)]
-Inputs = Annotated[Words, AfterValidator(check_names)]
-Networks = Annotated[Words, AfterValidator(check_networks)]
-Listen = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
-KeyPatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
-
-
-class Settings(BaseSettings):
+class Settings(PlainSettings):
     """The configuration of one process; the descriptions become docs/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
@@ -112,6 +96,12 @@ class Settings(BaseSettings):
     admin_listen: Listen = Field(
         Address("127.0.0.1", 10178), description="Address of `/admin/analytics/`, as host:port."
     )
+    web_config_file: Path | None = Field(
+        None,
+        description="File with TLS, passwords and headers of the metrics port, in the format of Prometheus' exporters"
+        " (`--web.config.file`); see docs/web-configuration.md.",
+    )
+    admin_web_config_file: Path | None = Field(None, description="The same for the admin port.")
     admin_jwt_secret: SecretStr | None = Field(
         None, description="HiveSync's secret for admin tokens signed with HS256."
     )
@@ -123,15 +113,27 @@ class Settings(BaseSettings):
         pattern=r"^[^=\s]+=\S+$",
         description="The claim and value that make a token an admin's.",
     )
-    admin_api_key: SecretStr | None = Field(
-        None, description="A key that may be sent as `X-API-Key` in place of a token."
+    admin_api_key: ApiKey = Field(
+        None,
+        description="A key that may be sent as `X-API-Key` in place of a token: random, at least 16 characters"
+        " (`openssl rand -hex 24`).",
     )
     admin_jwt_audience: str | None = Field(None, description="The `aud` a token must have; unset, none is asked for.")
     admin_jwt_issuer: str | None = Field(None, description="The `iss` a token must have; unset, none is asked for.")
     admin_session_hours: float = Field(8, gt=0, le=168, description="How long a login in the browser lasts, in hours.")
+    admin_session_follows_token: bool = Field(
+        False,
+        description="`true` ends the session of a login with a token no later than the token itself.",
+    )
+    public_url: Origin | None = Field(
+        None,
+        description="Where people reach the Analytics section, as in `https://admin.example`: the host name that the"
+        " admin port answers to, besides addresses and `localhost`.",
+    )
     admin_origins: Origins = Field(
         (),
-        description="Origins a login may come from, separated by commas, where a proxy in front changes the `Host`.",
+        description="Origins a login may come from, separated by commas, where a proxy in front changes the `Host`;"
+        " the admin port answers to their host names too.",
     )
     admin_trusted_proxies: Networks = Field(
         ("127.0.0.1", "::1"),
@@ -149,15 +151,43 @@ class Settings(BaseSettings):
     )
     ws_session_keys: KeyPatterns = Field(("ws_sessions:*",), description="Key patterns of WebSocket sessions (hashes).")
     # No key without a wildcard: it would declare a queue that the operator may not have, and show it empty.
-    ai_queue_keys: KeyPatterns = Field(
+    ai_queue_keys: QueueKeys = Field(
         ("ai_queue:*",),
         description="Keys and key patterns of AI queues (lists). A key without a wildcard declares a queue: it is 0"
         " while the list does not exist, as an empty one does not in Redis. Of a pattern that matches no key there is"
-        " no depth. Name the queues that there are, as in `ai_queue:default,ai_queue:*`.",
+        " no depth. Name the queues that there are, as in `ai_queue:default,ai_queue:*`. Celery's queue `ai_tasks` is"
+        " `celery:ai_tasks`: one queue of all its priorities.",
     )
-    preview_queue_keys: KeyPatterns = Field(
+    preview_queue_keys: QueueKeys = Field(
         ("preview_queue:*",),
         description="Keys and key patterns of preview queues (lists), as `AI_QUEUE_KEYS`.",
+    )
+    dead_letter_keys: ListKeys = Field(
+        (),
+        description="Keys and key patterns of lists of dead letters, as `AI_QUEUE_KEYS`: `dlq_tasks`, say. Unset, there"
+        " are none.",
+    )
+    celery_key_prefix: str = Field(
+        "", description="What Celery's transport option `global_keyprefix` is set to; needed for `celery:` keys only."
+    )
+    celery_priority_steps: Steps = Field(
+        tuple(map(str, CeleryKeys().steps)),
+        description="What Celery's transport option `priority_steps` is set to: the priorities that have a list of"
+        " their own, separated by commas.",
+    )
+    celery_priority_separator: str = Field(
+        CeleryKeys().separator,
+        min_length=1,
+        description="What Celery's transport option `sep` is set to: it stands between a queue's name and a priority;"
+        r" `\x06` is the character of that number.",
+    )
+    celery_unacked_key: str = Field(
+        CeleryKeys().unacked, min_length=1, description="What Celery's transport option `unacked_key` is set to."
+    )
+    celery_unacked_index_key: str = Field(
+        CeleryKeys().unacked_index,
+        min_length=1,
+        description="What Celery's transport option `unacked_index_key` is set to.",
     )
     free_plans: Words = Field(
         FREE_PLANS,
@@ -169,7 +199,24 @@ class Settings(BaseSettings):
         description="[Inputs](#inputs) that this HiveSync does not have, separated by commas. They are not read; values"
         " that need them are absent, and are no failure.",
     )
-    worker_keys: KeyPatterns = Field(("worker:heartbeat:*",), description="Key patterns of worker heartbeats (hashes).")
+    workers_from: Literal["redis", "postgres"] = Field(
+        "redis",
+        description="Where workers' heartbeats are: `redis` (`WORKER_KEYS`), or `postgres` (table or view `workers`).",
+    )
+    worker_keys: WorkerPatterns = Field(
+        ("worker:heartbeat:*",),
+        description="Key patterns of worker heartbeats (hashes, or strings with the time alone). `{id}` in a pattern"
+        " stands for the worker's id: `worker:{id}:heartbeat`.",
+    )
+    worker_kind_keys: WorkerNames = Field(
+        (),
+        description="Keys beside a heartbeat, as `worker:{id}:type`: strings with the kind, or hashes.",
+    )
+    worker_kinds: KindWords = Field(
+        WORKER_KINDS,
+        description="Kinds of workers, separated by commas, as in `cpu,gpu,preview,map,ai`. Others are `unknown`.",
+    )
+    worker_default_kind: KindWord = Field(WORKER_DEFAULT_KIND, description="The kind of a worker that names none.")
     worker_healthy_seconds: float = Field(
         120, gt=0, description="A worker is healthy while its heartbeat is at most this old."
     )
@@ -210,6 +257,21 @@ class Settings(BaseSettings):
         """Return the prices of `prices_file`, or None where it is not set."""
         return read_prices(self.prices_file) if self.prices_file else None
 
+    def celery_keys(self) -> CeleryKeys:
+        """Return the names of Celery's keys."""
+        return CeleryKeys(
+            prefix=self.celery_key_prefix,
+            separator=self.celery_priority_separator,
+            steps=tuple(map(int, self.celery_priority_steps)),
+            unacked=self.celery_unacked_key,
+            unacked_index=self.celery_unacked_index_key,
+        )
+
+    @property
+    def has_celery(self) -> bool:
+        """Whether a setting names a Celery queue."""
+        return has_celery((*self.ai_queue_keys, *self.preview_queue_keys, *self.dead_letter_keys))
+
     def shown(self) -> dict[str, str]:
         """Return every setting by its variable's name, secrets masked: the only form in which settings are printed."""
         return {PREFIX + name.upper(): shown(name, value) for name, value in self}
@@ -223,14 +285,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Give the environment precedence over `.env`; a secret's file counts as its variable."""
-        del file_secret_settings  # its directory of files supports no *_FILE variables
-        return (
-            init_settings,
-            _SecretFiles(settings_cls, env_settings, dotenv_settings),
-            env_settings,
-            dotenv_settings,
+        """Let a secret's file count as its variable."""
+        init, *others = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
         )
+        return init, SecretFiles(settings_cls, SECRETS, *others), *others
 
 
 class RollupSettings(Settings):
@@ -254,48 +313,6 @@ MASK = "********"
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-class _SecretFiles(PydanticBaseSettingsSource):
-    """Secrets given as `HIVESYNC_<NAME>_FILE`; for an unreadable secret, the ValueError with the reason."""
-
-    def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
-        super().__init__(settings_cls)
-        self._variables: dict[str, str | None] = {}
-        for source in reversed(sources):
-            if isinstance(source, EnvSettingsSource | DotEnvSettingsSource):
-                self._variables |= source.env_vars
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        del field
-        return self._variables.get(f"{PREFIX}{field_name}_file".lower()), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for name in SECRETS:
-            variable = PREFIX + name.upper()
-            path = self._variables.get(f"{variable}_FILE".lower())
-            if path and self._variables.get(variable.lower()):
-                values[name] = ValueError(f"set it or {variable}_FILE, not both")
-            elif path:
-                values[name] = _read_secret(path, f"{variable}_FILE")
-        return values
-
-
-def _read_secret(path: str, variable: str) -> str | ValueError:
-    try:
-        secret = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        # A secret written in place of its file's path is not repeated.
-        file = path if path.startswith("/") and "@" not in path else "the file"
-        return ValueError(f"cannot read {file} ({variable}): {_reason(error)}")
-    return secret or ValueError(f"{path} ({variable}) is empty")
-
-
-def _reason(error: OSError | ValueError) -> str | None:
-    if isinstance(error, OSError):
-        return error.strerror
-    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "its path cannot be"
-
-
 @overload
 def read_settings(env_file: Path | None = None) -> Settings: ...
 
@@ -312,12 +329,22 @@ def read_settings(env_file: Path | None = None, model: type[Settings] = Settings
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"--env-file: {env_file} is not there")
     try:
-        return model(_env_file=env_file or Path(".env"))  # type: ignore[call-arg]  # pydantic-settings' own keyword
-    except ValidationError as error:
-        raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
+        return _checked(model, env_file or Path(".env"))
     except (OSError, UnicodeDecodeError) as error:
         name = f"--env-file: {env_file}" if env_file else ".env"
-        raise SettingsError(f"{name}: cannot be read: {_reason(error)}") from None
+        raise SettingsError(f"{name}: cannot be read: {reason(error)}") from None
+
+
+def read_environment(**given: object) -> Settings:
+    """Return the settings of `given` and of environment variables. Raises SettingsError as `read_settings` does."""
+    return _checked(Settings, None, **given)
+
+
+def _checked(model: type[AnySettings], env_file: Path | None, **given: object) -> AnySettings:
+    try:
+        return model(_env_file=env_file, **given)  # type: ignore[call-arg, arg-type]  # pydantic-settings' own keyword
+    except ValidationError as error:
+        raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
 
 
 def unknown_variables(env_file: Path | None = None) -> list[str]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence, Set
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
 
-from exporter import vocabulary
+from exporter import events, vocabulary
 from exporter.collector import Collector, Counting, Dated, Presenting, Sources
-from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
+from exporter.durations import Durations
+from exporter.errors import CollectionFailed, SourceUnavailable, loggable
 from exporter.sources.postgres import FILL_SECONDS
-from exporter.spec import Histogram, Label, MetricSpec, Sample, provided
+from exporter.spec import Label, MetricSpec, Sample, provided
 
 DEADLINE_SECONDS = FILL_SECONDS + 30
 """Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits the effect of a
@@ -39,8 +40,6 @@ others."""
 
 LEAST_PROMISE_SECONDS = 5.0
 """Minimum of the promised age of values, however short the interval: a refresh takes time of its own."""
-
-DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 _SELF = "the exporter itself"
 SOURCE_UP = MetricSpec(
@@ -78,7 +77,28 @@ REFRESH_FAILURES = MetricSpec(
     _SELF,
     (Label("collector"),),
 )
-SPECS = (SOURCE_UP, SOURCE_LAST_SUCCESS, COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES)
+EVENTS_DROPPED = MetricSpec(
+    "hivesync_log_events_dropped_total",
+    "counter",
+    "Events that the exporter could not write to standard error (not read, full or closed), since its start.",
+    _SELF,
+)
+SOURCE_CHANGES = MetricSpec(
+    "hivesync_source_changes_total",
+    "counter",
+    "Times that another server answered than before: after a fail-over, a promotion, or a restart of Redis.",
+    _SELF,
+    (Label("source", ("postgres", "redis")),),
+)
+SPECS = (
+    SOURCE_UP,
+    SOURCE_LAST_SUCCESS,
+    SOURCE_CHANGES,
+    COLLECTOR_UP,
+    REFRESH_DURATION,
+    REFRESH_FAILURES,
+    EVENTS_DROPPED,
+)
 
 _log = structlog.get_logger()
 
@@ -162,6 +182,8 @@ class Snapshot:
             source.reachability.source: source.reachability
             for source in (sources.postgres, sources.redis, sources.ai_events_log, sources.preview_log)
         }
+        for reachability in self._reachabilities.values():
+            reachability.watch(self._note_change)
         self._shown_up: dict[str, bool | None] = {}
         self._refresh_seconds = refresh_seconds
         self._changed = changed
@@ -215,12 +237,15 @@ class Snapshot:
 
     async def _keep(self, entry: _Entry, index: int) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        entry.called = asyncio.Event()
         due, stagger = loop.time() + index * ORDER_SECONDS, index * STAGGER_SECONDS
         # A driver can swallow a cancellation: asyncio.wait_for does, up to Python 3.11, if its answer arrives at that
         # moment.
         while task is None or not task.cancelling():
-            await asyncio.sleep(due - loop.time())
+            is_early = await entry.called_before(due)
             rest = await self._refresh(entry)
+            if is_early:  # beside its own clock
+                continue
             # A slow collector that failed tries again before its interval has passed.
             interval = entry.interval if entry.up else self._refresh_seconds
             missed = max(0.0, loop.time() - due)
@@ -247,6 +272,13 @@ class Snapshot:
         self._changed()
         return rest
 
+    def _note_change(self, source: str, reason: str) -> None:
+        """Log that another server answers, and refresh all that was read from the former one."""
+        _log.warning("source.changed", source=source, reason=reason)
+        for entry in self._entries:
+            if source in entry.collector.sources:
+                entry.called.set()
+
     def _down(self) -> set[str]:
         return {source for source, reachability in self._reachabilities.items() if reachability.up is False}
 
@@ -272,7 +304,7 @@ class Snapshot:
                 collector=entry.collector.name,
                 source=error.source if isinstance(error, CollectionFailed) else _names(entry.collector.sources),
                 kind=kind,
-                **_detail(error),
+                **loggable(error),
             )
             entry.degraded = True
         entry.up, entry.error, entry.gauges = False, kind, ()
@@ -293,31 +325,15 @@ class Snapshot:
                 yield SOURCE_UP.sample(int(reachability.up), source=reachability.source)
             if reachability.last_success is not None:
                 yield SOURCE_LAST_SUCCESS.sample(reachability.last_success, source=reachability.source)
+            if reachability.changes is not None:
+                yield SOURCE_CHANGES.sample(reachability.changes, source=reachability.source)
         for entry in self._entries:
             name = entry.collector.name
             if entry.up is not None:
                 yield COLLECTOR_UP.sample(int(entry.up), collector=name)
             yield REFRESH_DURATION.sample(entry.durations.value(), collector=name)
             yield REFRESH_FAILURES.sample(entry.failures, collector=name)
-
-
-class _Durations:
-    """Counts of observations by bucket."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(DURATION_BOUNDS) + 1)
-        self._total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self._counts[sum(seconds > bound for bound in DURATION_BOUNDS)] += 1
-        self._total += seconds
-
-    def value(self) -> Histogram:
-        cumulative, buckets = 0, []
-        for bound, count in zip((*map(str, DURATION_BOUNDS), "+Inf"), self._counts, strict=True):
-            cumulative += count
-            buckets.append((bound, float(cumulative)))
-        return Histogram(tuple(buckets), self._total)
+        yield EVENTS_DROPPED.sample(events.dropped())
 
 
 class _Entry:
@@ -328,6 +344,7 @@ class _Entry:
         self._not_provided = not_provided
         self.interval = collector.periods * refresh_seconds
         self.lock = asyncio.Lock()
+        self.called = asyncio.Event()  # to be refreshed at once
         self.up: bool | None = None
         self.degraded = False  # its own failure is in the log
         self.error: str | None = None
@@ -335,10 +352,19 @@ class _Entry:
         self.read_at: float | None = None  # the reading of its gauges, by the loop's clock
         self.promised_age = self._promised_age(self.interval)
         self.failures = 0
-        self.durations = _Durations()
+        self.durations = Durations()
         self.gauges: tuple[Sample, ...] = ()
         self.last_gauges: tuple[Sample, ...] = ()
         self.last_content: object = None
+
+    async def called_before(self, due: float) -> bool:
+        """Wait until the collector is due, or called earlier. Return whether it was called."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await self.called.wait()
+        is_called = self.called.is_set()
+        self.called.clear()
+        return is_called
 
     def rest_after(self, seconds: float) -> float:
         """Return the pause for the server after a successful refresh of that duration."""
@@ -379,16 +405,3 @@ class _Entry:
 
 def _names(sources: Sequence[str]) -> str:
     return ",".join(sources)
-
-
-def _detail(error: Exception) -> dict[str, str]:
-    """Return the details of a failure that may be logged: the table and column for errors of this package; the code
-    location for others, whose message may contain data."""
-    if isinstance(error, CollectionFailed):
-        return {"detail": error.detail} if error.detail else {}
-    if isinstance(error, AnalyticsError):
-        return {"detail": str(error)}
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return {} if trace is None else {"where": f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"}

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Self
 import orjson
 import structlog
 
+from exporter import disk
 from exporter.errors import SettingsError, StateError
 
 _log = structlog.get_logger()
@@ -119,7 +120,8 @@ class StateDirectory:
         return StateFile(self.path, name)
 
     def close(self) -> None:
-        """Release the directory for another exporter."""
+        """Release the directory for another exporter, once no save is in progress, unless the disk hangs."""
+        disk.settle()
         os.close(self._lock)
 
     def __enter__(self) -> Self:

@@ -11,19 +11,19 @@ age promised by their collector, and no longer.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence, Set
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from exporter.collector import SKIPPED, Collector, Remembering, Sources
+from exporter.collector import SKIPPED, Collector, PartlyProved, Remembering, Sources
 from exporter.collectors.online import OnlineNow, read_web_sockets
 from exporter.definitions import Terms, WebSocket, read_definitions
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.snapshot import Served
 from exporter.sources.postgres import Postgres, Transaction
 from exporter.sources.redis import Hashes, Redis
-from exporter.spec import Sample, provided
+from exporter.spec import MetricSpec, Sample, provided
 
 TOLERANCE = 1e-9
 """Relative: the two ways add floating-point numbers in a different order."""
@@ -124,7 +124,7 @@ async def compare(at_rest: AtRest, sources: Sources, terms: Terms, served: Seque
             comparisons: list[Comparison] = []
             for collector, outcome in fresh.items():
                 from_scratch = await _outcome(_from_scratch(collector, transaction, terms, web_sockets))
-                comparisons += _compared(collector.name, outcome, from_scratch, shown.get(collector.name))
+                comparisons += _compared(collector, outcome, from_scratch, shown.get(collector.name))
     return comparisons
 
 
@@ -151,17 +151,23 @@ async def _from_scratch(
     collector: Collector, transaction: Transaction, terms: Terms, web_sockets: Sequence[WebSocket]
 ) -> Sequence[Sample]:
     async with transaction.savepoint():
-        return await read_definitions(collector.specs, transaction, terms, web_sockets)
+        return await read_definitions(_proved(collector), transaction, terms, web_sockets)
 
 
-def _compared(collector: str, fresh: _Outcome, from_scratch: _Outcome, served: Served | None) -> list[Comparison]:
+def _proved(collector: Collector) -> Sequence[MetricSpec]:
+    """Return the metrics of the collector to compare."""
+    return collector.proved if isinstance(collector, PartlyProved) else collector.specs
+
+
+def _compared(collector: Collector, fresh: _Outcome, from_scratch: _Outcome, served: Served | None) -> list[Comparison]:
     for outcome in (fresh, from_scratch):
         if isinstance(outcome, AnalyticsError):
-            return [Comparison(f"collector {collector}", error=str(outcome))]
-    one, other = (_values(cast("Sequence[Sample]", outcome)) for outcome in (fresh, from_scratch))
+            return [Comparison(f"collector {collector.name}", error=str(outcome))]
+    proved = set(_proved(collector)) - {SKIPPED}
+    one, other = (_values(cast("Sequence[Sample]", outcome), proved) for outcome in (fresh, from_scratch))
     if served is None:
         return [Comparison(name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))]
-    shown = _values(served.samples)
+    shown = _values(served.samples, proved)
     promised_age = 0.0 if served.fails else served.promised_age
     return [
         Comparison(
@@ -176,8 +182,8 @@ def _compared(collector: str, fresh: _Outcome, from_scratch: _Outcome, served: S
     ]
 
 
-def _values(samples: Sequence[Sample]) -> dict[str, float]:
-    return {_name(sample): cast("float", sample.value) for sample in samples if sample.spec != SKIPPED}
+def _values(samples: Sequence[Sample], proved: Set[MetricSpec]) -> dict[str, float]:
+    return {_name(sample): cast("float", sample.value) for sample in samples if sample.spec in proved}
 
 
 def _name(sample: Sample) -> str:

@@ -17,6 +17,9 @@ DEVICE_TYPES = ("desktop", "ipad", "phone")
 
 QUEUES = ("ai", "preview")
 
+JOB_STATES = {"waiting": "queued", "running": "running"}
+"""The states of a job that has not ended, and the status of its row."""
+
 AI_ERROR_KINDS = ("provider_error", "timeout", "safety_rejection")
 PREVIEW_ERROR_KINDS = ("build_error", "timeout", "worker_lost")
 
@@ -30,6 +33,17 @@ PREVIEW_EVENTS = (
 )
 
 WORKER_KINDS = ("cpu", "gpu")
+"""Kinds of workers, unless WORKER_KINDS names others."""
+
+GPU = "gpu"
+"""The kind of workers with a state and an instance."""
+
+WORKER_DEFAULT_KIND = "cpu"
+"""The kind of a worker that names none, unless WORKER_DEFAULT_KIND names another."""
+
+WORKER_ID = "{id}"
+"""Stands for the worker's id in a pattern of keys."""
+
 GPU_STATES = ("active", "idle", "offline")
 LIFECYCLES = ("spot", "on-demand")
 

@@ -51,6 +51,12 @@ DEVICES: LabelStyles = {
     "unknown": LabelStyle("Unknown", GREY),
 }
 QUEUES: LabelStyles = {"ai": LabelStyle("AI", BLUE), "preview": LabelStyle("Preview", YELLOW)}
+IN_THE_QUEUE = "In the queue"
+JOB_STATES: LabelStyles = {
+    "waiting": LabelStyle("Waiting", ORANGE),
+    "running": LabelStyle("Running", BLUE),
+    IN_THE_QUEUE: LabelStyle(IN_THE_QUEUE, GREY),
+}
 WINDOWS: LabelStyles = {
     "1m": LabelStyle("1 minute", LIGHT_GREY),
     "15m": LabelStyle("15 minutes", LIGHT_BLUE),

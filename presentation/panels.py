@@ -83,6 +83,7 @@ class Panel(Enum):
             "to": "now",
             "timezone": timezone,
             "theme": theme,
+            "hideLogo": "true",  # 12.4 and later draw one over the panel; older versions ignore it
         }
         if refresh:
             parameters["refresh"] = refresh
@@ -130,6 +131,11 @@ class Analytics(Panel):
     PREVIEW_REQUESTS = 45, "Preview requests per hour", 8, 8
     AI_JOBS = 46, "AI jobs processed per minute", 8, 8
     AI_PROCESSING = 47, "Mean processing time per AI job", 8, 8
+    AI_JOBS_WAITING = 48, "AI jobs waiting and running", 12, 8
+    PREVIEW_JOBS_WAITING = 49, "Preview jobs waiting and running", 12, 8
+    OLDEST_WAITING = 90, "Age of the oldest waiting job", 8, 8
+    UNACKED = 91, "Unacknowledged Celery messages", 8, 8
+    DEAD_LETTERS = 92, "Dead letters", 8, 8
 
     WORKERS = 50, "Workers", COLUMNS, 1
     CPU_WORKERS = 51, "CPU workers", 10, 8

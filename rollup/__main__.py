@@ -59,13 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings(options.env_file, RollupSettings)
         return asyncio.run(_until_stopped(_command(options, settings), stopped=0 if options.every else STATUS_FAILED))
     except (SettingsError, Refused) as error:
-        print(f"hivesync-analytics: {error}", file=sys.stderr)
+        events.say(f"hivesync-analytics: {error}")
         return STATUS_REFUSED
     except ReaderGone:
         return STATUS_FAILED
     except AnalyticsError as error:
-        print(f"hivesync-analytics: {error}", file=sys.stderr)
+        events.say(f"hivesync-analytics: {error}")
         return STATUS_FAILED
+    finally:
+        events.flush()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The most jobs waiting at once on each day, as Prometheus recorded `hivesync_queue_depth`
+"""The most jobs waiting at once on each day, as Prometheus recorded `hivesync_queue_depth` and `hivesync_jobs`
 (docs/definitions.md#daily-roll-up).
 
 Prometheus may be down or not configured: the depths are then unknown, which is logged once, and the rest of the roll-up
@@ -13,6 +13,7 @@ from datetime import date
 
 import structlog
 
+from exporter.collectors.jobs import JOBS
 from exporter.collectors.queues import DEPTH
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources.prometheus import Prometheus
@@ -24,15 +25,23 @@ ASK_AGAIN_DAYS = 31
 DAY_SECONDS = 86_400
 
 STEPS_A_QUERY = 50_000
-"""Steps per query: eight days, at one step every 15 seconds. With 200 queues that is ten million samples; Prometheus
+"""Steps per query: eight days, at one step every 15 seconds. With 200 queues that is twenty million samples; Prometheus
 accepts fifty million by default. A query covers at least one day."""
 
 INTEGER = 2**31 - 1
 """Upper limit of the column. A higher depth cannot be a queue's."""
 
-# An exporter per host, or a second one taking over, is no second queue: the maximum over exporters, then the sum.
-_TOGETHER = "sum(max by (queue, name) ({0}))"
-_NOW = f"{DEPTH.name} offset 1ms"
+_DEPTH, _WAITING = DEPTH.name, f'{JOBS.name}{{{{state="waiting"}}}}'
+
+
+def _together(depth: str, waiting: str) -> str:
+    """Return PromQL for the jobs that wait in both queues: of each, the larger of its depth and its waiting jobs, or
+    the one that is recorded."""
+    # An exporter per host, or a second one taking over, is no second queue: the maximum over exporters comes first.
+    depths = f"sum by (queue) (max by (queue, name) ({depth}))"
+    jobs = f"max by (queue) ({waiting})"
+    return f"sum({jobs} > {depths} or {depths} or {jobs})"
+
 
 # A day's samples are those from 00:00:00.000 to 23:59:59.999. Prometheus evaluates whole steps, and looks back from
 # each for the latest sample. So: the steps of (00:00, 24:00], each a millisecond early, so that midnight's sample is
@@ -40,9 +49,13 @@ _NOW = f"{DEPTH.name} offset 1ms"
 # lookback is five minutes, the first five minutes of a day have a query of their own: over the samples since the step
 # before. (Of 23:59:59, up to Prometheus 2, the last millisecond counts for both days.)
 LOOKBACK_SECONDS = 300
-MOST = f"max_over_time({_TOGETHER.format(_NOW)}[{(DAY_SECONDS - LOOKBACK_SECONDS) * 1000 - 1}ms:{{step}}s])"
+MOST = (
+    f"max_over_time({_together(f'{_DEPTH} offset 1ms', f'{_WAITING} offset 1ms')}"
+    f"[{(DAY_SECONDS - LOOKBACK_SECONDS) * 1000 - 1}ms:{{step}}s])"
+)
+_SINCE_THE_STEP_BEFORE = "max_over_time({0}[{{step}}s] offset 1ms)"
 MOST_AT_FIRST = (
-    f"max_over_time({_TOGETHER.format(f'max_over_time({DEPTH.name}[{{step}}s] offset 1ms)')}"
+    f"max_over_time({_together(*map(_SINCE_THE_STEP_BEFORE.format, (_DEPTH, _WAITING)))}"
     f"[{LOOKBACK_SECONDS * 1000 - 1}ms:{{step}}s])"
 )
 

@@ -37,12 +37,20 @@ class PostgresServer(Child):
     stop_signal = signal.SIGINT  # "fast": ends the clients' connections
     orphan_signal = signal.SIGQUIT  # "immediate": like a crash, but leaves no shared memory
 
-    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None, *, in_memory: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        in_memory: bool = False,
+        primary: PostgresServer | None = None,
+    ) -> None:
         """`settings` are added to those of postgresql.conf, and may replace them; `in_memory` keeps the data in memory,
-        if there is room."""
+        if there is room. With `primary`, a running server, it is a standby of that one, by streaming replication."""
         super().__init__(directory)
+        self._primary = primary
         self.port = free_port()
-        self.password = secrets.token_hex()
+        self.password = primary.password if primary else secrets.token_hex()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         preloaded = {"shared_preload_libraries": "pg_stat_statements"} if has_library("pg_stat_statements") else {}
         self._settings = POSTGRES_SETTINGS | preloaded | dict(settings or {})
@@ -71,6 +79,10 @@ class PostgresServer(Child):
         if (self._data / "PG_VERSION").exists():
             return
         private_file(self.passwords, f"{LOOPBACK}:{self.port}:*:*:{self.password}\n")
+        if self._primary is not None:
+            copy = [str(self._binaries() / "pg_basebackup"), "-D", str(self._data), "-d", self._primary.url]
+            self.run([*copy, "--checkpoint=fast", "--no-sync", "--write-recovery-conf"])
+            return
         password = self._data.with_name(f"{self._data.name}.password")
         private_file(password, self.password)
         try:
@@ -82,6 +94,11 @@ class PostgresServer(Child):
         finally:
             password.unlink()
 
+    def forget_standby(self) -> None:
+        """Make a stopped copy of another server a server of its own at its next start, without a promotion: like a
+        restored snapshot of its disk."""
+        (self._data / "standby.signal").unlink()
+
     def command(self) -> Sequence[str]:
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         return [str(self._binaries() / "postgres"), "-D", str(self._data), f"--port={self.port}", *settings]
@@ -92,6 +109,11 @@ class PostgresServer(Child):
         except psycopg.OperationalError:
             return False
         return True
+
+    def promote(self) -> None:
+        """Make a running standby a server of its own, and wait until it is."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
 
     def _binaries(self) -> Path:
         return installation(for_everyone=bool(self.user)) / "bin"

@@ -21,6 +21,7 @@ from servers.postgres import PostgresServer
 from servers.prometheus import PrometheusServer
 from servers.valkey import ValkeyServer
 from tests.pooling import PgBouncer
+from tests.reverse_proxy import Nginx
 from tests.waiting import patience
 
 LOGROTATE = {"logrotate": "logrotate", "faketime": "faketime", "bzip2": "bzip2", "xz": "xz-utils", "zstd": "zstd"}
@@ -94,6 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "prometheus": PrometheusServer.is_installed() and shutil.which("promtool"),
         "alertmanager": AlertmanagerServer.is_installed() and shutil.which("amtool"),
         "chromium": shutil.which("chromium"),
+        "nginx": Nginx.binary(),
         "pgbouncer": PgBouncer.binary(),
         "postgresql": list(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
@@ -104,6 +106,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "prometheus": "prometheus",
         "alertmanager": "prometheus-alertmanager",
         "chromium": "chromium",
+        "nginx": "nginx-light",
         "pgbouncer": "pgbouncer",
         "postgresql": "postgresql",
         "victoriametrics": "victoria-metrics",

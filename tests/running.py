@@ -47,6 +47,8 @@ FED_BY: Mapping[str, frozenset[str]] = {
             "hivesync_ai_requests_per_user",
             "hivesync_ai_errors_in_window",
             "hivesync_job_latency_average_seconds",
+            "hivesync_jobs",
+            "hivesync_oldest_waiting_job_timestamp_seconds",
             "hivesync_ai_tokens_month_to_date",
             "hivesync_rollup_latest_day_timestamp_seconds",
             'hivesync_ai_cost_month_to_date_dollars{component="tokens"}',
@@ -130,6 +132,7 @@ def seed_database(connection: psycopg.Connection) -> None:
     done = {"created_at": now - timedelta(seconds=5), "completed_at": now}
     insert(connection, "ai_usage_events", user_id=who, status="succeeded", model="gpt-4.1", prompt_tokens=10, **done)
     insert(connection, "preview_jobs", user_id=who, status="succeeded", **done)
+    insert(connection, "preview_jobs", user_id=who, status="queued", created_at=now - timedelta(days=40))
     connection.execute("INSERT INTO usage_analytics_daily VALUES ('2026-01-01', 1, 1, 1, 1, 1, 1)")
 
 

@@ -89,6 +89,16 @@ def seed_postgres(connection: psycopg.Connection) -> None:
         times = {"created_at": ago(seconds=seconds), "completed_at": ago(seconds=seconds - took)}
         insert(connection, "preview_jobs", user_id=free[0], status="succeeded", **times)
 
+    long_ago = {"user_id": None, "created_at": ago(days=40)}
+    for table, status, number in (
+        ("ai_usage_events", "queued", 9),
+        ("ai_usage_events", "running", 2),
+        ("preview_jobs", "queued", 1),
+        ("preview_jobs", "running", 3),
+    ):
+        for _ in range(number):
+            insert(connection, table, status=status, **long_ago)
+
     connection.execute("INSERT INTO usage_analytics_daily VALUES ('2026-03-16', 4, 6, 12, 4, 81250.5, 9)")
 
 
@@ -99,6 +109,11 @@ def seed_valkey(valkey: redis.Redis) -> None:
     for queue, length in {"ai_queue:default": 3, "ai_queue:priority": 1, "preview_queue:default": 2}.items():
         valkey.rpush(queue, *range(length))
     valkey.hset("ai_queue:stats", mapping={"processed": 40, "processing_ms": 90_500})
+    valkey.rpush("dlq_tasks", "a message")
+    valkey.rpush("dlq_tasks\x06\x163", "another", "one more")
+    for number in range(3):
+        valkey.hset("unacked", str(number), "a message")
+        valkey.zadd("unacked_index", {str(number): NOON.timestamp() - 90 - number})
     valkey.hset("worker:heartbeat:bad", mapping={"kind": "cpu", "last_heartbeat": "yesterday"})
 
 
@@ -150,6 +165,7 @@ def settings_for(database: str, redis_url: str, folder: Path, **others: Any) -> 
         "ai_events_log": ai_log,
         "preview_log": preview_log,
         "prices_file": prices,
+        "dead_letter_keys": ("celery:dlq_tasks",),
         **others,
     }
     return Settings(_env_file=None, **values)  # type: ignore[call-arg]  # pydantic-settings' own keyword
@@ -165,7 +181,8 @@ async def sources_at_noon(settings: Settings) -> AsyncIterator[Sources]:
         preview_log=JsonlLog("preview_log", settings.preview_log),
     )
     for source in (sources.postgres, sources.redis, sources.ai_events_log, sources.preview_log):
-        source.reachability = Reachability(source.name, clock=NOON.timestamp)
+        has_identity = source.reachability.changes is not None
+        source.reachability = Reachability(source.name, clock=NOON.timestamp, has_identity=has_identity)
     try:
         yield sources
     finally:

@@ -1,6 +1,6 @@
 """The HTTP server on a thread of this process, and a client that controls every byte.
 
-with serving(answer) as address, Client(address) as client:
+with serving(app) as address, Client(address) as client:
     assert client.ask("/metrics").status == 200
 """
 
@@ -16,8 +16,10 @@ from types import TracebackType
 from typing import Self
 
 import uvloop
+from starlette.types import ASGIApp
 
-from exporter.http1 import Answer, Limits, Server
+from exporter.httpd.connections import Limits
+from exporter.httpd.server import serve as serve_port
 from servers.ports import LOOPBACK
 from tests.waiting import patience
 
@@ -41,7 +43,7 @@ class Serving:
 
 @contextmanager
 def serving(
-    answer: Answer, limits: Limits | None = None, *, faults: list[BaseException] | None = None
+    app: ASGIApp, limits: Limits | None = None, *, faults: list[BaseException] | None = None
 ) -> Iterator[Serving]:
     """A server on a free port, for the duration of the context. Faults in the event loop go to `faults`; without that
     list they fail the test."""
@@ -53,7 +55,7 @@ def serving(
     async def serve() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: found.append(context.get("exception") or Exception(context)))
-        task = asyncio.create_task(Server(answer, limits).serve(listener))
+        task = asyncio.create_task(serve_port(app, listener, "test", limits=limits))
         running.append((loop, task))
         started.set()
         with suppress(asyncio.CancelledError):
@@ -68,7 +70,7 @@ def serving(
             yield serving
         finally:
             serving.stop()
-        assert faults is not None or not found
+        assert faults is not None or not found, found
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,14 @@ class Answered:
 class Client:
     """One connection. Every wait ends within the bound of `tests.waiting`, or fails the test."""
 
-    def __init__(self, serving: Serving, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, server: Serving | tuple[str, int], *, receive_buffer: int | None = None) -> None:
+        """`server`: a server of this module, or an address."""
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(patience())
         try:
-            self.socket.connect(serving.address)
+            self.socket.connect(server.address if isinstance(server, Serving) else server)
         except OSError:
             self.socket.close()
             raise
@@ -127,6 +130,19 @@ class Client:
         version, code, _ = status.split(" ", 2)
         assert version == "HTTP/1.1"
         return Answered(int(code), headers, body)
+
+    def peek(self) -> bytes:
+        """The bytes that have arrived and are not read yet; b"" where there are none."""
+        try:
+            return self.socket.recv(65_536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return b""
+
+    def take(self, count: int) -> bytes:
+        """The next bytes."""
+        while len(self._received) < count:
+            self._receive()
+        return self._take(count)
 
     def rest(self) -> bytes:
         """Everything until the server closes the connection."""

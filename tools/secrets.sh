@@ -36,6 +36,7 @@ keep() { # NAME VALUE: write the file unless it exists
 known() { cat "$directory/$1"; }
 
 keep admin_api_key "$(random)"
+keep grafana_secret_key "$(random)"
 
 if [ $demo = yes ]; then
   for name in postgres exporter rollup grafana; do keep "${name}_db_password" "$(random)"; done

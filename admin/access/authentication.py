@@ -8,6 +8,7 @@ See docs/definitions.md#access.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from starlette.types import Scope
 from admin.access.login_codes import LoginCodes
 from admin.access.origins import Origins
 from admin.access.rate_limit import RateLimit, client_address
-from admin.access.sessions import COOKIE_PATH, REVOKED_FILE, Sessions, signing_key, stored_key
+from admin.access.sessions import COOKIE_PATH, SESSIONS_FILE, Session, Sessions, signing_key, stored_key
 from admin.access.tokens import Admin, AdminCredentials, Authenticator, Refusal
 from admin.problem import problem
 from exporter.errors import SettingsError
@@ -46,26 +47,30 @@ class Access:
 
     def authenticate(self, scope: Scope) -> Admin | Refusal | RateLimited:
         """The sender of an HTTP request. Authorization or X-API-Key decide if present, otherwise the session's cookie:
-        a session does not make up for an invalid credential. The rate limit does not apply to requests with a session.
+        a session does not make up for an invalid credential.
         """
         headers = scope["headers"]
-        session = self.sessions.of(headers)
-        if not any(name in _CREDENTIAL_HEADERS for name, _ in headers):
-            return Admin("session") if session else self.authenticator.check(())
-        address = client_address(scope.get("client"))
-        if session is None and (seconds := self.rate_limit.retry_after(address)):
-            self.rate_limit.log("admin.access.refused", address, "too_many")
-            return RateLimited(seconds)
-        outcome = self.authenticator.check(headers)
-        if isinstance(outcome, Refusal):
-            self.refused("admin.access.refused", address, outcome)
-        return outcome
+        if any(name in _CREDENTIAL_HEADERS for name, _ in headers):
+            return self.limited("admin.access.refused", scope, self.authenticator.check(headers))
+        return Admin("session") if any(self.sessions_of(scope)) else self.authenticator.check(())
 
-    def refused(self, event: str, address: str, refusal: Refusal) -> None:
-        """Count and log an invalid credential."""
-        if refusal.is_a_guess:
+    def sessions_of(self, scope: Scope) -> Iterator[Session]:
+        """The sessions of a request's cookies."""
+        return self.sessions.of(scope["headers"], https=self.origins.is_https(scope))
+
+    def limited(self, event: str, scope: Scope, outcome: Admin | Refusal) -> Admin | Refusal | RateLimited:
+        """The outcome of a check under the rate limit. It holds back invalid credentials alone: all of the world may be
+        behind one address, and no credential can be guessed at any rate."""
+        if isinstance(outcome, Admin):
+            return outcome
+        address = client_address(scope.get("client"))
+        if outcome.is_a_guess:
+            if seconds := self.rate_limit.retry_after(address):
+                self.rate_limit.log(event, address, "too_many")
+                return RateLimited(seconds)
             self.rate_limit.failed(address)
-        self.rate_limit.log(event, address, refusal.reason)
+        self.rate_limit.log(event, address, outcome.reason)
+        return outcome
 
 
 def admin_credentials(settings: Settings) -> AdminCredentials:
@@ -94,11 +99,12 @@ def build_access(settings: Settings, state_directory: Path) -> Access:
             signing_key(stored_key(state_directory), credentials.fingerprint()),
             settings.admin_session_hours * 3600,
             time.time,
-            StateFile(state_directory, REVOKED_FILE),
+            StateFile(state_directory, SESSIONS_FILE),
+            follows_token=settings.admin_session_follows_token,
         ),
         RateLimit(time.monotonic),
         LoginCodes(time.monotonic),
-        Origins(settings.admin_origins),
+        Origins(settings.admin_origins, settings.public_url),
     )
 
 

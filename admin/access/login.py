@@ -9,17 +9,16 @@ checked, and is in no response and no log line.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
-from urllib.parse import parse_qsl
 
 import orjson
 import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from admin.access.authentication import Access, RateLimited, cookie_path, denied
+from admin.access.authentication import Access, cookie_path, denied
+from admin.access.forms import FORM, JSON, Rejected, content_type, parse_form, read_body
 from admin.access.middleware import LOGIN, LOGOUT, RenderLogin, login_page
 from admin.access.rate_limit import client_address
 from admin.access.tokens import Admin, Reason, Refusal
@@ -27,14 +26,10 @@ from admin.problem import problem
 
 _log = structlog.get_logger()
 
-BODY_BYTES = 16 * 1024
-"""Twice the longest credential."""
-
-BODY_SECONDS = 10.0
-"""For the whole body."""
-
-FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 FIELDS = ("token", "api_key", "code")
+
+CLEARED = '"cache"'
+"""Pages kept in memory for Back too. Not cookies and storage, which HiveSync may share with the section."""
 
 TO_PAGE, TO_LOGIN = "./", "login"
 """Relative to the login, so that they hold wherever the section is mounted."""
@@ -50,14 +45,6 @@ def login_routes(access: Access, render_login: RenderLogin) -> list[BaseRoute]:
     ]
 
 
-class _Rejected(Exception):
-    """A request without a credential; `status` is that of the response."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
 class _Login:
     def __init__(self, access: Access, render_login: RenderLogin) -> None:
         self._access = access
@@ -71,13 +58,12 @@ class _Login:
             return problem(403, detail="The request comes from another origin.")
         try:
             field, credential = await _credential(request)
-        except _Rejected as rejected:
+        except Rejected as rejected:
             return problem(rejected.status)
-        # No await from here on: no other attempt comes between the check of the count and the counting.
-        outcome = self._check(request, field, credential)
+        # No await until the outcome: no other attempt comes between the check of the count and the counting.
+        outcome = self._access.limited("admin.login.refused", request.scope, self._check(field, credential))
         if isinstance(outcome, Admin):
-            _log.info("admin.login.accepted", via=outcome.via)
-            return self._with_cookie(request, _done(request, TO_PAGE), self._access.sessions.open())
+            return await self._open(request, outcome)
         if isinstance(outcome, Refusal) and _is_form(request):
             return login_page(self._render_login(request, True), outcome.status, outcome)
         return denied(outcome)
@@ -85,30 +71,36 @@ class _Login:
     async def log_out(self, request: Request) -> Response:
         if not self._access.origins.is_own(request.scope):
             return problem(403, detail="The request comes from another origin.")
-        while session := self._access.sessions.of(request.scope["headers"]):
-            self._access.sessions.revoke(session)
-            _log.info("admin.logout")
-        return self._with_cookie(request, _done(request, TO_LOGIN), None)
-
-    def _check(self, request: Request, field: str, credential: str) -> Admin | Refusal | RateLimited:
         address = client_address(request.scope.get("client"))
-        waiting = self._access.rate_limit.retry_after(address)
-        if waiting and not self._access.sessions.of(request.scope["headers"]):
-            self._access.rate_limit.log("admin.login.refused", address, "too_many")
-            return RateLimited(waiting)
-        outcome: Admin | Refusal
+        ended = list(self._access.sessions_of(request.scope))
+        for session in ended:
+            _log.info("admin.logout", session=session.name, address=address)
+        if ended:
+            self._access.sessions.end(ended)
+            await self._access.sessions.keep()
+        response = self._with_cookie(request, _done(request, TO_LOGIN), None)
+        response.headers["Clear-Site-Data"] = CLEARED
+        return response
+
+    async def _open(self, request: Request, admin: Admin) -> Response:
+        """Open a session, in place of those that the browser has."""
+        sessions, address = self._access.sessions, client_address(request.scope.get("client"))
+        sessions.end(self._access.sessions_of(request.scope))
+        value = sessions.open(admin.via, address, admin.ends_at)
+        _log.info("admin.login.accepted", via=admin.via, address=address)
+        await sessions.keep()
+        return self._with_cookie(request, _done(request, TO_PAGE), value)
+
+    def _check(self, field: str, credential: str) -> Admin | Refusal:
         if field == "code":
-            outcome = Admin("code") if self._access.codes.redeem(credential) else Refusal(Reason.CODE)
-        elif field == "token":
-            outcome = self._access.authenticator.check_token(_encoded(credential))
-        else:
-            outcome = self._access.authenticator.check_api_key(_encoded(credential))
-        if isinstance(outcome, Refusal):
-            self._access.refused("admin.login.refused", address, outcome)
-        return outcome
+            return Admin("code") if self._access.codes.redeem(credential) else Refusal(Reason.CODE)
+        if field == "token":
+            return self._access.authenticator.check_token(_encoded(credential))
+        return self._access.authenticator.check_api_key(_encoded(credential))
 
     def _with_cookie(self, request: Request, response: Response, value: str | None) -> Response:
-        response.headers["Set-Cookie"] = self._access.sessions.cookie(cookie_path(request.scope), value)
+        https = self._access.origins.is_https(request.scope)
+        response.headers["Set-Cookie"] = self._access.sessions.cookie(cookie_path(request.scope), value, https=https)
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -119,11 +111,7 @@ def _done(request: Request, goal: str) -> Response:
 
 
 def _is_form(request: Request) -> bool:
-    return _content_type(request) == FORM
-
-
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return content_type(request) == FORM
 
 
 def _encoded(credential: str) -> bytes:
@@ -131,33 +119,22 @@ def _encoded(credential: str) -> bytes:
 
 
 async def _credential(request: Request) -> tuple[str, str]:
-    """The one of `FIELDS` that was sent, and its value. Raises _Rejected."""
-    content_type = _content_type(request)
-    if content_type not in (FORM, JSON):
-        raise _Rejected(415)
-    body = await _body(request)
-    try:
-        content: Any = orjson.loads(body) if content_type == JSON else dict(parse_qsl(body.decode(), max_num_fields=8))
-    except ValueError:
-        raise _Rejected(400) from None
+    """The one of `FIELDS` that was sent, and its value. Raises Rejected."""
+    kind = content_type(request)
+    if kind not in (FORM, JSON):
+        raise Rejected(415)
+    body = await read_body(request)
+    content: Any = _parsed(body) if kind == JSON else parse_form(body)
     if not isinstance(content, dict):
-        raise _Rejected(400)
+        raise Rejected(400)
     given = [(field, content[field]) for field in FIELDS if content.get(field)]
     if len(given) != 1 or not isinstance(given[0][1], str):
-        raise _Rejected(400)
+        raise Rejected(400)
     return given[0]
 
 
-async def _body(request: Request) -> bytes:
-    body = b""
+def _parsed(body: bytes) -> Any:
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                body += part
-                if len(body) > BODY_BYTES:
-                    raise _Rejected(413)
-    except TimeoutError:
-        raise _Rejected(408) from None
-    except ClientDisconnect:
-        raise _Rejected(400) from None
-    return body
+        return orjson.loads(body)
+    except ValueError:
+        raise Rejected(400) from None

@@ -1,6 +1,6 @@
 """The middleware that admits requests of admins only, to every route behind it.
 
-    security headers -> middleware (this) -> routes, Grafana
+    security headers -> middleware (this) -> routes, Grafana         (host.py in its place: the host's own check)
 
 Access is denied by default. Open are the login, the logout and the static files of the login page; none holds data. The
 path is taken as the router takes it, so that the two always agree, on the admin port and mounted in an application.
@@ -22,6 +22,7 @@ from admin.grafana.paths import READ_METHODS, Decision
 from admin.problem import VARY, problem
 
 LOGIN, LOGOUT, STATIC, GRAFANA = "/login", "/logout", "/static/", "/grafana/"
+SESSIONS, SESSIONS_END = "/sessions", "/sessions/end"
 PAGE = ("", "/")
 
 _METHODS = {LOGIN: (*READ_METHODS, "POST"), LOGOUT: ("POST",)}
@@ -58,8 +59,7 @@ class AccessMiddleware:
             else:
                 await self._app(answer, receive, send)
         else:
-            await receive()  # the handshake; no route supports WebSockets
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            await refuse_web_socket(receive, send)
 
     def _check(self, scope: Scope) -> Response | Scope:
         """The scope to pass on, or the refusal."""
@@ -72,7 +72,10 @@ class AccessMiddleware:
         outcome = self._access.authenticate(scope)
         if not isinstance(outcome, Admin):
             return self._deny(scope, path, outcome)
-        if method not in READ_METHODS and not (method == "POST" and _asks_grafana(scope, path)):
+        if path == SESSIONS_END:
+            if method != "POST":
+                return not_allowed(("POST",))
+        elif method not in READ_METHODS and not (method == "POST" and asks_grafana(scope, path)):
             return not_allowed(READ_METHODS)
         if method == "POST" and outcome.via == "session" and not self._access.origins.is_own(scope):
             return problem(403, detail="The request comes from another origin.")
@@ -83,12 +86,18 @@ class AccessMiddleware:
         if (
             isinstance(outcome, Refusal)
             and outcome.reason is Reason.MISSING
-            and path in PAGE
+            and path in (*PAGE, SESSIONS)
             and scope["method"] in READ_METHODS
-            and _names_html(scope)
+            and names_html(scope)
         ):
             return login_page(self._render_login(Request(scope), False), 401, outcome)
         return denied(outcome)
+
+
+async def refuse_web_socket(receive: Receive, send: Send) -> None:
+    """Close a WebSocket before it is open: no route supports them."""
+    await receive()  # the handshake
+    await send({"type": "websocket.close", "code": POLICY_VIOLATION})
 
 
 def not_allowed(methods: tuple[str, ...]) -> Response:
@@ -104,7 +113,7 @@ def login_page(body: str, status: int, refusal: Refusal | None = None) -> Respon
     return HTMLResponse(body, status, headers)
 
 
-def _asks_grafana(scope: Scope, path: str) -> bool:
+def asks_grafana(scope: Scope, path: str) -> bool:
     """Whether it is one of the POST requests that panels send."""
     if not path.startswith(GRAFANA):
         return False
@@ -112,7 +121,7 @@ def _asks_grafana(scope: Scope, path: str) -> bool:
     return below is not None and paths.decide("POST", below) in (Decision.PASS, Decision.EMPTY)
 
 
-def _names_html(scope: Scope) -> bool:
+def names_html(scope: Scope) -> bool:
     """Whether the Accept header names HTML: browsers do for a page; programs that accept anything do not."""
     accept = b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
     return any(offer.partition(";")[0].strip().lower() == "text/html" for offer in accept.split(","))

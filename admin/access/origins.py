@@ -15,10 +15,21 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Origins:
-    """The origin of the request's Host and, for proxies that change the Host, the `allowed` ones."""
+    """The origin of the request's Host and, for proxies that change the Host, that of `public_url` and the `allowed`
+    ones."""
 
-    def __init__(self, allowed: Iterable[str] = ()) -> None:
-        self._allowed = frozenset(origin.lower() for origin in allowed)
+    def __init__(self, allowed: Iterable[str] = (), public_url: str | None = None) -> None:
+        self._public_url = public_url or ""
+        self._allowed = frozenset(origin.lower() for origin in (*allowed, self._public_url) if origin)
+
+    def is_https(self, scope: Scope) -> bool:
+        """Whether the browser is on https. The scheme of a proxy that is not trusted, or does not tell it, is that of
+        the public URL."""
+        if scope.get("scheme") == "https":
+            return True
+        scheme, _, name = self._public_url.partition("://")
+        hosts = _values(scope, b"host")
+        return scheme == "https" and [host.removesuffix(_DEFAULT_PORTS[scheme]) for host in hosts] == [name]
 
     def is_own(self, scope: Scope) -> bool:
         """Whether the request comes from the section's own pages. Browsers send Origin with every POST; a request

@@ -1,6 +1,6 @@
 """The rate limit of invalid credentials per address, and of their log lines.
 
-    authentication, login -> rate limit (this) -> 429, before a credential is checked
+    authentication, login -> rate limit (this) -> 429 for an invalid credential
 
 Memory and log are bounded for any traffic: by a number of addresses, and of lines per minute.
 """
@@ -20,7 +20,7 @@ _log = structlog.get_logger()
 
 FAILURES = 10
 WINDOW_SECONDS = 300.0
-"""An address has to wait after FAILURES invalid credentials in so many seconds."""
+"""After FAILURES invalid credentials in so many seconds, further ones of that address are answered by 429."""
 
 ADDRESSES_AT_MOST = 4096
 """The most addresses kept; the address with the oldest latest failure is dropped first."""
@@ -55,7 +55,7 @@ class RateLimit:
         self._failures = failures
         self._window_seconds = window_seconds
         self._of: OrderedDict[str, deque[float]] = OrderedDict()
-        self._log = _RefusalLog(clock)
+        self._log = RefusalLog(clock)
 
     def retry_after(self, address: str) -> int:
         """Whole seconds until the address may try again; 0 if it may now."""
@@ -74,11 +74,11 @@ class RateLimit:
 
     def log(self, event: str, address: str, reason: Reason | str) -> None:
         """Log a refusal with its reason, never with the credential."""
-        self._log.write(event, address, str(reason))
+        self._log.write(event, address=address, reason=str(reason))
 
 
-class _RefusalLog:
-    """Writes the first lines of a minute; the next line has the number of those left out."""
+class RefusalLog:
+    """Writes the first lines of a minute, whatever requests arrive; the next line has the number of those left out."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -86,7 +86,8 @@ class _RefusalLog:
         self._lines = 0
         self._left_out = 0
 
-    def write(self, event: str, address: str, reason: str) -> None:
+    def write(self, event: str, **fields: str) -> None:
+        """Log a refusal."""
         now = self._clock()
         if now >= self._minute + 60:
             self._minute, self._lines = now, 0
@@ -96,4 +97,4 @@ class _RefusalLog:
         self._lines += 1
         left_out = {"left_out": self._left_out} if self._left_out else {}
         self._left_out = 0
-        _log.warning(event, address=address, reason=reason, **left_out)
+        _log.warning(event, **fields, **left_out)

@@ -1,10 +1,10 @@
-"""Sessions of browsers: a signed cookie, and a list of the sessions that were ended early.
+"""Sessions of browsers: a signed cookie each, and the list of those that are open.
 
     login -> sessions (this) -> the cookie -> authentication
 
-The signing key is derived from a random key in the state directory and from all configured credentials: a change of
-any of these ends all sessions. The lifetime is a setting, and does not depend on the credential: a token that expires
-earlier does not end the session.
+A cookie counts while its session is in the list, so that each session can be seen and ended. The signing key is derived
+from a random key in the state directory and from all configured credentials: a change of any of these ends all
+sessions. The lifetime is a setting; with `follows_token`, the session of a token ends with it at the latest.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
+from exporter import disk
 from exporter.errors import StateError
 from exporter.state import StateFile
 from presentation.panels import ANALYTICS_PATH
@@ -29,117 +32,172 @@ from presentation.panels import ANALYTICS_PATH
 _log = structlog.get_logger()
 
 COOKIE = "hivesync_analytics"
+SECURE_COOKIE = f"__Secure-{COOKIE}"
+"""The name over https: browsers accept it from https alone, so that it cannot be set on the way."""
+
 COOKIE_PATH = ANALYTICS_PATH.rstrip("/")
 
 KEY_FILE = "session.key"
 KEY_BYTES = 32
-REVOKED_FILE = "sessions.json"
-"""The ended sessions, kept across restarts."""
+SESSIONS_FILE = "sessions.json"
+"""The open sessions, kept across restarts."""
 
-REVOKED_AT_MOST = 10_000
-"""The most ended sessions kept; beyond that all sessions so far are ended. Each needs a login first."""
+SESSIONS_AT_MOST = 1_000
+"""The most open sessions; the oldest ends first. Each needs a login first."""
 
-COOKIES_AT_MOST = 4
-"""The most cookies of this name that are checked: a browser may hold another for a longer path."""
+SAVE_SECONDS = 2.0
+"""Time for which a login or logout waits for the disk."""
 
-_ID_BYTES, _TIME_BYTES, _MAC_BYTES = 16, 8, 32
-_LONGEST = 4 * (_ID_BYTES + _TIME_BYTES + _MAC_BYTES)
+_ID_BYTES, _MAC_BYTES = 16, 32
+_VALUE_CHARACTERS = (_ID_BYTES + _MAC_BYTES) // 3 * 4
+
+_NAME_CHARACTERS = 12
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One login: its random id (hexadecimal) and its end (Unix seconds)."""
+    """One login: its random id (hexadecimal), its beginning and end (Unix seconds), the kind of its credential, and the
+    address that it came from."""
 
     id: str
+    opened_at: float
     ends_at: float
+    via: str
+    address: str
+
+    @property
+    def name(self) -> str:
+        """The beginning of the id, for people. The whole id is no secret either: a cookie needs a signature."""
+        return self.id[:_NAME_CHARACTERS]
 
 
 class Sessions:
-    """Opens, checks and ends sessions; `clock` gives Unix seconds."""
+    """Opens, checks, lists and ends sessions; `clock` gives Unix seconds."""
 
-    def __init__(self, key: bytes, lifetime_seconds: float, clock: Clock, revoked: StateFile | None = None) -> None:
-        """`revoked`: the file of the ended sessions; without it they are forgotten with the process."""
-        self.lifetime_seconds = lifetime_seconds
+    def __init__(
+        self,
+        key: bytes,
+        lifetime_seconds: float,
+        clock: Clock,
+        file: StateFile | None = None,
+        *,
+        follows_token: bool = False,
+    ) -> None:
+        """`file`: that of the open sessions; without it they end with the process."""
+        self._lifetime_seconds = lifetime_seconds
         self._key = key
         self._clock = clock
-        self._file = revoked
-        self._revoked: dict[str, float] = {}
-        self._valid_since = 0.0
+        self._file = file
+        self._follows_token = follows_token
+        self._saving = threading.Lock()
+        self._open: dict[str, Session] = {}
         self._load()
 
-    def open(self) -> str:
+    def open(self, via: str = "api_key", address: str = "unknown", token_ends_at: float | None = None) -> str:
         """Open a session; the value of its cookie."""
-        content = secrets.token_bytes(_ID_BYTES) + int(self._clock() * 1000).to_bytes(_TIME_BYTES, "big")
-        return base64.urlsafe_b64encode(content + self._mac(content)).rstrip(b"=").decode()
+        now = self._clock()
+        ends_at = now + self._lifetime_seconds
+        if self._follows_token and token_ends_at is not None:
+            ends_at = min(ends_at, token_ends_at)
+        session = Session(secrets.token_hex(_ID_BYTES), now, ends_at, via, address)
+        self._open = {one.id: one for one in (*self.all(), session)[-SESSIONS_AT_MOST:]}
+        content = bytes.fromhex(session.id)
+        return base64.urlsafe_b64encode(content + self._mac(content)).decode()
 
     def check(self, value: str) -> Session | None:
         """The session of a cookie's value, if its signature is valid and it has not ended."""
-        if len(value) > _LONGEST:
+        if len(value) != _VALUE_CHARACTERS:
             return None
         try:
-            signed = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
+            signed = base64.b64decode(value, altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
         content, mac = signed[:-_MAC_BYTES], signed[-_MAC_BYTES:]
-        if len(content) != _ID_BYTES + _TIME_BYTES or not hmac.compare_digest(mac, self._mac(content)):
+        if not hmac.compare_digest(mac, self._mac(content)):
             return None
-        session_id, opened_at = content[:_ID_BYTES].hex(), int.from_bytes(content[_ID_BYTES:], "big") / 1000
-        session = Session(session_id, opened_at + self.lifetime_seconds)
-        now = self._clock()
-        # A clock that is set back does not extend a session.
-        alive = opened_at - 60 <= now < session.ends_at and opened_at > self._valid_since
-        return session if alive and session_id not in self._revoked else None
+        session = self._open.get(content.hex())
+        return session if session is not None and self._is_alive(session) else None
 
-    def of(self, headers: Iterable[tuple[bytes, bytes]]) -> Session | None:
-        """The session of a request's cookies."""
-        return next((session for value in cookies(headers) if (session := self.check(value))), None)
+    def of(self, headers: Iterable[tuple[bytes, bytes]], *, https: bool) -> Iterator[Session]:
+        """The sessions of a request's cookies: of all with our name, as a browser may hold foreign ones."""
+        for value in cookies(headers, SECURE_COOKIE if https else COOKIE):
+            if session := self.check(value):
+                yield session
 
-    def revoke(self, session: Session) -> None:
-        """End a session."""
-        now = self._clock()
-        self._revoked = {one: ends_at for one, ends_at in self._revoked.items() if ends_at > now}
-        self._revoked[session.id] = session.ends_at
-        if len(self._revoked) > REVOKED_AT_MOST:
-            self._revoked, self._valid_since = {}, now
-        if self._file is not None:
+    def all(self) -> Sequence[Session]:
+        """The open sessions, the oldest first."""
+        return [session for session in self._open.values() if self._is_alive(session)]
+
+    def end(self, ended: Iterable[Session]) -> None:
+        """End these sessions."""
+        ids = {session.id for session in ended}
+        self._open = {session.id: session for session in self.all() if session.id not in ids}
+
+    def save(self) -> None:
+        """Write the open sessions to the state directory. It waits for the disk: `keep` is for the event loop."""
+        if self._file is None:
+            return
+        with self._saving:  # each writer writes the newest list
+            sessions = [asdict(session) for session in self._open.values()]
             try:
-                self._file.save({"revoked": self._revoked, "valid_since": self._valid_since})
+                self._file.save({"signed_by": self._signed_by(), "open": sessions})
             except StateError as error:
-                _log.warning("admin.logout.not_saved", reason=str(error))
+                _log.warning("admin.sessions.not_saved", reason=str(error))
 
-    def cookie(self, path: str, value: str | None = None) -> str:
+    async def keep(self) -> None:
+        """Save in a thread, and wait for the disk for SAVE_SECONDS at most; this process knows the list at once."""
+        try:
+            await disk.Step(disk.run(self.save)).wait(SAVE_SECONDS)
+        except TimeoutError:
+            _log.warning("admin.sessions.not_saved", reason=f"the disk did not answer within {SAVE_SECONDS:g} s")
+
+    def cookie(self, path: str, value: str | None = None, *, https: bool) -> str:
         """The Set-Cookie header that sets the session of a browser, or removes it without a value."""
-        life = int(self.lifetime_seconds) if value else 0
-        return f"{COOKIE}={value or ''}; Path={path}; Max-Age={life}; HttpOnly; Secure; SameSite=Strict"
+        session = self.check(value) if value else None
+        life = max(0, int(session.ends_at - self._clock())) if session else 0
+        name = SECURE_COOKIE if https else COOKIE
+        return f"{name}={value or ''}; Path={path}; Max-Age={life}; HttpOnly; Secure; SameSite=Strict"
+
+    def _is_alive(self, session: Session) -> bool:
+        # A clock that is set back does not extend a session.
+        return session.opened_at - 60 <= self._clock() < session.ends_at
 
     def _mac(self, content: bytes) -> bytes:
         return hmac.digest(self._key, b"session:" + content, "sha256")
+
+    def _signed_by(self) -> str:
+        """Tells whether a list is of sessions whose cookies this key has signed."""
+        return hmac.digest(self._key, b"list of sessions", "sha256").hex()
 
     def _load(self) -> None:
         if self._file is None:
             return
         try:
-            saved = self._file.load() or {}
-            self._revoked = {str(one): float(ends_at) for one, ends_at in saved.get("revoked", {}).items()}
-            self._valid_since = float(saved.get("valid_since", 0.0))
-        except (StateError, AttributeError, TypeError, ValueError) as error:
-            # The ended sessions are unknown, so that all are ended.
-            self._revoked, self._valid_since = {}, self._clock()
+            saved: dict[str, Any] = self._file.load() or {}
+            if saved.get("signed_by") == self._signed_by():
+                self._open = {session.id: session for session in map(self._loaded, saved["open"])}
+        except (StateError, AttributeError, KeyError, TypeError, ValueError) as error:
+            # The open sessions are unknown, so that all are ended.
+            self._open = {}
             _log.warning("admin.sessions.corrupt", reason=str(error))
 
+    def _loaded(self, saved: dict[str, Any]) -> Session:
+        opened_at = float(saved["opened_at"])
+        ends_at = min(float(saved["ends_at"]), opened_at + self._lifetime_seconds)  # the setting may be shorter now
+        return Session(str(saved["id"]), opened_at, ends_at, str(saved["via"]), str(saved["address"]))
 
-def cookies(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    """The values of the session's cookie, at most `COOKIES_AT_MOST`."""
-    found = []
-    for name, value in headers:
-        if name == b"cookie":
+
+def cookies(headers: Iterable[tuple[bytes, bytes]], name: str) -> Iterator[str]:
+    """The values of all cookies of this name. Their number is limited by the size of a request alone, and a value of
+    another length than ours costs nothing."""
+    for header, value in headers:
+        if header == b"cookie":
             for pair in value.decode("latin-1").split(";"):
                 key, equals, content = pair.partition("=")
-                if equals and key.strip() == COOKIE:
-                    found.append(content.strip())
-    return found[:COOKIES_AT_MOST]
+                if equals and key.strip() == name:
+                    yield content.strip()
 
 
 def signing_key(stored: bytes, credentials: bytes) -> bytes:

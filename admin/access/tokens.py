@@ -50,9 +50,11 @@ Via = Literal["token", "api_key", "code", "session"]
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """An admin, by the kind of credential; the identity is not needed."""
+    """An admin, by the kind of credential; the identity is not needed. `ends_at`: the end of a token (Unix seconds),
+    None for a credential without one."""
 
     via: Via
+    ends_at: float | None = field(default=None, compare=False)
 
 
 class Reason(StrEnum):
@@ -182,8 +184,9 @@ class Authenticator:
         for algorithm, key in self._keys.items():
             claims = self._verified(token, algorithm, key)
             if isinstance(claims, Mapping):
-                admin = _holds(claims.get(self._claim), self._value)
-                return Admin("token") if admin else Refusal(Reason.NOT_ADMIN, bearer=True)
+                if _holds(claims.get(self._claim), self._value):
+                    return Admin("token", float(min(int(claims["exp"]), _LAST_SECOND) + LEEWAY_SECONDS))
+                return Refusal(Reason.NOT_ADMIN, bearer=True)
             if claims is not Reason.ALGORITHM:
                 reason = claims
         return Refusal(reason, bearer=True)
@@ -252,15 +255,19 @@ class Authenticator:
         raise _unusable_key("should be an RSA key (RS256) or a key on the curve P-256 (ES256)")
 
 
+_LAST_SECOND = 2**53
+"""The last second that a float holds exactly; a token that ends later never ends."""
+
 _COMPACT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 
 
 def _holds(claim: object, value: str) -> bool:
-    """Whether a claim is that value, or a list or a string of words with it. JSON's true is written `true`."""
+    """Whether a claim is that value, or a list or a string of words with it, separated by spaces alone (RFC 6749,
+    section 3.3). JSON's true is written `true`."""
     if isinstance(claim, bool):
         return claim and value == "true"
     if isinstance(claim, str):
-        return value in claim.split()
+        return value in claim.split(" ")
     return isinstance(claim, list) and value in claim
 
 

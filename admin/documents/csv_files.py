@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from admin.documents.charts import Chart
 from admin.documents.tables import Incidents, TopUsers
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""First characters of a cell that a spreadsheet would compute."""
+FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\s\"']*[=+\-@\uff0b\uff0d\uff1d\uff20])|^(?=[\t\r\n])")
+"""The places in a text where a spreadsheet would find a formula: its start, and, as some take other separators than the
+comma and ignore quotes there, after a semicolon, a TAB or a line break. Excel also takes the full-width signs of East
+Asian scripts."""
 
 
 def of_table(table: TopUsers | Incidents) -> bytes:
@@ -39,8 +42,8 @@ def _written(rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def _cell(value: object) -> object:
-    """A text that begins like a formula gets an apostrophe, which spreadsheets read as "text"."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    """A text that is like a formula gets an apostrophe there, which spreadsheets read as "text"."""
+    return FORMULA.sub("'", value) if isinstance(value, str) else value
 
 
 def _iso(time: int) -> str:

@@ -1,6 +1,7 @@
 """Queues and jobs: `/queues`, and its section of the page.
 
-See docs/definitions.md#queue-depth, docs/definitions.md#job-latency and docs/definitions.md#preview-request.
+See docs/definitions.md#queue-depth, docs/definitions.md#waiting-job, docs/definitions.md#dead-letter,
+docs/definitions.md#job-latency and docs/definitions.md#preview-request.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from admin.documents.cards import (
+    BOTH,
     POSTGRES,
     REDIS,
     SLIDING,
@@ -20,13 +22,36 @@ from admin.documents.cards import (
     each,
 )
 from admin.documents.models import Amount, Count, Model, known
-from admin.documents.values import Values
-from exporter.collectors import ai, latency, previews, queues
+from admin.documents.values import Value, Values, largest
+from exporter.collectors import ai, dead_letters, jobs, latency, previews, queues, unacked
 from presentation.label_styles import WINDOWS
 
 NO_JOBS = "no jobs"
+NONE_WAITS = "none"
+NO_CELERY = "no Celery queue"
 
 CARDS = (
+    Card(
+        "jobs",
+        "Jobs that wait and run",
+        Meaning(
+            "Waiting: jobs in the queues or, where that is more, jobs with status queued, some of which workers have "
+            "fetched already. Running: jobs with status running. Oldest: time since the creation of the job that has "
+            "waited longest. With workers: messages that Celery's workers have fetched and not acknowledged.",
+            "now",
+            BOTH,
+        ),
+        (
+            Number("AI waiting", "queues/jobs/ai/waiting"),
+            Number("AI running", "queues/jobs/ai/running"),
+            Number("AI oldest", "queues/jobs/ai/oldest_waiting_seconds", "seconds", NONE_WAITS),
+            Number("Preview waiting", "queues/jobs/preview/waiting"),
+            Number("Preview running", "queues/jobs/preview/running"),
+            Number("Preview oldest", "queues/jobs/preview/oldest_waiting_seconds", "seconds", NONE_WAITS),
+            Number("With workers", "queues/unacked/messages", empty=NO_CELERY),
+            Number("With workers, oldest", "queues/unacked/oldest_seconds", "seconds", NONE_WAITS),
+        ),
+    ),
     Card(
         "ai-latency",
         "AI job latency",
@@ -70,14 +95,22 @@ TABLES = (
     TableCard(
         "queue-depths",
         "Queues",
-        Meaning("Waiting jobs in each queue.", "now", REDIS),
+        Meaning("Jobs in each queue, without those that workers have fetched.", "now", REDIS),
         "queues/queues",
         (
             TableColumn("queue", "Kind", styles="queues"),
             TableColumn("name", "Queue", is_code=True),
-            TableColumn("depth", "Waiting", "number"),
+            TableColumn("depth", "In the queue", "number"),
         ),
         "No queue is known: no key matches the settings AI_QUEUE_KEYS and PREVIEW_QUEUE_KEYS",
+    ),
+    TableCard(
+        "dead-letters",
+        "Dead letters",
+        Meaning("Messages of jobs that were given up, in each list of dead letters.", "now", REDIS),
+        "queues/dead_letters",
+        (TableColumn("name", "List", is_code=True), TableColumn("messages", "Messages", "number")),
+        "No list is known: no key matches the setting DEAD_LETTER_KEYS",
     ),
 )
 
@@ -88,6 +121,35 @@ class Queue(Model):
     queue: str
     name: str
     depth: Count
+
+
+class Jobs(Model):
+    """Jobs of one queue that have not ended."""
+
+    waiting: Count = Field(description="The larger of the queue's depth and the rows with status queued.")
+    running: Count
+    oldest_waiting_seconds: Amount = Field(description="Null while none waits.")
+
+
+class JobsByQueue(Model):
+    """Jobs by queue."""
+
+    ai: Jobs
+    preview: Jobs
+
+
+class Unacked(Model):
+    """Messages that Celery's workers have fetched and not acknowledged; null without a Celery queue."""
+
+    messages: Count
+    oldest_seconds: Amount
+
+
+class DeadLetters(Model):
+    """One list of dead letters."""
+
+    name: str
+    messages: Count
 
 
 class Latency(Model):
@@ -126,6 +188,9 @@ class Queues(Model):
     ai_queue_depth: Count = Field(description="Null where no queue is known.")
     preview_queue_depth: Count = Field(description="Null where no queue is known.")
     queues: list[Queue]
+    jobs: JobsByQueue
+    unacked: Unacked
+    dead_letters: list[DeadLetters]
     latency_seconds: Latencies
     preview_requests: Requests
     processing: Processing
@@ -133,7 +198,7 @@ class Queues(Model):
 
 def build(values: Values) -> Queues:
     """The document."""
-    jobs, seconds = values.summary(queues.PROCESSING, queue="ai")
+    processed, seconds = values.summary(queues.PROCESSING, queue="ai")
     return Queues(
         ai_queue_depth=known(values.total(queues.DEPTH, queue="ai"), int),
         preview_queue_depth=known(values.total(queues.DEPTH, queue="preview"), int),
@@ -141,12 +206,41 @@ def build(values: Values) -> Queues:
             Queue(queue=queue, name=name, depth=known(value, int))
             for (queue, name), value in sorted(values.each(queues.DEPTH), key=lambda depth: depth[0])
         ],
+        jobs=JobsByQueue(**{queue: _jobs(values, queue) for queue in jobs.TABLES}),
+        unacked=Unacked(
+            messages=known(values.value(unacked.UNACKED), int),
+            oldest_seconds=known(_age(values, values.value(unacked.OLDEST)), float),
+        ),
+        dead_letters=[
+            DeadLetters(name=name, messages=known(value, int))
+            for (name,), value in sorted(values.each(dead_letters.DEAD_LETTERS), key=lambda letters: letters[0])
+        ],
         latency_seconds=Latencies(**{queue: _latency(values, queue) for queue in latency.TABLES}),
         preview_requests=Requests(
             **{window: known(values.value(previews.REQUESTS, window=window), int) for window in ai.REQUEST_WINDOWS}
         ),
-        processing=Processing(jobs=known(jobs, int), seconds=known(seconds, float)),
+        processing=Processing(jobs=known(processed, int), seconds=known(seconds, float)),
     )
+
+
+def waiting(values: Values, queue: str) -> Value:
+    """The jobs that wait: in the queue or, where that is more, as PostgreSQL knows them."""
+    return largest(
+        (values.value(jobs.JOBS, queue=queue, state="waiting"), values.total(queues.DEPTH, queue=queue)),
+    )
+
+
+def _jobs(values: Values, queue: str) -> Jobs:
+    return Jobs(
+        waiting=known(waiting(values, queue), int),
+        running=known(values.value(jobs.JOBS, queue=queue, state="running"), int),
+        oldest_waiting_seconds=known(_age(values, values.value(jobs.OLDEST, queue=queue)), float),
+    )
+
+
+def _age(values: Values, time: Value) -> Value:
+    """The seconds since a time; a clock that is ahead gives 0."""
+    return time.replaced(None if time.number is None else max(0.0, values.now - time.number))
 
 
 def _latency(values: Values, queue: str) -> Latency:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from admin.documents.cards import BOTH, NO_QUEUE, ONLINE, POSTGRES, REDIS, Card, Meaning, Number
+from admin.documents.cards import BOTH, NO_QUEUE, ONLINE, POSTGRES, Card, Meaning, Number
 from admin.documents.models import Amount, Count, Model, known
+from admin.documents.queues import waiting
 from admin.documents.trends import Points, Trends
 from admin.documents.values import Value, Values, combined, ratio
 from exporter.collectors import ai, online, queues, users
 
 PATH, TITLE = "summary", "Summary"
+
+WAITING = "Waiting: with those that a worker has fetched and not begun, as PostgreSQL knows them."
 
 CARDS: tuple[Card, ...] = (
     Card(
@@ -30,15 +33,15 @@ CARDS: tuple[Card, ...] = (
     Card(
         "ai-queue",
         "AI queue",
-        Meaning("AI jobs waiting for a worker, in all AI queues.", "now", REDIS),
-        (Number("", "summary/ai_queue_depth", empty=NO_QUEUE),),
+        Meaning(f"AI jobs in all AI queues. {WAITING}", "now", BOTH),
+        (Number("", "summary/ai_queue_depth", empty=NO_QUEUE), Number("waiting", "summary/ai_jobs_waiting")),
         "ai_queue_depth",
     ),
     Card(
         "preview-queue",
         "Preview queue",
-        Meaning("Preview builds waiting for a worker, in all preview queues.", "now", REDIS),
-        (Number("", "summary/preview_queue_depth", empty=NO_QUEUE),),
+        Meaning(f"Preview builds in all preview queues. {WAITING}", "now", BOTH),
+        (Number("", "summary/preview_queue_depth", empty=NO_QUEUE), Number("waiting", "summary/preview_jobs_waiting")),
         "preview_queue_depth",
     ),
     Card(
@@ -67,6 +70,8 @@ class Summary(Model):
     ai_requests_last_hour: Count
     ai_queue_depth: Count = Field(description="Null where no queue is known.")
     preview_queue_depth: Count = Field(description="Null where no queue is known.")
+    ai_jobs_waiting: Count = Field(description="The larger of the depth and the rows with status queued.")
+    preview_jobs_waiting: Count = Field(description="The larger of the depth and the rows with status queued.")
     paid_free_ratio: Amount = Field(description="Paid users per free user.")
     paid_users: Count
     free_users: Count
@@ -81,6 +86,8 @@ def numbers(values: Values) -> dict[str, Value]:
         "ai_requests_last_hour": values.value(ai.REQUESTS, window="1h"),
         "ai_queue_depth": values.total(queues.DEPTH, queue="ai"),
         "preview_queue_depth": values.total(queues.DEPTH, queue="preview"),
+        "ai_jobs_waiting": waiting(values, "ai"),
+        "preview_jobs_waiting": waiting(values, "preview"),
         "paid_free_ratio": paid_free_ratio(values),
         "paid_users": by_plan["paid"],
         "free_users": by_plan["free"],

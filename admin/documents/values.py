@@ -62,6 +62,13 @@ def combined(parts: Iterable[Value], fold: Callable[[Sequence[float]], float | N
     )
 
 
+def largest(parts: Iterable[Value]) -> Value:
+    """The largest of several values that are known, with the sources and the status of all."""
+    values = list(parts)
+    numbers = [value.number for value in values if value.number is not None]
+    return combined(values, max).replaced(max(numbers, default=None))
+
+
 def ratio(numbers: Sequence[float]) -> float | None:
     """The first of two numbers divided by the second; None for a division by 0."""
     above, below = numbers

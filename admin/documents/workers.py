@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from admin.documents.cards import REDIS, Card, Document, Meaning, Number, TableCard, TableColumn
+from admin.documents.cards import POSTGRES, REDIS, Card, Document, Meaning, Number, TableCard, TableColumn
 from admin.documents.models import Count, Flag, Model, Text, known
 from admin.documents.values import Values, iso
 from exporter.collectors import workers
+
+HEARTBEATS = f"{REDIS}, or {POSTGRES} by the setting WORKERS_FROM"
 
 CARDS = (
     Card(
@@ -14,7 +16,7 @@ CARDS = (
         Meaning(
             "Workers with a recent heartbeat (120 s, unless configured otherwise), out of all known workers.",
             "now",
-            REDIS,
+            HEARTBEATS,
         ),
         (Number("Healthy", "workers/healthy"), Number("Known", "workers/total")),
     ),
@@ -28,7 +30,7 @@ TABLES = (
             "Healthy: the last heartbeat is recent. A GPU worker is active or idle, or offline without a recent "
             "heartbeat.",
             "now; a worker without a heartbeat for 24 hours is dropped",
-            REDIS,
+            HEARTBEATS,
         ),
         "workers/workers",
         (

@@ -1,6 +1,9 @@
-"""The headers that pass to Grafana and back: all but credentials, identities and those of a single connection.
+"""The headers that pass to Grafana and back: those of two lists, and no others.
 
     proxy -> headers (this) -> Grafana, and back
+
+Lists of the headers that do not pass would let through those that the next version of Grafana takes for an identity, or
+sets for the whole origin. A header that is missing here shows as a panel that does not work, at the next update.
 
 The user name is always the same, that of a viewer without a person behind it. Grafana sees no credential and no cookie,
 neither the section's nor another application's on the same host, and sets none.
@@ -19,48 +22,61 @@ ROLE = "Viewer"
 
 Headers = list[tuple[bytes, bytes]]
 
-_HOP_BY_HOP = frozenset(
+_TO_GRAFANA = frozenset(
     {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"http2-settings",
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"origin",  # compared with Host by Grafana's check against cross-site requests
+        b"pragma",
+        b"range",
+        b"user-agent",
+        # Sent by Grafana's pages with a query: where it comes from, not who sends it.
+        b"x-cache-skip",
+        b"x-dashboard-title",
+        b"x-dashboard-uid",
+        b"x-datasource-uid",
+        b"x-grafana-from-expr",
+        b"x-grafana-org-id",
+        b"x-panel-id",
+        b"x-panel-plugin-id",
+        b"x-panel-title",
+        b"x-plugin-id",
+        b"x-query-group-id",
     }
 )
 
-_NOT_TO_GRAFANA = frozenset(
+_FROM_GRAFANA = frozenset(
     {
-        b"authorization",
-        b"cookie",
-        b"expect",  # handled by the server in front
-        b"forwarded",
-        b"x-api-key",
-        b"x-ds-authorization",  # Grafana would pass it to a data source
-        b"x-http-method",
-        b"x-http-method-override",
-        b"x-jwt-assertion",
-        b"x-method-override",
-        b"x-original-url",
-        b"x-real-ip",
-        b"x-rewrite-url",
-    }
-)
-_NOT_TO_GRAFANA_BEGIN = (b"x-webauth-", b"x-forwarded-")
-
-_NOT_FROM_GRAFANA = frozenset(
-    {
-        b"clear-site-data",  # would end the session
-        b"date",  # set by the server in front
-        b"service-worker-allowed",
-        b"set-cookie",
-        b"www-authenticate",  # would open the browser's password dialog
-        b"x-frame-options",  # frame-ancestors is in the content security policy
+        b"accept-ranges",
+        b"age",
+        b"allow",
+        b"cache-control",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-length",
+        b"content-range",
+        b"content-security-policy",
+        b"content-type",
+        b"etag",
+        b"expires",
+        b"last-modified",
+        b"location",
+        b"pragma",
+        b"referrer-policy",
+        b"retry-after",
+        b"vary",
+        b"x-cache",  # of a query's result
+        b"x-content-type-options",
     }
 )
 
@@ -74,15 +90,10 @@ def to_grafana(scope: Scope, *, with_body: bool) -> Headers | None:
     hosts = [value for name, value in incoming if name == b"host"]
     if len(hosts) != 1:
         return None
-    dropped = _HOP_BY_HOP | _NOT_TO_GRAFANA | (_named_by_connection(incoming) - _FRAMING)
+    passed = _TO_GRAFANA - (_named_by_connection(incoming) - _FRAMING)
     if not with_body:
-        dropped |= {b"content-length"}
-    kept = [
-        (name, value)
-        for name, value in incoming
-        # Some servers read an underscore as a hyphen, so that both count as the same.
-        if (spelt := name.replace(b"_", b"-")) not in dropped and not spelt.startswith(_NOT_TO_GRAFANA_BEGIN)
-    ]
+        passed -= {b"content-length"}
+    kept = [(name, value) for name, value in incoming if name in passed]
     if with_body and not any(name == b"content-length" for name, _ in kept):
         kept.append((b"transfer-encoding", b"chunked"))
     client = scope.get("client")
@@ -99,13 +110,13 @@ def to_grafana(scope: Scope, *, with_body: bool) -> Headers | None:
 def from_grafana(headers: Headers, status: int, origin: str) -> Headers:
     """The headers of the response to the client; `origin`: Grafana's, as this process reaches it."""
     lower = [(name.lower(), value) for name, value in headers]
-    dropped = _HOP_BY_HOP | _NOT_FROM_GRAFANA | (_named_by_connection(lower) - _FRAMING)
+    passed = _FROM_GRAFANA - (_named_by_connection(lower) - _FRAMING)
     if status in (204, 304) or any(name == b"transfer-encoding" for name, _ in lower):
-        dropped |= {b"content-length"}  # not that of this body
+        passed -= {b"content-length"}  # not that of this body
     return [
         (name, _public_location(value, origin) if name == b"location" else value)
         for name, value in lower
-        if name not in dropped and not name.startswith(b"access-control-")
+        if name in passed
     ]
 
 

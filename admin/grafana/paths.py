@@ -62,6 +62,8 @@ _READ = (
     r"api/prometheus/grafana/api/v1/rules",  # SOURCE: with alerting on, an error here is an error on the panel
     rf"api/plugins/{_NAME}/settings",  # SOURCE: of apps that come with it, such as drill-down
     _api("plugins", "metas"),  # SOURCE: behind a feature flag
+    _api("preferences", "preferences/merged"),  # SOURCE: 13.2; without it the theme of the URL has no effect
+    _api("iam", "display"),  # SOURCE: names of a folder's authors
     *_DATASOURCES,
 )
 
@@ -69,6 +71,7 @@ _QUERY = (
     r"api/ds/query",  # SOURCE: all data of panels
     r"api/tsdb/query",  # SEEN
     _api("query", "query(?:/name)?"),  # SOURCE: behind a feature flag
+    rf"ofrep/v1/evaluate/flags(?:/{_NAME})?",  # SOURCE: 13.2; the same flags without the API's version
     _api("features", rf"ofrep/v1/evaluate/flags(?:/{_NAME})?"),  # SOURCE: reads feature flags
     *_DATASOURCES,
 )

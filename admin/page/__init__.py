@@ -9,7 +9,8 @@ no build: the browser runs the files in modules/.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from admin.access.session_list import ListedSession
 from admin.documents import DOCUMENTS, status, summary
 from admin.documents.cards import LABEL_STYLES
 from admin.documents.charts import CHARTS, ChartCard
@@ -41,6 +43,9 @@ MODULES = tuple(
 REFRESH_SECONDS = 30
 """The refresh interval of the page."""
 
+NOT_STORED = {"Cache-Control": "no-store"}
+"""The page has no data, but a browser keeps it with all that it shows, for Back after a logout."""
+
 LONGEST_PAUSE_SECONDS = 300
 """The longest interval, while a value is degraded or the API does not respond."""
 
@@ -49,19 +54,17 @@ class Page:
     """Renders the pages and serves their files.
 
     `grafana_up`: whether Grafana responds, None without Grafana and before its first probe; if it does, the page starts
-    with frames before its first status. `uplot`: the folder of uPlot's files.
+    with frames before its first status. `uplot`: the folder of uPlot's files. `has_login`:
+    whether the section has a login of its own.
     """
 
-    def __init__(self, grafana_up: Callable[[], bool | None] = lambda: None, *, uplot: Path = UPLOT) -> None:
+    def __init__(
+        self, grafana_up: Callable[[], bool | None] = lambda: None, *, uplot: Path = UPLOT, has_login: bool = True
+    ) -> None:
         self._grafana_up = grafana_up
+        self._has_login = has_login
         self._uplot = uplot if (uplot / "uPlot.esm.js").is_file() else None
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._templates = _templates()
 
     def routes(self) -> list[BaseRoute]:
         """The page, and its files, which hold no data and need no login."""
@@ -71,7 +74,7 @@ class Page:
         return [Route("/", self._answer, name="page"), Mount("/static", routes=static, name="static")]
 
     async def _answer(self, request: Request) -> Response:
-        return HTMLResponse(self.render(request))
+        return HTMLResponse(self.render(request), headers=NOT_STORED)
 
     def render(self, request: Request) -> str:
         """The Analytics page."""
@@ -88,11 +91,16 @@ class Page:
             documents=(summary.PATH, *(document.path for document in DOCUMENTS), status.PATH),
             data=self._data(base),
             has_uplot=self._uplot is not None,
+            has_login=self._has_login,
         )
 
     def render_login(self, request: Request, failed: bool) -> str:
         """The login page; `failed`: after a refused credential."""
         return self._templates.get_template("login.html").render(base=_base(request), failed=failed)
+
+    def render_sessions(self, request: Request, sessions: Sequence[ListedSession]) -> str:
+        """The page of the open sessions."""
+        return self._templates.get_template("sessions.html").render(base=_base(request), sessions=sessions)
 
     def _data(self, base: str) -> Mapping[str, Any]:
         """The data of the modules that is not in the page's elements."""
@@ -101,6 +109,7 @@ class Page:
             "refreshSeconds": REFRESH_SECONDS,
             "longestPauseSeconds": LONGEST_PAUSE_SECONDS,
             "hasUplot": self._uplot is not None,
+            "hasLogin": self._has_login,
             "grafanaUp": self._grafana_up(),
             "sources": {name: source.title for name, source in SOURCES.items()},
             "labelStyles": {
@@ -109,6 +118,22 @@ class Page:
             },
             "frames": {chart.id: _frames(chart, base) for chart in CHARTS},
         }
+
+
+def render_refusal(base: str, status: int, title: str, detail: str) -> str:
+    """The page of a refusal; `base`: the path of the section, with a final slash."""
+    return _templates().get_template("refusal.html").render(base=base, status=status, title=title, detail=detail)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _base(request: Request) -> str:

@@ -10,7 +10,9 @@ from exporter.collectors.activity import Activity
 from exporter.collectors.ai import Ai
 from exporter.collectors.charts import Charts
 from exporter.collectors.cost import TokenCost
+from exporter.collectors.dead_letters import DeadLetters
 from exporter.collectors.incidents import Incidents
+from exporter.collectors.jobs import Jobs
 from exporter.collectors.latency import Latency
 from exporter.collectors.logs import ai_log, preview_log
 from exporter.collectors.online import OnlineNow
@@ -18,15 +20,18 @@ from exporter.collectors.previews import Previews
 from exporter.collectors.queues import Queues
 from exporter.collectors.rollup import Rollup
 from exporter.collectors.top_users import TopUsers
+from exporter.collectors.unacked import Unacked
 from exporter.collectors.users import Plans, Users
-from exporter.collectors.workers import Workers
+from exporter.collectors.workers import HeartbeatSource, Workers
 from exporter.errors import SettingsError
+from exporter.heartbeats import PostgresHeartbeats, RedisHeartbeats
 from exporter.inputs import first_lacking
 from exporter.settings import PREFIX, Settings
 from exporter.state import StateFile
 from exporter.windows.latest import LatestActivity
 from exporter.windows.shared import SharedWindow
 from exporter.windows.users import UserCounts
+from exporter.worker_keys import Kinds
 
 OpenState = Callable[[str], StateFile]
 """Returns the state file of that name."""
@@ -49,13 +54,21 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
         Ai(by_user, lacking),
         Previews(),
         Latency(),
-        Queues({"ai": settings.ai_queue_keys, "preview": settings.preview_queue_keys}, not_provided=lacking),
+        Queues(
+            {"ai": settings.ai_queue_keys, "preview": settings.preview_queue_keys},
+            settings.celery_keys(),
+            not_provided=lacking,
+        ),
+        Unacked(settings.celery_keys() if settings.has_celery else None),
+        DeadLetters(settings.dead_letter_keys, settings.celery_keys()),
+        Jobs(),
         Workers(
-            settings.worker_keys,
+            _heartbeats(settings),
             state("gpu"),
             prices,
             healthy_seconds=settings.worker_healthy_seconds,
             forgotten_seconds=settings.worker_forgotten_seconds,
+            refresh_seconds=settings.refresh_seconds,
         ),
         TokenCost(prices, lacking),
         ai_log(state("ai-events"), settings.refresh_seconds),
@@ -73,6 +86,13 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
         if collector.name in chosen
         and not (isinstance(collector, Dispensable) and first_lacking(collector.inputs, lacking, {}))
     )
+
+
+def _heartbeats(settings: Settings) -> HeartbeatSource:
+    kinds = Kinds(settings.worker_kinds, settings.worker_default_kind)
+    if settings.workers_from == "postgres":
+        return PostgresHeartbeats(kinds)
+    return RedisHeartbeats(settings.worker_keys, settings.worker_kind_keys, kinds)
 
 
 def _check(chosen: set[str], known: Mapping[str, Collector]) -> None:

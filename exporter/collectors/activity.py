@@ -116,7 +116,7 @@ class Activity:
             self._read_until = plan.now
         await self._classify(plan.now)
         self.behind = (plan.now - self._plans.read_at) / SECOND
-        self._last_seen.put(self._latest)
+        self._last_seen.put(self._latest, plan.transaction.server.number)
         return self._samples(plan.now)
 
     def counters(self) -> Sequence[Sample]:

@@ -129,7 +129,7 @@ class Ai:
         async with self._history.reading(sources.postgres) as plan:
             requests, per_user = await self._requests.read(plan)
             errors = (await self._errors.read(plan))["24h"]
-        self._by_user.put(self._requests.by_user)
+        self._by_user.put(self._requests.by_user, plan.transaction.server.number)
         samples = [REQUESTS.sample(count, window=window) for window, count in requests.items()]
         for kind, count in zip((*AI_ERROR_KINDS, OTHER), errors.tolist(), strict=True):
             samples.append(ERRORS.sample(count, window="24h", kind=kind))

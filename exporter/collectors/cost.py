@@ -20,7 +20,7 @@ from exporter.columns import EXCESSIVE_TOKENS, NEGATIVE_TOKENS, TEXT, TOKEN_SUM,
 from exporter.gpu_usage import GpuUsage, share_of_month
 from exporter.inputs import Need
 from exporter.labels import OTHER
-from exporter.prices import Prices
+from exporter.prices import Prices, loggable_model
 from exporter.sources.postgres import Row, Transaction, microseconds, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.windows import DAY, HOUR, Part
@@ -91,7 +91,7 @@ MONTH_TO_DATE = MetricSpec(
     "hivesync_ai_cost_month_to_date_dollars",
     "gauge",
     "Estimate: AI cost of this calendar month (UTC) so far, at the price file's prices.",
-    "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
+    "PostgreSQL (ai_usage_events) for tokens, heartbeats of workers for gpu",
     (Label("component", COMPONENTS),),
     Definition(f"{_DOLLARS} SELECT 'tokens', dollars FROM spent WHERE %(has_prices)s"),
     COST_NEEDS,
@@ -100,7 +100,7 @@ PROJECTED = MetricSpec(
     "hivesync_ai_cost_month_projected_dollars",
     "gauge",
     "Estimate: AI cost of this calendar month (UTC) to its end, in proportion to the elapsed time.",
-    "PostgreSQL (ai_usage_events) for tokens, Redis (worker heartbeats) for gpu",
+    "PostgreSQL (ai_usage_events) for tokens, heartbeats of workers for gpu",
     (Label("component", COMPONENTS),),
     Definition(
         f"{_DOLLARS} SELECT 'tokens', dollars / share::float8 FROM spent, month WHERE %(has_prices)s AND share > 0"
@@ -254,7 +254,7 @@ class TokenCost:
             and (model or "") not in self._named
         ):
             self._named.add(model or "")
-            _log.warning("cost.model_without_price", model=(model or "(none)")[:100])
+            _log.warning("cost.model_without_price", model=loggable_model(model))
         return label
 
 

@@ -22,19 +22,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any
 
-from exporter import vocabulary
+from exporter import disk, vocabulary
 from exporter.collector import Sources
 from exporter.errors import CollectionFailed, SourceUnavailable, StateError
 from exporter.incident import ERROR_KINDS, KEPT, Incident, from_line, newest
 from exporter.inputs import Need
-from exporter.labels import OTHER, closed
+from exporter.labels import OTHER
 from exporter.log_lines import Counted, begins_after, count
-from exporter.sources.jsonl import JsonlLog, Position, Slice
+from exporter.log_tally import RESULTS, Tally
+from exporter.sources.jsonl import JsonlLog, Slice
 from exporter.spec import Label, MetricSpec, Sample
 from exporter.state import StateFile
 
@@ -47,7 +47,8 @@ SAVE_SECONDS = 0.25
 LATE_SECONDS = 120.0
 """Age at which a line counts as late, or two refresh periods where those are longer."""
 
-RESULTS = ("ok", "malformed", "unknown_event")
+OVERDUE_SECONDS = 5.0
+"""Age at which a read or save fails its refresh, or two refresh periods where those are longer."""
 
 FROM_THE_END = "absent at a first start until the log's end is reached"
 """A part of the HELP text of each counter."""
@@ -160,12 +161,12 @@ PREVIEW = Subject(
 
 def ai_log(state: StateFile, refresh_seconds: float = 0.0) -> LogCollector:
     """Return the collector of the AI events log."""
-    return LogCollector(AI, state, late_after=max(LATE_SECONDS, 2 * refresh_seconds))
+    return LogCollector(AI, state, refresh_seconds)
 
 
 def preview_log(state: StateFile, refresh_seconds: float = 0.0) -> LogCollector:
     """Return the collector of the preview log."""
-    return LogCollector(PREVIEW, state, late_after=max(LATE_SECONDS, 2 * refresh_seconds))
+    return LogCollector(PREVIEW, state, refresh_seconds)
 
 
 class LogCollector:
@@ -177,6 +178,7 @@ class LogCollector:
         self,
         subject: Subject,
         state: StateFile,
+        refresh_seconds: float = 0.0,
         *,
         budget: float = BUDGET_SECONDS,
         late_after: float = LATE_SECONDS,
@@ -188,11 +190,14 @@ class LogCollector:
         self.sources, self.inputs = (subject.source,), subject.events.needs
         self.specs = (subject.events, subject.failures, LINES, LATE, UNREAD)
         self._subject, self._file = subject, state
-        self._budget, self._late_after = budget, late_after
+        self._budget = budget
+        self._late_after = max(late_after, 2 * refresh_seconds)
+        self._overdue_after = max(OVERDUE_SECONDS, 2 * refresh_seconds)
         self._clock, self._wall_clock = clock, wall_clock
         self._tally = _load(state, subject)
         self._at_end: float | None = None  # the time at which the log was last read to its end; None after a failure
-        self._step: asyncio.Future[Slice] | None = None
+        self._step: disk.Step[Slice] | None = None
+        self._saving = False
         self._incidents: tuple[Incident, ...] = ()
 
     @property
@@ -222,12 +227,16 @@ class LogCollector:
         ]
 
     async def _next_step(self, log: JsonlLog) -> Slice:
-        # A step is not cancelled once it has begun. A step left by a cancelled refresh is awaited, not repeated in
-        # parallel.
-        if self._step is None or self._step.done():
-            self._step = asyncio.ensure_future(self._count_some(log))
-            self._step.add_done_callback(_looked_at)
-        return await asyncio.shield(self._step)
+        # A step of a refresh that was cancelled or is overdue goes on, and is awaited, not repeated in parallel.
+        if self._step is None or self._step.done:
+            self._step = disk.Step(self._count_some(log))
+        try:
+            return await self._step.wait(max(0.0, self._overdue_after - self._step.age))
+        except TimeoutError:
+            if self._saving:
+                raise CollectionFailed(self._subject.source, "timeout", str(self._file.path)) from None
+            log.reachability.failed("timeout")
+            raise SourceUnavailable(self._subject.source, "timeout") from None
 
     async def _count_some(self, log: JsonlLog) -> Slice:
         """Read and count slices, save, and only then show the counts. Return the last slice.
@@ -238,9 +247,9 @@ class LogCollector:
         tally, due = self._tally, self._clock() + SAVE_SECONDS
         failures: deque[Counted] = deque(maxlen=KEPT)
         while True:
-            now = self._wall_clock()
+            began = self._wall_clock()
             try:
-                found = await asyncio.to_thread(log.read, tally.position)
+                found = await disk.run(log.read, tally.position)
             except SourceUnavailable as error:
                 self._at_end = None
                 await self._save(tally)  # an unreadable slice does not cost the slices before it
@@ -248,6 +257,7 @@ class LogCollector:
                 if error.kind == "missing" and self._tally.position is None:
                     self._tally = replace(self._tally, left=0)  # a log that does not exist yet has no past
                 raise
+            now = self._wall_clock()  # long after `began` if the disk hung
             lags = self._at_end is None or now - self._at_end > self._late_after
             for lines in found.batches():
                 late = lags and not begins_after(now - self._late_after, lines)
@@ -260,7 +270,7 @@ class LogCollector:
             if not found.more or self._clock() >= due:
                 await self._save(tally)
                 if not found.more:
-                    self._at_end = now
+                    self._at_end = began
                 self._keep(failures)
                 return found
 
@@ -274,128 +284,22 @@ class LogCollector:
     async def _save(self, tally: Tally) -> None:
         if tally == self._tally:
             return
+        self._saving = True
         try:
-            await asyncio.to_thread(self._file.save, tally.to_state())
+            await disk.run(self._file.save, tally.to_state())
         except StateError as error:
             self._at_end = None
             raise CollectionFailed(self._subject.source, "state_unwritable", str(self._file.path)) from error
+        finally:
+            self._saving = False
         self._tally = tally
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """The counts up to a position in the log; the position is None before the first read.
-
-    `left` is the number of bytes to be read before the counts are shown: the size of the log when this process first
-    saw it; None before that. It does not grow, so that the counts of a log that grows faster than it is read are shown
-    too.
-    """
-
-    position: Position | None
-    events: Mapping[str, int]
-    kinds: Mapping[str, int]
-    results: Mapping[str, int]
-    late: int
-    left: int | None
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether the end was reached once."""
-        return self.left == 0
-
-    def plus(self, counted: Counted, *, late: bool) -> Tally:
-        """Return the tally with the lines of a batch counted; the position is still the previous one."""
-        events, kinds, results = dict(self.events), dict(self.kinds), dict(self.results)
-        for event, times in counted.events.items():
-            if event in events:
-                events[event] += times
-                results["ok"] += times
-            else:
-                results["unknown_event"] += times
-        for kind, times in counted.kinds.items():
-            kinds[closed(kind, kinds)] += times
-        results["malformed"] += counted.malformed
-        lines = counted.events.total() + counted.malformed
-        return replace(self, events=events, kinds=kinds, results=results, late=self.late + lines * late)
-
-    def at(self, found: Slice) -> Tally:
-        """Return the tally after a slice whose lines are counted: with the number of its oversized lines, and its
-        position."""
-        malformed = self.results["malformed"] + found.oversized
-        left = self.left
-        if not found.more:
-            left = 0
-        elif left != 0:
-            left = found.unread_bytes if left is None else max(0, left - sum(map(len, found.pieces)))
-        return replace(self, position=found.position, results={**self.results, "malformed": malformed}, left=left)
-
-    def to_state(self) -> dict[str, Any]:
-        """Return the tally as JSON for the state directory."""
-        return {
-            "position": None if self.position is None else self.position.to_state(),
-            "events": self.events,
-            "kinds": self.kinds,
-            "results": self.results,
-            "late": self.late,
-            "is_shown": self.is_shown,
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any], subject: Subject) -> Tally:
-        """Restore a result of `to_state`. Raises KeyError, TypeError or ValueError on anything else."""
-        return cls(
-            position=None if state["position"] is None else Position.from_state(state["position"]),
-            events=_counts(state["events"], subject.known_events),
-            kinds=_counts(state["kinds"], (*subject.known_kinds, OTHER)),
-            results=_counts(state["results"], RESULTS),
-            late=_counts(state, ("late",))["late"],
-            left=_left(state),
-        )
-
-    @classmethod
-    def empty(cls, subject: Subject) -> Tally:
-        """Return the tally before any reading, all counts 0."""
-        return cls(
-            position=None,
-            events=dict.fromkeys(subject.known_events, 0),
-            kinds=dict.fromkeys((*subject.known_kinds, OTHER), 0),
-            results=dict.fromkeys(RESULTS, 0),
-            late=0,
-            left=None,
-        )
-
-
-def _looked_at(step: asyncio.Future[Slice]) -> None:
-    """Retrieve the exception of an abandoned step, which is not reported: the next step reports it."""
-    if not step.cancelled():
-        step.exception()
-
-
 def _load(file: StateFile, subject: Subject) -> Tally:
-    state = file.load()
-    if state is None:
-        return Tally.empty(subject)
+    if (state := file.load()) is None:
+        return Tally.empty(subject.known_events, subject.known_kinds)
     try:
-        return Tally.from_state(state, subject)
+        return Tally.from_state(state, subject.known_events, subject.known_kinds)
     except (KeyError, TypeError, ValueError) as error:
         file.set_aside(type(error).__name__)
-        return Tally.empty(subject)
-
-
-def _left(state: Mapping[str, Any]) -> int | None:
-    """Return 0 where the counts were shown already (always the case in older versions); else None, so that the process
-    starts with the end that it finds."""
-    is_shown = state.get("is_shown", True)
-    if type(is_shown) is not bool:
-        raise ValueError("neither shown nor not")
-    return 0 if is_shown else None
-
-
-def _counts(state: Any, names: Iterable[str]) -> dict[str, int]:
-    """Return the counts of these names; a count that is missing, as in older versions, is 0."""
-    if not isinstance(state, dict):
-        raise TypeError("no counts")
-    counts = {name: state.get(name, 0) for name in names}
-    if any(type(count) is not int or count < 0 for count in counts.values()):
-        raise ValueError("not a count")
-    return counts
+        return Tally.empty(subject.known_events, subject.known_kinds)

@@ -19,16 +19,14 @@ import structlog
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.inputs import Need
-from exporter.labels import MAX_VALUES, bounded
+from exporter.labels import bounded
+from exporter.queue_keys import CeleryKeys, Lengths, Lists, by_importance
 from exporter.settings import PREFIX
-from exporter.sources.redis import Redis, WrongType, is_wildcard
+from exporter.sources.redis import Redis, WrongType
 from exporter.spec import Label, MetricSpec, Sample, Summary
 from exporter.vocabulary import QUEUES
 
 STATS_KEY = b"ai_queue:stats"
-FORGOTTEN_SECONDS = 86_400.0
-
-Lengths = dict[bytes, int | WrongType]
 
 DEPTH = MetricSpec(
     "hivesync_queue_depth",
@@ -61,30 +59,29 @@ class Queues:
     def __init__(
         self,
         patterns: Mapping[str, Sequence[str]],
+        celery: CeleryKeys | None = None,
         clock: Callable[[], float] = time.monotonic,
         not_provided: Collection[str] = (),
     ) -> None:
-        """`patterns`: the keys and key patterns of each queue (`ai`, `preview`)."""
+        """`patterns`: the keys, key patterns and Celery queues of each queue (`ai`, `preview`)."""
         self._patterns = patterns
         self._has_stats = "queue_stats" not in not_provided
-        self._clock = clock
-        self._last_seen: dict[str, dict[bytes, float]] = {queue: {} for queue in patterns}
+        self._lists = {queue: Lists(keys, celery or CeleryKeys(), clock) for queue, keys in patterns.items()}
         self._unmatched: set[str] = set()
         self._processing: tuple[Sample, ...] = ()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
-        """Return one sample per queue and list."""
-        waiting = {queue: await self._lengths(sources.redis, queue) for queue in self._patterns}
+        """Return one sample per queue and list, or Celery queue."""
+        waiting = {queue: await lists.lengths(sources.redis) for queue, lists in self._lists.items()}
         processing, bad_stats = await _read_processing(sources.redis) if self._has_stats else (None, 0)
 
         depths: Counter[tuple[str, str]] = Counter()
-        labels = bounded(self._by_importance(waiting))
+        labels = bounded(by_importance([(self._lists[queue], lengths) for queue, lengths in waiting.items()]))
         for queue, lengths in waiting.items():
             self._say_whether_any(queue, lengths)
-            self._remember(queue, lengths)
             for key, length in lengths.items():
                 if not isinstance(length, WrongType):
-                    depths[queue, labels[_name(key)]] += length
+                    depths[queue, labels[self._lists[queue].name(key)]] += length
         if processing is not None:
             self._processing = (PROCESSING.sample(processing, queue="ai"),)
         wrong_type = sum(isinstance(length, WrongType) for lengths in waiting.values() for length in lengths.values())
@@ -96,10 +93,6 @@ class Queues:
     def counters(self) -> Sequence[Sample]:
         """Return the latest values of the workers' own counters."""
         return self._processing
-
-    async def _lengths(self, redis: Redis, queue: str) -> Lengths:
-        keys = sorted({*await redis.keys(self._patterns[queue]), *self._last_seen[queue]} - {STATS_KEY})
-        return dict(zip(keys, await redis.lengths(keys), strict=True))
 
     def _say_whether_any(self, queue: str, lengths: Lengths) -> None:
         """Log a queue without any list: once, until a list exists."""
@@ -114,24 +107,6 @@ class Queues:
                 patterns=",".join(self._patterns[queue]),
                 remedy="name the queue's keys in the setting: one without a wildcard is 0 while it does not exist",
             )
-
-    def _by_importance(self, waiting: Mapping[str, Lengths]) -> list[str]:
-        """Return the names of all lists, in order of precedence beyond the limit: declared lists, then lists with jobs,
-        then others."""
-        declared = {key.encode() for patterns in self._patterns.values() for key in patterns if not is_wildcard(key)}
-        lists = (
-            (key not in declared, length == 0, key) for of_queue in waiting.values() for key, length in of_queue.items()
-        )
-        return [_name(key) for *_, key in sorted(lists)]
-
-    def _remember(self, queue: str, lengths: Lengths) -> None:
-        """Note the lists with jobs, so that they are 0 later, and not absent: for a day, and a limited number."""
-        now = self._clock()
-        seen = self._last_seen[queue] | {
-            key: now for key, length in lengths.items() if isinstance(length, int) and length
-        }
-        recent = sorted((at, key) for key, at in seen.items() if now - at < FORGOTTEN_SECONDS)
-        self._last_seen[queue] = {key: at for at, key in recent[-MAX_VALUES:]}
 
 
 async def _read_processing(redis: Redis) -> tuple[Summary | None, int]:
@@ -149,9 +124,3 @@ async def _read_processing(redis: Redis) -> tuple[Summary | None, int]:
     if not all(math.isfinite(value) and value >= 0 for value in (processed, milliseconds)):
         return None, 1
     return Summary(total=milliseconds / 1000, count=round(processed)), 0
-
-
-def _name(key: bytes) -> str:
-    """`ai_queue:default` -> `default`; `ai_tasks` -> `ai_tasks`."""
-    prefix, colon, rest = key.decode("utf-8", "replace").partition(":")
-    return rest if colon else prefix

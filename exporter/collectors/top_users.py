@@ -11,7 +11,8 @@ a sum due to late and deleted rows last until the six days are counted again, on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from exporter.collector import Sources
@@ -36,7 +37,7 @@ SPARE = 10
 """Number of users looked up beyond SIZE: some may have been deleted, with their requests still counted."""
 
 READY_SECONDS = 60.0
-"""Time limit of the wait for the shared windows after a start."""
+"""Time limit of the wait for the shared windows after a start, and after a change of the server."""
 
 _BY_USER = (
     f"SELECT {USER.format('counted.user_id')}, counted.requests FROM"
@@ -84,14 +85,14 @@ class TopUsers:
         self._totals = UserTotals()
         self._since = self._until = 0  # the minutes of the totals
         self._counted_at: int | None = None
+        self._server = 0  # the number of the server that the totals are read from
         self._ids: dict[int, str | None] = {}  # of recently leading users, by their hash; None: deleted
         self.content: tuple[TopUser, ...] | None = None
         """The first SIZE users, most requests first; None before the first reading."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Update `content`; there are no samples."""
-        by_user, last_seen = await self._shared(sources)
-        async with sources.postgres.transaction(fill=self._counted_at is None) as transaction:
+        async with self._reading(sources) as (transaction, by_user, last_seen):
             now, day = transaction.now_us, by_user.counts()
             since, until = minute(now - WINDOW), by_user.since
             recount = self._counted_at is None or not 0 <= now - self._counted_at < RECOUNT
@@ -106,18 +107,34 @@ class TopUsers:
             ids = await self._identified(transaction, hashes, {} if recount else self._ids)
             names = await _names(transaction, ids.values())
         self._totals, self._since, self._until, self._ids = totals, since, until, ids
+        self._server = transaction.server.number
         if recount:
             self._counted_at = now
         self.content = tuple(self._rows(leading, names, last_seen, now))[:SIZE]
         return []
 
-    async def _shared(self, sources: Sources) -> tuple[UserCounts, LatestActivity]:
-        if not (self._by_user.is_filled and self._last_seen.is_filled):
+    @asynccontextmanager
+    async def _reading(self, sources: Sources) -> AsyncIterator[tuple[Transaction, UserCounts, LatestActivity]]:
+        """Open a transaction on the server that both windows are read from. On another server than before, the totals
+        are counted again."""
+        server = 1
+        if not (self._by_user.server and self._last_seen.server):
             async with sources.postgres.transaction():
                 pass  # reports PostgreSQL as down at once, without a wait
+        while True:
+            by_user, last_seen = await self._shared(server)
+            async with sources.postgres.transaction(fill=self._counted_at is None) as transaction:
+                server = transaction.server.number
+                if self._counted_at is not None and server != self._server:
+                    self._counted_at = None  # this transaction has no time for it
+                elif self._by_user.server == self._last_seen.server == server:
+                    yield transaction, by_user, last_seen
+                    return
+
+    async def _shared(self, server: int) -> tuple[UserCounts, LatestActivity]:
         try:
             async with asyncio.timeout(READY_SECONDS):
-                return await self._by_user.get(), await self._last_seen.get()
+                return await self._by_user.get(server), await self._last_seen.get(server)
         except TimeoutError:
             raise CollectionFailed("postgres", "windows_not_filled") from None
 

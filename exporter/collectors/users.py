@@ -154,6 +154,7 @@ class Plans:
         self.orphans = 0
         """Number of paid plans and trials, as last read, whose user does not exist; they belong to no class."""
         self._seen_to_at: int | None = None
+        self._server: int | None = None  # the number of the server that they are read from
         self.read_at = 0
         """The time of the reading, by the database's clock (microseconds)."""
 
@@ -183,7 +184,7 @@ class Plans:
         self._first = np.flatnonzero(np.diff(user, prepend=user[:1] - 1))
         self._users = user[self._first]
         self._total = int(total[0, 0])
-        self.read_at = transaction.now_us
+        self.read_at, self._server = transaction.now_us, transaction.server.number
         self.seen_to(transaction)
 
     async def _name_unknown_plans(self, transaction: Transaction) -> None:
@@ -211,8 +212,9 @@ class Plans:
         self._seen_to_at = transaction.now_us
 
     async def read_if_neglected(self, transaction: Transaction) -> None:
-        """Read the plans if they were not checked for PLANS_AGE."""
-        if self._seen_to_at is None or not 0 <= transaction.now_us - self._seen_to_at < PLANS_AGE:
+        """Read the plans if they were not checked for PLANS_AGE, or are another server's."""
+        is_same = self._server == transaction.server.number
+        if not is_same or self._seen_to_at is None or not 0 <= transaction.now_us - self._seen_to_at < PLANS_AGE:
             await self.read(transaction)
 
     def neglect(self) -> None:
@@ -253,13 +255,13 @@ class Users:
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return one sample per plan class, and the projects."""
         async with sources.postgres.transaction() as transaction:
-            now = transaction.now_us
-            if self._recount.is_due(now):
+            now, server = transaction.now_us, transaction.server.number
+            if self._recount.is_due(now, server):
                 await self._plans.read(transaction)
                 if self._has_projects:
                     projects = await transaction.integers("SELECT count(*) FROM projects", 1)
                     self._projects = int(projects[0, 0])
-                self._recount.read(now, self._plans.users, self._plans.rows + self._projects)
+                self._recount.read(now, server, self._plans.users, self._plans.rows + self._projects)
             self._plans.seen_to(transaction)
         self.behind = (now - self._plans.read_at) / SECOND
         by_plan = self._plans.count(now)

@@ -4,43 +4,41 @@
     hivesync_gpu_worker_state{worker="gpu-1",state="idle"} 1.0
     hivesync_gpu_instance_seconds_total{instance_type="g5.xlarge",lifecycle="spot"} 86400.0
 
-The age of a heartbeat is computed with Redis' clock, never with that of this process.
+The age of a heartbeat is that by the clock of Redis, or of PostgreSQL by the setting WORKERS_FROM, never by that of
+this process (`heartbeats.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
+from exporter import disk
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, gpu_dollars
+from exporter.definitions import WORKERS
 from exporter.errors import StateError
 from exporter.gpu_usage import Beat, GpuUsage
+from exporter.heartbeats import Heartbeats, Worker
 from exporter.inputs import Need
-from exporter.labels import UNKNOWN, bounded, closed
+from exporter.labels import bounded, clean_worker
 from exporter.prices import Prices
-from exporter.sources.redis import Fields, WrongType, is_wildcard
-from exporter.spec import Label, MetricSpec, Sample
+from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.state import StateFile
-from exporter.vocabulary import GPU_STATES, LIFECYCLES, WORKER_KINDS
+from exporter.vocabulary import GPU, GPU_STATES
 
-LONGEST_LEAD = 300.0
-"""Seconds by which a heartbeat may be ahead of the clock; beyond that it cannot be true (a fault of clocks, not of
-workers)."""
-
-_SOURCE = "Redis (worker heartbeats)"
+_SOURCE = "heartbeats of workers (Redis, or PostgreSQL by WORKERS_FROM)"
+_TABLE = "workers"
 _HEARTBEATS = (Need(("workers",)),)
 HEALTHY = MetricSpec(
     "hivesync_worker_healthy",
     "gauge",
     "1 while the worker's last heartbeat is recent (at most 120 s old by default), else 0.",
     _SOURCE,
-    (Label("worker"), Label("kind", (*WORKER_KINDS, UNKNOWN))),
+    (Label("worker"), Label("kind")),
+    Definition(f"{WORKERS} SELECT worker, kind, healthy::int FROM workers_known", _TABLE),
     needs=_HEARTBEATS,
 )
 LAST_HEARTBEAT = MetricSpec(
@@ -48,7 +46,8 @@ LAST_HEARTBEAT = MetricSpec(
     "gauge",
     "Unix time of the worker's last heartbeat.",
     _SOURCE,
-    (Label("worker"), Label("kind", (*WORKER_KINDS, UNKNOWN))),
+    (Label("worker"), Label("kind")),
+    Definition(f"{WORKERS} SELECT worker, kind, extract(epoch FROM beat)::float8 FROM workers_known", _TABLE),
     needs=_HEARTBEATS,
 )
 GPU_STATE = MetricSpec(
@@ -57,6 +56,13 @@ GPU_STATE = MetricSpec(
     "1 for the current state of the GPU worker, 0 for the others; offline without a recent heartbeat.",
     _SOURCE,
     (Label("worker"), Label("state", GPU_STATES)),
+    Definition(
+        f"""{WORKERS}
+SELECT worker, states.name, (CASE WHEN healthy THEN states.name = state ELSE states.name = 'offline' END)::int
+FROM workers_known CROSS JOIN (VALUES ('active'), ('idle'), ('offline')) AS states(name) WHERE kind = 'gpu'
+""",
+        _TABLE,
+    ),
     needs=_HEARTBEATS,
 )
 GPU_INFO = MetricSpec(
@@ -65,6 +71,10 @@ GPU_INFO = MetricSpec(
     "Instance of a GPU worker: its type, and its lifecycle (spot or on-demand).",
     _SOURCE,
     (Label("worker"), Label("instance_type"), Label("lifecycle")),
+    Definition(
+        f"{WORKERS} SELECT worker, instance_type, lifecycle, 1 FROM workers_known WHERE kind = 'gpu'",
+        _TABLE,
+    ),
     needs=_HEARTBEATS,
 )
 GPU_SECONDS = MetricSpec(
@@ -76,52 +86,58 @@ GPU_SECONDS = MetricSpec(
     needs=_HEARTBEATS,
 )
 
+SAVE_SECONDS = 1.0
+"""Time for which a refresh waits for a save; the next one waits again."""
+
+OVERDUE_SECONDS = 5.0
+"""Minimum time after which a save is reported, where two refresh periods are shorter."""
+
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A worker's latest heartbeat (unix seconds). `state` is None where the hash has no known state."""
+class HeartbeatSource(Protocol):
+    """The server that holds the heartbeats."""
 
-    id: str
-    kind: str
-    last_heartbeat: float
-    state: str | None
-    instance_type: str
-    lifecycle: str
+    source: str
+    """Its name in `hivesync_source_up`."""
+
+    async def read(self, sources: Sources, forgotten_seconds: float) -> Heartbeats:
+        """Read every heartbeat."""
 
 
 class Workers:
     """The collector of heartbeats; GPU time is counted from one refresh to the next."""
 
     name = "workers"
-    sources = ("redis",)
     periods = 1
     inputs = _HEARTBEATS
     specs = (HEALTHY, LAST_HEARTBEAT, GPU_STATE, GPU_INFO, GPU_SECONDS, MONTH_TO_DATE, PROJECTED, SKIPPED)
+    proved = (HEALTHY, LAST_HEARTBEAT, GPU_STATE, GPU_INFO)
 
     def __init__(
         self,
-        patterns: Sequence[str],
+        heartbeats: HeartbeatSource,
         state: StateFile,
         prices: Prices | None,
         *,
         healthy_seconds: float,
         forgotten_seconds: float,
+        refresh_seconds: float = 0.0,
     ) -> None:
-        self._patterns, self._prices = patterns, prices
+        self.sources = (heartbeats.source,)
+        self._heartbeats, self._prices = heartbeats, prices
         self._healthy_seconds, self._forgotten_seconds = healthy_seconds, forgotten_seconds
         self._state = state
         self._usage = _load(state)
+        self._overdue_after = max(OVERDUE_SECONDS, 2 * refresh_seconds)
+        self._saving: disk.Step[None] | None = None
         self._remembers = True
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return health, heartbeat and, for GPU workers, state and instance; the GPU component of the cost."""
-        keys = await sources.redis.keys(self._patterns)
-        rows = await sources.redis.hashes(keys, ("kind", "last_heartbeat", "state", "instance_type", "lifecycle"))
-        now = await sources.redis.time()
-        workers, reasons = self._read(keys, rows, now)
-        reasons |= {"state_unwritable": int(not await self._count(workers, now))}
+        read = await self._heartbeats.read(sources, self._forgotten_seconds)
+        now, workers = read.now, read.workers
+        reasons = read.left_out | {"state_unwritable": int(not await self._count(workers, now))}
         samples = [sample for worker in _merged(workers) for sample in self._samples(worker, now)]
         if self._prices is not None:
             samples += gpu_dollars(self._prices, self._usage, now)
@@ -134,67 +150,49 @@ class Workers:
             for (instance_type, lifecycle), seconds in sorted(self._usage.total.items())
         ]
 
-    def _read(
-        self, keys: Sequence[bytes], rows: Sequence[Fields | WrongType], now: float
-    ) -> tuple[list[Worker], dict[str, int]]:
-        workers = []
-        reasons = {"wrong_type": 0, "gone": 0, "malformed": 0, "future_heartbeat": 0}
-        for key, row in zip(keys, rows, strict=True):
-            if isinstance(row, WrongType):
-                reasons["wrong_type"] += 1
-                continue
-            if not any(row):
-                reasons["gone"] += 1
-                continue
-            kind, last_heartbeat, state, instance_type, lifecycle = row
-            at = _timestamp(last_heartbeat)
-            if at is None:
-                reasons["malformed"] += 1
-            elif at > now + LONGEST_LEAD:
-                reasons["future_heartbeat"] += 1
-            elif now - at <= self._forgotten_seconds:
-                workers.append(
-                    Worker(
-                        id=self._id(key.decode("utf-8", "replace")),
-                        kind=closed(kind, WORKER_KINDS, UNKNOWN),
-                        last_heartbeat=at,
-                        state=closed(state, GPU_STATES, "") or None,
-                        instance_type=instance_type or UNKNOWN,
-                        lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
-                    )
-                )
-        return workers, reasons
-
-    def _id(self, key: str) -> str:
-        """Return the worker's id: `worker:heartbeat:gpu-1` -> `gpu-1`, the part after the pattern's fixed beginning."""
-        for pattern in filter(is_wildcard, self._patterns):
-            prefix = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
-            if prefix and key.startswith(prefix):
-                return key.removeprefix(prefix)
-        return key
-
     async def _count(self, workers: Iterable[Worker], now: float) -> bool:
         """Add the new heartbeats of GPU workers, and save them before they are shown.
 
-        Return False where saving failed: the counters then keep their values, and the next refresh counts from there.
+        Return False where saving failed, or takes longer than two periods: the counters then keep their values, and the
+        next refresh counts from there.
         """
-        beats = [Beat(w.id, w.last_heartbeat, w.instance_type, w.lifecycle) for w in workers if w.kind == "gpu"]
+        if self._saving is not None and not await self._saved(self._saving):
+            return self._remembers
+        beats = [Beat(w.id, w.last_heartbeat, w.instance_type, w.lifecycle) for w in workers if w.kind == GPU]
         usage = self._usage.after(beats, now, self._healthy_seconds, self._forgotten_seconds)
         if usage == self._usage:
             return self._remembers
+        self._saving = disk.Step(self._save(usage))
+        await self._saved(self._saving)
+        return self._remembers
+
+    async def _save(self, usage: GpuUsage) -> None:
+        await disk.run(self._state.save, usage.to_state())
+        self._usage = usage
+
+    async def _saved(self, save: disk.Step[None]) -> bool:
+        """Wait for a save, for SAVE_SECONDS: the health of workers does not wait for a disk that hangs. Return whether
+        it has ended."""
         try:
-            await asyncio.to_thread(self._state.save, usage.to_state())
+            await save.wait(SAVE_SECONDS)
         except StateError as error:
-            if self._remembers:
-                _log.warning(
-                    "system.analytics.degraded", collector=self.name, kind="state_unwritable", detail=str(error)
-                )
-            self._remembers = False
+            self._note_save("state_unwritable", str(error))
+        except TimeoutError:
+            if save.age > self._overdue_after:
+                self._note_save("timeout", str(self._state.path))
             return False
-        if not self._remembers:
-            _log.info("system.analytics.recovered", collector=self.name)
-        self._usage, self._remembers = usage, True
+        else:
+            self._note_save()
+        self._saving = None
         return True
+
+    def _note_save(self, kind: str = "", detail: str = "") -> None:
+        """Note whether counts are saved, and log a change."""
+        if kind and self._remembers:
+            _log.warning("system.analytics.degraded", collector=self.name, kind=kind, detail=detail)
+        elif not kind and not self._remembers:
+            _log.info("system.analytics.recovered", collector=self.name)
+        self._remembers = not kind
 
     def _samples(self, worker: Worker, now: float) -> list[Sample]:
         healthy = now - worker.last_heartbeat <= self._healthy_seconds
@@ -202,7 +200,7 @@ class Workers:
             HEALTHY.sample(int(healthy), worker=worker.id, kind=worker.kind),
             LAST_HEARTBEAT.sample(worker.last_heartbeat, worker=worker.id, kind=worker.kind),
         ]
-        if worker.kind == "gpu":
+        if worker.kind == GPU:
             state = worker.state if healthy else "offline"
             samples += [GPU_STATE.sample(int(name == state), worker=worker.id, state=name) for name in GPU_STATES]
             samples.append(
@@ -214,7 +212,7 @@ class Workers:
 def _merged(workers: Sequence[Worker]) -> list[Worker]:
     """Return the workers under their labels; of workers with the same label, the state of the one silent for
     longest."""
-    ids = bounded(sorted(worker.id for worker in workers))
+    ids = bounded(sorted(worker.id for worker in workers), clean_worker)
     types = bounded(sorted(worker.instance_type for worker in workers))
     lifecycles = bounded(sorted(worker.lifecycle for worker in workers))
     merged: dict[tuple[str, str], Worker] = {}
@@ -229,15 +227,6 @@ def _merged(workers: Sequence[Worker]) -> list[Worker]:
             lifecycles[worker.lifecycle],
         )
     return list(merged.values())
-
-
-def _timestamp(value: str | None) -> float | None:
-    """Return unix seconds; None for an invalid value."""
-    try:
-        time = float(value or "")
-    except ValueError:
-        return None
-    return time if math.isfinite(time) and time >= 0 else None
 
 
 def _load(state: StateFile) -> GpuUsage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,9 @@ from presentation.panels import ANALYTICS_PATH
 NEW_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 API_KEY_CHARACTERS = 24
 COMMON = ("secret", "changeme", "password", "admin", "default", "test", "example", "hivesync", "supersecret", "jwt")
+_COMMON_PARTS = re.compile(r"[^a-z0-9]|" + "|".join(sorted(COMMON, key=len, reverse=True)))
+LEAST_UNCOMMON = 6
+"""Characters that a secret should have besides common words and punctuation."""
 
 ADMIN_CLAIMS = ("scope", "tier", "role", "roles", "is_admin", "admin", "groups")
 """Claims whose value says that a user is an admin, and nothing else of the user."""
@@ -47,7 +51,7 @@ def credentials(installation: Installation) -> Findings:
 
 def _strength(name: str, secret: str, least: int) -> list[Finding]:
     renew = f"{PREFIX}{name}=$({NEW_KEY})" + ("  # and the same in HiveSync" if "JWT" in name else "")
-    if secret.strip().lower() in COMMON or len(set(secret)) < 5:
+    if len(_COMMON_PARTS.sub("", secret.lower())) < LEAST_UNCOMMON or len(set(secret)) < 5:
         return [wrong(f"{name} can be guessed at once", renew)]
     if len(secret.encode()) < least:
         return [look(f"{name} has {len(secret.encode())} bytes, fewer than {least}", renew)]
@@ -134,7 +138,7 @@ def _claims(text: str) -> dict[str, Any]:
 
 def _public(installation: Installation) -> str | None:
     """Return the public origin: of --public-url, or of the settings."""
-    given = installation.public_url or getattr(installation.settings, "public_url", None)
+    given = installation.public_url or installation.settings.public_url
     return str(given).rstrip("/") if given else next(iter(installation.settings.admin_origins), None)
 
 

@@ -12,7 +12,7 @@ from exporter.doctor.tables import (
     ROLLUP,
     Column,
     Kind,
-    Table,
+    KnownTable,
     may_be_declared,
     needed,
     not_provided,
@@ -83,7 +83,7 @@ _SQL_TYPES = {
 }
 
 
-def _missing(installation: Installation, table: Table, column: str, kind: Kind) -> Finding:
+def _missing(installation: Installation, table: KnownTable, column: str, kind: Kind) -> Finding:
     name = f"{table.name}.{column}"
     if may_be_declared(table.name, column):
         present = tuple(not_provided(installation))
@@ -107,7 +107,7 @@ async def types(installation: Installation) -> Findings:
     return findings or [ok("; ".join(_described(tables)))]
 
 
-def _described(tables: Mapping[str, Table]) -> Sequence[str]:
+def _described(tables: Mapping[str, KnownTable]) -> Sequence[str]:
     return [
         f"{name}: " + ", ".join(f"{column} {facts.type}" for column, facts in table.columns.items())
         for name, table in tables.items()
@@ -115,7 +115,7 @@ def _described(tables: Mapping[str, Table]) -> Sequence[str]:
     ]
 
 
-def _of_type(table: Table, column: str, kind: Kind, facts: Column) -> Finding | None:
+def _of_type(table: KnownTable, column: str, kind: Kind, facts: Column) -> Finding | None:
     name, alter = f"{table.name}.{column}", f"ALTER TABLE {quoted(table.schema)}.{quoted(table.name)}"
     if kind is Kind.TIME and facts.type not in (TIMESTAMPTZ, TIMESTAMP):
         if facts.category == NUMBERS:
@@ -153,7 +153,7 @@ def _family(facts: Column) -> str:
     return "text" if facts.category == TEXTS else "number" if facts.category == NUMBERS else facts.type
 
 
-def _of_ids(tables: Mapping[str, Table]) -> list[Finding]:
+def _of_ids(tables: Mapping[str, KnownTable]) -> list[Finding]:
     """Return the columns whose ids cannot be compared with `users.id`."""
     users = tables["users"].columns.get("id") if "users" in tables else None
     if users is None:
@@ -273,7 +273,7 @@ async def filled(installation: Installation) -> Findings:
     return findings or [ok("every column has values, where there are rows for it")]
 
 
-async def _always_null(installation: Installation, transaction: Transaction, table: Table) -> list[Finding]:
+async def _always_null(installation: Installation, transaction: Transaction, table: KnownTable) -> list[Finding]:
     conditions = {column: _where(table, column) for column in table.columns}
     counts = ", ".join(
         f"count(*) FILTER (WHERE {where}), count({quoted(column)})" for column, where in conditions.items()
@@ -300,7 +300,7 @@ async def _always_null(installation: Installation, transaction: Transaction, tab
     return findings
 
 
-def _where(table: Table, column: str) -> str:
+def _where(table: KnownTable, column: str) -> str:
     condition = ONLY_FOR.get(f"{table.name}.{column}", "true")
     return (
         condition if all(name in table.columns for name in ("plan", "status") if f"{name}::" in condition) else "true"

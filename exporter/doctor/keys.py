@@ -10,14 +10,9 @@ from exporter.doctor.findings import Finding, Findings, check, listed, look, ok,
 from exporter.doctor.installation import Installation, added
 from exporter.doctor.scanning import Pass, scan, shown
 from exporter.doctor.tables import not_provided
+from exporter.queue_keys import CELERY
 from exporter.sources.redis import Redis, WrongType, is_wildcard
 from exporter.vocabulary import QUEUES
-
-CELERY = "celery:"
-"""The kind of a queue key that stands for a list and its priority steps."""
-
-STEP = "\x06\x16"
-"""Celery's separator before the priority of a list."""
 
 STATS = b"ai_queue:stats"
 SHOWN = 5
@@ -37,13 +32,14 @@ def _patterns(installation: Installation, queue: str) -> tuple[str, ...]:
     return patterns
 
 
-async def _matching(redis: Redis, pattern: str) -> Pass:
-    """Return the keys of a pattern; of a name without a wildcard the key itself, with its priority steps for Celery."""
-    name = pattern.removeprefix(CELERY)
-    if name != pattern:
-        steps = await scan(redis, f"{name}{STEP}*")
-        return Pass([name.encode(), *steps.keys], steps.whole)
-    return await scan(redis, name) if is_wildcard(name) else Pass([name.encode()], True)
+async def _matching(installation: Installation, pattern: str) -> Pass:
+    """Return the keys of a pattern; of a name without a wildcard the key itself; of a Celery queue those of its
+    priority steps."""
+    if pattern.startswith(CELERY):
+        return Pass([*installation.settings.celery_keys().lists(pattern.removeprefix(CELERY))], True)
+    if is_wildcard(pattern):
+        return await scan(installation.sources.redis, pattern)
+    return Pass([pattern.encode()], True)
 
 
 async def _lists(redis: Redis, keys: Sequence[bytes]) -> tuple[dict[bytes, int], list[bytes]]:
@@ -64,7 +60,7 @@ async def queues(installation: Installation) -> Findings:
         declared = [pattern for pattern in patterns if not is_wildcard(pattern)]
         matched: dict[bytes, int] = {}
         for pattern in patterns:
-            found = await _matching(redis, pattern)
+            found = await _matching(installation, pattern)
             lists, no_lists = await _lists(redis, [key for key in found.keys if key != STATS])
             matched |= lists
             if no_lists:
@@ -108,13 +104,13 @@ async def _unmatched(installation: Installation) -> dict[str, Waiting]:
     known = {
         key
         for queue in QUEUES
-        for pattern in (*_patterns(installation, queue), *getattr(installation.settings, "dead_letter_keys", ()))
-        for key in (await _matching(redis, pattern)).keys
+        for pattern in (*_patterns(installation, queue), *installation.settings.dead_letter_keys)
+        for key in (await _matching(installation, pattern)).keys
     }
     lists, _ = await _lists(redis, [key for key in every.keys if key not in known])
     found: dict[str, Waiting] = {}
     for key, length in lists.items():
-        name, step, _ = shown(key).partition(STEP)
+        name, step, _ = shown(key).partition(installation.settings.celery_keys().mark)
         before = found.get(name, Waiting(0, False))
         found[name] = Waiting(before.jobs + length, before.steps or bool(step))
     return found
@@ -125,7 +121,7 @@ async def _has_lists(installation: Installation, queue: str) -> bool:
     patterns = _patterns(installation, queue)
     if not all(map(is_wildcard, patterns)):
         return True
-    keys = [key for pattern in patterns for key in (await _matching(installation.sources.redis, pattern)).keys]
+    keys = [key for pattern in patterns for key in (await _matching(installation, pattern)).keys]
     return bool((await _lists(installation.sources.redis, [key for key in keys if key != STATS]))[0])
 
 
@@ -159,14 +155,16 @@ async def others(installation: Installation) -> Findings:
 @check("keys.unacked", seconds=2)
 async def unacked(installation: Installation) -> Findings:
     """Celery's unacknowledged messages: their list's length leaves them out."""
-    found = await scan(installation.sources.redis, "unacked", "hash")
+    keys = installation.settings.celery_keys()
+    name = word(shown(keys.key(keys.unacked)))
+    found = await scan(installation.sources.redis, keys.key(keys.unacked).decode(), "hash")
     if not found.keys:
-        return [ok("no hash `unacked`: no messages of Celery are fetched and unfinished")]
-    if any(pattern.startswith(CELERY) for queue in QUEUES for pattern in _patterns(installation, queue)):
-        return [ok("`unacked` is there, and counted")]
+        return [ok(f"no hash `{name}`: no messages of Celery are fetched and unfinished")]
+    if installation.settings.has_celery:
+        return [ok(f"`{name}` is there, and counted")]
     return [
         look(
-            "`unacked` is there: Celery's workers have fetched messages that the length of a list leaves out",
+            f"`{name}` is there: Celery's workers have fetched messages that the length of a list leaves out",
             "count waiting jobs from PostgreSQL (hivesync_jobs), or write the queue as celery:NAME in AI_QUEUE_KEYS",
         )
     ]

@@ -23,6 +23,12 @@ COMMANDS: dict[str, tuple[bytes, ...]] = {
 }
 """The commands that the collectors send, as the ACL names them, each with harmless arguments."""
 
+CELERY_COMMANDS: dict[str, tuple[bytes, ...]] = {
+    "hlen": (b"HLEN", ABSENT),
+    "zrange": (b"ZRANGE", ABSENT, b"0", b"0"),
+}
+"""Those of the collector of Celery's unacknowledged messages."""
+
 
 @check("redis.reachable", seconds=4, gate=True)
 async def reachable(installation: Installation) -> Findings:
@@ -40,7 +46,8 @@ async def reachable(installation: Installation) -> Findings:
 async def commands(installation: Installation) -> Findings:
     """The user may send each command that the collectors send (its ACL)."""
     missing = []
-    for name, command in COMMANDS.items():
+    commands = COMMANDS | (CELERY_COMMANDS if installation.settings.has_celery else {})
+    for name, command in commands.items():
         try:
             await installation.sources.redis.ask(*command)
         except CollectionFailed as error:
@@ -52,7 +59,7 @@ async def commands(installation: Installation) -> Findings:
         return [
             wrong(f"the user may not send {', '.join(missing)}", f"ACL SETUSER {word(user)} ~* {' '.join(missing)}")
         ]
-    return [ok(", ".join(COMMANDS))]
+    return [ok(", ".join(commands))]
 
 
 @check("redis.server")

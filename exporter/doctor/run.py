@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+from exporter import disk
 from exporter.doctor.findings import Check, Finding, Findings, Verdict, look, wrong
 from exporter.doctor.installation import Installation
 from exporter.doctor.remedies import remedy
@@ -22,7 +23,7 @@ TOTAL_SECONDS = 9.0
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class CheckGroup:
     """A subject: its checks, in their order, and the source without which they are left out."""
 
     name: str
@@ -31,7 +32,7 @@ class Subject:
 
 
 async def examine(
-    installation: Installation, subjects: Sequence[Subject], *, cheap: bool = False, seconds: float = TOTAL_SECONDS
+    installation: Installation, subjects: Sequence[CheckGroup], *, cheap: bool = False, seconds: float = TOTAL_SECONDS
 ) -> list[Finding]:
     """Return the findings of all subjects, or of their cheap checks, in the order of the subjects.
 
@@ -48,7 +49,7 @@ async def examine(
     return [finding for findings in found for finding in findings]
 
 
-async def _examine(installation: Installation, subject: Subject, end: float) -> list[Finding]:
+async def _examine(installation: Installation, subject: CheckGroup, end: float) -> list[Finding]:
     findings: list[Finding] = []
     for check in subject.checks:
         found = await _run(check, installation, end)
@@ -67,7 +68,7 @@ async def _run(check: Check, installation: Installation, end: float) -> list[Fin
             if inspect.iscoroutinefunction(check.run):
                 found = await check.run(installation)
             else:
-                found = await asyncio.to_thread(lambda: list(cast("Findings", check.run(installation))))
+                found = await disk.run(lambda: list(cast("Findings", check.run(installation))))
             return list(found)
     except SettingsError:
         raise

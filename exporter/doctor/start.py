@@ -14,12 +14,12 @@ import structlog
 from exporter.doctor import columns, configuration, postgres, rights
 from exporter.doctor.findings import Verdict
 from exporter.doctor.installation import Installation
-from exporter.doctor.run import Subject, examine
+from exporter.doctor.run import CheckGroup, examine
 from exporter.sources.postgres import Postgres
 
 SUBJECTS = (
-    Subject("settings", configuration.CHECKS),
-    Subject("postgres", (*postgres.CHECKS, *rights.CHECKS, *columns.CHECKS), Postgres.name),
+    CheckGroup("settings", configuration.CHECKS),
+    CheckGroup("postgres", (*postgres.CHECKS, *rights.CHECKS, *columns.CHECKS), Postgres.name),
 )
 
 SECONDS = 5.0

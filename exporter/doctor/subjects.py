@@ -19,7 +19,7 @@ from exporter.doctor import (
     state,
     words,
 )
-from exporter.doctor.run import Subject
+from exporter.doctor.run import CheckGroup
 
 POSTGRES = (
     *postgres.CHECKS,
@@ -32,13 +32,13 @@ POSTGRES = (
 """The checks of PostgreSQL, the longest last."""
 
 SUBJECTS = (
-    Subject("settings", configuration.CHECKS),
-    Subject("postgres", POSTGRES, "postgres"),
-    Subject("redis", (*redis.CHECKS, *keys.CHECKS, *heartbeats.CHECKS), "redis"),
-    Subject("logs", logs.CHECKS),
-    Subject("state", state.CHECKS),
-    Subject("prometheus", prometheus.CHECKS),
-    Subject("grafana", grafana.CHECKS),
-    Subject("admin", admin.CHECKS),
+    CheckGroup("settings", configuration.CHECKS),
+    CheckGroup("postgres", POSTGRES, "postgres"),
+    CheckGroup("redis", (*redis.CHECKS, *keys.CHECKS, *heartbeats.CHECKS), "redis"),
+    CheckGroup("logs", logs.CHECKS),
+    CheckGroup("state", state.CHECKS),
+    CheckGroup("prometheus", prometheus.CHECKS),
+    CheckGroup("grafana", grafana.CHECKS),
+    CheckGroup("admin", admin.CHECKS),
 )
 """Every subject, in the order of the table. Those of one source stop at the first check that cannot pass."""

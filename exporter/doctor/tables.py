@@ -80,7 +80,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class KnownTable:
     """A table or view on the search_path, with those of its columns that are needed."""
 
     name: str
@@ -135,24 +135,24 @@ def may_be_declared(table: str, column: str) -> bool:
     return f"{table}.{column}" in BY_NAME
 
 
-async def read_tables(transaction: Transaction, names: Iterable[str]) -> dict[str, Table]:
+async def read_tables(transaction: Transaction, names: Iterable[str]) -> dict[str, KnownTable]:
     """Return the tables that the role finds under these names."""
     parameters = {"names": list(names)}
     columns: dict[str, dict[str, Column]] = {}
     for table, attribute, *facts in await transaction.rows(_COLUMNS, parameters):
         columns.setdefault(table, {})[attribute] = Column(*facts)
     return {
-        name: Table(name, schema, readable, columns.get(name, {}), rows)
+        name: KnownTable(name, schema, readable, columns.get(name, {}), rows)
         for name, schema, readable, rows in await transaction.rows(_TABLES, parameters)
     }
 
 
-async def read_needed(installation: Installation, transaction: Transaction) -> dict[str, Table]:
+async def read_needed(installation: Installation, transaction: Transaction) -> dict[str, KnownTable]:
     """Return the needed tables that the role finds, with the needed columns that it may read."""
     wanted = needed(installation)
     tables = await read_tables(transaction, wanted)
     return {
-        name: Table(
+        name: KnownTable(
             name,
             table.schema,
             table.readable,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, word, wrong
 from exporter.doctor.installation import Installation, added
 from exporter.doctor.postgres import brief
-from exporter.doctor.tables import Table, quoted, read_needed
+from exporter.doctor.tables import KnownTable, quoted, read_needed
 from exporter.errors import CollectionFailed
 from exporter.labels import OTHER, UNKNOWN, folded
 from exporter.sources.postgres import Transaction
@@ -54,7 +54,7 @@ NULL = "NULL"
 class Words:
     """The words of a column as they are written, with their numbers, the most frequent first."""
 
-    table: Table
+    table: KnownTable
     column: str
     counts: Mapping[str, int]
 
@@ -75,7 +75,7 @@ class Words:
         return [each for each in self.counts if each != NULL and folded(each) not in known]
 
 
-async def _read(transaction: Transaction, tables: Mapping[str, Table], table: str, column: str) -> Words | None:
+async def _read(transaction: Transaction, tables: Mapping[str, KnownTable], table: str, column: str) -> Words | None:
     """Return the words of a column; None where it is not there, or not read in time."""
     if table not in tables or column not in tables[table].columns:
         return None

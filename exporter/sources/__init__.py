@@ -15,12 +15,16 @@ class Reachability:
     snapshot reads it for `hivesync_source_up` and logs its changes.
     """
 
-    def __init__(self, source: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, source: str, clock: Callable[[], float] = time.time, *, has_identity: bool = False) -> None:
+        """`has_identity`: the source can tell whether another server answers."""
         self.source = source
+        self.changes: int | None = 0 if has_identity else None
+        """Number of times that another server answered; None where that is not known."""
         self.up: bool | None = None
         self.error: str | None = None
         self.last_success: float | None = None
         self._clock = clock
+        self._listener: Callable[[str, str], None] = lambda _source, _reason: None
 
     def worked(self) -> None:
         """Record that the source answered."""
@@ -29,3 +33,12 @@ class Reachability:
     def failed(self, kind: str) -> None:
         """Record that the source did not answer; `kind` is a short constant, as in `errors.SourceUnavailable`."""
         self.up, self.error = False, kind
+
+    def changed(self, reason: str) -> None:
+        """Record that another server answered than before; `reason` is a short constant."""
+        self.changes = (self.changes or 0) + 1
+        self._listener(self.source, reason)
+
+    def watch(self, listener: Callable[[str, str], None]) -> None:
+        """Call `listener` with source and reason at each such change, at once."""
+        self._listener = listener

@@ -37,6 +37,8 @@ class Connection(AsyncConnection[Any]):
 
     opened_at: float
     idle_since: float
+    era: int
+    """The era in which it was opened: `Connections.retire` ends an era."""
 
     async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109 - psycopg's name
         try:
@@ -60,6 +62,7 @@ class Connections:
         self._address_seconds = max(connect_seconds, int(chosen) if chosen.isdecimal() else 0)
         self._idle: list[Connection] = []  # the most recently used at the end
         self._closed = False
+        self._era = 0
 
     async def take(self, check_seconds: float) -> Connection:
         """Return a working connection: an idle one, if any still works, otherwise a new one. After a restart of the
@@ -79,15 +82,26 @@ class Connections:
                 await connection.close()
                 raise
             else:
-                return connection
-        return await self._open()
+                if connection.era == self._era:
+                    return connection
+                await connection.close()
+        while (connection := await self._open()).era != self._era:  # opened while another server was found
+            await connection.close()
+        return connection
+
+    def retire(self, kept: Connection) -> None:
+        """Close all connections but one once they are given back or taken: it has found that another server is in the
+        place of the one that the others may still be connected to."""
+        self._era += 1
+        kept.era = self._era
 
     async def give_back(self, connection: Connection) -> None:
         """Keep the connection for reuse, unless it is broken, in a transaction, or old; close connections idle for too
         long."""
         now = time.monotonic()
         is_usable = connection.pgconn.transaction_status == TransactionStatus.IDLE
-        if is_usable and not self._closed and now - connection.opened_at < LIFETIME_SECONDS:
+        is_current = connection.era == self._era and now - connection.opened_at < LIFETIME_SECONDS
+        if is_usable and is_current and not self._closed:
             connection.idle_since = now
             self._idle.append(connection)
         else:
@@ -103,10 +117,11 @@ class Connections:
 
     async def _open(self) -> Connection:
         # psycopg limits the time per address, but not that of resolving a name.
+        era = self._era
         async with asyncio.timeout(ADDRESSES * self._address_seconds):
             connection = await Connection.connect(self._url, prepare_threshold=None, **self._options)
         try:
-            connection.opened_at = time.monotonic()
+            connection.era, connection.opened_at = era, time.monotonic()
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
             await connection.set_read_only(True)
         except BaseException:

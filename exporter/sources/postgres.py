@@ -17,9 +17,10 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
-from exporter.errors import SourceUnavailable
+from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
-from exporter.sources.connections import Connections
+from exporter.sources.connections import Connection, Connections
+from exporter.sources.identity import DatabaseServer, Identity, Lineage, Sighting
 from exporter.sources.refusals import NAME, failure
 from exporter.windows import Integers
 
@@ -47,6 +48,18 @@ GRACE_SECONDS = 2.0
 
 Row = tuple[Any, ...]
 
+# The last but one part of the path of any table's file is the database's. The catalogue of databases itself may be
+# hidden from a role.
+_SIGHTING = (
+    "pg_postmaster_start_time(), pg_is_in_recovery(),"
+    " substring(pg_relation_filepath('pg_catalog.pg_class'::regclass) FROM '([0-9]+)/[^/]*$'),"
+    " txid_snapshot_xmin(txid_current_snapshot())"
+)
+"""SQL for a `Sighting`."""
+
+_LINEAGE = "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()"
+"""SQL for a `Lineage`. Not possible on a standby, for a role without the right, and on some managed servers."""
+
 _IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
 
@@ -57,7 +70,8 @@ class Postgres:
 
     def __init__(self, url: str, *, now: datetime | None = None) -> None:
         """`now` fixes the clock of every transaction in place of the database's, for tests of the effects of time."""
-        self.reachability = Reachability(self.name)
+        self.reachability = Reachability(self.name, has_identity=True)
+        self._identity = Identity()
         self.fixed_now = now
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._fill_slots = asyncio.Semaphore(FILLS)
@@ -90,8 +104,11 @@ class Postgres:
             try:
                 async with self._connection() as connection:
                     transaction = Transaction(connection, FILL_SECONDS if fill else STATEMENT_SECONDS)
-                    await transaction.begin(self.fixed_now, FILL_MEMORY if fill else None)
+                    await transaction.begin(self.fixed_now, self._identity, FILL_MEMORY if fill else None)
                     self.reachability.worked()
+                    if transaction.change is not None:
+                        self._connections.retire(connection)
+                        self.reachability.changed(transaction.change)
                     yield transaction
             except (psycopg.Error, TimeoutError, OSError) as error:
                 failed = failure(error)
@@ -100,7 +117,7 @@ class Postgres:
                 raise failed from error
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[Row]]:
+    async def _connection(self) -> AsyncIterator[Connection]:
         connection = await self._connections.take(CONNECT_SECONDS)
         try:
             yield connection
@@ -124,6 +141,12 @@ class Transaction:
     """The first transaction (64-bit id) that may have been running when the snapshot was taken: rows of older ones are
     in the snapshot."""
 
+    server: DatabaseServer
+    """The server that it runs on: whatever was read from another one must not be kept."""
+
+    change: str | None
+    """Where this transaction is the first on another server than before: the reason, a constant word."""
+
     def __init__(self, connection: AsyncConnection[Row], statement_seconds: float) -> None:
         self._connection = connection
         self._seconds = statement_seconds
@@ -133,11 +156,12 @@ class Transaction:
         """`now` in microseconds since the epoch."""
         return microseconds(self.now)
 
-    async def begin(self, fixed_now: datetime | None, memory: str | None = None) -> None:
-        """Set the limits, for this transaction only (so that it works with a transaction pooler), and read the time.
-        `memory` is the minimum of `work_mem`."""
+    async def begin(self, fixed_now: datetime | None, identity: Identity, memory: str | None = None) -> None:
+        """Set the limits, for this transaction only (so that it works with a transaction pooler), and read the time and
+        the server's identity. `memory` is the minimum of `work_mem`."""
+        before = identity.known
         rows = await self.rows(
-            "SELECT now(), txid_snapshot_xmin(txid_current_snapshot()),"
+            f"SELECT now(), {_SIGHTING},"
             " set_config('statement_timeout', %(timeout)s, true),"
             " set_config('lock_timeout', %(lock)s, true),"
             " set_config('idle_in_transaction_session_timeout', '30s', true), set_config('timezone', 'UTC', true),"
@@ -151,8 +175,19 @@ class Transaction:
                 " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(%(memory)s)",
                 {"memory": memory},
             )
-        now, self.oldest_running, *_ = rows[0]
+        now, *seen = rows[0][:5]
+        sighting = Sighting(*seen)
+        self.oldest_running = sighting.oldest_running
         self.now = fixed_now or now.astimezone(UTC)
+        self.server, self.change = await identity.of(sighting, before, self._lineage)
+
+    async def _lineage(self) -> Lineage | None:
+        try:
+            async with self.savepoint():
+                ((system, timeline),) = await self.rows(_LINEAGE)
+        except CollectionFailed:
+            return None
+        return Lineage(system, timeline)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ million keys than the server.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,11 +39,18 @@ PIPELINE_KEYS = 125
 """Keys per batch. The server has at most two such batches pending, and a SCAN of the same size: another client may have
 to wait for these, 0.4 ms on average. Doubling the batch gives no higher speed while the server has a core to itself."""
 
+STRING_BYTES = 100
+"""Bytes that are read of a string: it may have any length, and a longer one has no meaning here."""
+
 _CONNECTIONS: Mapping[str, type[driver.AbstractConnection]] = {
     "redis": driver.Connection,
     "rediss": driver.SSLConnection,
     "unix": driver.UnixDomainSocketConnection,
 }
+
+# redis-py before 5.3 asks for a name, which it does not use; later versions warn of it.
+_NAME_PARAMETER = inspect.signature(driver.ConnectionPool.get_connection).parameters.get("command_name")
+_COMMAND_NAME = ("_",) if _NAME_PARAMETER is not None and _NAME_PARAMETER.default is inspect.Parameter.empty else ()
 
 _DOWN = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
 """Errors of a server that cannot be reached, or is not ready for commands; refused authentication is one of redis-py's
@@ -118,9 +126,25 @@ class Redis:
         rows = await self._values(_packer("HMGET", fields), keys)
         return [row if isinstance(row, WrongType) else tuple(map(as_text, row)) for row in rows]
 
+    async def strings(self, keys: Sequence[bytes]) -> list[str | WrongType | None]:
+        """Return, per key, the first STRING_BYTES of its string, None where it is missing or empty."""
+        values = await self._values(_packer("GETRANGE", ("0", str(STRING_BYTES - 1))), keys)
+        return [value if isinstance(value, WrongType) else as_text(value or None) for value in values]
+
     async def lengths(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the length of its list, 0 where there is none."""
         return await self._values(_packer("LLEN"), keys)
+
+    async def sizes(self, keys: Sequence[bytes]) -> list[int | WrongType]:
+        """Return, per key, the number of fields of its hash, 0 where there is none."""
+        return await self._values(_packer("HLEN"), keys)
+
+    async def lowest_score(self, key: bytes) -> float | WrongType | None:
+        """Return the lowest score in a sorted set; None where there is none."""
+        (lowest,) = await self._values(_packer("ZRANGE", ("0", "0", "WITHSCORES")), [key])
+        if isinstance(lowest, WrongType):
+            return lowest
+        return float(lowest[1]) if lowest else None
 
     async def all_hashes(self, patterns: Iterable[str], fields: Sequence[str]) -> AsyncGenerator[Hashes, None]:
         """Pass over all hashes whose keys match any pattern, a batch at a time. To be closed if it is not read to its
@@ -180,7 +204,7 @@ class Redis:
         """Return a connection on which user, name and database are set. After any failure before that, the source is
         down."""
         try:
-            return cast("_BatchConnection", await self._pool.get_connection())  # type: ignore[no-untyped-call]
+            return cast("_BatchConnection", await self._pool.get_connection(*_COMMAND_NAME))  # type: ignore[no-untyped-call]
         except (exceptions.RedisError, OSError, TypeError, ValueError) as error:
             raise self._unavailable(_refusal_kind(error)) from error
 
@@ -211,9 +235,9 @@ class _BatchParser(driver.DefaultParser):  # type: ignore[misc, valid-type]  # t
         super().on_connect(connection)
         self._none_yet = self._reader.gets()
 
-    async def read_response(self, disable_decoding: bool = False, push_request: bool = False) -> Any:
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:  # redis-py's versions differ in these
         if self.number is None:
-            return await super().read_response(disable_decoding, push_request)
+            return await super().read_response(*arguments, **options)
         number, self.number = self.number, None
         answers: Answers = []
         while True:

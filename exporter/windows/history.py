@@ -14,7 +14,7 @@ is cancelled while it reads, leaves the windows and the history unchanged: the n
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -85,17 +85,19 @@ class History:
         tables = {**dict.fromkeys((each.table for each in rows), True), **dict.fromkeys(refers, False)}
         self._resync = Resync(collector, horizon, tables if hourly else {}, part)
         self._versions = RowVersions(rows) if rows else None
+        self._server: int | None = None  # the number of the server that the windows are read from
 
     @asynccontextmanager
     async def reading(self, postgres: Postgres) -> AsyncIterator[ReadPlan]:
         """Open a transaction with the plan of the reading in it; note the plan as read when the body ends without an
-        error."""
-        async with postgres.transaction(fill=self._cursor.filling) as transaction:
+        error. On another server than before, everything is read again."""
+        async with self._transaction(postgres) as transaction:
             now = transaction.now_us
             since, fill = self._cursor.since(now)
             begin = self._begins(transaction.now) if self._begins else now - self._horizon
-            resync = await self._resync.plan(transaction)
-            plan = ReadPlan(transaction, now, begin, Part(max(since, begin), now), fill, fill and self._resync.doubtful)
+            resync = await self._resync.plan(transaction, fill=fill)
+            corrects = fill and self._resync.doubtful and transaction.server.number == self._server
+            plan = ReadPlan(transaction, now, begin, Part(max(since, begin), now), fill, corrects)
             if fill and self._versions:
                 await self._versions.filled(transaction)
             states = {} if fill else await self._look(transaction, self._cut(resync.parts, begin))
@@ -103,6 +105,26 @@ class History:
             yield plan
             # No await after the windows were changed: either both are updated, or neither.
             self._note(plan, states, resync.skipped)
+            self._server = transaction.server.number
+
+    @asynccontextmanager
+    async def _transaction(self, postgres: Postgres) -> AsyncIterator[Transaction]:
+        """Open a transaction with the time that its reading needs: whether that is a fill may follow from its clock and
+        its server."""
+        was_filling = self._cursor.filling
+        async with AsyncExitStack() as opened:
+            transaction = await opened.enter_async_context(postgres.transaction(fill=was_filling))
+            self._check_server(transaction)
+            self._cursor.since(transaction.now_us)
+            if self._cursor.filling and not was_filling:
+                await opened.aclose()
+                transaction = await opened.enter_async_context(postgres.transaction(fill=True))
+                self._check_server(transaction)
+            yield transaction
+
+    def _check_server(self, transaction: Transaction) -> None:
+        if self._server not in (None, transaction.server.number):
+            self._cursor.filling = True
 
     def look_back(self) -> None:
         """Make the next refresh re-read everything that may have been committed late."""

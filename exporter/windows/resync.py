@@ -76,10 +76,10 @@ class Resync:
         self._counts = {"filled": 0, "reread": 0, "skipped": 0}
         self._corrected = 0
 
-    async def plan(self, transaction: Transaction) -> ResyncPlan:
-        """Return the parts that have become due since the last plan that was carried out."""
+    async def plan(self, transaction: Transaction, *, fill: bool) -> ResyncPlan:
+        """Return the parts that have become due since the last plan that was carried out; none for a fill."""
         now = transaction.now_us
-        if self._done_at is None or not 0 <= now - self._done_at < RESYNC:  # this refresh is a fill
+        if fill or self._done_at is None or not 0 <= now - self._done_at < RESYNC:
             self._checked = self._changes = await self._read_changes(transaction)
             self._moved_at = self._checked_at = now
             return ResyncPlan()

@@ -14,21 +14,20 @@ class SharedWindow(Generic[Window]):
     def __init__(self, keeper: str) -> None:
         """`keeper` is the name of the collector that keeps the window."""
         self.keeper = keeper
+        self.server = 0
+        """The number of the server that the window was read from; 0 before the first reading."""
         self._window: Window | None = None
-        self._filled = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    @property
-    def is_filled(self) -> bool:
-        """Whether the window is available."""
-        return self._window is not None
+    def put(self, window: Window, server: int) -> None:
+        """Share a window read from the server of that number; its keeper continues to change it."""
+        if server != self.server:
+            self._changed.set()
+            self._changed = asyncio.Event()
+        self._window, self.server = window, server
 
-    def put(self, window: Window) -> None:
-        """Share a window; its keeper continues to change it."""
-        self._window = window
-        self._filled.set()
-
-    async def get(self) -> Window:
-        """Return the window; wait until it is filled. To be called with a time-out."""
-        while self._window is None:
-            await self._filled.wait()
+    async def get(self, server: int = 1) -> Window:
+        """Return the window; wait until it is filled from that server or a later one. To be called with a time-out."""
+        while self._window is None or self.server < server:
+            await self._changed.wait()
         return self._window

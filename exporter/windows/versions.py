@@ -6,16 +6,16 @@ many rows as were read, therefore holds exactly the same rows. Checking the vers
 rows: nothing is hashed, grouped or sent. `history.py` uses this module.
 
 Views and foreign tables have no row versions: their parts always count as changed. After a change of a table that
-writes no rows (a column renamed, a partition attached), and after a change of server, each part is re-read once.
+writes no rows (a column renamed, a partition attached), and after a restart of the server, each part is re-read once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from exporter.errors import CollectionFailed
+from exporter.sources.identity import DatabaseServer
 from exporter.sources.postgres import Transaction, moment
 from exporter.windows.units import Part
 
@@ -38,8 +38,7 @@ SELECT count(*) = (SELECT count(*) FROM parts)
        AND coalesce((SELECT bool_and(has_column_privilege(id, {_XMIN}::int2, 'SELECT') IS TRUE) FROM named), false)
        AND coalesce(bool_and(part.relkind = 'p'
                              OR part.relkind = 'r' AND NOT part.relhassubclass AND pg_am.amname = 'heap'), false),
-       least(min(age(part.xmin)), min(attributes.newest)) <= age(%(since)s::text::xid),
-       pg_postmaster_start_time()
+       least(min(age(part.xmin)), min(attributes.newest)) <= age(%(since)s::text::xid)
 FROM pg_class AS part
 LEFT JOIN pg_am ON pg_am.oid = part.relam
 CROSS JOIN LATERAL (SELECT min(age(pg_attribute.xmin)) AS newest FROM pg_attribute
@@ -85,7 +84,7 @@ class RowVersions:
             f" FROM ({looks}) AS looks"
         )
         self._have_versions = False
-        self._server: datetime | None = None  # its start time; two servers never share one
+        self._server: DatabaseServer | None = None
         self._checked = 0  # the oldest running transaction when the catalogue was last read
         self._filled: PartState | None = None
         self._states: dict[int, PartState] = {}  # by the end of the part
@@ -100,13 +99,13 @@ class RowVersions:
         parameters = {"tables": self._tables, "since": _id(self._checked)}
         try:
             async with transaction.savepoint():
-                ((self._have_versions, altered, server),) = await transaction.rows(_CATALOGUE, parameters)
+                ((self._have_versions, altered),) = await transaction.rows(_CATALOGUE, parameters)
         except CollectionFailed:  # a server that hides its catalogue
             self._have_versions = False
             return
-        if altered or server != self._server or not _comparable(self._checked, transaction):
+        if altered or transaction.server != self._server or not _comparable(self._checked, transaction):
             self._filled, self._states = None, {}
-        self._server, self._checked = server, transaction.oldest_running
+        self._server, self._checked = transaction.server, transaction.oldest_running
 
     async def look(self, transaction: Transaction, part: Part, known: int | None) -> tuple[bool, PartState]:
         """Return whether a part has to be re-read in this transaction, and its state, to be passed to `note` after the

@@ -12,8 +12,6 @@ from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, TOKENS
 from exporter.collectors.latency import LATENCY
 from exporter.collectors.logs import AI_ERRORS, PREVIEW_FAILURES
 from exporter.collectors.online import LIVE_VIEW_SESSIONS, ONLINE_DEVICES, ONLINE_USERS
-from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
-from exporter.collectors.queues import DEPTH, PROCESSING
 from exporter.collectors.users import USERS
 from exporter.collectors.workers import GPU_INFO, GPU_SECONDS, GPU_STATE, HEALTHY, LAST_HEARTBEAT
 from exporter.spec import MetricSpec
@@ -33,12 +31,13 @@ from grafana.promql import (
     sum_by,
 )
 from grafana.queries import SQL, PromQL
+from grafana.queue_panels import SECONDS, queue_now, queues, requests
 from grafana.sdk import dashboard
 from presentation import colors, label_styles
 from presentation.label_styles import QUEUES
 from presentation.panels import OPERATIONS, Analytics, Panel
 
-DOLLARS, SECONDS = "currencyUSD", "s"
+DOLLARS = "currencyUSD"
 
 DESCRIPTION = (
     "Users, AI usage, queues, workers and costs of HiveSync. Aggregates only. "
@@ -198,34 +197,6 @@ def ai_usage() -> list[dashboard.Panel]:
     ]
 
 
-def queues() -> list[dashboard.Panel]:
-    """Build the panels of queues and jobs."""
-    seconds, jobs = (rate(PROCESSING, "queue", part=part) for part in ("_sum", "_count"))
-    return [
-        queue(Analytics.AI_QUEUE, "ai"),
-        queue(Analytics.PREVIEW_QUEUE, "preview"),
-        latency(Analytics.AI_LATENCY, "ai"),
-        latency(Analytics.PREVIEW_LATENCY, "preview"),
-        requests(Analytics.PREVIEW_REQUESTS, PREVIEW_REQUESTS, "preview", "1h"),
-        timeseries(
-            Analytics.AI_JOBS,
-            about(PROCESSING),
-            PromQL(per_minute(jobs), "{{queue}}"),
-            styles={"ai": QUEUES["ai"]},
-        ),
-        timeseries(
-            Analytics.AI_PROCESSING,
-            about(
-                PROCESSING,
-                "Shown: the mean of the jobs that ended around each point, without waiting time.",
-            ),
-            PromQL(ratio(seconds, jobs), "{{queue}}"),
-            unit=SECONDS,
-            styles={"ai": QUEUES["ai"]},
-        ),
-    ]
-
-
 def workers() -> list[dashboard.Panel]:
     """Build the panels of workers."""
     worker, heartbeat = "Worker", "Last heartbeat"
@@ -337,51 +308,6 @@ def incidents() -> list[dashboard.Panel]:
             styles=styles,
         ),
     ]
-
-
-def queue_now(panel: Panel, name: str) -> dashboard.Panel:
-    """Build the number of waiting jobs of a queue, over all its lists."""
-    return stat(
-        panel,
-        about(DEPTH, f"{QUEUES[name].title} jobs, over all their queues."),
-        PromQL(sum_by(DEPTH, queue=name)),
-        thresholds=thresholds.QUEUE_DEPTH[name],
-    )
-
-
-def queue(panel: Panel, name: str) -> dashboard.Panel:
-    """Build the number of waiting jobs, list by list."""
-    return timeseries(
-        panel,
-        about(DEPTH),
-        PromQL(max_by(DEPTH, "name", queue=name), "{{name}}"),
-        shades_of=QUEUES[name].color,
-        stacked=True,
-    )
-
-
-def latency(panel: Panel, name: str) -> dashboard.Panel:
-    """Build the mean latency in all windows. Only the longest is joined over the hourly points of the past: between the
-    points of the shorter ones no value is known."""
-    return timeseries(
-        panel,
-        about(LATENCY),
-        PromQL(max_by(LATENCY, "window", queue=name), "{{window}}"),
-        unit=SECONDS,
-        styles=label_styles.WINDOWS,
-        history_of=["1h"],
-    )
-
-
-def requests(panel: Panel, spec: MetricSpec, name: str, window: str) -> dashboard.Panel:
-    """Build the requests in a sliding window."""
-    return timeseries(
-        panel,
-        about(spec, f"Window before each point: {label_styles.WINDOWS[window].title}."),
-        PromQL(max_by(spec, window=window), QUEUES[name].title),
-        color=QUEUES[name].color,
-        has_history=True,
-    )
 
 
 def cost_now(panel: Panel, spec: MetricSpec) -> dashboard.Panel:

@@ -108,7 +108,7 @@ def test_of_preview_failures_the_kind_is_shown_that_hivesync_names_and_no_text(
     incidents = collectors["incidents"]
     assert isinstance(incidents, Incidents)
     collect(incidents, urls["exporter"])
-    kinds = {(incident.kind, incident.error_kind) for incident in incidents.content}
+    kinds = {(incident.kind, incident.error_kind) for incident in incidents.content or ()}
     assert kinds == {("ai_error", None), ("preview_failure", "other"), ("preview_failure", "timeout")}
     assert SECRET not in repr(incidents.content)
 

@@ -23,9 +23,9 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from admin import server
 from admin.mounting import MountedAnalytics
 from admin.site import build_site
+from exporter.httpd.server import serve
 from servers.ports import LOOPBACK, free_port
 from servers.valkey import ValkeyServer
 from tests.admin.world import API_KEY, CHARTS, DATA, TABLES, World
@@ -47,7 +47,7 @@ def test_only_login_logout_and_files_need_no_credential(world: World) -> None:
     """Holds for all routes, new ones included."""
     open_to_all = {"/login", "/logout", "/static"}
     closed = {route.path for route in world.section.api.routes if isinstance(route, Route | Mount)} - open_to_all
-    assert closed == {"/", "/openapi.json"}
+    assert closed == {"/", "/openapi.json", "/sessions", "/sessions/end"}
     closed |= {*DATA, *world.get("/openapi.json").json["paths"], "/grafana/", "/nowhere"}
     for path in closed:
         answer = world.without_credentials(path)
@@ -202,7 +202,7 @@ def test_an_internal_error_is_500_and_one_log_line(
         world.section.api.router.routes.insert(0, world.section.api.router.routes.pop())
 
         async def asked() -> httpx2.Response:
-            serving = asyncio.create_task(server.serve(build_site(world.section.app), listener))
+            serving = asyncio.create_task(serve(build_site(world.section.app), listener, "admin"))
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/admin/analytics/fails"
             async with httpx2.AsyncClient() as client:
                 answer = await client.get(url, headers={"X-API-Key": API_KEY})
@@ -215,7 +215,9 @@ def test_an_internal_error_is_500_and_one_log_line(
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "ada" not in answer.text
     assert all(name in answer.headers for name in SECURITY)
-    assert [(line["event"], line["kind"]) for line in logged] == [("admin.answer.failed", "ZeroDivisionError")]
+    assert [(line["event"], line["port"], line["kind"]) for line in logged] == [
+        ("http.answer.failed", "admin", "ZeroDivisionError")
+    ]
     assert "ada" not in str(logged)
 
 
@@ -229,7 +231,7 @@ def test_the_client_address_is_taken_from_trusted_proxies_alone(trusted: tuple[s
 
     async def asked() -> set[str]:
         with socket.create_server((LOOPBACK, 0)) as listener:
-            serving = asyncio.create_task(server.serve(app, listener, trusted))
+            serving = asyncio.create_task(serve(app, listener, "admin", trusted_proxies=trusted))
             async with httpx2.AsyncClient(base_url=f"http://{LOOPBACK}:{listener.getsockname()[1]}") as client:
                 answers = [
                     await client.get("/", headers={"X-Forwarded-For": address, "X-Forwarded-Proto": "https"})

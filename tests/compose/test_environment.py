@@ -42,7 +42,7 @@ def test_every_variable_of_ours_is_a_setting() -> None:
 def test_grafana_is_told_what_grafana_env_knows_and_little_else() -> None:
     known = variables_of(ROOT / "grafana" / "grafana.env")
     own = set(EVERY["grafana"]["environment"]) - known.keys()
-    assert own == {"GF_HIVESYNC_DB_PASSWORD__FILE", "GF_LOG_MODE"}
+    assert own == {"GF_HIVESYNC_DB_PASSWORD__FILE", "GF_SECURITY_SECRET_KEY__FILE", "GF_LOG_MODE"}
     asked = (ROOT / "grafana" / "provisioning" / "datasources" / "hivesync.yaml").read_text()
     assert "$GF_HIVESYNC_DB_PASSWORD\n" in asked
     mounts = dict(mount.split(":")[:2] for mount in EVERY["grafana"]["volumes"])

@@ -38,6 +38,19 @@ def test_grafana_believes_the_exporter_and_nobody_else() -> None:
     assert f"{GRAFANA_PATH}api/health" in EVERY["grafana"]["healthcheck"]["test"][-1]
 
 
+def test_the_exporter_believes_the_proxy_in_front_and_nobody_else() -> None:
+    """A connection to the published port comes from the gateway of the one network that is not internal."""
+    networks = stack(COMPOSE, OVERLAY)["networks"]
+    (outside,) = [name for name in EVERY["exporter"]["networks"] if not networks[name].get("internal")]
+    (addresses,) = networks[outside]["ipam"]["config"]
+    assert ip_address(addresses["gateway"]) in ip_network(addresses["subnet"])
+    assert EVERY["exporter"]["environment"]["HIVESYNC_ADMIN_TRUSTED_PROXIES"] == addresses["gateway"]
+    (other,) = networks["monitoring"]["ipam"]["config"]
+    assert not ip_network(addresses["subnet"]).overlaps(ip_network(other["subnet"]))
+    public = EVERY["exporter"]["environment"]["HIVESYNC_PUBLIC_URL"]
+    assert EVERY["grafana"]["environment"]["GF_SERVER_ROOT_URL"] == f"{public}{GRAFANA_PATH}"
+
+
 def test_what_watches_reaches_no_further() -> None:
     networks = stack(COMPOSE, OVERLAY)["networks"]
     assert [name for name, network in networks.items() if network.get("internal")] == ["monitoring"]

@@ -75,6 +75,8 @@ def seed(connection: psycopg.Connection, valkey: redis.Redis, now: datetime) -> 
         created_at=now - 40 * DAY,
         completed_at=now - HOUR,
     )
+    for age in (40, 50):
+        insert(connection, "ai_usage_events", status="running", created_at=now - age * DAY)
     insert(connection, "preview_jobs", user_id=tester, created_at=now - 3 * DAY)
     insert(
         connection,
@@ -152,6 +154,12 @@ EXPECTED: Mapping[str, float] = {
     "hivesync_ai_cost_month_to_date_dollars{gpu}": 0,
     "hivesync_ai_cost_month_projected_dollars{gpu}": 0,
     "hivesync_queue_depth{ai,default}": 2,
+    "hivesync_jobs{ai,waiting}": 6,
+    "hivesync_jobs{ai,running}": 2,
+    "hivesync_jobs{preview,waiting}": 1,
+    "hivesync_jobs{preview,running}": 0,
+    "hivesync_oldest_waiting_job_timestamp_seconds{ai}": NOW.timestamp() - 10 * 86_400,
+    "hivesync_oldest_waiting_job_timestamp_seconds{preview}": NOW.timestamp() - 3 * 86_400,
     "hivesync_worker_healthy{gpu-1,gpu}": 1,
     "hivesync_worker_healthy{cpu-1,cpu}": 0,
     "hivesync_worker_last_heartbeat_timestamp_seconds{gpu-1,gpu}": NOW.timestamp() - 60,

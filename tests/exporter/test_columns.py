@@ -104,6 +104,7 @@ class Deployment:
         """Change the type of the column for the duration of the context."""
         run = self.connection.execute
         run(f"ALTER TABLE {table} ALTER {column} DROP DEFAULT".encode())
+        run(f"DROP INDEX IF EXISTS {table}_waiting_idx".encode())  # for text: no index has the text of an enum
         if to.startswith("labels"):  # the values in use, and no others
             found = run(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL".encode()).fetchall()
             labels = ", ".join(f"'{label}'" for (label,) in found)

@@ -11,7 +11,7 @@ from exporter.event_list import EVENTS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("exporter", "admin", "rollup")
-LOGGING = {"debug", "info", "warning", "error", "critical", "log", "refused", "write"}
+LOGGING = {"debug", "info", "warning", "error", "critical", "log", "limited", "write"}
 """Functions and methods whose first argument may be an event."""
 
 DOTTED = re.compile(r"[a-z]+(?:\.[a-z_]+)+")

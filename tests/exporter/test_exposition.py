@@ -73,8 +73,8 @@ def _promised(kind: str, labels: Mapping[str, str | None]) -> Promised:
 PLANS = "paid trial trial_expired free"
 LOGS = "ai-events preview"
 COLLECTORS = (
-    "users online activity ai previews latency queues workers cost ai_log preview_log rollup charts incidents"
-    " top_users"  # not in the public interface
+    "users online activity ai previews latency queues unacked dead_letters jobs workers cost ai_log preview_log rollup"
+    " charts incidents top_users"  # not in the public interface
 )
 
 PUBLIC = {
@@ -94,6 +94,11 @@ PUBLIC = {
     "hivesync_ai_cost_month_projected_dollars": gauge(component="tokens gpu"),
     "hivesync_queue_depth": gauge(queue="ai preview", name=None),
     "hivesync_queue_processing_seconds": _promised("summary", {"queue": "ai"}),
+    "hivesync_unacked_messages": gauge(),
+    "hivesync_oldest_unacked_timestamp_seconds": gauge(),
+    "hivesync_dead_letters": gauge(name=None),
+    "hivesync_jobs": gauge(queue="ai preview", state="waiting running"),
+    "hivesync_oldest_waiting_job_timestamp_seconds": gauge(queue="ai preview"),
     "hivesync_worker_healthy": gauge(worker=None, kind="cpu gpu"),
     "hivesync_worker_last_heartbeat_timestamp_seconds": gauge(worker=None, kind="cpu gpu"),
     "hivesync_gpu_worker_state": gauge(worker=None, state="active idle offline"),
@@ -137,6 +142,7 @@ def cadence(name: str) -> str:
 
 
 ABOUT_ITSELF = {
+    "hivesync_log_events_dropped_total",
     "hivesync_source_up",
     "hivesync_source_last_success_timestamp_seconds",
     "hivesync_collector_up",

@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from demo.exporting import PROJECT
 from exporter.addresses import WILDCARDS, Address
 from exporter.health import ask
-from exporter.http1 import Answer, Request, Response, plain
 from servers.ports import LOOPBACK, free_port
 from tests.serving import serving
 from tests.waiting import patience
 
 
-def site(*ok: bytes) -> Answer:
+def site(*ok: str) -> ASGIApp:
     """A site with 200 for these paths, and 503 for all others."""
 
-    def answer(request: Request) -> Response:
-        return plain(HTTPStatus.OK if request.path in ok else HTTPStatus.SERVICE_UNAVAILABLE)
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(status_code=200 if scope["path"] in ok else 503)(scope, receive, send)
 
     return answer
 
@@ -47,7 +47,7 @@ def health(directory: Path, *options: str, **variables: str) -> tuple[int, str]:
 
 def test_one_that_lives_is_healthy_before_it_is_ready(tmp_path: Path) -> None:
     """Without database settings, and with an invalid one."""
-    with serving(site(b"/-/healthy")) as server:
+    with serving(site("/-/healthy")) as server:
         host, port = server.address
         variables = {"HIVESYNC_METRICS_LISTEN": f"0.0.0.0:{port}", "HIVESYNC_PRICES_FILE": "/nowhere"}
         assert health(tmp_path, "health", **variables) == (0, f"{host}:{port} is healthy and not ready")
@@ -55,7 +55,7 @@ def test_one_that_lives_is_healthy_before_it_is_ready(tmp_path: Path) -> None:
 
 
 def test_the_address_may_stand_in_a_file(tmp_path: Path) -> None:
-    with serving(site(b"/-/healthy", b"/-/ready")) as server:
+    with serving(site("/-/healthy", "/-/ready")) as server:
         host, port = server.address
         file = tmp_path / "settings.env"
         file.write_text(f"HIVESYNC_METRICS_LISTEN={host}:{port}\n")

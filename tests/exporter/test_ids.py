@@ -145,6 +145,7 @@ READS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "ai_usage_events": ["status", "created_at", "completed_at"],
         "preview_jobs": ["status", "created_at", "completed_at"],
     },
+    "jobs": {"ai_usage_events": ["status", "created_at"], "preview_jobs": ["status", "created_at"]},
     "cost": {"ai_usage_events": ["model", "prompt_tokens", "completion_tokens", "completed_at"]},
     "rollup": {"usage_analytics_daily": ["date", "dau"]},
     "charts": {"ai_usage_events": ["status", "created_at", "completed_at"]},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.labels import bounded, clean, closed
+from exporter.labels import bounded, clean, clean_worker, closed
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,13 @@ def test_a_closed_label_has_a_value_of_its_set_or_the_word_for_the_rest(
 )
 def test_an_open_label_is_cut_to_its_characters_and_its_length(value: str | None, expected: str) -> None:
     assert clean(value) == expected
+
+
+def test_a_worker_keeps_the_at_sign_and_no_other_character() -> None:
+    assert clean_worker("celery@web-1 {x}\n") == "celery@web-1x"
+    assert clean_worker("@" * 101) == "@" * 100
+    assert clean_worker(None) == "unknown"
+    assert bounded(["a@b", "a b"], clean_worker) == {"a@b": "a@b", "a b": "ab"}
 
 
 def test_two_hundred_values_keep_their_names() -> None:

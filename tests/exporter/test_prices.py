@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.prices import Prices, read_prices
+from exporter.prices import WITHHELD, Prices, loggable_model, read_prices
 
 FILE = """
 [models."gpt-4.1"]
@@ -128,3 +128,27 @@ def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot read") as raised:
         read_prices(tmp_path / name)
     assert str(tmp_path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "logged"),
+    [
+        (None, "(none)"),
+        ("", "(none)"),
+        ("gpt-4o-2024-08-06", "gpt-4o-2024-08-06"),
+        ("claude-3-5-sonnet-20241022", "claude-3-5-sonnet-20241022"),
+        ("meta-llama/Llama-3.1:70b", "meta-llama/Llama-3.1:70b"),
+        ("x" * 300, "x" * 100),
+        ("ft:gpt-4o-mini:ada-ltd:ada-lovelace:7p4lURel", "ft:gpt-4o-mini:..."),
+        ("ada@example.org", WITHHELD),
+        ("gpt-4 (ada@example.org)", WITHHELD),
+        ("gpt-4-8a1f0f5e-1f5b-4d7c-9a55-0f6f4a0c1d2e", WITHHELD),
+        ("arn:aws:bedrock:eu-west-1:123456789012:custom-model/x", WITHHELD),
+        ("gpt-4-0123456789abcdef0", WITHHELD),
+        ("Ada Lovel\u00e1ce", WITHHELD),
+        ("gpt\nada", WITHHELD),
+        ("x" * 100 + "@example.org", "x" * 100),
+    ],
+)
+def test_the_name_of_a_model_is_logged_without_an_identity(model: str | None, logged: str) -> None:
+    assert loggable_model(model) == logged

@@ -32,8 +32,8 @@ READ_BY = {
     "subscriptions": {"users", "activity"},
     "projects": {"users"},
     "sessions": {"activity", "online"},
-    "ai_usage_events": {"activity", "ai", "charts", "cost", "incidents", "latency"},
-    "preview_jobs": {"activity", "incidents", "latency", "previews"},
+    "ai_usage_events": {"activity", "ai", "charts", "cost", "incidents", "jobs", "latency"},
+    "preview_jobs": {"activity", "incidents", "jobs", "latency", "previews"},
     "usage_analytics_daily": {"rollup"},
 }
 """The collectors that read each table, without `top_users`, which waits for windows of `ai`."""

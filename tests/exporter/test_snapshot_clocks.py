@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.errors import SourceUnavailable
-from exporter.snapshot import ORDER_SECONDS, STAGGER_SECONDS
-from tests.exporter.fakes import Fake, build, fails, keep_time, run, swallows_its_cancellation, takes, works
+from exporter.snapshot import ORDER_SECONDS, SOURCE_CHANGES, STAGGER_SECONDS
+from tests.exporter.fakes import Fake, build, fails, keep_time, run, swallows_its_cancellation, takes, values, works
 
 
 def test_each_collector_keeps_its_own_clock_and_takes_turns_after_the_first() -> None:
@@ -135,3 +136,20 @@ def test_a_refresh_of_one_source_leaves_the_collectors_of_others_alone() -> None
     snapshot = build(both, redis)
     run(snapshot.refresh_all("postgres"))
     assert (both.refreshes, redis.refreshes) == (1, 0)
+
+
+def test_on_another_server_its_collectors_are_refreshed_at_once_and_keep_their_clocks() -> None:
+    async def finds_another(fake: Fake) -> None:
+        fake.asked.postgres.reachability.changed("recovery")
+
+    fast, slow = Fake("fast", works, finds_another, works), Fake("slow", periods=4)
+    other = Fake("other", sources=("redis",), periods=4)
+    snapshot = build(fast, slow, other)
+    with capture_logs() as logged:
+        keep_time(snapshot, 46)
+    assert fast.starts == [0, 15, 15, 30, 45]
+    assert slow.starts == pytest.approx([ORDER_SECONDS, 15])
+    assert other.refreshes == 1
+    changes = [line for line in logged if line["event"] == "source.changed"]
+    assert [(line["source"], line["reason"]) for line in changes] == [("postgres", "recovery")]
+    assert values(snapshot, SOURCE_CHANGES) == {"postgres": 1, "redis": 0}

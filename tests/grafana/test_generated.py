@@ -126,7 +126,7 @@ def test_an_iframes_url_holds_what_was_asked_for() -> None:
     url = Operations.SOURCES_AGE.url(theme="light", since="now-6h", timezone="utc", refresh="")
     assert url == (
         "/admin/analytics/grafana/d-solo/hivesync-operations/panel"
-        "?orgId=1&panelId=12&from=now-6h&to=now&timezone=utc&theme=light"
+        "?orgId=1&panelId=12&from=now-6h&to=now&timezone=utc&theme=light&hideLogo=true"
     )
     assert "refresh=30s" in Analytics.AI_LATENCY_DAY.url(theme="dark")
 

@@ -8,7 +8,7 @@ from exporter.collectors.ai import REQUESTS
 from exporter.collectors.logs import LINES
 from exporter.collectors.queues import DEPTH
 from exporter.collectors.users import PROJECTS, USERS
-from exporter.collectors.workers import HEALTHY
+from exporter.collectors.workers import GPU_STATE, HEALTHY
 from grafana.drawing import stat
 from grafana.layout import assemble
 from grafana.promql import Not, log_rate, max_by, min_by, select, sum_by
@@ -26,8 +26,8 @@ def test_a_label_that_the_metric_does_not_have_is_refused() -> None:
 def test_a_value_that_a_label_never_has_is_refused() -> None:
     with pytest.raises(ValueError, match="hivesync_ai_requests_in_window: window is never '2h'"):
         select(REQUESTS, window="2h")
-    with pytest.raises(ValueError, match="kind is never 'tpu'"):
-        select(HEALTHY, kind=Not("tpu"))
+    with pytest.raises(ValueError, match="state is never 'asleep'"):
+        select(GPU_STATE, state=Not("asleep"))
     assert select(REQUESTS, window="1h") == 'hivesync_ai_requests_in_window{window="1h"}'
 
 

@@ -46,7 +46,9 @@ MAY_BE_EMPTY = {
 """Queries that may return nothing here, with the reason."""
 
 NOT_SHOWN = {
+    "hivesync_log_events_dropped_total": "0 unless the log is not read, which its own events report",
     "hivesync_projects": "shown on the Analytics page alone",
+    "hivesync_oldest_unacked_timestamp_seconds": "shown on the Analytics page alone",
     "hivesync_resyncs_total": "a detail of how windows are kept, for whoever looks into it",
     "hivesync_resync_corrections_total": "as above",
 }
@@ -110,6 +112,7 @@ def prometheus(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPat
         (now,) = connection.execute("SELECT now()").fetchone() or (None,)
         assert now is not None
         insert(connection, make_history(60, 20, 1, now))
+        connection.execute("INSERT INTO ai_usage_events (created_at) VALUES (now() - interval '40 days')")
         connection.execute("INSERT INTO usage_analytics_daily VALUES (current_date, 1, 1, 1, 1, 1, 1)")
     logs = folder / "logs"
     with ValkeyServer(folder / "valkey") as valkey:
@@ -117,7 +120,11 @@ def prometheus(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPat
 
         def exporter(name: str) -> RunningExporter:
             """An exporter with a state of its own, and the common logs."""
-            shared = {"ai_events_log": logs / "ai-events.log", "preview_log": logs / "preview.log"}
+            shared = {
+                "ai_events_log": logs / "ai-events.log",
+                "preview_log": logs / "preview.log",
+                "dead_letter_keys": "celery:dlq_tasks",
+            }
             return RunningExporter(folder / name, database_url=url, redis_url=valkey.url, **shared)  # type: ignore[arg-type]
 
         with (

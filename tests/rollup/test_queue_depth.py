@@ -66,15 +66,35 @@ SERIES: Mapping[str, Depths] = {
         (at(1, 9 * HOUR), 1),
         (at(1, 9 * HOUR + 15 * SECOND), 30),
         (at(4, 3 * HOUR), 5),
+        (at(8, 3 * HOUR), 6),
     ],
+    AI + ',instance="three"}': [(at(8, 3 * HOUR), 7), (at(10, 3 * HOUR), 7), (at(10, 3 * HOUR + 15 * SECOND), 7)],
 }
+"""The depths of queues."""
+
+WAITING: Mapping[str, Depths] = {
+    # More than in the queue, as two exporters see it; fewer than in the queue of previews.
+    '{queue="ai",state="waiting",instance="one"}': [
+        (at(8, 3 * HOUR), 19),
+        # No queue is known.
+        (at(9, 3 * HOUR), 4),
+        # In the first minutes of the day.
+        (at(10, 60 * SECOND), 8),
+    ],
+    '{queue="ai",state="waiting",instance="two"}': [(at(8, 3 * HOUR), 18)],
+    '{queue="ai",state="running",instance="one"}': [(at(8, 3 * HOUR), 900), (at(9, 3 * HOUR), 900)],
+    '{queue="preview",state="waiting",instance="one"}': [(at(8, 3 * HOUR), 2)],
+}
+"""Jobs as PostgreSQL knows them."""
 
 
-def openmetrics(series: Mapping[str, Depths]) -> str:
+def openmetrics(**metrics: Mapping[str, Depths]) -> str:
     """The series in the format of promtool."""
-    lines = ["# TYPE hivesync_queue_depth gauge"]
-    for labels, depths in series.items():
-        lines += [f"hivesync_queue_depth{labels} {depth} {moment.timestamp():.3f}" for moment, depth in depths]
+    lines = []
+    for name, series in metrics.items():
+        lines.append(f"# TYPE {name} gauge")
+        for labels, depths in series.items():
+            lines += [f"{name}{labels} {depth} {moment.timestamp():.3f}" for moment, depth in depths]
     return "\n".join([*lines, "# EOF\n"])
 
 
@@ -83,7 +103,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusS
     folder = tmp_path_factory.mktemp("depths")
     server = PrometheusServer(folder / "prometheus", retention="100y")
     past = folder / "past.om"
-    past.write_text(openmetrics(SERIES))
+    past.write_text(openmetrics(hivesync_queue_depth=SERIES, hivesync_jobs=WAITING))
     command = ["promtool", "tsdb", "create-blocks-from", "--max-block-duration=2560h", "openmetrics"]
     subprocess.run([*command, str(past), str(server.data)], check=True, capture_output=True)
     with server:
@@ -112,6 +132,9 @@ def read(url: str | None, days: Sequence[date], resolution: float = EVERY) -> di
         pytest.param(3, 80, id="between two steps"),
         pytest.param(4, 17, id="two exporters are not summed"),
         pytest.param(5, 0, id="nothing waited"),
+        pytest.param(8, 19 + 6, id="the larger of each queue's depth and its waiting jobs"),
+        pytest.param(9, 4, id="no queue is known"),
+        pytest.param(10, 8, id="more in the first minutes"),
     ],
 )
 def test_a_days_depth_is_the_most_that_waited_at_once(prometheus: PrometheusServer, number: int, depth: int) -> None:

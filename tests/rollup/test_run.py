@@ -237,7 +237,7 @@ def depths(connection: psycopg.Connection, tmp_path: Path) -> PrometheusServer:
     ((moment,),) = connection.execute("SELECT now()").fetchall()
     assert isinstance(moment, datetime)
     samples = [(midnight(now - number * DAY), 10 + number) for number in range(9, -1, -1)]
-    (tmp_path / "past.om").write_text(openmetrics({labels: samples}))
+    (tmp_path / "past.om").write_text(openmetrics(hivesync_queue_depth={labels: samples}))
     command = ["promtool", "tsdb", "create-blocks-from", "--max-block-duration=2560h", "openmetrics"]
     subprocess.run([*command, str(tmp_path / "past.om"), str(server.data)], check=True, capture_output=True)
     return server

@@ -1,5 +1,5 @@
-// The API's documents as JSON. The browser caches and revalidates each (ETag, 304), so that a refresh of unchanged
-// documents sends no bodies.
+// The API's documents as JSON. They are kept in this page's memory alone, never in the browser's cache, where they would
+// outlive a logout; with their ETags, so that a refresh of unchanged documents sends no bodies (304).
 
 /** The session has ended, or the user is no admin: a retry is of no use. */
 export class NotAllowed extends Error {
@@ -12,21 +12,29 @@ export class NotAllowed extends Error {
 /** The time-out of a request; the server has the response in memory. */
 const PATIENCE_MS = 15_000;
 
+/** The last response of each URL: its ETag and its text. */
+const kept = new Map();
+
 /** The document at this path below the section. Rejects with NotAllowed, or another Error without a response. */
 export async function read(base, path) {
   const giveUp = new AbortController();
   const timer = setTimeout(() => giveUp.abort(), PATIENCE_MS);
+  const url = base + path;
+  const before = kept.get(url);
   try {
-    const answer = await fetch(base + path, {
-      cache: "no-cache",
+    const answer = await fetch(url, {
+      cache: "no-store",
       credentials: "same-origin",
       redirect: "error",
-      headers: { Accept: "application/json" },
+      headers: { Accept: "application/json", ...(before && { "If-None-Match": before.etag }) },
       signal: giveUp.signal,
     });
     if (answer.status === 401 || answer.status === 403) throw new NotAllowed(answer.status);
+    if (answer.status === 304 && before) return JSON.parse(before.text);
     if (!answer.ok) throw new Error(`status ${answer.status}`);
-    return await answer.json();
+    const text = await answer.text();
+    kept.set(url, { etag: answer.headers.get("ETag"), text });
+    return JSON.parse(text);
   } finally {
     clearTimeout(timer);
   }

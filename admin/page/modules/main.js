@@ -1,5 +1,6 @@
 // The entry point of the Analytics page: requests all documents at every tick of the clock, and shows them.
 
+import "./kept-page.js";
 import { NotAllowed, readAll } from "./api.js";
 import { Cards } from "./cards.js";
 import { Charts } from "./charts.js";
@@ -73,6 +74,11 @@ function say(kind, ...parts) {
 }
 
 function end(status) {
+  if (!page.hasLogin) {
+    document.documentElement.dataset.ended = "";
+    say("error", "HiveSync no longer allows you to see these numbers; these are the last values.");
+    return;
+  }
   const link = Object.assign(document.createElement("a"), { href: `${page.base}login`, textContent: "Log in again" });
   document.documentElement.dataset.ended = "";
   if (status === 401) say("error", "Your session has ended; these are the last values. ", link, ".");

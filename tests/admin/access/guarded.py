@@ -18,8 +18,11 @@ from admin.access.middleware import AccessMiddleware
 from admin.access.origins import Origins
 from admin.access.rate_limit import RateLimit
 from admin.access.security_headers import SecurityHeaders
-from admin.access.sessions import COOKIE, REVOKED_FILE, Sessions
+from admin.access.session_list import session_routes
+from admin.access.sessions import COOKIE, SESSIONS_FILE, Sessions
 from admin.access.tokens import AdminCredentials, Authenticator
+from admin.page import Page, render_refusal
+from admin.refusal_pages import RefusalPages
 from exporter.state import StateFile
 from tests.admin.access.credentials import API_KEY, SECRET, bad_tokens, public_pem, rsa_key, token
 from tests.admin.client import ROOT
@@ -52,15 +55,23 @@ def access_of(
     failures: int = 10,
     state: Path | None = None,
     origins: tuple[str, ...] = (),
+    public_url: str | None = None,
+    follows_token: bool = False,
 ) -> Access:
     """Access for these credentials (default: all three)."""
     clock = clock or Clock()
     return Access(
         Authenticator(configured or credentials()),
-        Sessions(b"k" * 32, 8 * 3600, clock, StateFile(state, REVOKED_FILE) if state else None),
+        Sessions(
+            b"k" * 32,
+            8 * 3600,
+            clock,
+            StateFile(state, SESSIONS_FILE) if state else None,
+            follows_token=follows_token,
+        ),
         RateLimit(clock, failures),
         LoginCodes(clock),
-        Origins(origins),
+        Origins(origins, public_url),
     )
 
 
@@ -83,8 +94,15 @@ class Behind:
 
 def section_of(access: Access, behind: ASGIApp | None = None, frame_ancestors: tuple[str, ...] = ()) -> ASGIApp:
     """The section with its layers in order: headers, middleware, login, all else."""
-    routes = Starlette(routes=[*login_routes(access, render_login), Mount("/", behind or Behind())])
-    return SecurityHeaders(AccessMiddleware(routes, access, render_login), frame_ancestors)
+    routes = Starlette(
+        routes=[
+            *login_routes(access, render_login),
+            *session_routes(access, Page().render_sessions),
+            Mount("/", behind or Behind()),
+        ]
+    )
+    inside = RefusalPages(AccessMiddleware(routes, access, render_login), render_refusal)
+    return SecurityHeaders(inside, frame_ancestors)
 
 
 async def _own_of_hivesync(_: Request) -> Response:

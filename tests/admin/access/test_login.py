@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from starlette.types import ASGIApp, Message
 from structlog.testing import capture_logs
 
-import admin.access.login
+import admin.access.forms
 from admin.access.authentication import Access
-from admin.access.sessions import COOKIE
+from admin.access.sessions import COOKIE, SECURE_COOKIE
+from admin.access.tokens import LEEWAY_SECONDS
 from tests.admin.access.credentials import API_KEY, bad_tokens, token
 from tests.admin.access.guarded import FAILED_PAGE, LOGIN_PAGE, SECTION_ORIGIN, Clock, access_of, section_of
 from tests.admin.client import ROOT, Answer, ask, scope_of
@@ -60,7 +62,8 @@ def test_a_key_a_token_or_a_code_is_exchanged_for_a_session(app: ASGIApp, access
         assert answer.body == b""
         assert answer.header("cache-control") == "no-store"
         assert is_in(app, session_of(answer))
-        assert [event["event"] for event in events] == ["admin.login.accepted"]
+        (event,) = events
+        assert (event["event"], event["via"], event["address"]) == ("admin.login.accepted", *content, "192.0.2.7")
 
 
 def test_a_form_is_redirected_to_the_page(app: ASGIApp) -> None:
@@ -171,26 +174,37 @@ def test_a_same_origin_request_needs_no_origin_header(app: ASGIApp) -> None:
     assert post(app, {"api_key": API_KEY}, headers).status == 204
 
 
-def test_after_ten_failed_logins_an_address_has_to_wait() -> None:
+def test_after_ten_failed_logins_further_ones_have_to_wait() -> None:
     clock = Clock()
     access = access_of(clock=clock)
     app = section_of(access)
     with capture_logs() as events:
         for number in range(10):
             assert post(app, [{"api_key": "wrong"}, {"code": "wrong"}][number % 2]).status == 401
-        for content in ({"api_key": API_KEY}, {"token": token()}, {"code": access.codes.issue()}):
+        for content in ({"api_key": "wrong"}, {"token": "x.y.z"}, {"code": "wrong"}):
             answer = post(app, content)
             assert answer.status == 429
             assert answer.header("retry-after") == "300"
-        assert ask(app, "/summary", "GET", {"X-API-Key": API_KEY}).status == 429
+            assert answer.header("set-cookie") is None
     assert [(event["event"], event["reason"]) for event in events[9:11]] == [
         ("admin.login.refused", "code"),
         ("admin.login.refused", "too_many"),
     ]
     assert "wrong" not in repr(events)
-    assert post(app, {"api_key": API_KEY}, client=("192.0.2.9", 1)).status == 204
+    assert post(app, {"api_key": "wrong"}, client=("192.0.2.9", 1)).status == 401
     clock.now += 300
-    assert post(app, {"api_key": API_KEY}).status == 204
+    assert post(app, {"api_key": "wrong"}).status == 401
+
+
+def test_failed_logins_lock_out_no_right_key_token_or_link() -> None:
+    access = access_of()
+    app = section_of(access)
+    with capture_logs():
+        for _ in range(12):
+            post(app, {"api_key": "wrong"})
+        assert post(app, {"api_key": "wrong"}).status == 429
+        for content in ({"api_key": API_KEY}, {"token": token()}, {"code": access.codes.issue()}):
+            assert is_in(app, session_of(post(app, content)))
 
 
 def test_concurrent_attempts_are_all_counted() -> None:
@@ -224,7 +238,7 @@ def test_concurrent_attempts_are_all_counted() -> None:
 
 
 def test_an_endless_body_times_out(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin.access.login, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(admin.access.forms, "BODY_SECONDS", 0.01)
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -258,13 +272,16 @@ def test_a_client_that_disconnects_breaks_nothing(app: ASGIApp) -> None:
 def test_a_logout_ends_the_session_on_both_sides(tmp_path: Path) -> None:
     access = access_of(state=tmp_path)
     app = section_of(access)
-    session, other = session_of(post(app, {"api_key": API_KEY})), access.sessions.open()
+    other, session = (session_of(post(app, {"api_key": API_KEY})) for _ in range(2))
     answer = post(app, {}, JSON | {"Cookie": f"{COOKIE}={session}"}, "/logout")
     assert answer.status == 204
     assert answer.header("set-cookie") == (f"{COOKIE}=; Path={ROOT}; Max-Age=0; HttpOnly; Secure; SameSite=Strict")
+    assert answer.header("clear-site-data") == '"cache"'
     assert not is_in(app, session)
     assert is_in(app, other)
-    assert not is_in(section_of(access_of(state=tmp_path)), session)
+    restarted = section_of(access_of(state=tmp_path))
+    assert not is_in(restarted, session)
+    assert is_in(restarted, other)
 
 
 def test_a_logout_by_form_leads_to_the_login(app: ASGIApp, access: Access) -> None:
@@ -285,3 +302,59 @@ def test_the_login_page_needs_no_credential(app: ASGIApp, access: Access) -> Non
         assert answer.status == 200
         assert answer.body == LOGIN_PAGE.encode()
         assert answer.header("cache-control") == "no-store"
+
+
+def test_four_foreign_cookies_lock_no_browser_out_and_a_logout_ends_them_all(app: ASGIApp, access: Access) -> None:
+    ours, second = access.sessions.open(), access.sessions.open()
+    foreign = "; ".join(f"{COOKIE}={'x' * 64}" for _ in range(50))
+    headers = {"Cookie": f"{foreign}; {COOKIE}={ours}; {COOKIE}=; {COOKIE}={second}"}
+    assert ask(app, "/summary", "GET", headers).status == 200
+    with capture_logs() as events:
+        assert post(app, {}, JSON | headers, "/logout").status == 204
+    assert [event["event"] for event in events] == ["admin.logout", "admin.logout"]
+    assert ask(app, "/summary", "GET", headers).status == 401
+
+
+def test_a_login_replaces_the_session_of_the_browser(app: ASGIApp, access: Access) -> None:
+    before = session_of(post(app, {"api_key": API_KEY}))
+    after = session_of(post(app, {"api_key": API_KEY}, JSON | {"Cookie": f"{COOKIE}={before}"}))
+    assert not is_in(app, before)
+    assert is_in(app, after)
+    assert len(access.sessions.all()) == 1
+
+
+@pytest.mark.parametrize(
+    ("public_url", "scheme", "secure"),
+    [
+        (None, "https", True),
+        ("https://admin.example", "http", True),
+        ("https://admin.example:8443", "http", False),
+        ("http://admin.example", "http", False),
+        (None, "http", False),
+    ],
+)
+def test_over_https_the_cookie_has_a_name_that_no_plain_page_can_set(
+    public_url: str | None, scheme: str, secure: bool
+) -> None:
+    access = access_of(public_url=public_url)
+    app = section_of(access)
+    set_cookie = str(post(app, {"api_key": API_KEY}, scheme=scheme).header("set-cookie"))
+    name, _, value = set_cookie.partition(";")[0].partition("=")
+    assert name == (SECURE_COOKIE if secure else COOKIE)
+    for given, status in ((name, 200), (COOKIE if secure else SECURE_COOKIE, 401)):
+        assert ask(app, "/summary", "GET", {"Cookie": f"{given}={value}"}, scheme=scheme).status == status
+
+
+@pytest.mark.parametrize(("follows", "hours"), [(True, 1.0), (False, 8.0)])
+def test_a_session_may_end_with_the_token_that_opened_it(follows: bool, hours: float) -> None:
+    clock = Clock(time.time())
+    access = access_of(clock=clock, follows_token=follows)
+    app = section_of(access)
+    answer = post(app, {"token": token(exp=int(clock.now) + 3600)})
+    session = str(answer.header("set-cookie")).partition(";")[0].partition("=")[2]
+    clock.now += hours * 3600 - 1
+    assert is_in(app, session)
+    clock.now += 2 + LEEWAY_SECONDS
+    assert not is_in(app, session)
+    other = post(app, {"api_key": API_KEY})
+    assert "Max-Age=28800" in str(other.header("set-cookie"))

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 import admin.access.sessions
-from admin.access.sessions import COOKIE, KEY_FILE, REVOKED_FILE, Session, Sessions, cookies, signing_key, stored_key
+from admin.access.sessions import (
+    COOKIE,
+    KEY_FILE,
+    SECURE_COOKIE,
+    SESSIONS_FILE,
+    Session,
+    Sessions,
+    cookies,
+    signing_key,
+    stored_key,
+)
 from admin.access.tokens import AdminCredentials
 from exporter.state import StateFile
 from tests.admin.access.guarded import Clock
@@ -64,11 +74,11 @@ def test_only_values_signed_with_the_key_are_sessions(sessions: Sessions, clock:
 
 def test_every_changed_bit_invalidates_a_session(sessions: Sessions) -> None:
     value = sessions.open()
-    signed = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+    signed = base64.urlsafe_b64decode(value)
     for bit in range(len(signed) * 8):
         changed = bytearray(signed)
         changed[bit // 8] ^= 1 << (bit % 8)
-        assert sessions.check(base64.urlsafe_b64encode(changed).decode().rstrip("=")) is None
+        assert sessions.check(base64.urlsafe_b64encode(changed).decode()) is None
 
 
 @given(st.text(max_size=300) | st.binary(max_size=120).map(lambda data: base64.urlsafe_b64encode(data).decode()))
@@ -82,91 +92,127 @@ def test_a_truncated_or_extended_value_is_no_session(sessions: Sessions) -> None
         assert sessions.check(changed) is None
 
 
-def test_a_logout_ends_this_session_and_no_other(sessions: Sessions) -> None:
+def test_an_end_is_of_this_session_and_no_other(sessions: Sessions) -> None:
     one, other = sessions.open(), sessions.open()
-    sessions.revoke(opened(sessions, one))
+    sessions.end([opened(sessions, one)])
     assert sessions.check(one) is None
     assert sessions.check(other)
 
 
-def test_a_logout_holds_across_a_restart(tmp_path: Path, clock: Clock) -> None:
-    file = StateFile(tmp_path, REVOKED_FILE)
+def test_open_and_ended_sessions_are_remembered_across_a_restart(tmp_path: Path, clock: Clock) -> None:
+    file = StateFile(tmp_path, SESSIONS_FILE)
     before = Sessions(KEY, HOURS_8, clock, file)
-    one, other = before.open(), before.open()
-    before.revoke(opened(before, one))
+    one, other = before.open("token", "192.0.2.7"), before.open("code", "192.0.2.8")
+    before.end([opened(before, one)])
+    before.save()
     after = Sessions(KEY, HOURS_8, clock, file)
     assert after.check(one) is None
-    assert after.check(other)
+    assert after.check(other) == before.check(other)
+    assert [(session.via, session.address) for session in after.all()] == [("code", "192.0.2.8")]
 
 
-def test_expired_sessions_are_dropped_from_the_list(tmp_path: Path, clock: Clock) -> None:
-    file = StateFile(tmp_path, REVOKED_FILE)
-    sessions = Sessions(KEY, HOURS_8, clock, file)
-    for _ in range(5):
-        sessions.revoke(opened(sessions, sessions.open()))
-    clock.now += HOURS_8
-    sessions.revoke(opened(sessions, sessions.open()))
-    saved = file.load()
-    assert saved is not None
-    assert len(saved["revoked"]) == 1
+def test_a_shorter_lifetime_holds_for_sessions_from_before(tmp_path: Path, clock: Clock) -> None:
+    file = StateFile(tmp_path, SESSIONS_FILE)
+    before = Sessions(KEY, HOURS_8, clock, file)
+    value = before.open()
+    before.save()
+    clock.now += 3600
+    assert Sessions(KEY, 3601, clock, file).check(value)
+    assert Sessions(KEY, 3600, clock, file).check(value) is None
 
 
-def test_too_many_logouts_end_all_sessions(sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin.access.sessions, "REVOKED_AT_MOST", 3)
-    values = [sessions.open() for _ in range(5)]
-    for value in values[:4]:
-        sessions.revoke(opened(sessions, value))
-    assert [sessions.check(value) for value in values] == [None] * 5
+def test_the_list_is_that_of_the_open_sessions_the_oldest_first(sessions: Sessions, clock: Clock) -> None:
+    first = opened(sessions, sessions.open("token", "192.0.2.7"))
+    clock.now += HOURS_8 - 1
+    second = opened(sessions, sessions.open("api_key", "2001:db8::/64"))
+    assert list(sessions.all()) == [first, second]
+    assert (first.name, len(first.name)) == (first.id[:12], 12)
     clock.now += 1
-    assert sessions.check(sessions.open())
+    assert list(sessions.all()) == [second]
 
 
-def test_an_unreadable_list_of_logouts_ends_all_sessions(tmp_path: Path, clock: Clock) -> None:
-    file = StateFile(tmp_path, REVOKED_FILE)
-    before = Sessions(KEY, HOURS_8, clock, file).open()
-    file.save({"revoked": ["nonsense"]})
+def test_a_session_that_follows_its_token_ends_with_it_at_the_latest(clock: Clock) -> None:
+    sessions = Sessions(KEY, HOURS_8, clock, follows_token=True)
+    for seconds, expected in ((60, 60), (HOURS_8 * 2, HOURS_8)):
+        assert opened(sessions, sessions.open("token", "x", clock.now + seconds)).ends_at == clock.now + expected
+    assert sessions.check(sessions.open("token", "x", clock.now)) is None
+
+
+def test_the_oldest_session_ends_if_there_are_too_many(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin.access.sessions, "SESSIONS_AT_MOST", 3)
+    values = [sessions.open() for _ in range(5)]
+    assert [sessions.check(value) is not None for value in values] == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("content", [["nonsense"], [{"id": "x"}], "nonsense", None, [[]]])
+def test_an_unreadable_list_ends_all_sessions(content: object, tmp_path: Path, clock: Clock) -> None:
+    file = StateFile(tmp_path, SESSIONS_FILE)
+    sessions = Sessions(KEY, HOURS_8, clock, file)
+    before = sessions.open()
+    sessions.save()
+    file.save({**(file.load() or {}), "open": content})
     with capture_logs() as events:
         sessions = Sessions(KEY, HOURS_8, clock, file)
     assert [event["event"] for event in events] == ["admin.sessions.corrupt"]
     assert sessions.check(before) is None
-    clock.now += 1
     assert sessions.check(sessions.open())
 
 
-def test_a_logout_that_cannot_be_stored_holds_for_the_process(tmp_path: Path, clock: Clock) -> None:
-    sessions = Sessions(KEY, HOURS_8, clock, StateFile(tmp_path / "missing", REVOKED_FILE))
-    value = sessions.open()
+def test_sessions_that_another_key_has_signed_are_not_in_the_list(tmp_path: Path, clock: Clock) -> None:
+    file = StateFile(tmp_path, SESSIONS_FILE)
+    before = Sessions(KEY, HOURS_8, clock, file)
+    value = before.open()
+    before.save()
+    after = Sessions(b"another key", HOURS_8, clock, file)
+    assert (after.check(value), list(after.all())) == (None, [])
+    file.save({"revoked": {}, "valid_since": 0.0})  # a list of another version
+    assert list(Sessions(KEY, HOURS_8, clock, file).all()) == []
+
+
+def test_a_list_that_cannot_be_stored_holds_for_the_process(tmp_path: Path, clock: Clock) -> None:
+    sessions = Sessions(KEY, HOURS_8, clock, StateFile(tmp_path / "missing", SESSIONS_FILE))
+    value, other = sessions.open(), sessions.open()
+    sessions.end([opened(sessions, other)])
     with capture_logs() as events:
-        sessions.revoke(opened(sessions, value))
-    assert sessions.check(value) is None
-    assert [event["event"] for event in events] == ["admin.logout.not_saved"]
+        sessions.save()
+    assert sessions.check(value)
+    assert sessions.check(other) is None
+    assert [event["event"] for event in events] == ["admin.sessions.not_saved"]
 
 
 def test_the_cookie_is_for_the_section_alone_and_for_no_script(sessions: Sessions) -> None:
     value = sessions.open()
-    assert sessions.cookie("/admin/analytics", value) == (
+    assert sessions.cookie("/admin/analytics", value, https=False) == (
         f"hivesync_analytics={value}; Path=/admin/analytics; Max-Age=28800; HttpOnly; Secure; SameSite=Strict"
     )
-    assert sessions.cookie("/admin/analytics") == (
-        "hivesync_analytics=; Path=/admin/analytics; Max-Age=0; HttpOnly; Secure; SameSite=Strict"
+    assert sessions.cookie("/admin/analytics", https=True) == (
+        "__Secure-hivesync_analytics=; Path=/admin/analytics; Max-Age=0; HttpOnly; Secure; SameSite=Strict"
     )
 
 
-def test_the_cookie_is_found_among_others(sessions: Sessions) -> None:
-    value = sessions.open()
+def test_the_cookie_is_found_among_any_number_of_others(sessions: Sessions) -> None:
+    value, other = sessions.open(), sessions.open()
     sent = [(b"cookie", f"a=b; {COOKIE}=old; x; {COOKIE}2=no;{COOKIE}={value}".encode()), (b"cookie", b"c=\xff")]
-    assert cookies(sent) == ["old", value]
-    assert sessions.of(sent)
-    assert sessions.of([(b"cookie", b"; ".join([f"{COOKIE}=x".encode()] * 4 + [f"{COOKIE}={value}".encode()]))]) is None
-    assert sessions.of([]) is None
+    assert list(cookies(sent, COOKIE)) == ["old", value]
+    assert [session.id for session in sessions.of(sent, https=False)] == [opened(sessions, value).id]
+    assert list(sessions.of(sent, https=True)) == []
+    foreign = b"; ".join([f"{SECURE_COOKIE}={'x' * 64}".encode()] * 100)
+    many = [(b"cookie", foreign + f"; {SECURE_COOKIE}={value}; {SECURE_COOKIE}={other}".encode())]
+    assert len(list(sessions.of(many, https=True))) == 2
+    assert list(sessions.of([], https=False)) == []
 
 
-def test_changing_any_credential_ends_all_sessions(clock: Clock) -> None:
-    stored = b"s" * 32
+def test_changing_any_credential_ends_all_sessions(clock: Clock, tmp_path: Path) -> None:
+    stored, file = b"s" * 32, StateFile(tmp_path, SESSIONS_FILE)
+
+    def sessions(credentials: AdminCredentials, stored: bytes = stored) -> Sessions:
+        return Sessions(signing_key(stored, credentials.fingerprint()), HOURS_8, clock, file)
+
     before = AdminCredentials(jwt_secret="a", api_key="b")
-    value = Sessions(signing_key(stored, before.fingerprint()), HOURS_8, clock).open()
-    same = AdminCredentials(jwt_secret="a", api_key="b")
-    assert Sessions(signing_key(stored, same.fingerprint()), HOURS_8, clock).check(value)
+    first = sessions(before)
+    value = first.open()
+    first.save()
+    assert sessions(AdminCredentials(jwt_secret="a", api_key="b")).check(value)
     for changed in (
         AdminCredentials(jwt_secret="a"),
         AdminCredentials(jwt_secret="a", api_key="c"),
@@ -174,8 +220,8 @@ def test_changing_any_credential_ends_all_sessions(clock: Clock) -> None:
         AdminCredentials(jwt_secret="a", api_key="b", claim="role=admin"),
         AdminCredentials(jwt_secret="a", api_key="b", jwt_public_key=b"c"),
     ):
-        assert Sessions(signing_key(stored, changed.fingerprint()), HOURS_8, clock).check(value) is None
-    assert Sessions(signing_key(b"t" * 32, before.fingerprint()), HOURS_8, clock).check(value) is None
+        assert sessions(changed).check(value) is None
+    assert sessions(before, b"t" * 32).check(value) is None
 
 
 def test_the_stored_key_is_created_once_and_private(tmp_path: Path) -> None:

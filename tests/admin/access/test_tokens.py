@@ -107,6 +107,14 @@ def test_clocks_may_differ_by_half_a_minute(changes: dict[str, int], expected: R
     assert outcome == Admin("token") if expected is None else reason(outcome) is expected
 
 
+@pytest.mark.parametrize("seconds", [0, 3_600, 10**400])
+def test_an_admin_knows_the_end_of_the_token(seconds: int) -> None:
+    now = int(time.time())
+    outcome = check(token(exp=now + seconds))
+    assert isinstance(outcome, Admin)
+    assert outcome.ends_at == (now + seconds + LEEWAY_SECONDS if seconds < 10**9 else 2**53 + LEEWAY_SECONDS)
+
+
 def test_audience_and_issuer_are_checked_if_configured() -> None:
     asking = AdminCredentials(jwt_secret=SECRET, audience="analytics", issuer="hivesync")
     assert check(token(aud="anything", iss="anybody")) == Admin("token")
@@ -131,6 +139,10 @@ def test_audience_and_issuer_are_checked_if_configured() -> None:
         ("scope=admin", {"scope": [["admin"]]}, False),
         ("scope=admin", {"scope": True}, False),
         ("scope=admin", {"scope": 1}, False),
+        ("scope=admin", {"scope": "read\tadmin"}, False),
+        ("scope=admin", {"scope": "read\nadmin"}, False),
+        ("scope=admin", {"scope": "read\u00a0admin"}, False),
+        ("scope=admin", {"scope": "read\x1fadmin\u3000"}, False),
         ("scope=admin", {"scope": ""}, False),
         ("scope=admin", {"scope": None}, False),
         ("scope=admin", {"scope": None, "scopes": "admin"}, False),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import redis
 
+from servers.valkey import ValkeyServer
 from tests.admin.documents.values import check_metrics, check_values
 from tests.admin.world import World
 
@@ -19,6 +22,12 @@ EQUAL = {
         f"/preview_requests/{window}": f'hivesync_preview_requests_in_window{{window="{window}"}}'
         for window in ("1m", "1h", "24h")
     },
+    **{
+        f"/jobs/{queue}/{state}": f'hivesync_jobs{{queue="{queue}",state="{state}"}}'
+        for queue, state in (("ai", "waiting"), ("ai", "running"), ("preview", "running"))
+    },
+    "/unacked/messages": "hivesync_unacked_messages",
+    "/dead_letters/0/messages": 'hivesync_dead_letters{name="dlq_tasks"}',
     "/processing/jobs": 'hivesync_queue_processing_seconds_count{queue="ai"}',
     "/processing/seconds": 'hivesync_queue_processing_seconds_sum{queue="ai"}',
 }
@@ -31,7 +40,46 @@ def test_every_value_has_a_status_sources_and_a_time(world: World) -> None:
 
 def test_values_are_those_of_the_metrics(world: World) -> None:
     depths = {"/ai_queue_depth", "/preview_queue_depth", *(f"/queues/{index}/depth" for index in range(3))}
-    check_metrics(world, "/queues", EQUAL, depths)
+    ages = {*(f"/jobs/{queue}/oldest_waiting_seconds" for queue in ("ai", "preview")), "/unacked/oldest_seconds"}
+    check_metrics(world, "/queues", EQUAL, depths | ages | {"/jobs/preview/waiting"})
+
+
+def test_jobs_that_wait_are_the_larger_of_depth_and_rows(world: World) -> None:
+    """Of AI there are 4 entries and 9 rows, of previews 2 entries and 1 row."""
+    jobs = world.get("/queues").json["jobs"]
+    assert {queue: jobs[queue]["waiting"]["value"] for queue in jobs} == {"ai": 9, "preview": 2}
+    assert set(jobs["ai"]["waiting"]["sources"]) == {"postgres", "redis"}
+
+
+def test_ages_are_those_of_the_oldest(world: World) -> None:
+    document = world.get("/queues").json
+    assert document["jobs"]["ai"]["oldest_waiting_seconds"]["value"] == 40 * 86_400
+    assert document["unacked"]["oldest_seconds"]["value"] == 92
+
+
+def test_while_none_waits_there_is_no_oldest(connection: psycopg.Connection, world: World) -> None:
+    connection.execute("DELETE FROM ai_usage_events WHERE status = 'queued'")
+    world.refresh()
+    oldest = world.get("/queues").json["jobs"]["ai"]["oldest_waiting_seconds"]
+    assert (oldest["value"], oldest["status"]) == (None, "ok")
+
+
+def test_without_a_queue_the_rows_are_the_jobs_that_wait(
+    seeded: None, database: str, valkey: redis.Redis, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    valkey.flushall()
+    with World(database, valkey_server.url, tmp_path) as world:
+        world.refresh()
+        document = world.get("/queues").json
+        waiting = document["jobs"]["ai"]["waiting"]
+        assert (waiting["value"], waiting["status"], document["ai_queue_depth"]["value"]) == (9, "ok", None)
+
+
+def test_jobs_that_wait_are_degraded_with_either_source(connection: psycopg.Connection, world: World) -> None:
+    connection.execute("ALTER TABLE preview_jobs RENAME TO gone")
+    world.refresh()
+    waiting = world.get("/queues").json["jobs"]["ai"]["waiting"]
+    assert (waiting["value"], waiting["status"]) == (9, "degraded")
 
 
 def test_queues_are_listed_by_name_and_added_up(world: World) -> None:

@@ -27,6 +27,8 @@ def test_numbers_are_those_of_the_metrics(world: World) -> None:
         "ai_requests_last_hour": samples['hivesync_ai_requests_in_window{window="1h"}'],
         "ai_queue_depth": 4,
         "preview_queue_depth": 2,
+        "ai_jobs_waiting": 9,
+        "preview_jobs_waiting": 2,
         "paid_free_ratio": paid / free,
         "paid_users": paid,
         "free_users": free,

@@ -25,7 +25,8 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from admin.grafana.proxy import GrafanaProxy, ProxyLimits
-from admin.server import serve
+from admin.site import body_limit
+from exporter.httpd.server import serve
 from servers.ports import LOOPBACK
 from tests.admin.access.credentials import API_KEY
 from tests.admin.access.guarded import access_of, on_its_own, section_of
@@ -105,7 +106,7 @@ def served(app: ASGIApp, close: Callable[[], Awaitable[None]] | None = None) -> 
     started = threading.Event()
 
     async def main() -> None:
-        task = asyncio.create_task(serve(app, listener))
+        task = asyncio.create_task(serve(app, listener, "admin", body_limit=body_limit))
         running.append((asyncio.get_running_loop(), task))
         started.set()
         with suppress(asyncio.CancelledError):

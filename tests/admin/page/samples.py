@@ -75,6 +75,8 @@ def _documents(now: float) -> dict[str, Document]:
     summary = {
         "degraded": False,
         **header,
+        "ai_jobs_waiting": value(19, "postgres", "redis"),
+        "preview_jobs_waiting": value(4, "postgres", "redis"),
         "paid_users": value(31),
         "free_users": value(124),
         "trends": {name: {"times": minutes, "values": wave(one["value"], 60)} for name, one in header.items()},
@@ -111,6 +113,20 @@ def _documents(now: float) -> dict[str, Document]:
                 {"queue": "ai", "name": "priority", "depth": value(2, "redis")},
                 {"queue": "preview", "name": "default", "depth": value(3, "redis")},
             ],
+            "jobs": {
+                "ai": {
+                    "waiting": value(19, "postgres", "redis"),
+                    "running": value(6),
+                    "oldest_waiting_seconds": value(75.5),
+                },
+                "preview": {
+                    "waiting": value(4, "postgres", "redis"),
+                    "running": value(8),
+                    "oldest_waiting_seconds": value(None),
+                },
+            },
+            "unacked": {"messages": value(12, "redis"), "oldest_seconds": value(5400.5, "redis")},
+            "dead_letters": [{"name": "dlq_tasks", "messages": value(26, "redis")}],
             "latency_seconds": {
                 "ai": each(**{"1m": 0.85, "15m": 1.24, "1h": 1.4}),
                 "preview": each(**{"1m": None, "15m": 12.5, "1h": 13.1}),

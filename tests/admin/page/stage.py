@@ -62,7 +62,7 @@ class Stage:
         if status != 200:
             return JSONResponse({"status": status}, status, media_type="application/problem+json")
         body = orjson.dumps(self.documents[path])
-        headers = {"etag": f'"{hashlib.sha256(body).hexdigest()[:16]}"', "cache-control": "private, no-cache"}
+        headers = {"etag": f'"{hashlib.sha256(body).hexdigest()[:16]}"', "cache-control": "no-store"}
         if request.query_params.get("format") == "csv":
             return PlainTextResponse(
                 "a,b\n1,2\n", media_type="text/csv", headers={"content-disposition": 'attachment; filename="x.csv"'}

@@ -21,7 +21,7 @@ HEADER = ("online-users", "ai-requests-last-hour", "ai-queue", "preview-queue", 
     ("source", "title", "affected"),
     [
         ("redis", "Redis", {"online-users", "ai-queue", "preview-queue"}),
-        ("postgres", "PostgreSQL", {"online-users", "ai-requests-last-hour", "paid-free"}),
+        ("postgres", "PostgreSQL", {"online-users", "ai-requests-last-hour", "ai-queue", "preview-queue", "paid-free"}),
     ],
 )
 def test_values_of_a_dead_source_are_degraded_until_it_is_back(
@@ -55,7 +55,7 @@ def test_with_all_down_each_card_names_those_it_needs(open_page: Open, stage: St
     page = settled(open_page())
     for panel, words in (
         ("#header-online-users", "PostgreSQL: refused; Redis: refused"),
-        ("#header-ai-queue", "Redis: refused"),
+        ("#header-ai-queue", "PostgreSQL: refused; Redis: refused"),
         ("#header-paid-free", "PostgreSQL: refused"),
         ("#card-ai-log", "AI events log: refused"),
     ):
@@ -72,7 +72,9 @@ def test_a_collector_that_fails_alone_is_named_by_its_source_and_error(open_page
 
 
 def test_a_value_that_was_never_read_is_no_number(open_page: Open, stage: Stage) -> None:
-    stage.documents["summary"]["ai_queue_depth"] |= {"value": None, "status": "degraded", "as_of": None}
+    for name in ("ai_queue_depth", "ai_jobs_waiting"):
+        unread = {"value": None, "status": "degraded", "sources": ["redis"], "as_of": None}
+        stage.documents["summary"][name] |= unread
     stage.documents["status"]["sources"][1] |= {"up": None, "last_success": None}
     page = settled(open_page())
     expect(number(page, "summary/ai_queue_depth")).to_have_text("–")

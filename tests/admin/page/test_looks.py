@@ -123,7 +123,7 @@ def focused(page: Page) -> str:
 def test_the_keyboard_reaches_all_controls_in_visual_order(open_page: Open) -> None:
     page = settled(open_page())
     reached: list[str] = []
-    for _ in range(24):
+    for _ in range(25):
         page.keyboard.press("Tab")
         name = focused(page)
         reached.append(name or str(page.evaluate("document.activeElement.value")))
@@ -132,6 +132,7 @@ def test_the_keyboard_reaches_all_controls_in_visual_order(open_page: Open) -> N
         "Refresh",
         "Auto-refresh",
         "system",
+        "Sessions",
         "Log out",
         "Definition of “Online users”",
         "Definition of “AI requests (last hour)”",
@@ -169,7 +170,7 @@ def test_a_definition_is_shown_on_focus_and_closed_by_escape(open_page: Open) ->
     expect(text).to_be_hidden()
     page.locator("#header-ai-queue .meaning-button").focus()
     expect(text).to_be_visible()
-    for words in ("AI jobs waiting for a worker", "Window: now.", "Source: Redis.", "As of: "):
+    for words in ("AI jobs in all AI queues", "Window: now.", "Source: PostgreSQL and Redis.", "As of: "):
         expect(text).to_contain_text(words)
     page.keyboard.press("Escape")
     expect(text).to_be_hidden()

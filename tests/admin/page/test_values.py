@@ -20,6 +20,7 @@ WRITTEN = {
     "summary/ai_requests_last_hour": "1,234",
     "summary/ai_queue_depth": "7",
     "summary/preview_queue_depth": "3",
+    "summary/ai_jobs_waiting": "19",
     "summary/paid_free_ratio": "0.25",
     "summary/paid_users": "31",
     "users/live_view_sessions": "5",
@@ -32,6 +33,9 @@ WRITTEN = {
     "queues/latency_seconds/ai/1m": "850\u00a0ms",
     "queues/latency_seconds/preview/1m": "no jobs",
     "queues/latency_seconds/preview/15m": "12.5\u00a0s",
+    "queues/jobs/ai/oldest_waiting_seconds": "75.5\u00a0s",
+    "queues/jobs/preview/oldest_waiting_seconds": "none",
+    "queues/unacked/messages": "12",
     "queues/processing/seconds": "155.8\u00a0h",
     "workers/healthy": "3",
     "monetization/projects": "512",
@@ -101,11 +105,13 @@ def test_tables_without_rows_say_so(open_page: Open, stage: Stage) -> None:
     for path in ("tables/top-users", "tables/incidents"):
         stage.documents[path]["rows"] = []
     stage.documents["queues"]["queues"] = stage.documents["workers"]["workers"] = []
+    stage.documents["queues"]["dead_letters"] = []
     page = settled(open_page())
     for table, words in (
         ("top-users", "No AI requests in the last 7 days"),
         ("incidents", "No incidents in the last 7 days"),
         ("queue-depths", "No queue is known: no key matches the settings AI_QUEUE_KEYS and PREVIEW_QUEUE_KEYS"),
+        ("dead-letters", "No list is known: no key matches the setting DEAD_LETTER_KEYS"),
         ("workers", "No known workers"),
     ):
         expect(page.locator(f"#table-{table} tbody")).to_have_text(words)

@@ -10,8 +10,10 @@ from typing import Any
 import redis
 
 from exporter.collectors.workers import Workers
+from exporter.heartbeats import RedisHeartbeats
 from exporter.prices import Prices
 from exporter.state import StateFile
+from exporter.worker_keys import Kinds
 from tests.rows import NO_DATABASE, NOON, by_name, collect, keep, only
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
@@ -26,14 +28,14 @@ class Fleet:
     def __init__(self, url: str, valkey: redis.Redis, directory: Path) -> None:
         self.url, self.valkey, self.directory = url, valkey, directory
         self.prices: Prices | None = None
-        self.patterns = ["worker:heartbeat:*"]
+        self.patterns, self.kind_keys, self.kinds = ["worker:heartbeat:*"], list[str](), Kinds()
         self.healthy_seconds, self.forgotten_seconds = 120.0, 86_400.0
         self.restart()
 
     def restart(self) -> None:
         """Start a new exporter on the same state directory."""
         self.collector = Workers(
-            self.patterns,
+            RedisHeartbeats(self.patterns, self.kind_keys, self.kinds),
             StateFile(self.directory, "gpu"),
             self.prices,
             healthy_seconds=self.healthy_seconds,

@@ -98,9 +98,9 @@ def test_a_key_of_another_type_is_left_out_and_counted(url: str, valkey: redis.R
 
 
 def test_a_queue_is_named_by_what_follows_the_first_colon_or_by_its_whole_key(url: str, valkey: redis.Redis) -> None:
-    for jobs, key in enumerate(["ai_tasks", "celery:ai:gpu", "ai_queue:default"], start=1):
+    for jobs, key in enumerate(["ai_tasks", "jobs:ai:gpu", "ai_queue:default"], start=1):
         wait_in(valkey, key, jobs)
-    values = collect(queues(ai=["ai_tasks", "celery:*", "ai_queue:default"]), NO_DATABASE, url)
+    values = collect(queues(ai=["ai_tasks", "jobs:*", "ai_queue:default"]), NO_DATABASE, url)
     assert depths(values) == {"ai,ai_tasks": 1, "ai,ai:gpu": 2, "ai,default": 3}
 
 

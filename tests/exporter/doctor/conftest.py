@@ -20,7 +20,7 @@ from servers.valkey import ValkeyServer
 from tests.admin.access.credentials import SECRET
 from tests.admin.grafana.standing_in import served
 from tests.exporter.doctor.house import House, command, event, heartbeat
-from tests.exporter.doctor.standing_in import Grafana, Prometheus, grafana_answers, prometheus_answers
+from tests.exporter.doctor.standing_in import Grafana, PrometheusStandIn, grafana_answers, prometheus_answers
 from tests.roles import reading_role
 
 KEY = "f7Yk2mQz9XwVb4NpRt6LsHd3"
@@ -39,9 +39,9 @@ def filled(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture(scope="session")
-def answers() -> Iterator[tuple[Grafana, Prometheus, str, str]]:
+def answers() -> Iterator[tuple[Grafana, PrometheusStandIn, str, str]]:
     """The stand-ins, and their URLs; a test gives them their state."""
-    grafana, prometheus = Grafana({}), Prometheus({})
+    grafana, prometheus = Grafana({}), PrometheusStandIn({})
     with served(grafana) as (host, port), served(prometheus) as (_, other):
         yield grafana, prometheus, f"http://{host}:{port}", f"http://{host}:{other}"
 
@@ -53,7 +53,7 @@ def new_house(
     filled: str,
     valkey_server: ValkeyServer,
     valkey: redis.Redis,
-    answers: tuple[Grafana, Prometheus, str, str],
+    answers: tuple[Grafana, PrometheusStandIn, str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[House]:
     """An installation without a fault."""
@@ -86,7 +86,7 @@ def _house(
     connection: psycopg.Connection,
     valkey: redis.Redis,
     role: str,
-    answers: tuple[Grafana, Prometheus, str, str],
+    answers: tuple[Grafana, PrometheusStandIn, str, str],
 ) -> House:
     grafana, prometheus, grafana_url, prometheus_url = answers
     port = free_port()

@@ -58,7 +58,7 @@ def prometheus_answers(port: int) -> dict[str, Any]:
     }
 
 
-class Prometheus:
+class PrometheusStandIn:
     """An application that answers with `data`."""
 
     def __init__(self, data: dict[str, Any]) -> None:

@@ -14,7 +14,6 @@ import orjson
 import psycopg
 import pytest
 import redis
-from demo.stage import Stage
 from psycopg.conninfo import make_conninfo
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from demo.console import Console
 from demo.exporting import PROJECT
+from demo.processes import Processes
 from servers.valkey import ValkeyServer
 from tests.admin.grafana.standing_in import served
 from tests.exporter.doctor.house import House
@@ -34,11 +34,11 @@ PASSWORD = "x9-secret-password-x9"
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage() -> Iterator[Processes]:
     """The servers, the traffic and the exporter of a small demo, running."""
     place = Path(tempfile.mkdtemp(prefix="test-doctor-"))
     place.chmod(0o755)
-    stage = Stage(place / "demo", Console())
+    stage = Processes(place / "demo", Console())
     try:
         stage.start(users=60, days=35, seed=2, speed=20)
         yield stage
@@ -58,7 +58,7 @@ def examined(environment: dict[str, str], directory: Path, *arguments: str) -> t
     return done.returncode, orjson.loads(done.stdout)["findings"] if done.stdout else []
 
 
-def test_on_the_world_of_the_demo_all_is_ok(stage: Stage) -> None:
+def test_on_the_world_of_the_demo_all_is_ok(stage: Processes) -> None:
     variables = dict(stage.exporter.environment)
 
     def all_ok() -> object:

@@ -176,8 +176,8 @@ HEARTBEATS = [
         "HSET worker:heartbeat:cpu-2 last_heartbeat",
     ),
     Fault(
-        "a heartbeat that is no hash",
-        command("SET", "worker:heartbeat:cpu-2", time.time()),
+        "a heartbeat that is a list",
+        command("LPUSH", "worker:heartbeat:cpu-2", time.time()),
         "heartbeats.workers",
         WRONG,
         "HSET worker:heartbeat:cpu-2 kind cpu last_heartbeat",

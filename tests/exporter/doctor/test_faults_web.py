@@ -158,7 +158,12 @@ ADMIN = [
         False,
     ),
     Fault(
-        "a common key", env(admin_api_key="changeme"), "admin.credentials", WRONG, "secrets.token_urlsafe(32)", False
+        "a common key",
+        env(admin_api_key="changeme-changeme"),
+        "admin.credentials",
+        WRONG,
+        "secrets.token_urlsafe(32)",
+        False,
     ),
     Fault("a short RSA key", weak_rsa, "admin.credentials", LOOK, "openssl genrsa", False),
     Fault(

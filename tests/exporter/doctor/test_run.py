@@ -16,7 +16,7 @@ from exporter.doctor import printing
 from exporter.doctor.findings import Check, Finding, Findings, Verdict, check, look, ok, word, wrong
 from exporter.doctor.grafana import DATASOURCES
 from exporter.doctor.installation import Installation
-from exporter.doctor.run import Subject, examine
+from exporter.doctor.run import CheckGroup, examine
 from exporter.doctor.subjects import SUBJECTS
 from exporter.doctor.tables import NEEDED
 from exporter.errors import SettingsError, SourceUnavailable
@@ -39,7 +39,7 @@ class _Nothing:
 def outcome(*checks: Check, seconds: float = 5, source: str = "") -> list[Finding]:
     """The findings of some checks."""
     installation = cast("Installation", _Nothing())
-    return asyncio.run(examine(installation, [Subject("test", checks, source)], seconds=seconds))
+    return asyncio.run(examine(installation, [CheckGroup("test", checks, source)], seconds=seconds))
 
 
 @check("test.fails")

@@ -14,8 +14,10 @@ import redis
 from exporter.collectors.online import OnlineNow
 from exporter.collectors.queues import Queues
 from exporter.collectors.workers import Workers
+from exporter.heartbeats import RedisHeartbeats
 from exporter.sources.redis import Redis
 from exporter.state import StateFile
+from exporter.worker_keys import Kinds
 from tests.exporter.sources.redis_asking import ask, commands, lengths, passed, rows_of
 from tests.rows import collect, keep
 
@@ -26,9 +28,8 @@ def test_collectors_scan_and_never_block_or_write(url: str, valkey: redis.Redis,
         keep(valkey, f"worker:heartbeat:{number}", kind="gpu", last_heartbeat=1)
         valkey.rpush(f"ai_queue:{number}", 1)
     valkey.config_resetstat()
-    workers = Workers(
-        ["worker:heartbeat:*"], StateFile(tmp_path, "gpu"), None, healthy_seconds=120, forgotten_seconds=86_400
-    )
+    heartbeats = RedisHeartbeats(["worker:heartbeat:*"], [], Kinds())
+    workers = Workers(heartbeats, StateFile(tmp_path, "gpu"), None, healthy_seconds=120, forgotten_seconds=86_400)
     for collector in (OnlineNow(["ws_sessions:*"]), Queues({"ai": ["ai_queue:*"]}), workers):
         collect(collector, database, url)
     had = commands(valkey)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 import redis
 
-from exporter.errors import SourceUnavailable
+from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources.redis import Redis
 from exporter.urls import InvalidUrl, read_redis
 from servers.ports import LOOPBACK
@@ -110,13 +110,32 @@ async def everything(client: Redis) -> tuple[Any, ...]:
     await client.time()
     async with aclosing(client.all_hashes(["ws_*"], ("user_id",))) as batches:
         keys = [key async for batch in batches for key in batch.keys]
-    return await waiting(client), keys, await client.hashes([b"ws_sessions:1"], ("user_id",))
+    of_celery = await client.sizes([b"unacked"]), await client.lowest_score(b"unacked_index")
+    return await waiting(client), keys, await client.hashes([b"ws_sessions:1"], ("user_id",)), *of_celery
 
 
 def test_the_rights_in_the_manual_are_enough(server: str, valkey: redis.Redis) -> None:
     valkey.hset("ws_sessions:1", "user_id", "u")
+    valkey.hset("unacked", "tag", "a message")
+    valkey.zadd("unacked_index", {"tag": 1.5})
     user = granted(valkey)
-    assert ask(f"redis://{user}{server}/0", everything) == ([1], [b"ws_sessions:1"], [("u",)])
+    assert ask(f"redis://{user}{server}/0", everything) == ([1], [b"ws_sessions:1"], [("u",)], [1], 1.5)
+
+
+@pytest.mark.parametrize("command", ["scan", "hmget", "llen", "hlen", "zrange", "time"])
+def test_each_right_in_the_manual_is_needed(command: str, server: str, valkey: redis.Redis) -> None:
+    user = granted(valkey, f"-{command}")
+    with pytest.raises(CollectionFailed, match="no_permission"):
+        ask(f"redis://{user}{server}/0", everything)
+
+
+def test_messages_of_celery_need_no_right_to_read_their_hash(server: str, valkey: redis.Redis) -> None:
+    valkey.hset("unacked", "tag", "a message")
+    user = granted(valkey)
+    with redis.Redis.from_url(f"redis://{user}{server}/0") as client:
+        for read in (client.hgetall, client.hvals, client.hscan):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                read("unacked")
 
 
 def test_another_database_needs_the_right_to_select_it(server: str, valkey: redis.Redis) -> None:
@@ -148,7 +167,7 @@ def test_options_meant_for_an_application_change_no_answer(query: str, server: s
         at_once = await asyncio.gather(*(waiting(client) for _ in range(3)))
         return at_once, await everything(client)
 
-    assert ask(f"redis://{server}/0?{query}", question) == ([[1]] * 3, ([1], [b"ws_sessions:1"], [("ü",)]))
+    assert ask(f"redis://{server}/0?{query}", question) == ([[1]] * 3, ([1], [b"ws_sessions:1"], [("ü",)], [0], None))
 
 
 @pytest.mark.parametrize(

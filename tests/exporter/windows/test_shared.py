@@ -20,11 +20,23 @@ def test_a_shared_window_is_waited_for_until_its_keeper_has_filled_it() -> None:
         waiting = asyncio.create_task(shared.get())
         await asyncio.sleep(0)
         assert not waiting.done()
-        assert not shared.is_filled
-        shared.put([1])
+        shared.put([1], server=1)
         assert await waiting == [1]
-        shared.put([2])
+        shared.put([2], server=1)
         assert await shared.get() == [2]
+
+    asyncio.run(scenario())
+
+
+def test_a_window_of_a_former_server_is_not_used() -> None:
+    async def scenario() -> None:
+        shared = SharedWindow[list[int]]("keeper")
+        shared.put([1], server=1)
+        waiting = asyncio.create_task(shared.get(server=2))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        shared.put([2], server=2)
+        assert await waiting == [2]
 
     asyncio.run(scenario())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from exporter import disk
 from exporter.collectors import logs
 from exporter.collectors.logs import AI, SAVE_SECONDS, LogCollector, ai_log
 from exporter.errors import SourceUnavailable
@@ -221,6 +222,7 @@ def test_a_loop_that_ends_in_the_middle_of_a_backlog_loses_and_repeats_nothing(s
         refresh.cancel()
 
     asyncio.run(scenario())  # cancels the step at any point
+    disk.settle()
     setup.refresh(collector)
     assert counted(collector)[LINES, "ai-events", "ok"] == LONG_LINES
     again = ai_log(setup.state())

@@ -1,0 +1,56 @@
+"""Dead letters: messages that HiveSync has given up, in lists that no worker reads (docs/definitions.md#dead-letter).
+
+hivesync_dead_letters{name="dlq_tasks"} 3.0
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from exporter.collector import SKIPPED, Sources, skipped
+from exporter.labels import bounded
+from exporter.queue_keys import CeleryKeys, Lists, by_importance
+from exporter.sources.redis import WrongType
+from exporter.spec import Label, MetricSpec, Sample
+
+DEAD_LETTERS = MetricSpec(
+    "hivesync_dead_letters",
+    "gauge",
+    "Messages in a list of dead letters, now; absent without the setting DEAD_LETTER_KEYS.",
+    "Redis (length of the list)",
+    (Label("name"),),
+)
+
+
+class DeadLetters:
+    """The collector of the lists of dead letters. Messages are counted, and never read."""
+
+    name = "dead_letters"
+    sources = ("redis",)
+    periods = 1
+    specs = (DEAD_LETTERS, SKIPPED)
+
+    def __init__(
+        self, keys: Sequence[str], celery: CeleryKeys | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`keys`: keys, key patterns and Celery queues; there may be none."""
+        self._lists = Lists(keys, celery or CeleryKeys(), clock)
+        self._is_configured = bool(keys)
+
+    async def refresh(self, sources: Sources) -> Sequence[Sample]:
+        """Return one sample per list or Celery queue."""
+        if not self._is_configured:
+            return []
+        lengths = await self._lists.lengths(sources.redis)
+        labels = bounded(by_importance([(self._lists, lengths)]))
+        letters: Counter[str] = Counter()
+        for key, length in lengths.items():
+            if not isinstance(length, WrongType):
+                letters[labels[self._lists.name(key)]] += length
+        wrong_type = sum(isinstance(length, WrongType) for length in lengths.values())
+        return [
+            *(DEAD_LETTERS.sample(number, name=name) for name, number in letters.items()),
+            *skipped(self.name, {"wrong_type": wrong_type}),
+        ]
