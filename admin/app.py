@@ -36,8 +36,8 @@ from admin.refusal_pages import RefusalPages
 from exporter.addresses import reachable
 from exporter.errors import StateError
 from exporter.settings import Settings
-from exporter.snapshot import View
 from exporter.version import VERSION
+from exporter.view import View
 from presentation.panels import ANALYTICS_PATH
 
 _log = structlog.get_logger()

@@ -38,11 +38,12 @@ from exporter.exposition import Renderer
 from exporter.httpd import server
 from exporter.running import open_sources
 from exporter.settings import Settings, read_settings, unknown_variables
-from exporter.snapshot import Snapshot, View
+from exporter.snapshot import Snapshot
 from exporter.sources.postgres import Postgres
 from exporter.state import StateDirectory, StateFile
 from exporter.verify import Comparison
 from exporter.version import REVISION, VERSION
+from exporter.view import View
 from exporter.web_config.port import PortConfig
 
 if TYPE_CHECKING:

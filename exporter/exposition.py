@@ -21,9 +21,9 @@ from prometheus_client.registry import Collector as Registry
 
 from exporter import snapshot
 from exporter.inputs import INPUTS
-from exporter.snapshot import View
 from exporter.spec import Label, MetricSpec, Sample, family
 from exporter.version import REVISION, VERSION
+from exporter.view import View
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"

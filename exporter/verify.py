@@ -20,10 +20,10 @@ from exporter.collector import SKIPPED, Collector, PartlyProved, Remembering, So
 from exporter.collectors.online import OnlineNow, read_web_sockets
 from exporter.definitions import Terms, WebSocket, read_definitions
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
-from exporter.snapshot import Served
 from exporter.sources.postgres import Postgres, Transaction
 from exporter.sources.redis import Hashes, Redis
 from exporter.spec import MetricSpec, Sample, provided
+from exporter.view import Served
 
 TOLERANCE = 1e-9
 """Relative: the two ways add floating-point numbers in a different order."""

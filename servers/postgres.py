@@ -50,7 +50,7 @@ class PostgresServer(Child):
         super().__init__(directory)
         self._primary = primary
         self.port = free_port()
-        self.password = primary.password if primary else secrets.token_hex()
+        self.password: str = primary.password if primary else secrets.token_hex()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         preloaded = {"shared_preload_libraries": "pg_stat_statements"} if has_library("pg_stat_statements") else {}
         self._settings = POSTGRES_SETTINGS | preloaded | dict(settings or {})

@@ -28,6 +28,10 @@ class ValkeyServer(Child):
     def url(self) -> str:
         return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
 
+    def url_of(self, user: str, password: str) -> str:
+        """Return the connection URL of a user."""
+        return f"redis://{user}:{password}@{LOOPBACK}:{self.port}/0"
+
     @property
     def _configuration(self) -> Path:
         return self.directory / "valkey.conf"

@@ -15,8 +15,8 @@ from typing import TypeVar, cast
 
 from exporter.collector import Presenting
 from exporter.inputs import BY_NAME, Need, first_lacking
-from exporter.snapshot import CollectorView, View
 from exporter.spec import MetricSpec, Sample, Summary
+from exporter.view import CollectorView, View
 
 Content = TypeVar("Content")
 

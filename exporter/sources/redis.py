@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import socket
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from typing import Any, cast
 
 from redis import exceptions
@@ -27,6 +25,8 @@ from redis.backoff import NoBackoff
 
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
+from exporter.sources.redis_batches import Answers, BatchConnection, BatchParser, in_batches
+from exporter.sources.redis_refusals import DOWN, NOT_UNDERSTOOD, failure_kind, refusal_kind, unready_kind
 from exporter.urls import read_redis
 
 COMMAND_SECONDS = 1.0
@@ -52,12 +52,7 @@ _CONNECTIONS: Mapping[str, type[driver.AbstractConnection]] = {
 _NAME_PARAMETER = inspect.signature(driver.ConnectionPool.get_connection).parameters.get("command_name")
 _COMMAND_NAME = ("_",) if _NAME_PARAMETER is not None and _NAME_PARAMETER.default is inspect.Parameter.empty else ()
 
-_DOWN = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
-"""Errors of a server that cannot be reached, or is not ready for commands; refused authentication is one of redis-py's
-connection errors. TimeoutError is an OSError."""
-
 Fields = tuple[str | None, ...]
-Answers = list[Any]
 
 
 class WrongType(Exception):
@@ -80,7 +75,8 @@ class Redis:
     name = "redis"
 
     def __init__(self, url: str) -> None:
-        self.reachability = Reachability(self.name)
+        self.reachability = Reachability(self.name, has_identity=True)
+        self._run_id: bytes | None = None
         given = read_redis(url)
         defaults: dict[str, Any] = {
             "protocol": 2,  # with 3, redis-py 8 returns connections that the server has closed
@@ -91,8 +87,8 @@ class Redis:
             "max_connections": 4,
             "client_name": "hivesync-analytics",
         }
-        options = {**defaults, **given.options, "parser_class": _BatchParser}
-        self._pool = driver.ConnectionPool(_in_batches(_CONNECTIONS[given.scheme]), **options)
+        options = {**defaults, **given.options, "parser_class": BatchParser}
+        self._pool = driver.ConnectionPool(in_batches(_CONNECTIONS[given.scheme]), **options)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -100,12 +96,13 @@ class Redis:
 
     async def time(self) -> float:
         """Return the server's clock, in unix seconds."""
-        ((seconds, micro),) = await self._answers(_packed(b"TIME"), 1)
-        return int(seconds) + int(micro) / 1_000_000
+        answers = await self._answers(_packed(b"TIME"), 1, _is_time)
+        seconds, micro = map(int, answers[0])
+        return seconds + micro / 1_000_000
 
     async def ask(self, *words: bytes) -> Any:
         """Return the answer to one command, or WrongType. Raises CollectionFailed for a refused command."""
-        (answer,) = await self._answers(_packed(*words), 1)
+        (answer,) = await self._answers(_packed(*words), 1, lambda _: True)
         return answer
 
     async def keys(self, patterns: Iterable[str]) -> list[bytes]:
@@ -123,25 +120,27 @@ class Redis:
 
     async def hashes(self, keys: Sequence[bytes], fields: Sequence[str]) -> list[Fields | WrongType]:
         """Return, per key, the values of these fields of its hash (None where missing), in the order of both."""
-        rows = await self._values(_packer("HMGET", fields), keys)
+        rows = await self._values(_packer("HMGET", fields), keys, lambda answer: _are_rows([answer], len(fields)))
         return [row if isinstance(row, WrongType) else tuple(map(as_text, row)) for row in rows]
 
     async def strings(self, keys: Sequence[bytes]) -> list[str | WrongType | None]:
         """Return, per key, the first STRING_BYTES of its string, None where it is missing or empty."""
-        values = await self._values(_packer("GETRANGE", ("0", str(STRING_BYTES - 1))), keys)
+        values = await self._values(
+            _packer("GETRANGE", ("0", str(STRING_BYTES - 1))), keys, lambda answer: isinstance(answer, bytes)
+        )
         return [value if isinstance(value, WrongType) else as_text(value or None) for value in values]
 
     async def lengths(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the length of its list, 0 where there is none."""
-        return await self._values(_packer("LLEN"), keys)
+        return await self._values(_packer("LLEN"), keys, lambda answer: isinstance(answer, int))
 
     async def sizes(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the number of fields of its hash, 0 where there is none."""
-        return await self._values(_packer("HLEN"), keys)
+        return await self._values(_packer("HLEN"), keys, lambda answer: isinstance(answer, int))
 
     async def lowest_score(self, key: bytes) -> float | WrongType | None:
         """Return the lowest score in a sorted set; None where there is none."""
-        (lowest,) = await self._values(_packer("ZRANGE", ("0", "0", "WITHSCORES")), [key])
+        (lowest,) = await self._values(_packer("ZRANGE", ("0", "0", "WITHSCORES")), [key], _is_scored)
         if isinstance(lowest, WrongType):
             return lowest
         return float(lowest[1]) if lowest else None
@@ -158,7 +157,7 @@ class Redis:
         async with self._connection() as connection:
             for keys in _batches(sorted(named)):
                 await connection.send(pack(keys))
-                yield _hashes(keys, await connection.receive(len(keys)))
+                yield _hashes(keys, await connection.receive(len(keys)), len(fields))
             for pattern in wildcards:
                 # While a batch is read here, the server processes the next one and the SCAN after that. The order of
                 # commands is SCAN 1, SCAN 2, HMGET for the keys of SCAN 1, SCAN 3, HMGET for the keys of SCAN 2, ...
@@ -169,25 +168,31 @@ class Redis:
                     cursor, found = _scanned(await connection.receive(1))
                     await connection.send(_scan(pattern, cursor, PIPELINE_KEYS) + pack(found))
                     if asked:
-                        yield _hashes(asked, await connection.receive(len(asked)))
+                        yield _hashes(asked, await connection.receive(len(asked)), len(fields))
                     asked = found
                     await asyncio.sleep(0)  # answers that have already arrived must not block other tasks
                 if asked:
-                    yield _hashes(asked, await connection.receive(len(asked)))
+                    yield _hashes(asked, await connection.receive(len(asked)), len(fields))
 
-    async def _values(self, pack: Callable[[Sequence[bytes]], bytes], keys: Sequence[bytes]) -> Answers:
+    async def _values(
+        self, pack: Callable[[Sequence[bytes]], bytes], keys: Sequence[bytes], is_value: Callable[[Any], bool]
+    ) -> Answers:
         answers: Answers = []
         for some in _batches(keys):
-            answers += await self._answers(pack(some), len(some))
+            answers += await self._answers(pack(some), len(some), is_value)
         return answers
 
-    async def _answers(self, commands: bytes, number: int) -> Answers:
+    async def _answers(self, commands: bytes, number: int, is_value: Callable[[Any], bool]) -> Answers:
         async with self._connection() as connection:
             await connection.send(commands)
-            return _checked(await connection.receive(number))
+            answers = _checked(await connection.receive(number))
+            for answer in answers:
+                if not isinstance(answer, WrongType) and not is_value(answer):
+                    raise exceptions.InvalidResponse(NOT_UNDERSTOOD)
+            return answers
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[_BatchConnection]:
+    async def _connection(self) -> AsyncIterator[BatchConnection]:
         """Take a connection from the pool. A connection with unread answers, for any reason, is closed: they must not
         reach another reader."""
         with self._reached():
@@ -200,69 +205,48 @@ class Redis:
             finally:
                 await self._pool.release(connection)
 
-    async def _connected(self) -> _BatchConnection:
+    async def _connected(self) -> BatchConnection:
         """Return a connection on which user, name and database are set. After any failure before that, the source is
         down."""
         try:
-            return cast("_BatchConnection", await self._pool.get_connection(*_COMMAND_NAME))  # type: ignore[no-untyped-call]
-        except (exceptions.RedisError, OSError, TypeError, ValueError) as error:
-            raise self._unavailable(_refusal_kind(error)) from error
+            connection = cast("BatchConnection", await self._pool.get_connection(*_COMMAND_NAME))  # type: ignore[no-untyped-call]
+            try:
+                await self._identify(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                await self._pool.release(connection)
+                raise
+        except (exceptions.RedisError, OSError, TypeError, ValueError, RuntimeError) as error:
+            raise self._unavailable(refusal_kind(error)) from error
+        return connection
+
+    async def _identify(self, connection: BatchConnection) -> None:
+        """Record whether another server answers than before: a replica, or the same one after a restart."""
+        if self._run_id is not None and connection.run_id != self._run_id and not connection.is_new:
+            await connection.disconnect()
+            await connection.connect()  # type: ignore[no-untyped-call]
+        connection.is_new = False
+        before, self._run_id = self._run_id, connection.run_id or self._run_id
+        if before is not None and self._run_id != before:
+            self.reachability.changed("run_id")
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
         """Convert the driver's errors, and record whether the server answered."""
         try:
             yield
-        except _DOWN as error:
-            raise self._unavailable(_failure_kind(error)) from error
+        except DOWN as error:
+            raise self._unavailable(failure_kind(error)) from error
         except exceptions.RedisError as error:
+            if (kind := unready_kind(error)) is not None:
+                raise self._unavailable(kind) from error
             self.reachability.worked()  # it answered
-            raise CollectionFailed(self.name, _refusal_kind(error)) from error
+            raise CollectionFailed(self.name, refusal_kind(error)) from error
         self.reachability.worked()
 
     def _unavailable(self, kind: str) -> SourceUnavailable:
         self.reachability.failed(kind)
         return SourceUnavailable(self.name, kind)
-
-
-class _BatchParser(driver.DefaultParser):  # type: ignore[misc, valid-type]  # the class depends on hiredis
-    """redis-py's parser with an option to return many answers as one."""
-
-    number: int | None = None
-    """Number of answers in the next response, returned as a list; None for a normal response."""
-
-    def on_connect(self, connection: driver.AbstractConnection) -> None:
-        super().on_connect(connection)
-        self._none_yet = self._reader.gets()
-
-    async def read_response(self, *arguments: Any, **options: Any) -> Any:  # redis-py's versions differ in these
-        if self.number is None:
-            return await super().read_response(*arguments, **options)
-        number, self.number = self.number, None
-        answers: Answers = []
-        while True:
-            answers += islice(iter(self._reader.gets, self._none_yet), number - len(answers))
-            if len(answers) == number:
-                return answers
-            await self.read_from_socket()
-
-
-class _BatchConnection(driver.AbstractConnection):
-    """A connection of redis-py's for batches of commands."""
-
-    async def send(self, commands: bytes) -> None:
-        """Send packed commands."""
-        await self.send_packed_command(commands, check_health=False)
-
-    async def receive(self, number: int) -> Answers:
-        """Return the answers to the next `number` commands, including errors."""
-        cast("_BatchParser", self._parser).number = number
-        return cast("Answers", await self.read_response())
-
-
-def _in_batches(kind: type[driver.AbstractConnection]) -> type[driver.AbstractConnection]:
-    """Return the same kind of connection (TCP, TLS, Unix socket), for batches."""
-    return type(f"Batch{kind.__name__}", (_BatchConnection, kind), {})
 
 
 def _packed(*words: bytes) -> bytes:
@@ -285,8 +269,28 @@ def _scan(pattern: str, cursor: bytes | None, count: int) -> bytes:
 
 def _scanned(answers: Answers) -> tuple[bytes | None, Sequence[bytes]]:
     """Return the result of a SCAN: the next cursor, None at the end, and the keys."""
-    ((cursor, keys),) = _checked(answers)
-    return None if cursor == b"0" else cursor, keys
+    match _checked(answers):
+        case [[bytes() as cursor, list() as keys]] if set(map(type, keys)) <= {bytes}:
+            return None if cursor == b"0" else cursor, keys
+    raise exceptions.InvalidResponse(NOT_UNDERSTOOD)
+
+
+def _is_time(answer: Any) -> bool:
+    return _are_rows([answer], 2) and all(number is not None and number.isdigit() for number in answer)
+
+
+def _is_scored(answer: Any) -> bool:
+    """Return whether this is at most one member of a sorted set, with its score."""
+    return answer == [] or _are_rows([answer], 2)
+
+
+def _are_rows(answers: Answers, fields: int) -> bool:
+    """Return whether each answer has a value, or None, for every field; takes little time."""
+    return (
+        set(map(type, answers)) <= {list}
+        and set(map(len, answers)) <= {fields}
+        and set(map(type, chain.from_iterable(answers))) <= {bytes, type(None)}
+    )
 
 
 def _checked(answers: Answers) -> Answers:
@@ -299,11 +303,13 @@ def _checked(answers: Answers) -> Answers:
     return answers
 
 
-def _hashes(keys: Sequence[bytes], answers: Answers) -> Hashes:
-    if set(map(type, answers)) == {list}:  # almost always the case, and checked in no time
+def _hashes(keys: Sequence[bytes], answers: Answers, fields: int) -> Hashes:
+    if _are_rows(answers, fields):  # almost always the case
         return Hashes(keys, answers)
     answered = list(zip(keys, _checked(answers), strict=True))
     found = [(key, row) for key, row in answered if not isinstance(row, WrongType)]
+    if not _are_rows([row for _, row in found], fields):
+        raise exceptions.InvalidResponse(NOT_UNDERSTOOD)
     return Hashes(
         keys=[key for key, _ in found],
         rows=[row for _, row in found],
@@ -319,43 +325,6 @@ def _split(patterns: Iterable[str]) -> tuple[list[str], set[bytes]]:
     """Return the patterns with wildcards, and the keys named by the others."""
     patterns = list(patterns)
     return list(filter(is_wildcard, patterns)), {p.encode() for p in patterns if not is_wildcard(p)}
-
-
-def _refusal_kind(error: Exception) -> str:
-    """Return a constant for a command refused by the server, or for a failure to reach it."""
-    if isinstance(error, _DOWN):
-        return _failure_kind(error)
-    if isinstance(error, exceptions.NoPermissionError):
-        return "no_permission"
-    if isinstance(error, exceptions.ResponseError):
-        return "unknown_database" if "DB index" in str(error) else "command_refused"
-    return "not_understood"
-
-
-def _failure_kind(error: Exception) -> str:
-    """Return a constant for the reason why a server cannot be reached."""
-    if isinstance(error, exceptions.AuthenticationError):
-        return "authentication"
-    if isinstance(error, exceptions.BusyLoadingError):
-        return "loading"
-    if isinstance(error, exceptions.TimeoutError | TimeoutError):
-        return "timeout"
-    return _connection_kind(error)
-
-
-def _connection_kind(error: BaseException | None) -> str:
-    """Return a constant for a failed connection, from the driver's error or its causes."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-            return "tls"
-        if isinstance(error, socket.gaierror):
-            return "unknown_host"
-        if isinstance(error, FileNotFoundError | PermissionError):  # a socket, or a certificate file
-            return "missing" if isinstance(error, FileNotFoundError) else "permission"
-        if isinstance(error, ConnectionRefusedError) or "refused" in str(error) or "Error 111" in str(error):
-            return "refused"
-        error = error.__cause__ or error.__context__
-    return "connection_lost"
 
 
 def is_wildcard(pattern: str) -> bool:

@@ -145,6 +145,7 @@ ABOUT_ITSELF = {
     "hivesync_log_events_dropped_total",
     "hivesync_source_up",
     "hivesync_source_last_success_timestamp_seconds",
+    "hivesync_source_changes_total",
     "hivesync_collector_up",
     "hivesync_refresh_duration_seconds",
     "hivesync_refresh_failures_total",

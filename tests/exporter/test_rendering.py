@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter import exposition
 from exporter.exposition import SHOWN_SECONDS, Renderer, render
-from exporter.snapshot import CollectorView, View
 from exporter.spec import Histogram, Label, MetricSpec, Summary
+from exporter.view import CollectorView, View
 from tests.running import metrics_of, parse
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from exporter.collector import Collector, Sources
 from exporter.errors import CollectionFailed
-from exporter.snapshot import ORDER_SECONDS, Served
+from exporter.snapshot import ORDER_SECONDS
 from exporter.spec import Sample
+from exporter.view import Served
 from tests.exporter.fakes import Fake, build, fails, finds_postgres_down, hangs, run, takes, works
 
 

@@ -12,9 +12,9 @@ import pytest
 from exporter.collector import Collector
 from exporter.collectors.users import PROJECTS, USERS, Plans, Users
 from exporter.definitions import Terms
-from exporter.snapshot import Served
 from exporter.spec import Sample
 from exporter.verify import NOT_PROVED, Comparison, compare, render
+from exporter.view import Served
 from exporter.vocabulary import PLAN_CLASSES
 from tests.rows import insert, sources, users
 

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Exposition, render
-from exporter.snapshot import CollectorView, View
 from exporter.spec import Label, MetricSpec
 from exporter.version import VERSION
+from exporter.view import CollectorView, View
 from exporter.web import build_site
 from servers.valkey import ValkeyServer
 from tests.rows import users

@@ -131,7 +131,7 @@ def test_without_the_right_to_read_strings_hashes_are_still_read(fleet: Fleet, v
         "hashes", enabled=True, passwords=["+secret"], keys=["*"], commands=["+scan", "+hmget", "+time", "+client"]
     )
     fleet.valkey.set("worker:string:heartbeat", NOON.timestamp())
-    fleet.url = valkey_server.url.replace("redis://", "redis://hashes:secret@")
+    fleet.url = valkey_server.url_of("hashes", "secret")
     try:
         with pytest.raises(CollectionFailed, match="no_permission"):
             fleet.read()  # all heartbeats are strings: the right is missing

@@ -45,10 +45,10 @@ def test_the_right_password_opens(password: str, url: str) -> None:
 
 
 @pytest.fixture
-def reader(url: str, valkey: redis.Redis) -> Iterator[str]:
+def reader(valkey_server: ValkeyServer, valkey: redis.Redis) -> Iterator[str]:
     """The URL of a user with the right to LLEN on `ai_queue:*`, and no other."""
     valkey.acl_setuser("reader", enabled=True, passwords=["+pw"], keys=["ai_queue:*"], commands=["+llen", "+client"])
-    yield f"redis://reader:pw@{url.partition('@')[2]}"
+    yield valkey_server.url_of("reader", "pw")
     valkey.acl_deluser("reader")
 
 
@@ -93,10 +93,22 @@ async def answering(answer: bytes | None, to: bytes = b"") -> AsyncIterator[str]
         (None, SourceUnavailable, "timeout", False),
         (b"", SourceUnavailable, "connection_lost", False),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", SourceUnavailable, "connection_lost", False),
-        (b"-MASTERDOWN Link with MASTER is down\r\n", CollectionFailed, "command_refused", True),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", SourceUnavailable, "master_down", False),
+        (b"-BUSY Redis is busy running a script.\r\n", SourceUnavailable, "busy", False),
+        (b"-CLUSTERDOWN The cluster is down\r\n", SourceUnavailable, "cluster_down", False),
         (b"-ERR unknown command\r\n", CollectionFailed, "command_refused", True),
     ],
-    ids=["loading", "no password", "hangs", "hangs up", "is no Redis", "has no master", "does not know the command"],
+    ids=[
+        "loading",
+        "no password",
+        "hangs",
+        "hangs up",
+        "is no Redis",
+        "has no master",
+        "runs a script",
+        "is no whole cluster",
+        "does not know the command",
+    ],
 )
 def test_a_server_that_is_no_use_is_said_by_kind(
     answer: bytes | None,
@@ -127,11 +139,26 @@ def test_a_server_that_is_no_use_is_said_by_kind(
         (b"HTTP/1.1 400 Bad Request\r\n", SourceUnavailable, "connection_lost", False),
         (b"-LOADING Valkey is loading the dataset in memory\r\n", SourceUnavailable, "loading", False),
         (b"-NOAUTH Authentication required.\r\n", SourceUnavailable, "authentication", False),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", SourceUnavailable, "master_down", False),
+        (b"-BUSY Redis is busy running a script.\r\n", SourceUnavailable, "busy", False),
+        (b":7\r\n:7\r\n", SourceUnavailable, "not_understood", False),
         (b"-MOVED 3999 127.0.0.1:6381\r\n", CollectionFailed, "command_refused", True),
         (b"-NOPERM User has no permissions\r\n", CollectionFailed, "no_permission", True),
         (None, SourceUnavailable, "timeout", False),
     ],
-    ids=["ends", "ends within an answer", "garbage", "loading", "no password", "moved", "forbidden", "hangs"],
+    ids=[
+        "ends",
+        "ends within an answer",
+        "garbage",
+        "loading",
+        "no password",
+        "has no master",
+        "runs a script",
+        "answers something else",
+        "moved",
+        "forbidden",
+        "hangs",
+    ],
 )
 @pytest.mark.parametrize("well", [1, 2, 4, 5], ids=["at SCAN 2", "at a key", "at SCAN 3", "at a later key"])
 def test_a_pass_that_breaks_off_is_said_by_kind_wherever_it_does(
