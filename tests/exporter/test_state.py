@@ -190,8 +190,9 @@ def flocked(file: Path) -> list[str | Path]:
 
 @pytest.mark.usefixtures("umask")
 def test_a_new_directory_and_its_files_are_closed_to_other_users(tmp_path: Path) -> None:
-    with StateDirectory(tmp_path / "parent" / "state") as directory:
+    with capture_logs() as logged, StateDirectory(tmp_path / "parent" / "state") as directory:
         directory.file("counts").save({})
+        assert logged == []  # it was never open
         assert mode(directory.path) == 0o700
         assert mode(directory.path.parent) & 0o022 == 0
         assert {path.name: mode(path) for path in directory.path.iterdir()} == {"lock": 0o600, "counts": 0o600}
