@@ -80,8 +80,7 @@ class PostgresServer(Child):
             return
         private_file(self.passwords, f"{LOOPBACK}:{self.port}:*:*:{self.password}\n")
         if self._primary is not None:
-            copy = [str(self._binaries() / "pg_basebackup"), "-D", str(self._data), "-d", self._primary.url]
-            self.run([*copy, "--checkpoint=fast", "--no-sync", "--write-recovery-conf"])
+            self._copy(self._primary)
             return
         password = self._data.with_name(f"{self._data.name}.password")
         private_file(password, self.password)
@@ -93,6 +92,16 @@ class PostgresServer(Child):
             self.run([*initdb, *superuser, "--encoding=UTF8", "--locale=C"])
         finally:
             password.unlink()
+
+    def _copy(self, primary: PostgresServer) -> None:
+        copy = [str(self._binaries() / "pg_basebackup"), "-D", str(self._data), "--username=postgres", "--no-sync"]
+        server = [f"--host={LOOPBACK}", f"--port={primary.port}", "--checkpoint=fast", "--write-recovery-conf"]
+        own = self.environment
+        try:
+            self.environment = {**own, "PGPASSWORD": self.password}  # all users see the arguments of a process
+            self.run([*copy, *server])
+        finally:
+            self.environment = own
 
     def forget_standby(self) -> None:
         """Make a stopped copy of another server a server of its own at its next start, without a promotion: like a

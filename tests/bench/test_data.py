@@ -17,6 +17,7 @@ from bench.parts.logs import miscounted
 from bench.peers import check, queries
 from demo.database import EXPORTER_ROLE
 from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 
 SHAPE = data.Shape(users=200, ai_events=2_000)
 ROWS = "SELECT id, user_id, model, created_at - (SELECT min(created_at) FROM ai_usage_events) FROM ai_usage_events"
@@ -87,9 +88,8 @@ def test_another_answer_of_a_peers_query_is_found(made: data.Database, monkeypat
     assert len(check.differences(made.url)) == 4
 
 
-def test_websockets_are_hashes_that_expire_and_share_users(valkey: redis.Redis) -> None:
-    url = "redis://{host}:{port}/0".format(**valkey.connection_pool.connection_kwargs)
-    sockets.fill(url, 25_000, seed=1)
+def test_websockets_are_hashes_that_expire_and_share_users(valkey: redis.Redis, valkey_server: ValkeyServer) -> None:
+    sockets.fill(valkey_server.url, 25_000, seed=1)
     keys = list(valkey.scan_iter(match="ws_sessions:*", count=5_000))
     assert len(keys) == 25_000
     assert valkey.ttl(keys[0]) > 3_600

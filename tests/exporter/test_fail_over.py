@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from structlog.testing import capture_logs
 
 from demo.database import tables
@@ -29,10 +30,6 @@ from tests.scenario import seed_postgres, settings_for
 from tests.waiting import until
 
 STEP = timedelta(seconds=15)
-
-
-def url_of(port: int) -> str:
-    return f"postgresql://postgres@{LOOPBACK}:{port}/postgres"
 
 
 COLLECTORS = ["users", "activity", "ai", "previews", "latency", "cost", "rollup", "charts", "incidents", "top_users"]
@@ -164,7 +161,7 @@ def test_numbers_equal_plain_sql_on_an_older_standby_and_back(
     async def there_and_back() -> None:
         async with (
             proxied(primary.port) as proxy,
-            following(url_of(proxy.port), tmp_path, ["recovery", "recovery"]) as follower,
+            following(make_conninfo(primary.url, port=proxy.port), tmp_path, ["recovery", "recovery"]) as follower,
         ):
             at_first = await follower.matches()
             proxy.switch(standby.port)
@@ -184,7 +181,7 @@ def test_numbers_equal_plain_sql_after_a_promotion(
     wanted: str, primary: PostgresServer, standby: PostgresServer, tmp_path: Path
 ) -> None:
     hosts = f"{LOOPBACK}:{primary.port},{LOOPBACK}:{standby.port}"
-    url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs={wanted}"
+    url = f"postgresql://postgres:{primary.password}@{hosts}/postgres?target_session_attrs={wanted}"
     reasons = ["timeline"] if wanted == "read-write" else ["recovery", "recovery"]
 
     async def fail_over() -> None:

@@ -190,8 +190,9 @@ def flocked(file: Path) -> list[str | Path]:
 
 @pytest.mark.usefixtures("umask")
 def test_a_new_directory_and_its_files_are_closed_to_other_users(tmp_path: Path) -> None:
-    with StateDirectory(tmp_path / "parent" / "state") as directory:
+    with capture_logs() as logged, StateDirectory(tmp_path / "parent" / "state") as directory:
         directory.file("counts").save({})
+        assert logged == []  # it was never open
         assert mode(directory.path) == 0o700
         assert mode(directory.path.parent) & 0o022 == 0
         assert {path.name: mode(path) for path in directory.path.iterdir()} == {"lock": 0o600, "counts": 0o600}
@@ -252,9 +253,10 @@ if IS_ROOT:
         state = tmp_path / "state"
         with StateDirectory(state) as directory:
             directory.file("counts").save({})
-        assert (
-            as_nobody(tmp_path, flocked(tmp_path)).returncode == 0
-        )  # where only the directories before it are entered
+        beside = tmp_path / "lock"
+        beside.touch()
+        beside.chmod(0o644)
+        assert as_nobody(state, flocked(beside)).returncode == 0
         for file in ("lock", "counts"):
             assert "Permission denied" in as_nobody(state, flocked(state / file)).stderr
             assert "Permission denied" in as_nobody(state, ["cat", state / file]).stderr

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from demo.database import create_role
 from exporter.sources.identity import DatabaseServer, Identity, Known, Lineage, Sighting
 from exporter.sources.postgres import Postgres
-from servers.ports import LOOPBACK
 from servers.postgres import PostgresServer
 from tests.proxy import proxied
 from tests.waiting import patience
@@ -102,8 +103,8 @@ def test_a_change_is_found_once_and_by_the_first_of_several() -> None:
 def plain(postgres_server: PostgresServer, database: str) -> Iterator[str]:
     """The URL of a role without any right, for the test's database."""
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
-        connection.execute("CREATE ROLE plain LOGIN")
-        yield database.replace("postgres@", "plain@")
+        create_role(connection, "plain")
+        yield make_conninfo(database, user="plain")
         connection.execute("DROP ROLE plain")
 
 
@@ -121,7 +122,7 @@ def test_a_restored_copy_of_the_disk_is_another_server(tmp_path: Path) -> None:
                 for _ in range(20):
                     connection.execute("SELECT pg_current_xact_id()")
             copy.start()
-            assert await reasons_of_a_switch(original.port, copy.port) == ["transaction_id"]
+            assert await reasons_of_a_switch(original, copy) == ["transaction_id"]
 
     asyncio.run(restore())
 
@@ -166,15 +167,15 @@ def test_a_database_that_takes_the_name_of_another_is_another(postgres_server: P
     assert asyncio.run(replace_it()) == ["database"]
 
 
-async def reasons_of_a_switch(original: int, other: int) -> list[str]:
+async def reasons_of_a_switch(original: PostgresServer, other: PostgresServer) -> list[str]:
     reasons: list[str] = []
-    async with proxied(original) as proxy:
-        postgres = Postgres(f"postgresql://postgres@{LOOPBACK}:{proxy.port}/postgres")
+    async with proxied(original.port) as proxy:
+        postgres = Postgres(make_conninfo(original.url, port=proxy.port))
         postgres.reachability.watch(lambda _, reason: reasons.append(reason))
         for _ in range(2):
             async with postgres.transaction():
                 pass
-            proxy.switch(other)
+            proxy.switch(other.port)
         await postgres.close()
     return reasons
 
@@ -183,12 +184,11 @@ def test_connections_to_the_former_server_are_not_used_again(tmp_path: Path) -> 
     """A proxy that keeps connections to a server that still answers."""
 
     async def switch() -> list[int]:
-        with (
-            PostgresServer(tmp_path / "one", in_memory=True) as one,
-            PostgresServer(tmp_path / "two", in_memory=True) as two,
-        ):
+        one, two = (PostgresServer(tmp_path / name, in_memory=True) for name in ("one", "two"))
+        two.password = one.password
+        with one, two:
             async with proxied(one.port) as proxy:
-                postgres = Postgres(f"postgresql://postgres@{LOOPBACK}:{proxy.port}/postgres")
+                postgres = Postgres(make_conninfo(one.url, port=proxy.port))
                 servers = []
                 async with postgres.transaction() as early, postgres.transaction():
                     proxy.switch(two.port, cut=False)

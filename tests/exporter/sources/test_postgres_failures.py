@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from demo.database import create_role
 from exporter.errors import SourceUnavailable
 from exporter.sources import postgres as source
 from exporter.sources.postgres import Postgres, Row
@@ -88,7 +89,7 @@ def test_once_it_is_there_the_next_reading_works(postgres_server: PostgresServer
 def access(postgres_server: PostgresServer) -> Iterator[dict[str, str]]:
     """Roles that cannot connect, by the reason."""
     roles = {
-        "password": "LOGIN PASSWORD 'right'",
+        "password": "LOGIN",
         "rejected": "LOGIN",
         "no login": "NOLOGIN",
         "full": "LOGIN CONNECTION LIMIT 0",
@@ -101,11 +102,8 @@ def access(postgres_server: PostgresServer) -> Iterator[dict[str, str]]:
         rules = Path(row[0])
         before = rules.read_text()
         for reason, name in names.items():
-            connection.execute(f"CREATE ROLE {name} {roles[reason]}".encode())
-        rules.write_text(
-            f"host all {names['password']} 127.0.0.1/32 scram-sha-256\n"
-            f"host all {names['rejected']} 127.0.0.1/32 reject\n{before}"
-        )
+            create_role(connection, name, roles[reason])
+        rules.write_text(f"host all {names['rejected']} 127.0.0.1/32 reject\n{before}")
         connection.execute("SELECT pg_reload_conf()")
         yield names
         rules.write_text(before)
@@ -126,8 +124,8 @@ def test_why_a_server_lets_nobody_in_is_said_by_kind(
     connection.execute(f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC'.encode())
     url_of = postgres_server.url_of
     expected = {
-        url_of("postgres", f"{access['password']}:wrong"): "authentication",
-        url_of("postgres", access["password"]): "authentication",
+        make_conninfo(url_of("postgres", access["password"]), password="wrong"): "authentication",
+        make_conninfo(url_of("postgres", access["password"]), password=""): "authentication",
         url_of("postgres", access["rejected"]): "authentication",
         url_of("postgres", access["no login"]): "authentication",
         url_of("postgres", "nobody_of_that_name"): "authentication",
@@ -137,7 +135,7 @@ def test_why_a_server_lets_nobody_in_is_said_by_kind(
         f"{database}?sslmode=require": "tls",
     }
     assert dict(zip(expected, why_unavailable(*expected), strict=True)) == expected
-    assert ask(url_of("postgres", f"{access['password']}:right"), lambda t: t.rows("SELECT 1")) == [(1,)]
+    assert ask(url_of("postgres", access["password"]), lambda t: t.rows("SELECT 1")) == [(1,)]
 
 
 @pytest.mark.parametrize(
