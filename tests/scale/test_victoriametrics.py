@@ -119,10 +119,11 @@ def world(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFact
         (now,) = connection.execute("SELECT now()").fetchone() or (None,)
         assert now is not None
         insert(connection, make_history(60, 20, 1, now))
+        connection.execute("INSERT INTO ai_usage_events (created_at) VALUES (now() - interval '40 days')")
         connection.execute("INSERT INTO usage_analytics_daily VALUES (current_date, 1, 1, 1, 1, 1, 1)")
     with ExitStack() as stack:
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
-        a = RunningExporter(folder / "a", database_url=url, redis_url=valkey.url)
+        a = RunningExporter(folder / "a", database_url=url, redis_url=valkey.url, dead_letter_keys="celery:dlq_tasks")
         b = RunningExporter(folder / "b", database_url=url, redis_url=valkey.url, collectors="ai_log,preview_log")
         traffic = Traffic(url, valkey.url, a.ai_log.parent, seed=1, speed=60, note=lambda _: None)
         stack.callback(traffic.stop)
