@@ -32,7 +32,7 @@ pytestmark = pytest.mark.prometheus
 
 SCRAPE_SECONDS = 1.0
 SERIES = 3_000
-"""An upper bound: 200 workers with seven series each, 400 queues, 15 collectors with 18 each, and the rest."""
+"""An upper bound: 200 workers with seven series each, 400 queues, 18 collectors with 18 each, and the rest."""
 
 OPEN_LABELS = {"worker", "name", "instance_type", "lifecycle"}
 ALLOWED = re.compile(r"[A-Za-z0-9._:-]{1,100}")
@@ -133,7 +133,7 @@ def test_a_gauge_a_counter_and_the_histogram_have_the_values_of_metrics(observed
     observed.until_both_say(
         "hivesync_queue_processing_seconds_sum / hivesync_queue_processing_seconds_count", 90.5 / 40
     )
-    observed.until_both_say('count(hivesync_refresh_duration_seconds_bucket{le="+Inf"}) by (instance)', 15)
+    observed.until_both_say('count(hivesync_refresh_duration_seconds_bucket{le="+Inf"}) by (instance)', 18)
     for instance, seconds in observed.query(
         "histogram_quantile(0.5, sum by (instance, le) (hivesync_refresh_duration_seconds_bucket))"
     ).items():

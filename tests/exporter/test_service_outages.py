@@ -38,7 +38,18 @@ from tests.waiting import patience, until
 SCRAPE_SECONDS = 1.0
 HANG_NOTICED_SECONDS = 15.0
 FOR_THE_PAGE = ("charts", "incidents", "top_users")
-POSTGRES_COLLECTORS = ("users", "online", "activity", "ai", "previews", "latency", "cost", "rollup", *FOR_THE_PAGE)
+POSTGRES_COLLECTORS = (
+    "users",
+    "online",
+    "activity",
+    "ai",
+    "previews",
+    "latency",
+    "jobs",
+    "cost",
+    "rollup",
+    *FOR_THE_PAGE,
+)
 FED_BY_POSTGRES = FED_BY["postgres"] | FED_BY["both"]
 FED_BY_REDIS = FED_BY["redis"] | FED_BY["both"]
 SOURCES = frozenset({"postgres", "redis", "ai_events_log", "preview_log"})
@@ -80,7 +91,7 @@ class Services:
 
 def all_is_well(samples: Samples) -> bool:
     collectors = [value for name, value in samples.items() if name.startswith("hivesync_collector_up")]
-    return all_there(samples, EVERYTHING) and len(collectors) == 15 and min(collectors) == 1
+    return all_there(samples, EVERYTHING) and len(collectors) == 18 and min(collectors) == 1
 
 
 @pytest.fixture(scope="module")
@@ -280,12 +291,14 @@ def test_sigterm_ends_it_in_time_while_sources_hang_and_clients_hold_on(services
 
 def test_a_missing_table_fails_its_collectors_only_with_one_line_each_that_names_it(services: Services) -> None:
     """A rename is the same to the exporter, and keeps the rows."""
-    needing_it = {"activity", "previews", "latency", "incidents"}
+    needing_it = {"activity", "previews", "latency", "jobs", "incidents"}
     shown_by_them = frozenset(
         {
             "hivesync_active_users",
             "hivesync_preview_requests_in_window",
             "hivesync_job_latency_average_seconds",
+            "hivesync_jobs",
+            "hivesync_oldest_waiting_job_timestamp_seconds",
             'hivesync_skipped_values{collector="latency",reason="negative_latency"}',
         }
     )
@@ -303,7 +316,7 @@ def test_a_missing_table_fails_its_collectors_only_with_one_line_each_that_names
         event for event in services.exporter.events(services.logged_before) if event.get("kind") == "undefined_table"
     ]
     assert {event["collector"] for event in logged} == needing_it
-    assert len(logged) == 4
+    assert len(logged) == 5
     for event in logged:
         assert event["event"] == "system.analytics.degraded"
         assert event["source"] == "postgres"

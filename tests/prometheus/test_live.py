@@ -67,7 +67,9 @@ def running(
         valkey.flushall()
         seed_valkey(valkey_server.url)
         beat(valkey, time.time() - 600)
-    exporter = RunningExporter(directory / "exporter", database_url=url, redis_url=valkey_server.url)
+    exporter = RunningExporter(
+        directory / "exporter", database_url=url, redis_url=valkey_server.url, dead_letter_keys="celery:dlq_tasks"
+    )
     exporter.ai_log.touch()
     exporter.preview_log.touch()
     with ExitStack() as stack:

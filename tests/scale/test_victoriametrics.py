@@ -120,6 +120,7 @@ def pair(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFacto
         (now,) = connection.execute("SELECT now()").fetchone() or (None,)
         assert now is not None
         insert(connection, make_history(60, 20, 1, now))
+        connection.execute("INSERT INTO ai_usage_events (created_at) VALUES (now() - interval '40 days')")
         connection.execute("INSERT INTO usage_analytics_daily VALUES (current_date, 1, 1, 1, 1, 1, 1)")
         for table in ("ai_usage_events", "preview_jobs"):
             query = f"INSERT INTO {table} (status, created_at) VALUES ('queued', now() - interval '1 hour')"

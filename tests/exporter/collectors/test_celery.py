@@ -120,9 +120,13 @@ def test_a_retry_with_a_countdown_is_with_the_worker_and_not_in_the_queue(url: s
     assert (unacked(url), depths(url)) == ((0, None), {"ai,ai_tasks": 1}), "a worker that ends gives it back"
 
 
-def test_bindings_are_no_queue_under_any_pattern(url: str) -> None:
-    application(url).send_task("hold")
-    application(url, **OTHERS).send_task("hold")
+def test_bindings_are_no_queue_under_any_pattern(url: str, valkey: redis.Redis) -> None:
+    for options in ({}, OTHERS):
+        app = application(url, **options)
+        with app.connection_for_write() as connection:
+            app.amqp.queues["ai_tasks"](connection.default_channel).declare()
+        app.send_task("hold")
+    assert valkey.exists("_kombu.binding.ai_tasks", "hive:_kombu.binding.ai_tasks") == 2
     values = collect(Queues({"ai": ["*"]}, OTHER_KEYS), NO_DATABASE, url)
     assert only(values, "hivesync_queue_depth") == {"ai,ai_tasks": 2}
     assert only(values, "hivesync_skipped_values")["queues,wrong_type"] == 0
