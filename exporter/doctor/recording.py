@@ -63,6 +63,7 @@ class _Recorded:
         self.now = transaction.now
         self.now_us = transaction.now_us
         self.oldest_running = transaction.oldest_running
+        self.server = transaction.server
         self.savepoint = transaction.savepoint
 
     def _add(self, query: str, parameters: Mapping[str, object] | None) -> None:
