@@ -88,7 +88,7 @@ class Table {
     for (const { head, name } of this.#columns) head.hidden = columns.has(name);
     this.#panel.toggleAttribute("data-not-there", isMissing);
     const names = this.#columns.filter(({ name }) => columns.has(name)).map(({ head }) => head.textContent.trim());
-    const named = this.#columns.find((column) => Object.keys(column.words).length > 0);
+    const named = this.#columns.find((column) => Object.keys(column.styles).length > 0);
     const ofRows = rows.map((row) => this.#text(named, row[named.name]));
     markNotProvided(this.#panel, isMissing ? [this.#title] : [...names, ...ofRows]);
   }
