@@ -131,7 +131,7 @@ def pair(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFacto
             celery.rpush("dlq_tasks", "a message")
             celery.hset("unacked", "tag", "a message")
             celery.zadd("unacked_index", {"tag": time.time()})
-        queues = {"ai_queue_keys": "ai_queue:*,celery:ai_tasks", "dead_letter_keys": "dlq_tasks"}
+        queues: dict[str, Any] = {"ai_queue_keys": "ai_queue:*,celery:ai_tasks", "dead_letter_keys": "dlq_tasks"}
         a = RunningExporter(folder / "a", database_url=url, redis_url=valkey.url, **queues)
         b = RunningExporter(folder / "b", database_url=url, redis_url=valkey.url, collectors="ai_log,preview_log")
         traffic = Traffic(url, valkey.url, a.ai_log.parent, seed=1, speed=60, note=lambda _: None)
