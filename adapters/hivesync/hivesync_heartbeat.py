@@ -246,7 +246,7 @@ def client_of(url: str) -> redis.Redis:
 
 
 def seconds_of(name: str, default: float) -> float:
-    """Return a setting that is a time. Raises ValueError for one that is no positive number."""
+    """Return a setting that is a time. Raises ValueError unless it is a positive number."""
     try:
         seconds = float(setting(name, str(default)))
     except ValueError:
