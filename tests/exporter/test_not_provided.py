@@ -98,7 +98,9 @@ def test_the_exporter_starts_without_them_and_verify_says_which(
     )
     with exporter:
         samples = exporter.wait_for(lambda samples: "hivesync_online_users" in samples)
-        assert not any(name.startswith(("hivesync_online_devices", "hivesync_log_")) for name in samples)
+        assert not any(
+            name.startswith(("hivesync_online_devices", "hivesync_log_l", "hivesync_log_u")) for name in samples
+        )
         assert not any(name.startswith("hivesync_source_") and "_log" in name for name in samples)
         assert samples['hivesync_input_provided{input="ai_events_log"}'] == 0
         verified = exporter.command_line("verify")

@@ -87,12 +87,12 @@ def port(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize(
     ("start", "piece", "status"),
     [
-        (b"GET / HTTP/1.1\r\nHost: h\r\nX: ", b"x" * 65_536, 431),
-        (b"GET / HTTP/1.1\r\nHost: h\r\n", b"X: x\r\n" * 10_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", b"x" * 65_536, 431),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"X: x\r\n" * 10_000, 431),
         (b"GET /", b"u" * 65_536, 414),
-        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 999999999999\r\n\r\n", b"b" * 65_536, 413),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n", b"b" * 65_536, 413),
         (
-            b"POST %s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
             b"10000\r\n" + b"b" * 65_536 + b"\r\n",
             None,
         ),
@@ -166,7 +166,7 @@ def test_any_number_of_silent_connections_leaves_room_for_others(
 def test_a_request_that_comes_byte_by_byte_is_refused_after_ten_seconds(exporter: LimitedExporter) -> None:
     def drip(port: str) -> bytes:
         with Client(exporter.address_of(port)) as client:
-            client.send(b"GET / HTTP/1.1\r\nHost: h\r\nX: ")
+            client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
 
             def is_refused() -> bool:
                 with suppress(OSError):
@@ -206,17 +206,20 @@ FRAMING: dict[str, Callable[[bytes], bytes]] = {
     "no host": lambda target: b"GET %s HTTP/1.1\r\n\r\n" % target,
     "two hosts": lambda target: b"GET %s HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" % target,
     "both framings": lambda target: (
-        b"GET %s HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % target
+        b"GET %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        % target
     ),
-    "bare line feeds": lambda target: b"GET %s HTTP/1.1\nHost: h\n\n" % target,
-    "folded header": lambda target: b"GET %s HTTP/1.1\r\nHost: h\r\nX: a\r\n b: c\r\n\r\n" % target,
+    "bare line feeds": lambda target: b"GET %s HTTP/1.1\nHost: localhost\n\n" % target,
+    "folded header": lambda target: b"GET %s HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b: c\r\n\r\n" % target,
     "chunked twice": lambda target: (
-        b"GET %s HTTP/1.1\r\nHost: h\r\n" % target + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n"
+        b"GET %s HTTP/1.1\r\nHost: localhost\r\n" % target + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n"
     ),
     "chunked in HTTP/1.0": lambda target: (
-        b"GET %s HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % target
+        b"GET %s HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % target
     ),
-    "another coding": lambda target: b"GET %s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: x, chunked\r\n\r\n" % target,
+    "another coding": lambda target: (
+        b"GET %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: x, chunked\r\n\r\n" % target
+    ),
 }
 
 

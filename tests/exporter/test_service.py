@@ -50,6 +50,7 @@ WITHOUT_SOURCES = {
     "hivesync_refresh_failures_total",
     "hivesync_exporter_build_info",
     "hivesync_input_provided",
+    "hivesync_source_changes_total",
     "hivesync_ai_log_events_total",
     "hivesync_ai_log_errors_total",
     "hivesync_preview_log_events_total",

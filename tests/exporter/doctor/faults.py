@@ -53,7 +53,8 @@ def check(house: House, fault: Fault, *subjects: str) -> None:
     mend's effect, if it can be carried out here."""
     fault.harm(house)
     found = house.new_findings(*subjects)
-    assert {(each.check, each.verdict) for each in found if each.check != fault.also} == {(fault.check, fault.verdict)}
+    verdicts = {(each.check, each.verdict) for each in found if each.check != fault.also}
+    assert verdicts == {(fault.check, fault.verdict)}, found
     mend = fault.mend.replace("{role}", house.role)
     assert any(mend in each.mend for each in found), found
     if fault.mends:

@@ -241,9 +241,14 @@ WORDS = [
         every(
             sql("UPDATE preview_jobs SET status = 'done' WHERE status = 'succeeded'"),
             sql("CREATE TYPE state AS ENUM ('queued', 'running', 'done', 'failed', 'cancelled')"),
+            sql("DROP INDEX preview_jobs_waiting_idx"),
             sql(
                 "ALTER TABLE preview_jobs ALTER COLUMN status DROP DEFAULT,"
                 " ALTER COLUMN status TYPE state USING status::state"
+            ),
+            sql(
+                "CREATE INDEX preview_jobs_waiting_idx ON preview_jobs (created_at)"
+                " WHERE status IN ('queued', 'running')"
             ),
         ),
         "words.jobs",

@@ -36,7 +36,8 @@ def as_user(*rights: str) -> Callable[[House], object]:
 
     def harm(house: House) -> None:
         run(house.valkey, "ACL", "SETUSER", "reader", "on", ">pw", "~*", "+client|setname", *rights)
-        house.env["HIVESYNC_REDIS_URL"] = house.env["HIVESYNC_REDIS_URL"].replace("://", "://reader:pw@")
+        server = house.env["HIVESYNC_REDIS_URL"].rpartition("@")[2]
+        house.env["HIVESYNC_REDIS_URL"] = f"redis://reader:pw@{server}"
 
     return harm
 
