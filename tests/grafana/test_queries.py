@@ -47,6 +47,7 @@ MAY_BE_EMPTY = {
 
 NOT_SHOWN = {
     "hivesync_log_events_dropped_total": "0 unless the log is not read, which its own events report",
+    "hivesync_source_changes_total": "an event says so at once, and the values are those of the new server",
     "hivesync_projects": "shown on the Analytics page alone",
     "hivesync_oldest_unacked_timestamp_seconds": "shown on the Analytics page alone",
     "hivesync_resyncs_total": "a detail of how windows are kept, for whoever looks into it",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from admin.documents.cards import LABEL_STYLES
+from exporter.vocabulary import WORKER_KINDS
 from presentation import label_styles as styles
 from presentation.colors import TOKENS
 from tests.grafana.boards import ROOT, metrics_in, specs, targets
@@ -22,12 +23,13 @@ BY_LABEL: Mapping[str, tuple[styles.LabelStyles, ...]] = {
     "queue": (styles.QUEUES,),
     "result": (styles.LOG_RESULTS,),
     "source": (styles.SOURCES,),
-    "state": (styles.WORKER_STATES,),
+    "state": (styles.WORKER_STATES, styles.JOB_STATES),
     "statistic": (styles.STATISTICS,),
 }
 
-NO_LABEL = {"healthy", "unhealthy", "unknown"}
-"""Words for a worker's health, which is the value of its metric, and for a state that is not known."""
+NO_LABEL = {"healthy", "unhealthy", "unknown", *WORKER_KINDS, styles.IN_THE_QUEUE}
+"""Words for a worker's health, which is the value of its metric, and for a state that is not known; kinds of workers,
+which are a setting; a legend."""
 
 
 def test_every_closed_label_on_a_dashboard_has_titles_and_colours() -> None:
