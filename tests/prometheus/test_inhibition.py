@@ -27,11 +27,23 @@ def alertmanager(tmp_path: Path) -> Iterator[AlertmanagerServer]:
         yield server
 
 
+SAME_ANSWERS = 10
+
+
 def silenced(server: AlertmanagerServer, *alerts: dict[str, str]) -> list[str]:
     """Raise these alerts; returns the names of the inhibited ones."""
     raise_alerts(server.url, alerts)
     until(lambda: len(alerts_of(server.url)) == len(alerts), "all alerts are known")
-    return sorted(each["labels"]["alertname"] for each in alerts_of(server.url) if each["status"]["inhibitedBy"])
+    answers: list[list[str]] = []
+
+    def is_settled() -> bool:
+        """The inhibitor learns of alerts by itself, after the API does: the answer has to stay for half a second."""
+        names = (each["labels"]["alertname"] for each in alerts_of(server.url) if each["status"]["inhibitedBy"])
+        answers.append(sorted(names))
+        return len(answers) > SAME_ANSWERS and answers[-SAME_ANSWERS:] == [answers[-1]] * SAME_ANSWERS
+
+    until(is_settled, "the inhibitor knows all of them")
+    return answers[-1]
 
 
 def alert(name: str, **labels: str) -> dict[str, str]:
