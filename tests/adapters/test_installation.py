@@ -317,5 +317,5 @@ def test_every_shipped_adapter_is_complete() -> None:
 def test_the_files_of_the_adapters_are_data_of_their_package() -> None:
     package_data = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     packed = {path for pattern in package_data["adapters"] for path in FOLDER.glob(pattern)}
-    assert packed == {path for path in FOLDER.glob("*/*") if path.parent.name != "__pycache__"}
+    assert packed == {path for path in FOLDER.glob("*/*") if path.is_file() and path.parent.name != "__pycache__"}
     assert {READER} == {path for pattern in package_data["grafana"] for path in READER.parent.glob(pattern)}
