@@ -2,8 +2,8 @@
 
     security headers, site -> refusal pages (this) -> middleware, routes, proxy
 
-Programs and the page's modules get the problem in JSON (problem.py). What a browser is about to show is told by
-Sec-Fetch-Dest, which no page can set.
+Programs and the page's modules get the problem in JSON (problem.py). Browsers name the use of a response
+in Sec-Fetch-Dest, which no page can set.
 """
 
 from __future__ import annotations

@@ -10,25 +10,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
     PrivateFormat,
+    load_pem_private_key,
 )
-from cryptography.x509.oid import NameOID
 
 from servers.child import Child, ChildError
 from servers.ports import LOOPBACK, free_port
+from tests.certificates import Authority
 
 KEY_PASSWORD = "of-the-key"
 
@@ -49,45 +43,21 @@ class Certificates:
 
 def make_certificates(directory: Path) -> Certificates:
     """Create certificates, valid for a day and for 127.0.0.1."""
-    certificates = Certificates(*(directory / f"{name}.pem" for name in Certificates.__dataclass_fields__))
-    key, authority = _signed("authority")
-    _, stranger = _signed("stranger")
-    for path, certificate in ((certificates.authority, authority), (certificates.stranger, stranger)):
-        path.write_bytes(certificate.public_bytes(Encoding.PEM))
-    for path, key_path in (
-        (certificates.server, certificates.server_key),
-        (certificates.client, certificates.client_key),
-    ):
-        own, certificate = _signed(path.stem, key, authority)
-        path.write_bytes(certificate.public_bytes(Encoding.PEM))
-        key_path.write_bytes(_pem(own, NoEncryption()))
-    certificates.locked_key.write_bytes(_pem(own, BestAvailableEncryption(KEY_PASSWORD.encode())))
-    return certificates
-
-
-def _pem(key: ec.EllipticCurvePrivateKey, encryption: KeySerializationEncryption) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-
-
-def _signed(
-    name: str, issuer_key: ec.EllipticCurvePrivateKey | None = None, issuer: x509.Certificate | None = None
-) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """A key and its certificate; without an issuer, a self-signed one of an authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(LOOPBACK))]), critical=False)
+    authority = Authority.create()
+    server, client = (authority.issue(directory, name) for name in ("server", "client"))
+    key = load_pem_private_key(client.key.read_bytes(), None)
+    locked_key = directory / "locked.key"
+    encryption = BestAvailableEncryption(KEY_PASSWORD.encode())
+    locked_key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    return Certificates(
+        authority=authority.write(directory / "authority.crt"),
+        stranger=Authority.create("stranger").write(directory / "stranger.crt"),
+        server=server.certificate,
+        server_key=server.key,
+        client=client.certificate,
+        client_key=client.key,
+        locked_key=locked_key,
     )
-    return key, builder.sign(issuer_key or key, SHA256())
 
 
 class RedisServer(Child):

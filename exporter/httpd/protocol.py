@@ -132,7 +132,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._alone = data
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes at once
-        """Keep the connection for the responses in progress; an application that takes longer is told of the client's
+        """Keep the connection for the responses in progress; an application that takes longer learns of the client's
         end."""
         self._eof = self._last = True
         self.since = self.loop.time()

@@ -30,7 +30,7 @@ def test_grafana_believes_the_exporter_and_nobody_else() -> None:
     assert EVERY["grafana"]["environment"]["GF_AUTH_PROXY_WHITELIST"] == address
     (addresses,) = monitoring["ipam"]["config"]
     assert ip_address(address) in ip_network(addresses["subnet"])
-    assert ip_address(address) not in ip_network(addresses["ip_range"]), "it may be given to somebody else"
+    assert ip_address(address) not in ip_network(addresses["ip_range"]), "another container may get it"
     # With one common network, Grafana sees one address.
     assert EVERY["grafana"]["networks"].keys() & EVERY["exporter"]["networks"].keys() == {"monitoring"}
     root = urlsplit(EVERY["grafana"]["environment"]["GF_SERVER_ROOT_URL"])

@@ -59,7 +59,7 @@ def test_a_value_of_the_wrong_kind_is_refused(kind: Any, value: Any) -> None:
 
 def test_a_change_is_rendered_for_whoever_asks_first_and_kept_for_all_others() -> None:
     views: list[int] = []
-    spec = MetricSpec("hivesync_views", "gauge", "How often somebody looked.", "the test")
+    spec = MetricSpec("hivesync_views", "gauge", "Number of views.", "the test")
 
     def view() -> View:
         views.append(len(views))

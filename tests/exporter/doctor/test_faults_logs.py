@@ -19,11 +19,11 @@ from exporter.doctor.installation import Installation
 from exporter.doctor.logs import _readable
 from exporter.settings import Settings
 from exporter.state import StateDirectory
+from tests.accounts import IS_ROOT, NOBODY
 from tests.exporter.doctor.faults import LOOK, WRONG, Fault, check, env, parametrised
 from tests.exporter.doctor.house import House, event
 
 DAY = 86_400
-NOBODY = 65_534
 
 
 def lines(*written: object, mode: str = "a") -> Callable[[House], object]:
@@ -166,7 +166,7 @@ def as_another_user(work: Callable[[], list[Finding]]) -> list[str]:
     child = os.fork()
     if child == 0:
         try:
-            if os.geteuid() == 0:
+            if IS_ROOT:
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
             os.write(send, "\n".join(each.mend for each in work()).encode())

@@ -122,7 +122,7 @@ def test_a_fault_of_ours_is_an_error_that_tells_the_client_nothing() -> None:
 
 
 def test_a_body_that_grows_too_long_while_it_is_read_ends_its_reading() -> None:
-    """Without a length, it is known late; the application is told that the client has left, and nothing is logged."""
+    """Without a length, it is known late; the application learns that the client has left, and nothing is logged."""
     chunks = b"400\r\n" + b"x" * 1024 + b"\r\n"
     with capture_logs() as logged, serving(echo) as server, Client(server) as client:
         client.send(b"POST /body HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks * 200)

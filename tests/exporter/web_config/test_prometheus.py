@@ -61,7 +61,7 @@ def running(folder: Path, place: Place) -> Iterator[SecuredExporter]:
 
 
 def test_prometheus_scrapes_with_a_password_and_through_replaced_certificates(tmp_path: Path) -> None:
-    """The new ones are of another authority: Prometheus reads it, and connects anew."""
+    """The new ones are of another authority: Prometheus reads it, and reconnects."""
     place = Place(tmp_path / "web")
     place.write(tls_server_config=TLS, basic_auth_users={"alice": HASH})
     with (
