@@ -26,7 +26,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from demo.exporting import Exporter, exporter_variables
-from servers.bound import Bound
+from servers.bound import Bound, slowness
 from tests.rows import insert, users
 from tests.waiting import POLL_SECONDS, WITHIN_SECONDS, patience
 
@@ -164,6 +164,10 @@ def get(url: str, headers: Mapping[str, str] | None = None, method: str = "GET")
         connection.close()
 
 
+SETTLED_SECONDS = 0.1
+"""Time without a new event after which a running exporter has written those before, on a quiet machine."""
+
+
 class RunningExporter(Exporter):
     """The exporter with a state directory, price file and two log files of its own."""
 
@@ -216,11 +220,21 @@ class RunningExporter(Exporter):
         )
 
     def events(self, since: int = 0) -> list[dict[str, Any]]:
-        """The events since the start, except the first `since`; fails for a line that is not a JSON object."""
+        """The events since the start, except the first `since`; fails for a line that is not a JSON object.
+
+        A running exporter writes them in a thread of its own, after its answers: the log has to stay for a moment as it
+        is.
+        """
+        before = b""
+        while (written := self._written()) != before and self.is_alive:
+            before = written
+            time.sleep(SETTLED_SECONDS * slowness())
+        return [orjson.loads(line) for line in written.split(b"\n")[:-1]][since:]
+
+    def _written(self) -> bytes:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
-            lines = log.read().split(b"\n")[:-1]
-        return [orjson.loads(line) for line in lines][since:]
+            return log.read()
 
     def changes(self, since: int = 0, *, away: Collection[str] = ()) -> list[tuple[str, str]]:
         """(`degraded` or `recovered`, collector or else source), in the order of the log.
