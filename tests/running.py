@@ -26,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from demo.exporting import Exporter, exporter_variables
 from exporter.transitions import SPACING_PERIODS
-from servers.bound import Bound
+from servers.bound import Bound, slowness
 from tests.rows import insert, users
 from tests.waiting import POLL_SECONDS, WITHIN_SECONDS, patience, until
 
