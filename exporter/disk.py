@@ -51,7 +51,7 @@ class _Worker:
         settle: Callable[[], None]
         try:
             settle = partial(outcome.set_result, function())
-        except BaseException as error:  # noqa: BLE001 - raised again where the call was made
+        except Exception as error:  # noqa: BLE001 - raised again where the call was made
             settle = partial(outcome.set_exception, error)
         if is_kept := len(_idle) < KEPT_THREADS:
             _idle.append(self)  # before the outcome is known, so that the next call finds it
