@@ -32,13 +32,15 @@ class SourceUnavailable(AnalyticsError):
 
 
 class CollectionFailed(AnalyticsError):
-    """A source that works refused a query of a collector; `detail` names the table and column, never a row."""
+    """A source that works refused a query of a collector; `detail` names the table and column, never a row. `altered`:
+    the query does not fit the tables, which are others than before or will be others."""
 
-    def __init__(self, source: str, kind: str, detail: str = "") -> None:
+    def __init__(self, source: str, kind: str, detail: str = "", *, altered: bool = False) -> None:
         super().__init__(f"{source}: {kind}: {detail}" if detail else f"{source}: {kind}")
         self.source = source
         self.kind = kind
         self.detail = detail
+        self.altered = altered
 
 
 class StateError(AnalyticsError):

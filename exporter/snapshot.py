@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
@@ -19,6 +19,7 @@ from exporter.durations import Durations
 from exporter.errors import CollectionFailed, SourceUnavailable, loggable
 from exporter.sources.postgres import FILL_SECONDS
 from exporter.spec import Label, MetricSpec, Sample, provided
+from exporter.transitions import Transitions
 from exporter.view import CollectorView, Served, SourceView, View
 
 DEADLINE_SECONDS = FILL_SECONDS + 30
@@ -127,7 +128,7 @@ class Snapshot:
         }
         for reachability in self._reachabilities.values():
             reachability.watch(self._note_change)
-        self._shown_up: dict[str, bool | None] = {}
+        self._transitions = Transitions(refresh_seconds, time.monotonic)
         self._refresh_seconds = refresh_seconds
         self._changed = changed
         self._clock = clock
@@ -211,7 +212,7 @@ class Snapshot:
                 entry.note_age(began, loop.time() + rest)
                 self._note_success(entry, samples)
             entry.durations.observe(time.perf_counter() - started)
-        self._log_changes_of_sources()
+        self._note_changes_of_sources()
         self._changed()
         return rest
 
@@ -226,13 +227,7 @@ class Snapshot:
         return {source for source, reachability in self._reachabilities.items() if reachability.up is False}
 
     def _note_success(self, entry: _Entry, samples: tuple[Sample, ...]) -> None:
-        if entry.degraded:
-            _log.info(
-                "system.analytics.recovered",
-                collector=entry.collector.name,
-                source=_names(entry.collector.sources),
-            )
-        entry.degraded = False
+        self._note_transition(entry, None)
         entry.up, entry.error, entry.last_success, entry.gauges = True, None, self._clock(), samples
         entry.last_gauges = samples
         if isinstance(entry.collector, Presenting):
@@ -241,26 +236,21 @@ class Snapshot:
     def _note_failure(self, entry: _Entry, error: Exception) -> None:
         kind = error.kind if isinstance(error, SourceUnavailable | CollectionFailed) else type(error).__name__
         # A source that is down is logged once for the source, not once per collector.
-        if not isinstance(error, SourceUnavailable) and not entry.degraded:
-            _log.warning(
-                "system.analytics.degraded",
-                collector=entry.collector.name,
-                source=error.source if isinstance(error, CollectionFailed) else _names(entry.collector.sources),
-                kind=kind,
-                **loggable(error),
-            )
-            entry.degraded = True
+        if not isinstance(error, SourceUnavailable):
+            source = {"source": error.source} if isinstance(error, CollectionFailed) else {}
+            self._note_transition(entry, {**source, "kind": kind, **loggable(error)})
         entry.up, entry.error, entry.gauges = False, kind, ()
         entry.failures += 1
 
-    def _log_changes_of_sources(self) -> None:
-        for reachability in self._reachabilities.values():
-            before, now = self._shown_up.get(reachability.source), reachability.up
-            if now is False and before is not False:
-                _log.warning("system.analytics.degraded", source=reachability.source, kind=reachability.error)
-            elif now and before is False:
-                _log.info("system.analytics.recovered", source=reachability.source)
-            self._shown_up[reachability.source] = now
+    def _note_transition(self, entry: _Entry, fault: Mapping[str, str] | None) -> None:
+        name, sources = entry.collector.name, _names(entry.collector.sources)
+        self._transitions.note(f"collector {name}", {"collector": name, "source": sources}, fault)
+
+    def _note_changes_of_sources(self) -> None:
+        for source, reachability in self._reachabilities.items():
+            if reachability.up is not None:
+                fault = None if reachability.up else {"kind": reachability.error or "unknown"}
+                self._transitions.note(f"source {source}", {"source": source}, fault)
 
     def _own(self) -> Iterable[Sample]:
         for reachability in self._reachabilities.values():
@@ -289,7 +279,6 @@ class _Entry:
         self.lock = asyncio.Lock()
         self.called = asyncio.Event()  # to be refreshed at once
         self.up: bool | None = None
-        self.degraded = False  # its own failure is in the log
         self.error: str | None = None
         self.last_success: float | None = None
         self.read_at: float | None = None  # the reading of its gauges, by the loop's clock

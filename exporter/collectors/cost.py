@@ -166,6 +166,7 @@ class TokenCost:
 
     def __init__(self, prices: Prices | None, not_provided: Collection[str] = ()) -> None:
         self._prices = prices
+        self._next_prices: Prices | None = None
         self._query = _tokens(not_provided)
         self._has_models = "ai_usage_events.model" not in not_provided
         self._settled: Hours = {}
@@ -177,6 +178,10 @@ class TokenCost:
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return the tokens by model and direction; their cost, where there are prices."""
+        if self._next_prices is not None:
+            self._prices, self._next_prices = self._next_prices, None
+            self._named.clear()
+            self._history.start_over()
         async with self._history.reading(sources.postgres) as plan:
             at, now = plan.transaction.now, plan.now
             restart = plan.fill or self._settled_until < plan.begin
@@ -200,6 +205,11 @@ class TokenCost:
                 plan.corrected += self._settle(hour, by_hour.get(hour, {}))
             self._settled_until = settles
         return self._samples(_sum(self._total, *pending.values()), at.timestamp())
+
+    def use_prices(self, prices: Prices) -> None:
+        """Use these prices from the next refresh on, which reads the month again: tokens are kept by models with a
+        price."""
+        self._next_prices = prices
 
     def counters(self) -> Sequence[Sample]:
         """Return the resync counters."""

@@ -31,6 +31,10 @@ _SAFE_TO_LOG = (
 )
 """Errors whose message names tables, columns and functions, never a value of a row."""
 
+_ALTERED = "42"
+"""The SQLSTATE class of a query that does not fit the tables (unknown names, other types): found before any row is
+read."""
+
 _DOWN = {"08", "28", "3D", "53", "57"}
 """SQLSTATE classes that mean that no server is available: connection, authorization, no such database, resources,
 operator intervention (shutting down, starting up)."""
@@ -92,9 +96,9 @@ def failure(error: Exception) -> SourceUnavailable | CollectionFailed:
         kind = _words(type(error).__name__)
         if error.sqlstate[:2] in _DOWN:
             return SourceUnavailable(NAME, kind)
-        return CollectionFailed(
-            NAME, kind, (error.diag.message_primary or "") if isinstance(error, _SAFE_TO_LOG) else ""
-        )
+        detail = (error.diag.message_primary or "") if isinstance(error, _SAFE_TO_LOG) else ""
+        altered = error.sqlstate[:2] == _ALTERED and not isinstance(error, errors.InsufficientPrivilege)
+        return CollectionFailed(NAME, kind, detail, altered=altered)
     if isinstance(error, psycopg.OperationalError | OSError):
         return SourceUnavailable(NAME, _connection_kind(str(error)))
     return CollectionFailed(NAME, _words(type(error).__name__))

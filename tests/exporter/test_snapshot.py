@@ -154,7 +154,7 @@ def test_whoever_looks_is_told_of_every_refresh_once_it_can_be_seen() -> None:
 
 def test_each_change_of_a_collector_is_logged_exactly_once() -> None:
     missing = fails(CollectionFailed("postgres", "undefined_table", 'relation "projects" does not exist'))
-    snapshot = build(Fake("users", works, missing, missing, missing, works, works, missing, works))
+    snapshot = build(Fake("users", works, missing, missing, missing, works, works, missing, works), seconds=0.0)
     with capture_logs() as logged:
         refresh(snapshot, times=8)
     assert degraded_and_recovered(logged) == [("degraded", "users"), ("recovered", "users")] * 2
