@@ -16,7 +16,7 @@ import structlog
 from exporter import events, vocabulary
 from exporter.collector import Collector, Counting, Dated, Presenting, Sources
 from exporter.durations import Durations
-from exporter.errors import CollectionFailed, SourceUnavailable, loggable
+from exporter.errors import MOST_REPEATS, CollectionFailed, MadeWay, SourceUnavailable, loggable
 from exporter.sources.postgres import FILL_SECONDS
 from exporter.spec import Label, MetricSpec, Sample, provided
 from exporter.transitions import Transitions
@@ -204,7 +204,7 @@ class Snapshot:
             began, started = loop.time(), time.perf_counter()
             try:
                 async with asyncio.timeout(DEADLINE_SECONDS):
-                    samples = provided(await entry.collector.refresh(self.sources), self._not_provided)
+                    samples = provided(await self._samples(entry.collector), self._not_provided)
             except Exception as error:  # noqa: BLE001 - the one place where failures of collectors are caught
                 self._note_failure(entry, error)
             else:
@@ -215,6 +215,15 @@ class Snapshot:
         self._note_changes_of_sources()
         self._changed()
         return rest
+
+    async def _samples(self, collector: Collector) -> Sequence[Sample]:
+        """Refresh a collector; again where its reading was given up for another client."""
+        for _ in range(MOST_REPEATS):
+            try:
+                return await collector.refresh(self.sources)
+            except MadeWay:
+                await self.sources.postgres.made_way()
+        return await collector.refresh(self.sources)
 
     def _note_change(self, source: str, reason: str) -> None:
         """Log that another server answers, and refresh all that was read from the former one."""

@@ -72,6 +72,7 @@ LAYERS = [
         "exporter.sources.redis_batches",
         "exporter.sources.redis_refusals",
         "exporter.sources.refusals",
+        "exporter.sources.waiters",
         "exporter.sources.jsonl.*",
     },
     {

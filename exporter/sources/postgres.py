@@ -7,7 +7,7 @@ are consistent and the exporter's own clock does not matter. This module knows n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from exporter.sources import Reachability
 from exporter.sources.connections import Connection, Connections
 from exporter.sources.identity import DatabaseServer, Identity, Lineage, Sighting
 from exporter.sources.refusals import NAME, failure
+from exporter.sources.waiters import Watch
 from exporter.windows import Integers
 
 CONNECTIONS = 3
@@ -41,6 +42,12 @@ BATCH_ROWS = 1_000
 
 FILL_MEMORY = "32MB"
 """Minimum of `work_mem` in such a transaction: enough to group a history by 200,000 users without temporary files."""
+
+CHECK_SECONDS = 2.0
+"""Interval at which a server checks, within a statement, that the client still exists (from PostgreSQL 14 on)."""
+
+UNREAD_SECONDS = 10.0
+"""Time after which a server gives up a client that does not read its answer."""
 
 LOCK_MILLISECONDS = 250
 GRACE_SECONDS = 2.0
@@ -72,6 +79,7 @@ class Postgres:
         """`now` fixes the clock of every transaction in place of the database's, for tests of the effects of time."""
         self.reachability = Reachability(self.name, has_identity=True)
         self._identity = Identity()
+        self._watch = Watch(self.name, self._ask)
         self.fixed_now = now
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._fill_slots = asyncio.Semaphore(FILLS)
@@ -89,14 +97,29 @@ class Postgres:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._watch.stop()
         await self._connections.close()
+
+    async def made_way(self) -> None:
+        """Wait until the clients for which a reading was given up have finished, but not for long."""
+        await self._watch.made_way()
+
+    async def _ask(self, query: str, pids: Sequence[int]) -> list[Row]:
+        async with self._opened(fill=False) as transaction:
+            return await transaction.rows(query, {"pids": list(pids)})
 
     @asynccontextmanager
     async def transaction(self, *, fill: bool = False) -> AsyncIterator[Transaction]:
         """Open one read-only snapshot; `fill` allows it the time for reading a whole history.
 
-        Raises SourceUnavailable or CollectionFailed, also for errors in its body.
+        Raises SourceUnavailable or CollectionFailed, also for errors in its body: MadeWay where another client waits
+        for it.
         """
+        async with self._opened(fill=fill) as transaction, self._watch.over(transaction.pid):
+            yield transaction
+
+    @asynccontextmanager
+    async def _opened(self, *, fill: bool) -> AsyncIterator[Transaction]:
         async with AsyncExitStack() as slots:
             if fill:
                 await slots.enter_async_context(self._fill_slots)
@@ -144,6 +167,9 @@ class Transaction:
     server: DatabaseServer
     """The server that it runs on: whatever was read from another one must not be kept."""
 
+    pid: int
+    """The backend that it runs on."""
+
     change: str | None
     """Where this transaction is the first on another server than before: the reason, a constant word."""
 
@@ -161,13 +187,22 @@ class Transaction:
         the server's identity. `memory` is the minimum of `work_mem`."""
         before = identity.known
         rows = await self.rows(
-            f"SELECT now(), {_SIGHTING},"
+            f"SELECT now(), pg_backend_pid(), {_SIGHTING},"
             " set_config('statement_timeout', %(timeout)s, true),"
             " set_config('lock_timeout', %(lock)s, true),"
             " set_config('idle_in_transaction_session_timeout', '30s', true), set_config('timezone', 'UTC', true),"
             # Where policies would hide rows from this role, PostgreSQL refuses: a part is never taken for the whole.
-            " set_config('jit', 'off', true), set_config('row_security', 'off', true)",
-            {"timeout": f"{self._seconds * 1000:.0f}ms", "lock": f"{LOCK_MILLISECONDS}ms"},
+            " set_config('jit', 'off', true), set_config('row_security', 'off', true),"
+            # Left alone by a client that was killed, or stopped within an answer, a server would go on.
+            " set_config('tcp_user_timeout', %(unread)s, true), CASE WHEN version() LIKE '%%linux%%' AND"
+            " current_setting('client_connection_check_interval', true) IS NOT NULL"
+            " THEN set_config('client_connection_check_interval', %(check)s, true) END",
+            {
+                "timeout": f"{self._seconds * 1000:.0f}ms",
+                "lock": f"{LOCK_MILLISECONDS}ms",
+                "unread": f"{UNREAD_SECONDS * 1000:.0f}ms",
+                "check": f"{CHECK_SECONDS * 1000:.0f}ms",
+            },
         )
         if memory is not None:
             await self.rows(
@@ -175,7 +210,7 @@ class Transaction:
                 " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(%(memory)s)",
                 {"memory": memory},
             )
-        now, *seen = rows[0][:5]
+        now, self.pid, *seen = rows[0][:6]
         sighting = Sighting(*seen)
         self.oldest_running = sighting.oldest_running
         self.now = fixed_now or now.astimezone(UTC)
