@@ -93,9 +93,9 @@ class Following:
     async def __aexit__(self, *_: object) -> None:
         await self._opened.__aexit__(None, None, None)
 
-    async def matches(self) -> dict[str, Any]:
+    async def matches(self, step: timedelta = STEP) -> dict[str, Any]:
         """Refresh, and check every value and content against those of the server that answers now."""
-        self.now += STEP
+        self.now += step
         self.sources.postgres.fixed_now = self.now
         values = await self.refresh()
         assert values == pytest.approx(await self._plain_sql(), rel=1e-12)
@@ -106,7 +106,9 @@ class Following:
         return values
 
     async def refresh(self) -> dict[str, Any]:
-        return by_name([s for c in self.collectors for s in await c.refresh(self.sources) if s.spec != SKIPPED])
+        """Refresh `users` last, so that its plans are read by those that share them."""
+        in_order = sorted(self.collectors, key=lambda collector: collector.name == "users")
+        return by_name([s for c in in_order for s in await c.refresh(self.sources) if s.spec != SKIPPED])
 
     async def _plain_sql(self) -> dict[str, Any]:
         terms = Terms(self._settings().prices(), self._settings().free_plans)
@@ -172,6 +174,10 @@ def test_numbers_equal_plain_sql_on_an_older_standby_and_back(
             await follower.matches()
             for name in ("hivesync_active_users{24h,paid}", "hivesync_projects", "hivesync_ai_requests_in_window{24h}"):
                 assert behind[name] < at_first[name] < at_last[name], name
+            filled = follower.filled()
+            for _ in range(3):
+                await follower.matches(timedelta(minutes=40))
+            assert follower.filled() == filled, "the counters of the former server were taken for this one's"
 
     asyncio.run(there_and_back())
 
