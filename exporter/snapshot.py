@@ -17,14 +17,13 @@ from exporter import events, vocabulary
 from exporter.collector import Collector, Counting, Dated, Presenting, Sources
 from exporter.durations import Durations
 from exporter.errors import MOST_REPEATS, CollectionFailed, MadeWay, SourceUnavailable, loggable
-from exporter.sources.postgres import FILL_SECONDS
 from exporter.spec import Label, MetricSpec, Sample, provided
 from exporter.transitions import Transitions
 from exporter.view import CollectorView, Served, SourceView, View
 
-DEADLINE_SECONDS = FILL_SECONDS + 30
-"""Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits the effect of a
-bug in the exporter."""
+DEADLINE_SECONDS = 330.0
+"""Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits a fill of many
+pieces, and the effect of a bug in the exporter."""
 
 STAGGER_SECONDS = 0.1
 """Time between the refreshes of two successive collectors, so that they do not coincide."""

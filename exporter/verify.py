@@ -89,6 +89,9 @@ def _difference(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
 
+STATEMENT_SECONDS = 300.0
+"""The statement timeout: a definition counts a whole history from scratch, in one statement."""
+
 AtRest = Callable[[], AbstractAsyncContextManager[Sequence[Collector]]]
 """Suspends the refreshes of the collectors meanwhile (`Snapshot.at_rest`)."""
 
@@ -131,7 +134,7 @@ async def _compare(
         # They are suspended before the transaction begins: for a collector refreshed after that, its `now` would be in
         # the past.
         await resting.enter_async_context(at_rest())
-        async with sources.postgres.transaction(fill=True) as transaction:
+        async with sources.postgres.transaction(fill=True, statement_seconds=STATEMENT_SECONDS) as transaction:
             pinned = replace(
                 sources,
                 postgres=cast("Postgres", _OneTransaction(transaction)),

@@ -91,7 +91,7 @@ LAYERS = [
     {"exporter.changes", "exporter.definitions", "exporter.recount", "exporter.log_tally", "exporter.web_config.port"},
     {"exporter.windows.versions"},
     {"exporter.windows.resync"},
-    {"exporter.windows.history"},
+    {"exporter.windows.history", "exporter.windows.pieces"},
     {"exporter.windows.sums", "exporter.presence", "exporter.collector"},
     {"exporter.heartbeats"},
     {"exporter.collectors.*"},

@@ -28,11 +28,10 @@ from exporter.windows import Integers
 CONNECTIONS = 3
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 8.0
-FILL_SECONDS = 300.0
-"""The statement timeout of a transaction that reads a window's whole history."""
+"""The statement timeout, also while a window's whole history is read: in pieces (`windows/pieces.py`)."""
 
 FILLS = 2
-"""Maximum of such transactions at once: one connection is always left for short ones."""
+"""Maximum of transactions at once that read a history: one connection is always left for short ones."""
 
 BLOCKS = 64
 """Number of blocks of a large result, a power of two: at two million users, each block is a few milliseconds' work."""
@@ -44,7 +43,7 @@ FILL_MEMORY = "32MB"
 """Minimum of `work_mem` in such a transaction: enough to group a history by 200,000 users without temporary files."""
 
 CHECK_SECONDS = 2.0
-"""Interval at which a server checks, within a statement, that the client still exists (from PostgreSQL 14 on)."""
+"""Interval at which a server checks, within a statement, that the client still exists."""
 
 UNREAD_SECONDS = 10.0
 """Time after which a server gives up a client that does not read its answer."""
@@ -105,28 +104,32 @@ class Postgres:
         await self._watch.made_way()
 
     async def _ask(self, query: str, pids: Sequence[int]) -> list[Row]:
-        async with self._opened(fill=False) as transaction:
+        async with self._opened(STATEMENT_SECONDS) as transaction:
             return await transaction.rows(query, {"pids": list(pids)})
 
     @asynccontextmanager
-    async def transaction(self, *, fill: bool = False) -> AsyncIterator[Transaction]:
-        """Open one read-only snapshot; `fill` allows it the time for reading a whole history.
+    async def transaction(
+        self, *, fill: bool = False, statement_seconds: float | None = None
+    ) -> AsyncIterator[Transaction]:
+        """Open one read-only snapshot; `fill` gives it the memory for reading a whole history. `statement_seconds` is
+        the statement timeout, STATEMENT_SECONDS by default.
 
         Raises SourceUnavailable or CollectionFailed, also for errors in its body: MadeWay where another client waits
         for it.
         """
-        async with self._opened(fill=fill) as transaction, self._watch.over(transaction.pid):
+        seconds = STATEMENT_SECONDS if statement_seconds is None else statement_seconds
+        async with self._opened(seconds, fill=fill) as transaction, self._watch.over(transaction.pid):
             yield transaction
 
     @asynccontextmanager
-    async def _opened(self, *, fill: bool) -> AsyncIterator[Transaction]:
+    async def _opened(self, statement_seconds: float, *, fill: bool = False) -> AsyncIterator[Transaction]:
         async with AsyncExitStack() as slots:
             if fill:
                 await slots.enter_async_context(self._fill_slots)
             await slots.enter_async_context(self._slots)
             try:
                 async with self._connection() as connection:
-                    transaction = Transaction(connection, FILL_SECONDS if fill else STATEMENT_SECONDS)
+                    transaction = Transaction(connection, statement_seconds)
                     await transaction.begin(self.fixed_now, self._identity, FILL_MEMORY if fill else None)
                     self.reachability.worked()
                     if transaction.change is not None:
@@ -175,7 +178,7 @@ class Transaction:
 
     def __init__(self, connection: AsyncConnection[Row], statement_seconds: float) -> None:
         self._connection = connection
-        self._seconds = statement_seconds
+        self.statement_seconds = statement_seconds
 
     @property
     def now_us(self) -> int:
@@ -194,11 +197,11 @@ class Transaction:
             # Where policies would hide rows from this role, PostgreSQL refuses: a part is never taken for the whole.
             " set_config('jit', 'off', true), set_config('row_security', 'off', true),"
             # Left alone by a client that was killed, or stopped within an answer, a server would go on.
-            " set_config('tcp_user_timeout', %(unread)s, true), CASE WHEN version() LIKE '%%linux%%' AND"
-            " current_setting('client_connection_check_interval', true) IS NOT NULL"
-            " THEN set_config('client_connection_check_interval', %(check)s, true) END",
+            # Other systems refuse both settings, or log each attempt.
+            " CASE WHEN version() LIKE '%%linux%%' THEN set_config('tcp_user_timeout', %(unread)s, true)"
+            " || set_config('client_connection_check_interval', %(check)s, true) END",
             {
-                "timeout": f"{self._seconds * 1000:.0f}ms",
+                "timeout": f"{self.statement_seconds * 1000:.0f}ms",
                 "lock": f"{LOCK_MILLISECONDS}ms",
                 "unread": f"{UNREAD_SECONDS * 1000:.0f}ms",
                 "check": f"{CHECK_SECONDS * 1000:.0f}ms",
@@ -238,7 +241,7 @@ class Transaction:
 
     async def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
         """Return the rows of a query; `%(now)s` in it is this transaction's time."""
-        async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+        async with asyncio.timeout(self.statement_seconds + GRACE_SECONDS):
             cursor = await self._connection.execute(query.encode(), self._values(query, parameters), binary=True)
             return await cursor.fetchall()
 
@@ -249,10 +252,10 @@ class Transaction:
         closed if it is not read to its end."""
         values = self._values(query, parameters)
         async with self._connection.cursor(name="batches") as cursor:
-            async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+            async with asyncio.timeout(self.statement_seconds + GRACE_SECONDS):
                 await cursor.execute(query.encode(), values, binary=True)
             while True:
-                async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+                async with asyncio.timeout(self.statement_seconds + GRACE_SECONDS):
                     rows = await cursor.fetchmany(BATCH_ROWS)
                 yield rows
                 if len(rows) < BATCH_ROWS:
@@ -288,7 +291,10 @@ class Transaction:
         """
         range_of = f"packed.c0 >> {64 - BLOCKS.bit_length() + 1}"
         statement = f"{_packed(query, columns)} GROUP BY {range_of} ORDER BY {range_of}"
-        async with asyncio.timeout(self._seconds + GRACE_SECONDS), self._connection.cursor(binary=True) as cursor:
+        async with (
+            asyncio.timeout(self.statement_seconds + GRACE_SECONDS),
+            self._connection.cursor(binary=True) as cursor,
+        ):
             async for (packed,) in cursor.stream(statement.encode(), self._values(statement, parameters), binary=True):
                 take(_unpacked(packed, columns))
 
