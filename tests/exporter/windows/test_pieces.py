@@ -28,9 +28,10 @@ from tests.scenario import settings_for
 NOW = microseconds(WITHIN_A_MINUTE)
 MONTH = Part(NOW - 30 * DAY, NOW)
 LIMIT = 0.5
-ROW_SECONDS = 0.012
-ROWS = 75
-"""Rows of each table: all, those of a day, and those that failed, take longer than the limit."""
+ROW_SECONDS = 0.02
+SPREAD = (timedelta(minutes=40), timedelta(hours=5), timedelta(hours=9))
+"""Times between 30 rows of each table. Those of the last day, and of the six days before it, take longer than the limit
+each."""
 
 
 def in_proportion(seconds_per_hour: float) -> Callable[[int], float]:
@@ -122,11 +123,11 @@ def test_a_query_that_fails_otherwise_is_not_repeated(database: str) -> None:
 
 @pytest.fixture
 def slow(connection: psycopg.Connection) -> None:
-    """Rows over a month, in tables behind views; to read one takes a while. Most are of one day."""
-    (somebody, other) = users(connection, 2)
-    for number in range(ROWS):
-        at = WITHIN_A_MINUTE - timedelta(minutes=37 + (number * 7 if number % 4 else number * 260))
-        who = somebody if number % 3 else other
+    """Rows over a fortnight, in tables behind views; to read one takes a while."""
+    (first, second) = users(connection, 2)
+    for number, ago in enumerate([row * step for step in SPREAD for row in range(1, 31)]):
+        at = WITHIN_A_MINUTE - ago
+        who = first if number % 3 else second
         insert(connection, "sessions", user_id=who, created_at=at)
         ended = {"created_at": at, "completed_at": at + timedelta(seconds=5)}
         status = "succeeded" if number % 3 == 0 else "failed"
