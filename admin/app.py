@@ -56,10 +56,12 @@ class AnalyticsSection:
         *,
         clock: Callable[[], float] = time.time,
         check: ApplicationCheck | None = None,
+        check_state: Callable[[], None] = lambda: None,
     ) -> None:
         """`view`: that of the snapshot; `clock`: Unix seconds; `check`: that of the application in which the section is
-        mounted, in place of credentials. Raises SettingsError for a key that cannot be used."""
-        self._access = None if check else build_access(settings, state_directory)
+        mounted, in place of credentials; `check_state` raises StateError while the state directory is not ours. Raises
+        SettingsError for a key that cannot be used."""
+        self._access = None if check else build_access(settings, state_directory, check_state)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
         self._documents = DocumentCache(lambda: Values(view(), clock()), self._grafana_state, clock)
         page = Page(self._grafana_up, has_login=check is None)

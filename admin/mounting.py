@@ -73,7 +73,9 @@ class MountedAnalytics:
                     not_provided=settings.not_provided,
                     changed=lambda: section.changed(),
                 )
-                section = AnalyticsSection(settings, settings.state_dir, snapshot.view, check=self._check)
+                section = AnalyticsSection(
+                    settings, settings.state_dir, snapshot.view, check=self._check, check_state=state.check
+                )
                 tasks = [asyncio.create_task(snapshot.run()), asyncio.create_task(section.run())]
                 self._app = section.app
                 try:

@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from exporter import events
+from exporter import events, process
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.settings import RollupSettings, read_settings
 from exporter.sources.prometheus import Prometheus
@@ -53,6 +53,7 @@ _log = structlog.get_logger()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
+    process.prepare()
     options = _parse(arguments)
     events.configure()
     try:

@@ -101,7 +101,7 @@ def test_limits_hold_within_a_transaction_and_stay_on_no_connection(pooler: PgBo
             return [str((client.execute(f"SHOW {name}".encode()).fetchone() or ("",))[0]) for name in SETTINGS]
 
     before = outside()
-    assert asyncio.run(within()) == ["5min", "250ms", "off", "UTC", "32MB", "off", "views"]
+    assert asyncio.run(within()) == ["8s", "250ms", "off", "UTC", "32MB", "off", "views"]
     assert outside() == before
 
 

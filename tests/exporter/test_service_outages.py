@@ -118,6 +118,7 @@ def services(all_services: Services) -> Services:
     """Everything up, and the lines of the log counted from here."""
     all_services.restore()
     all_services.wait_until_all_is_well()
+    all_services.exporter.settle()
     all_services.logged_before = len(all_services.exporter.events())
     return all_services
 
