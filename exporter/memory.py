@@ -28,7 +28,7 @@ async def keep_small(is_loaded: Callable[[], bool]) -> None:
     latest = loop.time() + LONGEST_START_SECONDS
     gc.disable()  # each collection of a start would traverse all modules, and answer no scrape for a tenth of a second
     try:
-        while not is_loaded():  # noqa: ASYNC110 - several independent parts of the program load
+        while not is_loaded():
             await asyncio.sleep(LOOK_SECONDS)
             if loop.time() >= latest:
                 gc.enable()

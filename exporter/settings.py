@@ -310,7 +310,7 @@ class RollupSettings(Settings):
 MASK = "********"
 """Replacement for a secret."""
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
+AnySettings = TypeVar("AnySettings", bound=PlainSettings)
 
 
 @overload
@@ -321,7 +321,7 @@ def read_settings(env_file: Path | None = None) -> Settings: ...
 def read_settings(env_file: Path | None, model: type[AnySettings]) -> AnySettings: ...
 
 
-def read_settings(env_file: Path | None = None, model: type[Settings] = Settings) -> Settings:
+def read_settings(env_file: Path | None = None, model: type[PlainSettings] = Settings) -> PlainSettings:
     """Return the settings of this process. `env_file` replaces `.env` in the current directory, and must exist.
 
     Raises SettingsError whose message has one line per problem, each beginning with the variable's name.
@@ -342,7 +342,7 @@ def read_environment(**given: object) -> Settings:
 
 def _checked(model: type[AnySettings], env_file: Path | None, **given: object) -> AnySettings:
     try:
-        return model(_env_file=env_file, **given)  # type: ignore[call-arg, arg-type]  # pydantic-settings' own keyword
+        return model(_env_file=env_file, **given)  # type: ignore[call-arg]  # pydantic-settings' own keyword
     except ValidationError as error:
         raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
 

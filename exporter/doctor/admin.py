@@ -11,6 +11,7 @@ from typing import Any
 from admin.access.authentication import admin_credentials
 from admin.access.middleware import LOGIN
 from admin.access.tokens import RSA_BITS, SECRET_BYTES, Admin, Authenticator, Reason
+from exporter.addresses import reachable
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, word, wrong
 from exporter.doctor.installation import Installation, setting
 from exporter.settings import PREFIX
@@ -169,14 +170,14 @@ async def public(installation: Installation) -> Findings:
     return _of_answers(installation, origin, page, summary, metrics, login)
 
 
-_LOCATION = """\
+LOCATION = """\
 location /admin/analytics/ {{
     proxy_pass http://{address};
     proxy_set_header Host $http_host;
-    proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Proto $scheme;
 }}"""
-"""nginx' forwarding to the admin port."""
+"""nginx' forwarding to the admin port, as in docs/operating.md."""
 
 
 def _of_answers(
@@ -185,7 +186,7 @@ def _of_answers(
     listen = installation.settings.admin_listen
     findings: list[Finding] = []
     if page.status != 200 or b"HiveSync" not in page.body:
-        block = _LOCATION.format(address=f"{listen.host or '127.0.0.1'}:{listen.port}")
+        block = LOCATION.format(address=reachable(listen))
         return [wrong(f"{origin}{ANALYTICS_PATH} does not lead to the section (status {page.status})", block)]
     if summary.status == 200:
         findings.append(

@@ -18,12 +18,11 @@ from tests.exporter.sources.postgres_asking import ask, opened, read, why_unavai
 from tests.exporter.sources.test_postgres_refusals import WAITERS, crowd
 from tests.pooling import PgBouncer
 from tests.roles import reading_role, run
-from tests.rows import insert
+from tests.rows import TABLES, insert
 from tests.running import RunningExporter
 
 pytestmark = pytest.mark.pgbouncer
 
-TABLES = ("users", "subscriptions", "projects", "sessions", "ai_usage_events", "preview_jobs", "usage_analytics_daily")
 SETTINGS = ("statement_timeout", "lock_timeout", "row_security", "TimeZone", "work_mem", "jit", "search_path")
 REQUESTS = 'hivesync_ai_requests_in_window{window="24h"}'
 PROJECTS = "hivesync_projects"

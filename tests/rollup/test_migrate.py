@@ -24,9 +24,8 @@ from rollup import migrate
 from rollup.connection import connected
 from rollup.migrate import NEEDS, Role
 from tests.rollup.rolling import Command, stored
-from tests.rows import collect, insert, users
+from tests.rows import TABLES, collect, insert, users
 
-TABLES = ("users", "subscriptions", "projects", "sessions", "ai_usage_events", "preview_jobs", "usage_analytics_daily")
 SHAPE = """
 SELECT attname, format_type(atttypid, NULL), attnotnull FROM pg_attribute
 WHERE attrelid = 'usage_analytics_daily'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
