@@ -21,10 +21,10 @@ from exporter.doctor.tables import (
     read_tables,
 )
 from exporter.errors import CollectionFailed
+from exporter.identities import IdType
 from exporter.sources.postgres import Transaction
 
 TIMESTAMPTZ, TIMESTAMP = "timestamp with time zone", "timestamp without time zone"
-KNOWN_IDS = {"uuid", "smallint", "integer", "bigint", "numeric", "text", "character varying", "character", "citext"}
 NUMBERS, TEXTS, ENUMS = "N", "S", "E"
 """Categories of types in pg_type.typcategory."""
 
@@ -141,7 +141,7 @@ def _of_type(table: KnownTable, column: str, kind: Kind, facts: Column) -> Findi
             f"{name} is of type {facts.type}, not a word",
             f"replace {table.name} by a view with: CASE {quoted(column)} WHEN ... THEN '...' END AS {quoted(column)}",
         )
-    if kind is Kind.ID and facts.type.rpartition(".")[2] not in KNOWN_IDS:
+    if kind is Kind.ID and not IdType(facts.type).known:
         return look(
             f"{name} is of type {facts.type}: ids are compared as text, and its index is not used",
             f"{alter} ALTER COLUMN {quoted(column)} TYPE text USING {quoted(column)}::text;",

@@ -1,0 +1,14 @@
+"""Facts that the doctor takes from the modules that decide them, and lists of its own that agree."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.identities import IdType
+from tests.exporter.doctor.faults import LOOK
+from tests.exporter.doctor.house import House
+
+
+def test_a_type_of_ids_is_known_where_lookups_by_id_know_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(IdType, "known", property(lambda of: of.name != "uuid"))
+    assert {(each.check, each.verdict) for each in house.new_findings("postgres")} == {("columns.types", LOOK)}
