@@ -340,7 +340,7 @@ def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
         listener = socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]  # Python appends the address a second time
-        raise SettingsError(f"{variable}: cannot listen on {address.host}:{address.port}: {reason}") from None
+        raise SettingsError(f"{variable}: cannot listen on {address}: {reason}") from None
     with listener:
         yield listener
 
