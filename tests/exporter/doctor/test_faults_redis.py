@@ -210,6 +210,14 @@ def test_a_fault_of_redis_is_no_fault_of_postgresql(house: House) -> None:
     assert {each.check for each in house.new_findings("postgres", "redis")} == {"redis.reachable"}
 
 
+def test_statistics_and_bindings_are_no_queue_under_any_pattern(house: House) -> None:
+    keep(house.valkey, "ai_queue:stats", processed=4, processing_ms=5000)
+    house.valkey.sadd("_kombu.binding.ai_tasks", "a queue")
+    TASKS(house)
+    house.env["HIVESYNC_AI_QUEUE_KEYS"] = "ai_queue:*,*ai_tasks"
+    assert house.new_findings("redis") == []
+
+
 def test_the_length_of_a_list_in_no_setting_is_named(house: House) -> None:
     TASKS(house)
     (found,) = house.new_findings("redis")
