@@ -58,7 +58,14 @@ SERVER = [
         as_user("+ping"),
         "redis.commands",
         WRONG,
-        "ACL SETUSER reader ~* +scan +hmget +llen +time",
+        "ACL SETUSER reader ~* +scan +hmget +getrange +llen +time",
+    ),
+    Fault(
+        "no right to strings",
+        as_user("+scan", "+hmget", "+llen", "+time"),
+        "redis.commands",
+        LOOK,
+        "ACL SETUSER reader ~* +getrange",
     ),
 ]
 
