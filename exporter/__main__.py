@@ -314,7 +314,7 @@ async def _print_answer(settings: Settings, asking: Coroutine[None, None, str | 
     events.watch_loop()
     answer = await asking
     if answer is None:
-        events.say(f"hivesync-analytics: no exporter is running on {settings.state_dir}")
+        events.say(f"hivesync-analytics: {control.not_running(settings.state_dir)}")
         return STATUS_DIFFERS
     print(answer)
     return 0

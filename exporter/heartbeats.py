@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from exporter.collector import Sources
 from exporter.columns import TEXT, WORD
 from exporter.errors import CollectionFailed
+from exporter.inputs import OF_GPU_WORKERS, WORKERS
 from exporter.labels import UNKNOWN, closed
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Fields, Redis, WrongType
@@ -174,12 +175,9 @@ def timestamp(value: str | None) -> float | None:
 
 # PostgreSQL ---------------------------------------------------------------------------------------------------------
 
-TABLE = "workers"
-OPTIONAL = ("state", "instance_type", "lifecycle")
-
 _COLUMNS = (
     "SELECT pg_attribute.attname::text FROM pg_attribute"
-    f" WHERE pg_attribute.attrelid = to_regclass('{TABLE}') AND pg_attribute.attnum > 0"
+    f" WHERE pg_attribute.attrelid = to_regclass('{WORKERS}') AND pg_attribute.attnum > 0"
     " AND NOT pg_attribute.attisdropped"
 )
 _HEARTBEATS = f"""
@@ -202,7 +200,7 @@ class PostgresHeartbeats:
         """Read every heartbeat. Raises CollectionFailed where the table or a required column is missing."""
         async with sources.postgres.transaction() as transaction:
             present = {column for (column,) in await transaction.rows(_COLUMNS)}
-            optional = (TEXT.format(f"workers.{name}") if name in present else "NULL::text" for name in OPTIONAL)
+            optional = (TEXT.format(f"workers.{name}") if name in present else "NULL::text" for name in OF_GPU_WORKERS)
             since = transaction.now - timedelta(seconds=forgotten_seconds)
             rows = await transaction.rows(_HEARTBEATS.format(", ".join(optional)), {"since": since})
             heartbeats = Heartbeats(transaction.now.timestamp(), forgotten_seconds, self._kinds)
