@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from exporter.collectors.jobs import TABLES
 from tests.exporter.doctor.faults import LOOK, WRONG, Fault, check, env, every, parametrised, sql
 from tests.exporter.doctor.house import House
 from tests.rows import NO_DATABASE
 
 NAIVE = "ALTER TABLE sessions ALTER COLUMN created_at TYPE timestamp USING created_at AT TIME ZONE '{zone}'"
+OWN_INDEXES = """
+SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
+WHERE relnamespace = 'public'::regnamespace AND NOT indisprimary AND NOT indisunique
+"""
 MILLISECONDS = "extract(epoch FROM created_at) * 1000"
 
 
@@ -328,6 +333,35 @@ INDEXES = [
 ]
 
 
+WAITING = [
+    Fault(
+        f"no index of the {queue} jobs that wait",
+        sql(
+            f"DROP INDEX {table}_waiting_idx; INSERT INTO {table} (status, completed_at)"
+            f" SELECT 'succeeded', now() FROM generate_series(1, 40000); ANALYZE {table}"
+        ),
+        "indexes.waiting",
+        LOOK,
+        f"CREATE INDEX CONCURRENTLY {table}_waiting_idx ON {table} (created_at) WHERE",
+    )
+    for queue, table in TABLES.items()
+]
+
+
+def test_each_statement_for_a_table_without_any_index_is_valid_and_enough(house: House) -> None:
+    house.sql("CREATE TABLE workers (worker_id text, kind text, last_heartbeat_at timestamptz)")
+    house.sql(f"GRANT SELECT ON workers TO {house.role}; INSERT INTO workers VALUES ('w', 'cpu', now())")
+    house.env["HIVESYNC_WORKERS_FROM"] = "postgres"
+    for (name,) in house.connection.execute(OWN_INDEXES).fetchall():
+        house.sql(f"DROP INDEX {name}")
+    house.sql("ALTER TABLE sessions DROP CONSTRAINT sessions_pkey")
+    found = [each for each in house.new_findings("postgres") if each.check == "indexes.windows"]
+    assert "CREATE INDEX CONCURRENTLY ON public.workers (last_heartbeat_at);" in {each.mend for each in found}
+    for each in found:
+        house.apply(each.mend)
+    assert house.new_findings("postgres") == []
+
+
 def test_an_index_that_the_planner_does_not_prefer_is_there_all_the_same(house: House) -> None:
     """To group by user, it may read the rows in the order of another index."""
     for table in ("ai_usage_events", "preview_jobs", "sessions"):
@@ -336,6 +370,6 @@ def test_an_index_that_the_planner_does_not_prefer_is_there_all_the_same(house: 
     assert house.new_findings("postgres") == []
 
 
-@parametrised([*SERVER, *RIGHTS, *COLUMNS, *WORDS, *INDEXES])
+@parametrised([*SERVER, *RIGHTS, *COLUMNS, *WORDS, *INDEXES, *WAITING])
 def test_a_fault_of_postgresql_is_found_and_made_good(house: House, fault: Fault) -> None:
     check(house, fault, "settings", "postgres", "redis", "state")
