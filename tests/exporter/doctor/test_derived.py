@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from exporter.doctor import start
 from exporter.doctor.redis import HARMLESS
+from exporter.doctor.run import CheckGroup
+from exporter.doctor.subjects import SUBJECTS
 from exporter.identities import IdType
 from exporter.sources.redis import Command
 from tests.exporter.doctor.faults import LOOK
@@ -18,3 +23,10 @@ def test_a_type_of_ids_is_known_where_lookups_by_id_know_it(house: House, monkey
 
 def test_every_command_of_redis_is_tried_but_the_name_that_each_connection_sets() -> None:
     assert {*HARMLESS, Command.SET_NAME} == set(Command)
+
+
+def test_the_checks_at_the_start_are_the_cheap_ones_of_the_doctor() -> None:
+    def cheap(subjects: Sequence[CheckGroup]) -> list[tuple[str, str, str]]:
+        return [(of.name, of.source, each.name) for of in subjects for each in of.checks if each.cheap]
+
+    assert cheap(start.SUBJECTS) == cheap(SUBJECTS) != []

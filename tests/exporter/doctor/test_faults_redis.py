@@ -152,7 +152,20 @@ KEYS = [
     ),
 ]
 
+SIBLINGS = every(
+    env(worker_keys="beat:{id}", worker_kind_keys="beat:{id}:kind"),
+    command("DEL", "worker:heartbeat:cpu-1"),
+    command("SET", "beat:w", f"{time.time() + 60:.0f}"),
+)
+
 HEARTBEATS = [
+    Fault(
+        "an unknown kind beside a heartbeat",
+        every(SIBLINGS, command("SET", "beat:w:kind", "map")),
+        "heartbeats.workers",
+        LOOK,
+        "SET beat:w:kind cpu  (as its worker should; ",
+    ),
     Fault(
         "no workers",
         command("DEL", "worker:heartbeat:cpu-1"),
