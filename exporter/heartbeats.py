@@ -52,10 +52,16 @@ class Heartbeats:
     now: float
     forgotten_seconds: float
     kinds: Kinds
-    workers: list[Worker] = field(default_factory=list)
     left_out: dict[str, int] = field(
         default_factory=lambda: {"wrong_type": 0, "gone": 0, "malformed": 0, "future_heartbeat": 0}
     )
+
+    _latest: dict[str, Worker] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Each worker with its latest heartbeat: a stale row or key may be beside it."""
+        return list(self._latest.values())
 
     def add(self, worker: str, at: float | None, words: Fields) -> None:
         """Add a heartbeat (unix seconds, None for an invalid time); `words`: kind, state, instance type, lifecycle."""
@@ -64,16 +70,17 @@ class Heartbeats:
         elif at > self.now + LONGEST_LEAD:
             self.left_out["future_heartbeat"] += 1
         elif self.now - at <= self.forgotten_seconds:
+            known = self._latest.get(worker)
+            if known is not None and known.last_heartbeat >= at:
+                return
             kind, state, instance_type, lifecycle = words
-            self.workers.append(
-                Worker(
-                    id=worker,
-                    kind=self.kinds.of(kind),
-                    last_heartbeat=at,
-                    state=closed(state, GPU_STATES, "") or None,
-                    instance_type=instance_type or UNKNOWN,
-                    lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
-                )
+            self._latest[worker] = Worker(
+                id=worker,
+                kind=self.kinds.of(kind),
+                last_heartbeat=at,
+                state=closed(state, GPU_STATES, "") or None,
+                instance_type=instance_type or UNKNOWN,
+                lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
             )
 
 
