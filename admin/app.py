@@ -42,6 +42,9 @@ from presentation.panels import ANALYTICS_PATH
 
 _log = structlog.get_logger()
 
+CREDENTIALS = "HIVESYNC_ADMIN_JWT_SECRET, HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE, HIVESYNC_ADMIN_API_KEY"
+"""The settings of which one lets an admin in."""
+
 DESCRIPTION = "HiveSync's usage, read only. Every value has a status, its sources and its time."
 
 
@@ -63,7 +66,9 @@ class AnalyticsSection:
         SettingsError for a key that cannot be used."""
         self._access = None if check else build_access(settings, state_directory, check_state)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
-        self._documents = DocumentCache(lambda: Values(view(), clock()), self._grafana_state, clock)
+        self._documents = DocumentCache(
+            lambda: Values(view(), clock(), settings.workers_from), self._grafana_state, clock
+        )
         page = Page(self._grafana_up, has_login=check is None)
         self.api = build_api(self._documents, self._access, page, self._grafana)
         routes = HeadAsGet(self.api)
@@ -74,10 +79,7 @@ class AnalyticsSection:
         )
         self.app = with_refusals(guarded, page.render_refusal, settings.admin_frame_ancestors)
         if check is None and not self.access.authenticator.configured:
-            _log.warning(
-                "admin.no_credential",
-                set_one_of="HIVESYNC_ADMIN_JWT_SECRET, HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE, HIVESYNC_ADMIN_API_KEY",
-            )
+            _log.warning("admin.no_credential", set_one_of=CREDENTIALS)
 
     @property
     def access(self) -> Access:
@@ -98,7 +100,10 @@ class AnalyticsSection:
         """A login link with a new one-time code in its fragment, which browsers send to no server; `scheme` is
         that of the admin port. Raises StateError without an admin credential."""
         if not self.access.authenticator.configured:
-            raise StateError("no admin credential is set, so that no login is possible")
+            raise StateError(
+                f"no admin credential is set, so that no login is possible: set one of {CREDENTIALS}, and restart the"
+                " exporter"
+            )
         reached = f"{scheme}://{reachable(settings.admin_listen)}"
         origin = settings.public_url or next(iter(settings.admin_origins), reached)
         return f"{origin}{ANALYTICS_PATH.rstrip('/')}{LOGIN}#code={self.access.codes.issue()}"

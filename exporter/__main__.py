@@ -343,7 +343,7 @@ async def _print_answer(settings: Settings, asking: Coroutine[None, None, str | 
     events.watch_loop()
     answer = await asking
     if answer is None:
-        events.say(f"hivesync-analytics: no exporter is running on {settings.state_dir}")
+        events.say(f"hivesync-analytics: {control.not_running(settings.state_dir)}")
         return STATUS_DIFFERS
     print(answer)
     return 0
@@ -369,7 +369,7 @@ def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
         listener = socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]  # Python appends the address a second time
-        raise SettingsError(f"{variable}: cannot listen on {address.host}:{address.port}: {reason}") from None
+        raise SettingsError(f"{variable}: cannot listen on {address}: {reason}") from None
     try:
         yield listener
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic_settings import SettingsConfigDict
 
 from exporter.addresses import Address, reachable, reachable_host
-from exporter.control import ask_for_health
+from exporter.control import ask_for_health, not_running
 from exporter.errors import SettingsError, StateError
 from exporter.plain_settings import PlainSettings
 from exporter.setting_types import Listen
@@ -57,7 +57,7 @@ async def _ask_socket(state_dir: Path, *, ready: bool) -> tuple[bool, str]:
     except StateError as error:
         return False, str(error)
     if has_tried is None:
-        return False, f"no exporter is running on {state_dir}"
+        return False, not_running(state_dir)
     state = "ready" if has_tried else "not ready"
     return has_tried or not ready, f"the exporter on {state_dir} is healthy and {state}"
 

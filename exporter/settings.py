@@ -34,6 +34,7 @@ from exporter.prices import Prices, read_prices
 from exporter.queue_keys import CeleryKeys, has_celery
 from exporter.secret_files import SecretFiles
 from exporter.setting_types import (
+    GOOD_API_KEY,
     ApiKey,
     Directories,
     Inputs,
@@ -114,9 +115,7 @@ class Settings(PlainSettings):
         description="The claim and value that make a token an admin's.",
     )
     admin_api_key: ApiKey = Field(
-        None,
-        description="A key that may be sent as `X-API-Key` in place of a token: random, at least 16 characters"
-        " (`openssl rand -hex 24`).",
+        None, description=f"A key that may be sent as `X-API-Key` in place of a token: {GOOD_API_KEY}."
     )
     admin_jwt_audience: str | None = Field(None, description="The `aud` a token must have; unset, none is asked for.")
     admin_jwt_issuer: str | None = Field(None, description="The `iss` a token must have; unset, none is asked for.")
@@ -385,7 +384,7 @@ def shown(name: str, value: object) -> str:
     if name in URLS and isinstance(value, SecretStr | str):
         return str(URLS[name](_text(value)))
     if isinstance(value, Address):
-        return f"[{value.host}]:{value.port}" if ":" in value.host else f"{value.host}:{value.port}"
+        return str(value)
     written = ",".join(value) if isinstance(value, tuple) else str(value)
     return MASK if isinstance(value, SecretStr) or _may_hold_a_password(written) else written
 

@@ -315,6 +315,7 @@ def test_rights_that_are_not_ours_to_give_are_not_said_to_be_given(
     ran = rollup("--migrate", "--grant", f"grafana={role}", database_url=as_role(database, giver))
     assert (ran.status, ran.out) == (2, "")
     assert f"{role} cannot be given SELECT on usage_analytics_daily by this role" in ran.message
+    assert "run this as the owner of the tables and the database, or as a superuser" in ran.message
     assert rights_on_schema(connection, role) == (False,)
 
 

@@ -169,7 +169,7 @@ ADMIN = [
         env(admin_jwt_secret="8fK2mQz9XwVb"),
         "admin.credentials",
         LOOK,
-        "secrets.token_urlsafe(32)",
+        "openssl rand -hex 24",
         False,
     ),
     Fault(
@@ -177,7 +177,7 @@ ADMIN = [
         env(admin_api_key="changeme-changeme"),
         "admin.credentials",
         WRONG,
-        "secrets.token_urlsafe(32)",
+        "openssl rand -hex 24",
         False,
     ),
     Fault("a short RSA key", weak_rsa, "admin.credentials", LOOK, "openssl genrsa", False),
