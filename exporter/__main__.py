@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +179,7 @@ async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Pat
 
             async def verify_windows() -> Sequence[Comparison]:
                 served = snapshot.served(Postgres.name)  # before anything is refreshed
-                return await verify.compare(snapshot.at_rest(Postgres.name), sources, terms, served)
+                return await verify.compare(partial(snapshot.at_rest, Postgres.name), sources, terms, served)
 
             async def login_link() -> str:
                 scheme = "http" if admin.config is None else admin.config.scheme
@@ -342,7 +343,7 @@ async def _print_answer(settings: Settings, asking: Coroutine[None, None, str | 
     events.watch_loop()
     answer = await asking
     if answer is None:
-        events.say(f"hivesync-analytics: no exporter is running on {settings.state_dir}")
+        events.say(f"hivesync-analytics: {control.not_running(settings.state_dir)}")
         return STATUS_DIFFERS
     print(answer)
     return 0
@@ -356,7 +357,7 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
             async with sources.postgres.transaction():
                 pass  # reports a server that is down once, and at once
             await snapshot.refresh_all(Postgres.name)
-            at_rest = snapshot.at_rest(Postgres.name)
+            at_rest = partial(snapshot.at_rest, Postgres.name)
             return await verify.compare(at_rest, sources, Terms.of(settings))
 
 
@@ -368,7 +369,7 @@ def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
         listener = socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]  # Python appends the address a second time
-        raise SettingsError(f"{variable}: cannot listen on {address.host}:{address.port}: {reason}") from None
+        raise SettingsError(f"{variable}: cannot listen on {address}: {reason}") from None
     try:
         yield listener
     finally:

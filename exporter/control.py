@@ -164,6 +164,14 @@ async def _answer(answer: Answer, one_at_a_time: asyncio.Lock) -> bytes:
         return orjson.dumps({"error": f"not done after {DEADLINE_SECONDS:.0f} s"})
 
 
+def not_running(state_dir: Path) -> str:
+    """Return the message for a state directory on which no exporter runs."""
+    return (
+        f"no exporter is running on {state_dir}: start it (python -m exporter), or name the state directory of the one"
+        " that runs in HIVESYNC_STATE_DIR or in the settings of --env-file"
+    )
+
+
 async def ask_to_verify(state_dir: Path) -> list[Comparison] | None:
     """Return the comparisons of the exporter that runs on this state directory; None where no exporter runs there.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.inputs import INPUTS
+from exporter.inputs import REQUIRED, optional_columns
 from exporter.prices import Prices
 from exporter.settings import Settings
 from exporter.sources.postgres import Transaction
@@ -61,7 +61,7 @@ class Terms:
         """Return the parameters, by the names used in definitions."""
         models = self.prices.models if self.prices else {}
         return {
-            "free_plans": [plan.strip().lower() for plan in self.free_plans],
+            "free_plans": [form for plan in self.free_plans for form in _spellings(plan.strip())],
             "worker_kinds": list(self.worker_kinds),
             "worker_default_kind": self.worker_default_kind,
             "worker_healthy_seconds": self.worker_healthy_seconds,
@@ -104,22 +104,12 @@ async def _is_there(table: str, transaction: Transaction) -> bool:
     return bool(found)
 
 
-_ALWAYS_THERE = {
-    "sessions": ("id", "user_id", "created_at"),
-    "ai_usage_events": ("id", "user_id", "status", "created_at", "completed_at"),
-    "preview_jobs": ("id", "user_id", "status", "created_at", "completed_at"),
-    "subscriptions": ("user_id", "plan", "status", "started_at", "ended_at"),
-    "users": ("id", "created_at"),
-}
-"""The columns that definitions may read, beside those that may be missing."""
-
-
 def _without(not_provided: Collection[str], sql: str) -> str:
     """Return the SQL of a definition with NULL for each column that is not provided. (In `WITH sessions AS (SELECT ...
     FROM sessions)` the second name is that of the table, and in all that follows the name is that of the first.)"""
     tables = []
-    for table, columns in _ALWAYS_THERE.items():
-        optional = {each.name.rpartition(".")[2]: each for each in INPUTS if each.name.startswith(f"{table}.")}
+    for table, columns in REQUIRED.items():
+        optional = optional_columns(table)
         if any(each.name in not_provided for each in optional.values()):
             read = [
                 f"NULL::{each.type} AS {name}" if each.name in not_provided else name for name, each in optional.items()
@@ -213,13 +203,14 @@ def _cut(column: str, others: str = "") -> str:
 
 WORKERS = f"""
 WITH said AS (
-  SELECT coalesce(worker_id::text, '') AS id, {word("kind")} AS kind, last_heartbeat_at AS beat,
+  SELECT DISTINCT ON (1) coalesce(worker_id::text, '') AS id, {word("kind")} AS kind, last_heartbeat_at AS beat,
          {word("to_jsonb(workers) ->> 'state'")} AS state,
          coalesce(nullif(to_jsonb(workers) ->> 'instance_type', ''), 'unknown') AS instance_type,
          coalesce(nullif(to_jsonb(workers) ->> 'lifecycle', ''), 'unknown') AS lifecycle
   FROM workers
   WHERE last_heartbeat_at >= greatest(%(now)s - make_interval(secs => %(worker_forgotten_seconds)s), 'epoch')
     AND last_heartbeat_at <= %(now)s::timestamptz + interval '5 minutes'
+  ORDER BY 1, last_heartbeat_at DESC
 ), cut AS (
   SELECT id, CASE WHEN coalesce(kind, '') = '' THEN %(worker_default_kind)s
                   WHEN kind = ANY(%(worker_kinds)s::text[]) THEN kind ELSE 'unknown' END AS kind,
@@ -237,3 +228,9 @@ WITH said AS (
 """
 """The workers whose heartbeats are in the table `workers`, under their labels, as `workers_known`
 (docs/definitions.md#worker)."""
+
+
+def _spellings(word: str) -> tuple[str, str]:
+    """Return a word in small letters, and with those beyond ASCII as capitals: by the database's collation, `lower` may
+    leave these."""
+    return word.lower(), "".join(letter if letter.isascii() else letter.upper() for letter in word.lower())

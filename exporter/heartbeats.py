@@ -12,11 +12,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from exporter.collector import Sources
 from exporter.columns import TEXT, WORD
 from exporter.errors import CollectionFailed
+from exporter.inputs import OF_GPU_WORKERS, WORKERS
 from exporter.labels import UNKNOWN, closed
+from exporter.settings import Settings
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Fields, Redis, WrongType
 from exporter.vocabulary import GPU_STATES, LIFECYCLES
@@ -49,10 +52,16 @@ class Heartbeats:
     now: float
     forgotten_seconds: float
     kinds: Kinds
-    workers: list[Worker] = field(default_factory=list)
     left_out: dict[str, int] = field(
         default_factory=lambda: {"wrong_type": 0, "gone": 0, "malformed": 0, "future_heartbeat": 0}
     )
+
+    _latest: dict[str, Worker] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Each worker with its latest heartbeat: a stale row or key may be beside it."""
+        return list(self._latest.values())
 
     def add(self, worker: str, at: float | None, words: Fields) -> None:
         """Add a heartbeat (unix seconds, None for an invalid time); `words`: kind, state, instance type, lifecycle."""
@@ -61,16 +70,17 @@ class Heartbeats:
         elif at > self.now + LONGEST_LEAD:
             self.left_out["future_heartbeat"] += 1
         elif self.now - at <= self.forgotten_seconds:
+            known = self._latest.get(worker)
+            if known is not None and known.last_heartbeat >= at:
+                return
             kind, state, instance_type, lifecycle = words
-            self.workers.append(
-                Worker(
-                    id=worker,
-                    kind=self.kinds.of(kind),
-                    last_heartbeat=at,
-                    state=closed(state, GPU_STATES, "") or None,
-                    instance_type=instance_type or UNKNOWN,
-                    lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
-                )
+            self._latest[worker] = Worker(
+                id=worker,
+                kind=self.kinds.of(kind),
+                last_heartbeat=at,
+                state=closed(state, GPU_STATES, "") or None,
+                instance_type=instance_type or UNKNOWN,
+                lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
             )
 
 
@@ -78,6 +88,22 @@ class Heartbeats:
 
 _WORDS = ("kind", "state", "instance_type", "lifecycle")
 _NO_WORDS: Fields = (None,) * len(_WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHeartbeat:
+    """A heartbeat as Redis holds it: the `value` of its key (time and words of a hash, a string with the time, None for
+    a key that is gone), and the words of `_WORDS`, with those of its siblings."""
+
+    key: bytes
+    worker: str
+    value: Fields | str | WrongType | None
+    words: Fields
+
+    @property
+    def time(self) -> str | None:
+        """The time as it is written."""
+        return self.value[0] if isinstance(self.value, tuple) else self.value if isinstance(self.value, str) else None
 
 
 class RedisHeartbeats:
@@ -94,23 +120,41 @@ class RedisHeartbeats:
         self._kind_keys = [WorkerKey(pattern) for pattern in kind_keys]
         self._kinds = kinds
 
+    @property
+    def scanned(self) -> list[str]:
+        """The patterns of the keys, as Redis understands them."""
+        return [pattern.scanned for pattern in self._patterns]
+
     async def read(self, sources: Sources, forgotten_seconds: float) -> Heartbeats:
         """Read every heartbeat."""
         redis = sources.redis
-        found = await redis.keys(pattern.scanned for pattern in self._patterns)
-        workers = {key: worker for key in found if (worker := self._worker(key)) is not None}
-        rows = await read_rows(redis, list(workers), ("last_heartbeat", *_WORDS))
-        siblings = [await self._siblings(redis, workers.values(), pattern) for pattern in self._kind_keys]
+        found = await self.read_keys(redis, await redis.keys(self.scanned))
         heartbeats = Heartbeats(await redis.time(), forgotten_seconds, self._kinds)
-        for worker, row, *others in zip(workers.values(), rows, *siblings, strict=True):
-            if isinstance(row, WrongType):
+        for each in found:
+            if isinstance(each.value, WrongType):
                 heartbeats.left_out["wrong_type"] += 1
-            elif row is None:
+            elif each.value is None:
                 heartbeats.left_out["gone"] += 1
             else:
-                at, *words = row if isinstance(row, tuple) else (row, *_NO_WORDS)
-                heartbeats.add(worker, timestamp(at), _first_of(words, *others))
+                heartbeats.add(each.worker, timestamp(each.time), each.words)
         return heartbeats
+
+    async def read_keys(
+        self, redis: Redis, keys: Iterable[bytes], most: int | None = None
+    ) -> Sequence[StoredHeartbeat]:
+        """Return what these keys hold, without those of siblings; of many, the first `most`."""
+        named = ((key, worker) for key in keys if (worker := self._worker(key)) is not None)
+        workers = dict(islice(named, most))
+        rows = await read_rows(redis, list(workers), ("last_heartbeat", *_WORDS))
+        siblings = [await self._siblings(redis, workers.values(), pattern) for pattern in self._kind_keys]
+        return [
+            StoredHeartbeat(key, worker, row, _first_of(row[1:] if isinstance(row, tuple) else _NO_WORDS, *others))
+            for (key, worker), row, *others in zip(workers.items(), rows, *siblings, strict=True)
+        ]
+
+    def sibling(self, worker: str) -> bytes | None:
+        """Return the first key beside a worker's heartbeat; None where the settings name none."""
+        return self._kind_keys[0].key(worker) if self._kind_keys else None
 
     def _worker(self, key: bytes) -> str | None:
         """Return the worker of a key that holds a heartbeat, None for a sibling's key."""
@@ -174,12 +218,9 @@ def timestamp(value: str | None) -> float | None:
 
 # PostgreSQL ---------------------------------------------------------------------------------------------------------
 
-TABLE = "workers"
-OPTIONAL = ("state", "instance_type", "lifecycle")
-
 _COLUMNS = (
     "SELECT pg_attribute.attname::text FROM pg_attribute"
-    f" WHERE pg_attribute.attrelid = to_regclass('{TABLE}') AND pg_attribute.attnum > 0"
+    f" WHERE pg_attribute.attrelid = to_regclass('{WORKERS}') AND pg_attribute.attnum > 0"
     " AND NOT pg_attribute.attisdropped"
 )
 _HEARTBEATS = f"""
@@ -202,10 +243,18 @@ class PostgresHeartbeats:
         """Read every heartbeat. Raises CollectionFailed where the table or a required column is missing."""
         async with sources.postgres.transaction() as transaction:
             present = {column for (column,) in await transaction.rows(_COLUMNS)}
-            optional = (TEXT.format(f"workers.{name}") if name in present else "NULL::text" for name in OPTIONAL)
+            optional = (TEXT.format(f"workers.{name}") if name in present else "NULL::text" for name in OF_GPU_WORKERS)
             since = transaction.now - timedelta(seconds=forgotten_seconds)
             rows = await transaction.rows(_HEARTBEATS.format(", ".join(optional)), {"since": since})
             heartbeats = Heartbeats(transaction.now.timestamp(), forgotten_seconds, self._kinds)
         for worker, at, *words in rows:
             heartbeats.add(worker or "", at, tuple(words))
         return heartbeats
+
+
+def build_heartbeats(settings: Settings) -> RedisHeartbeats | PostgresHeartbeats:
+    """Return the reader for the server that holds the heartbeats."""
+    kinds = Kinds(settings.worker_kinds, settings.worker_default_kind)
+    if settings.workers_from == PostgresHeartbeats.source:
+        return PostgresHeartbeats(kinds)
+    return RedisHeartbeats(settings.worker_keys, settings.worker_kind_keys, kinds)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.labels import MAX_VALUES
@@ -23,8 +23,8 @@ CELERY = "celery:"
 
 FORGOTTEN_SECONDS = 86_400.0
 
-NO_QUEUES = frozenset({b"ai_queue:stats"})
-"""Keys of HiveSync's that patterns of queues may match."""
+STATS = "ai_queue:stats"
+"""The statistics of the AI queue, which patterns of queues may match."""
 
 BINDINGS = "_kombu.binding"
 """The beginning of the keys in which Celery keeps the names of its queues: they are no lists."""
@@ -73,6 +73,13 @@ def has_celery(written: Sequence[str]) -> bool:
     return any(key.startswith(CELERY) for key in written)
 
 
+def may_be_queues(keys: Iterable[bytes], celery: CeleryKeys) -> list[bytes]:
+    """Return the keys, sorted, without the statistics and without Celery's bindings: these are never queues, whatever
+    pattern matches them."""
+    bindings = (BINDINGS.encode(), celery.key(BINDINGS))
+    return sorted(key for key in keys if key != STATS.encode() and not key.startswith(bindings))
+
+
 class Lists:
     """The lists of one setting. An empty list has no key in Redis: a list that had entries is remembered for a day."""
 
@@ -81,7 +88,7 @@ class Lists:
         self._patterns = [key for key in written if not key.startswith(CELERY)]
         queues = [key.removeprefix(CELERY) for key in written if key.startswith(CELERY)]
         self._celery = {key: queue for queue in queues for key in celery.lists(queue)}
-        self._bindings = (BINDINGS.encode(), celery.key(BINDINGS))
+        self._keys = celery
         self._clock = clock
         self._last_seen: dict[bytes, float] = {}
         self.declared = {*self._celery, *(key.encode() for key in self._patterns if not is_wildcard(key))}
@@ -90,7 +97,7 @@ class Lists:
     async def lengths(self, redis: Redis) -> Lengths:
         """Return the length of each list: of those that exist, are declared, or had entries in the last day."""
         found = {*await redis.keys(self._patterns), *self._celery, *self._last_seen}
-        keys = sorted(key for key in found - NO_QUEUES if not key.startswith(self._bindings))
+        keys = may_be_queues(found, self._keys)
         lengths = dict(zip(keys, await redis.lengths(keys), strict=True))
         self._remember(lengths)
         return lengths

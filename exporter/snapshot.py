@@ -16,15 +16,14 @@ import structlog
 from exporter import events, vocabulary
 from exporter.collector import Collector, Counting, Dated, Presenting, Sources
 from exporter.durations import Durations
-from exporter.errors import CollectionFailed, SourceUnavailable, loggable
-from exporter.sources.postgres import FILL_SECONDS
+from exporter.errors import MOST_REPEATS, CollectionFailed, MadeWay, SourceUnavailable, loggable
 from exporter.spec import Label, MetricSpec, Sample, provided
 from exporter.transitions import Transitions
 from exporter.view import CollectorView, Served, SourceView, View
 
-DEADLINE_SECONDS = FILL_SECONDS + 30
-"""Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits the effect of a
-bug in the exporter."""
+DEADLINE_SECONDS = 330.0
+"""Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits a fill of many
+pieces, and the effect of a bug in the exporter."""
 
 STAGGER_SECONDS = 0.1
 """Time between the refreshes of two successive collectors, so that they do not coincide."""
@@ -129,6 +128,7 @@ class Snapshot:
         for reachability in self._reachabilities.values():
             reachability.watch(self._note_change)
         self._transitions = Transitions(refresh_seconds, time.monotonic)
+        self._next_call: dict[str, float] = {}  # from when on the collectors of a source may be called again
         self._refresh_seconds = refresh_seconds
         self._changed = changed
         self._clock = clock
@@ -204,7 +204,7 @@ class Snapshot:
             began, started = loop.time(), time.perf_counter()
             try:
                 async with asyncio.timeout(DEADLINE_SECONDS):
-                    samples = provided(await entry.collector.refresh(self.sources), self._not_provided)
+                    samples = provided(await self._samples(entry.collector), self._not_provided)
             except Exception as error:  # noqa: BLE001 - the one place where failures of collectors are caught
                 self._note_failure(entry, error)
             else:
@@ -216,9 +216,27 @@ class Snapshot:
         self._changed()
         return rest
 
+    async def _samples(self, collector: Collector) -> Sequence[Sample]:
+        """Refresh a collector; again where its reading was given up for another client."""
+        for _ in range(MOST_REPEATS):
+            try:
+                return await collector.refresh(self.sources)
+            except MadeWay:
+                await self.sources.postgres.made_way()
+        return await collector.refresh(self.sources)
+
     def _note_change(self, source: str, reason: str) -> None:
-        """Log that another server answers, and refresh all that was read from the former one."""
+        """Log that another server answers, and refresh all that was read from the former one: now, but at most once in
+        a period, as each refresh reaches yet another server where several have one address."""
         _log.warning("source.changed", source=source, reason=reason)
+        loop = asyncio.get_running_loop()
+        now, next_call = loop.time(), self._next_call.get(source, 0.0)
+        if next_call <= now + self._refresh_seconds:  # otherwise a call is to come
+            self._next_call[source] = max(now, next_call) + self._refresh_seconds
+            loop.call_later(max(0.0, next_call - now), self._call, source)
+
+    def _call(self, source: str) -> None:
+        """Refresh the collectors of a source at once."""
         for entry in self._entries:
             if source in entry.collector.sources:
                 entry.called.set()

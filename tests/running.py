@@ -88,6 +88,15 @@ COUNTERS = frozenset(
 )
 """Counters, shown from their start on."""
 
+FOR_THE_PAGE = ("charts", "incidents", "top_users")
+"""The collectors without metrics."""
+
+AI_LINE = b'{"event": "ai.requested", "job_id": "1"}\n'
+PREVIEW_LINE = b'{"event": "live_view.joined"}\n'
+REQUESTED = 'hivesync_ai_log_events_total{event="ai.requested"}'
+"""The sample that counts AI_LINE."""
+GPU_SECONDS = 'hivesync_gpu_instance_seconds_total{instance_type="g5.xlarge",lifecycle="spot"}'
+
 
 def parse(text: str, *, openmetrics: bool = False) -> dict[str, float]:
     """The samples of an exposition. Fails on a duplicate sample."""

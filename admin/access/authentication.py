@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from admin.access.login_codes import LoginCodes
-from admin.access.origins import Origins
+from admin.access.origins import Origins, build_origins
 from admin.access.rate_limit import RateLimit, client_address
 from admin.access.sessions import COOKIE_PATH, SESSIONS_FILE, Session, Sessions, signing_key, stored_key
 from admin.access.tokens import Admin, AdminCredentials, Authenticator, Refusal
@@ -104,7 +104,7 @@ def build_access(settings: Settings, state_directory: Path, check_state: Callabl
         ),
         RateLimit(time.monotonic),
         LoginCodes(time.monotonic),
-        Origins(settings.admin_origins, settings.public_url),
+        build_origins(settings),
     )
 
 

@@ -25,7 +25,8 @@ from exporter.sources.postgres import Row, Transaction, microseconds, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.windows import DAY, HOUR, Part
 from exporter.windows.cursor import LATE
-from exporter.windows.history import History
+from exporter.windows.history import History, ReadPlan
+from exporter.windows.pieces import in_pieces
 from exporter.windows.resync import SPECS as RESYNC_SPECS
 from exporter.windows.sql import HOUR_BIN, HOUR_OF
 from exporter.windows.versions import TimedRows
@@ -188,7 +189,7 @@ class TokenCost:
             since = plan.begin if restart else self._settled_until
             settles = max(since, now - LATE)
             plan.recheck = [part for part in plan.recheck if part.end <= since and not restart]
-            rows = await self._rows(plan.transaction, Part(since, now), settles)
+            rows = await self._all_rows(plan, Part(since, now), settles)
             reread = [(part, await self._rows(plan.transaction, part, part.end)) for part in plan.recheck]
 
             settled, pending = self._by_hour(rows)
@@ -218,6 +219,16 @@ class TokenCost:
     def _rows_in(self, part: Part) -> int:
         """Return the number of requests that are in the tokens of a part."""
         return sum(tokens[-1] for tokens in self._settled.get(part.end // HOUR, {}).values())
+
+    async def _all_rows(self, plan: ReadPlan, part: Part, settles: int) -> list[Row]:
+        """Return the rows of a part of any length: an hour may have more than one row per model."""
+        if not plan.fill:
+            return await self._rows(plan.transaction, part, settles)
+
+        async def read(piece: Part) -> list[Row]:
+            return await self._rows(plan.transaction, piece, settles)
+
+        return [row async for _, rows in in_pieces(plan.transaction, part, read) for row in rows]
 
     async def _rows(self, transaction: Transaction, part: Part, settles: int) -> list[Row]:
         period = {"since": moment(part.start), "until": moment(part.end), "settles": moment(settles)}

@@ -97,6 +97,8 @@ class Jobs:
         """`clock` measures the duration of a reading (seconds)."""
         self._tables = {queue: _Table(table, clock) for queue, table in TABLES.items()}
         self.behind = 0.0
+        self.content: Mapping[str, float] = {}
+        """The age of the oldest waiting job of each queue that has one (seconds of the database's clock)."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return the jobs of each queue by state, and the time of the oldest waiting job of each queue that has one."""
@@ -106,6 +108,9 @@ class Jobs:
             now = transaction.now_us
         self.behind = max(now - table.read_at for table in self._tables.values()) / SECOND
         shown = {queue: table for queue, table in self._tables.items() if now - table.read_at <= LONGEST_SHOWN}
+        self.content = {
+            queue: (now - table.oldest) / SECOND for queue, table in shown.items() if table.oldest is not None
+        }
         return [
             *(
                 JOBS.sample(table.jobs.get(status, 0), queue=queue, state=state)
@@ -138,6 +143,7 @@ class _Table:
         self._failure: CollectionFailed | None = None
         self._is_named = False
         self._tried_at: int | None = None
+        self._server = 0
         self.pause = 0
         self.read_at = 0
         self.jobs: Mapping[str, int] = {}
@@ -149,11 +155,15 @@ class _Table:
         self._tried_at = None
 
     async def read(self, transaction: Transaction) -> None:
-        """Read the table, unless the pause after an expensive reading is not over.
+        """Read the table, unless the pause after an expensive reading is not over. On another server than before there
+        is no pause.
 
         Raises CollectionFailed, also during the pause after a reading that failed.
         """
         now = transaction.now_us
+        if transaction.server.number != self._server:
+            self._server = transaction.server.number
+            self.forget()
         if self._tried_at is not None and 0 <= now - self._tried_at < self.pause:
             if self._failure is not None:
                 raise CollectionFailed(self._failure.source, self._failure.kind, self._failure.detail)
@@ -162,7 +172,7 @@ class _Table:
         query = _query(self._table, enum)
         plan = await _plan(transaction, query)
         cost = float(plan["Total Cost"])
-        self._name_if_read_whole(cost, plan, enum)
+        self._name_if_read_whole(plan, enum)
         is_expensive = cost > CHEAP or "Foreign Scan" in _nodes(plan)
         began = self._clock()
         try:
@@ -181,12 +191,23 @@ class _Table:
         seconds = 0.0 if began is None else min(self._clock() - began, STATEMENT_SECONDS)
         self._tried_at, self.pause, self._failure = now, round(seconds / SHARE * SECOND), failure
 
-    def _name_if_read_whole(self, cost: float, plan: Mapping[str, Any], enum: EnumType | None) -> None:
+    def _name_if_read_whole(self, plan: Mapping[str, Any], enum: EnumType | None) -> None:
         """Log a large table that no index helps to read: once, until an index does."""
-        is_whole = cost > CHEAP and not _WHOLE.isdisjoint(_nodes(plan))
+        is_whole = _lacks_index(plan)
         if is_whole and not self._is_named:
             _log.warning("jobs.no_index", table=self._table, remedy=index_statement(self._table, enum))
         self._is_named = is_whole
+
+
+def _lacks_index(plan: Mapping[str, Any]) -> bool:
+    return float(plan["Total Cost"]) > CHEAP and not _WHOLE.isdisjoint(_nodes(plan))
+
+
+async def missing_index(transaction: Transaction, table: str) -> str | None:
+    """Return the statement that creates the index that a large table lacks; None where an index helps to read it, and
+    for a small table."""
+    enum = await read_enum(transaction, table)
+    return index_statement(table, enum) if _lacks_index(await _plan(transaction, _query(table, enum))) else None
 
 
 def index_statement(table: str, enum: EnumType | None) -> str:

@@ -15,6 +15,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import chain
 from typing import Any, cast
 
@@ -53,6 +54,24 @@ _NAME_PARAMETER = inspect.signature(driver.ConnectionPool.get_connection).parame
 _COMMAND_NAME = ("_",) if _NAME_PARAMETER is not None and _NAME_PARAMETER.default is inspect.Parameter.empty else ()
 
 Fields = tuple[str | None, ...]
+
+
+class Command(StrEnum):
+    """Every command to which the user of the exporter needs a right (docs/operating.md#redis-and-the-logs)."""
+
+    SCAN = "SCAN"
+    HMGET = "HMGET"
+    GETRANGE = "GETRANGE"
+    LLEN = "LLEN"
+    HLEN = "HLEN"
+    ZRANGE = "ZRANGE"
+    TIME = "TIME"
+    SET_NAME = "CLIENT|SETNAME"
+
+    @property
+    def right(self) -> str:
+        """The right, as an ACL grants it."""
+        return f"+{self.value.lower()}"
 
 
 class WrongType(Exception):
@@ -98,7 +117,7 @@ class Redis:
 
     async def time(self) -> float:
         """Return the server's clock, in unix seconds."""
-        answers = await self._answers(_packed(b"TIME"), 1, _is_time)
+        answers = await self._answers(_packed(Command.TIME.encode()), 1, _is_time)
         seconds, micro = map(int, answers[0])
         return seconds + micro / 1_000_000
 
@@ -122,27 +141,27 @@ class Redis:
 
     async def hashes(self, keys: Sequence[bytes], fields: Sequence[str]) -> list[Fields | WrongType]:
         """Return, per key, the values of these fields of its hash (None where missing), in the order of both."""
-        rows = await self._values(_packer("HMGET", fields), keys, lambda answer: _are_rows([answer], len(fields)))
+        rows = await self._values(_packer(Command.HMGET, fields), keys, lambda answer: _are_rows([answer], len(fields)))
         return [row if isinstance(row, WrongType) else tuple(map(as_text, row)) for row in rows]
 
     async def strings(self, keys: Sequence[bytes]) -> list[str | WrongType | None]:
         """Return, per key, the first STRING_BYTES of its string, None where it is missing or empty."""
         values = await self._values(
-            _packer("GETRANGE", ("0", str(STRING_BYTES - 1))), keys, lambda answer: isinstance(answer, bytes)
+            _packer(Command.GETRANGE, ("0", str(STRING_BYTES - 1))), keys, lambda answer: isinstance(answer, bytes)
         )
         return [value if isinstance(value, WrongType) else as_text(value or None) for value in values]
 
     async def lengths(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the length of its list, 0 where there is none."""
-        return await self._values(_packer("LLEN"), keys, lambda answer: isinstance(answer, int))
+        return await self._values(_packer(Command.LLEN), keys, lambda answer: isinstance(answer, int))
 
     async def sizes(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the number of fields of its hash, 0 where there is none."""
-        return await self._values(_packer("HLEN"), keys, lambda answer: isinstance(answer, int))
+        return await self._values(_packer(Command.HLEN), keys, lambda answer: isinstance(answer, int))
 
     async def lowest_score(self, key: bytes) -> float | WrongType | None:
         """Return the lowest score in a sorted set; None where there is none."""
-        (lowest,) = await self._values(_packer("ZRANGE", ("0", "0", "WITHSCORES")), [key], _is_scored)
+        (lowest,) = await self._values(_packer(Command.ZRANGE, ("0", "0", "WITHSCORES")), [key], _is_scored)
         if isinstance(lowest, WrongType):
             return lowest
         return float(lowest[1]) if lowest else None
@@ -155,7 +174,7 @@ class Redis:
         row without values, like a missing key that is named by a pattern without a wildcard.
         """
         wildcards, named = _split(patterns)
-        pack = _packer("HMGET", fields)
+        pack = _packer(Command.HMGET, fields)
         async with self._connection() as connection:
             for keys in _batches(sorted(named)):
                 await connection.send(pack(keys))
@@ -256,7 +275,7 @@ def _packed(*words: bytes) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
-def _packer(command: str, arguments: Sequence[str] = ()) -> Callable[[Sequence[bytes]], bytes]:
+def _packer(command: Command, arguments: Sequence[str] = ()) -> Callable[[Sequence[bytes]], bytes]:
     """Return a function that packs a command for each of many keys: all parts but the key are constant."""
     before, after = _packed(command.encode(), b"KEY", *(a.encode() for a in arguments)).split(b"$3\r\nKEY\r\n", 1)
     return lambda keys: b"".join([b"%b$%d\r\n%b\r\n%b" % (before, len(key), key, after) for key in keys])
@@ -266,7 +285,7 @@ def _scan(pattern: str, cursor: bytes | None, count: int) -> bytes:
     """Return the SCAN command that continues at the cursor; nothing at the end."""
     if cursor is None:
         return b""
-    return _packed(b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", str(count).encode())
+    return _packed(Command.SCAN.encode(), cursor, b"MATCH", pattern.encode(), b"COUNT", str(count).encode())
 
 
 def _scanned(answers: Answers) -> tuple[bytes | None, Sequence[bytes]]:

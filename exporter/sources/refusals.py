@@ -23,6 +23,9 @@ REFUSED_BY_SERVER = "refused_by_server"
 """A server, or a pooler before it, answered and refused the connection for a reason without a kind of its own: it is
 reachable, so this is never `connection_lost`."""
 
+STATEMENT_TIMEOUT = "statement_timeout"
+"""The server ended a statement after the time limit."""
+
 _SAFE_TO_LOG = (
     errors.UndefinedTable,
     errors.UndefinedColumn,
@@ -89,7 +92,7 @@ def failure(error: Exception) -> SourceUnavailable | CollectionFailed:
     if isinstance(error, TimeoutError | errors.ConnectionTimeout):
         return SourceUnavailable(NAME, "timeout")
     if isinstance(error, errors.QueryCanceled):
-        return CollectionFailed(NAME, "statement_timeout")
+        return CollectionFailed(NAME, STATEMENT_TIMEOUT)
     if isinstance(error, errors.ProtocolViolation):  # from a pooler that gives up, as in query_wait_timeout
         return SourceUnavailable(NAME, REFUSED_BY_SERVER)
     if isinstance(error, psycopg.Error) and error.sqlstate is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,7 +37,9 @@ DATA = (*DOCUMENTS, *CHARTS, *TABLES)
 class World:
     """An exporter without its ports; its clocks stand at NOON."""
 
-    def __init__(self, database: str, redis_url: str, folder: Path, **settings: Any) -> None:
+    def __init__(self, database: str, redis_url: str, folder: Path, *, ahead: float = 0.0, **settings: Any) -> None:
+        """`ahead`: seconds by which the exporter's clock is ahead of the servers' clocks."""
+        self._clock = lambda: NOON.timestamp() + ahead
         self.settings = settings_for(
             database, redis_url, folder, state_dir=folder, **{"admin_api_key": API_KEY, **settings}
         )
@@ -53,9 +56,9 @@ class World:
             15,
             not_provided=self.settings.not_provided,
             changed=lambda: self.section.changed(),
-            clock=NOON.timestamp,
+            clock=self._clock,
         )
-        self.section = AnalyticsSection(self.settings, self._folder, self.snapshot.view, clock=NOON.timestamp)
+        self.section = AnalyticsSection(self.settings, self._folder, self.snapshot.view, clock=self._clock)
         return self
 
     def __exit__(
@@ -80,7 +83,7 @@ class World:
     def verify(self) -> list[Comparison]:
         """The comparison with the definitions."""
         terms = Terms(self.settings.prices(), self.settings.free_plans, self.settings.not_provided)
-        return self._runner.run(compare(self.snapshot.at_rest("postgres"), self.snapshot.sources, terms))
+        return self._runner.run(compare(partial(self.snapshot.at_rest, "postgres"), self.snapshot.sources, terms))
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
         """A request of an admin."""

@@ -42,6 +42,30 @@ print(gc.get_freeze_count())
     assert after > 5000
 
 
+def test_no_garbage_is_collected_before_everything_is_loaded() -> None:
+    during, after = printed("""
+seen = []
+asyncio.run(keep_small_for(5, lambda: len(seen) > 1 or seen.append(gc.isenabled())))
+print(int(any(seen)), int(gc.isenabled()))
+""")
+    assert (during, after) == (0, 1)
+
+
+def test_garbage_is_collected_although_a_part_cannot_be_loaded() -> None:
+    (enabled,) = printed("""
+memory.LOOK_SECONDS = memory.LONGEST_START_SECONDS = 0.01
+async def look():
+    keeping = asyncio.create_task(memory.keep_small(lambda: False))
+    while not (await asyncio.sleep(0.01) or gc.isenabled()):
+        pass
+    print(1)
+    keeping.cancel()
+gc.disable()
+asyncio.run(look())
+""")
+    assert enabled == 1
+
+
 @pytest.mark.skipif(not HAS_GLIBC, reason="this C library gives back what it likes")
 def test_what_was_freed_among_what_stays_is_given_back() -> None:
     held, given_back = printed("""
