@@ -16,11 +16,11 @@ def no_faketime() -> str:
     return "" if _library() is not None else "libfaketime is not installed (on Debian: apt-get install faketime)"
 
 
-def faketime(offset: str = "", file: Path | None = None) -> dict[str, str]:
-    """Return variables of a process whose clock has an offset, such as `+3h`; or that in a file, read every time.
-
-    Durations (the monotonic clock) stay true.
+def faketime(offset: str = "", file: Path | None = None) -> list[str]:
+    """Return a command that runs another one with an offset of its clock, such as `+3h`; or with that in a file, which
+    is read every time. Durations (the monotonic clock) stay true.
     """
     library = _library()
     chosen = {"FAKETIME": offset} if file is None else {"FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
-    return {"LD_PRELOAD": str(library), "FAKETIME_DONT_FAKE_MONOTONIC": "1", **chosen}
+    variables = {"LD_PRELOAD": str(library), "FAKETIME_DONT_FAKE_MONOTONIC": "1", **chosen}
+    return ["/usr/bin/env", *(f"{name}={value}" for name, value in variables.items())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from threading import Event, Thread
 
@@ -220,15 +220,14 @@ def postgres_promotion(scene: Scene) -> Iterator[None]:
 def _clock(scene: Scene, offset: str) -> Iterator[None]:
     """Restart PostgreSQL with another clock within the block."""
     server = scene.postgres
-    environment: Mapping[str, str] = server.environment
     server.stop()
-    server.environment = {**environment, **faketime(offset)}
-    server.start()
+    server.prefix = faketime(offset)
     try:
+        server.start()
         yield
     finally:
         server.stop()
-        server.environment = environment
+        server.prefix = ()
         server.start()
 
 

@@ -68,14 +68,22 @@ def all_tables_locked(scene: Scene) -> Iterator[None]:
         yield
 
 
-@fault("postgres", ISOLATION, failing=["rollup"])
+@fault("postgres", ISOLATION, failing=OF_PREVIEWS)
 def table_dropped(scene: Scene) -> Iterator[None]:
     """A table is dropped, and created again with its rows."""
+    scene.sql("CREATE TABLE kept (LIKE preview_jobs INCLUDING ALL)", "INSERT INTO kept TABLE preview_jobs")
+    with _changed(scene, "DROP TABLE preview_jobs", "ALTER TABLE kept RENAME TO preview_jobs", READING):
+        yield
+
+
+@fault("postgres", EXACTNESS)
+def optional_table_dropped(scene: Scene) -> Iterator[None]:
+    """The table of the roll-up, which need not be installed, is dropped and created again."""
     scene.sql(
         "CREATE TABLE kept (LIKE usage_analytics_daily INCLUDING ALL)", "INSERT INTO kept TABLE usage_analytics_daily"
     )
     with _changed(
-        scene, "DROP TABLE usage_analytics_daily", "ALTER TABLE kept RENAME TO usage_analytics_daily", READING
+        scene, "DROP TABLE usage_analytics_daily", f"ALTER TABLE kept RENAME TO usage_analytics_daily; {READING}"
     ):
         yield
 

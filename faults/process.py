@@ -87,7 +87,7 @@ def exporter_signals(scene: Scene) -> Iterator[None]:
 def _with_a_clock(scene: Scene) -> Subject:
     file = scene.directory / f"clock-{time.monotonic_ns()}"
     _set(file, "+0")
-    exporter = scene.new_exporter(variables=faketime(file=file))
+    exporter = scene.new_exporter(prefix=faketime(file=file))
     exporter.clock = file
     return exporter
 

@@ -24,8 +24,8 @@ from faults.watch import Samples, Watch, is_failing
 from servers.bound import Bound
 from servers.child import ChildError
 
-NOTICED_SECONDS = 45.0
-RECOVERED_SECONDS = 60.0
+NOTICED_SECONDS = 30.0
+RECOVERED_SECONDS = 30.0
 """Bounds on a quiet machine that only a broken promise reaches."""
 
 HOLD_SECONDS, QUICK_HOLD_SECONDS = 2.0, 0.5

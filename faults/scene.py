@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -76,7 +76,6 @@ class Scene:
         self,
         *,
         prefix: Sequence[str] = (),
-        variables: Mapping[str, str] | None = None,
         kind: type[Subject] = Subject,
     ) -> Subject:
         """Return another exporter on the same servers, not started."""
@@ -88,7 +87,6 @@ class Scene:
             database_url=database,
             redis_url=urlunsplit(parts._replace(netloc=address)),
             prefix=prefix,
-            variables=variables,
         )
 
     @contextmanager

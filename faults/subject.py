@@ -115,17 +115,15 @@ class Subject(Product):
         database_url: str,
         redis_url: str,
         prefix: Sequence[str] = (),
-        variables: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(directory, database_url=database_url, redis_url=redis_url, refresh_seconds=REFRESH_SECONDS)
         self.state = Path(self.environment["HIVESYNC_STATE_DIR"])
-        self.environment = {**self.environment, **(variables or {})}
         self.writer = LogWriter(directory / "logs")
         self.clock: Path | None = None
         """The file of its clock's offset, where it has a clock of its own."""
         self.pipe = -1
         """The reading end of its standard error, where that is a pipe."""
-        self._prefix = tuple(prefix)
+        self.prefix = tuple(prefix)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -133,9 +131,6 @@ class Subject(Product):
         if self._process is None:
             raise NotHeld("the exporter does not run")
         return self._process
-
-    def command(self) -> Sequence[str]:
-        return [*self._prefix, *super().command()]
 
     @property
     def admin_port(self) -> int:
