@@ -14,12 +14,10 @@ from tests.rows import user
 
 
 async def read(database: str, connection: psycopg.Connection, change: str) -> Any:
-    async with connected(database) as opened:
-        async with transaction(opened, read_only=True):
-            connection.execute(change.encode())
-            cursor = await opened.execute("SELECT count(*) FROM users")
-            rows = await cursor.fetchall()
-        return rows
+    async with connected(database) as opened, transaction(opened, read_only=True):
+        connection.execute(change.encode())
+        cursor = await opened.execute("SELECT count(*) FROM users")
+        return await cursor.fetchall()
 
 
 def test_a_rewritten_table_fails_the_run(database: str, connection: psycopg.Connection) -> None:
