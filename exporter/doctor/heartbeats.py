@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Set
 
+from exporter.doctor.configuration import PRICES, counts_tokens
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, word, wrong
-from exporter.doctor.installation import Installation, added
+from exporter.doctor.installation import Installation, added, setting
 from exporter.doctor.scanning import scan, shown
 from exporter.doctor.tables import not_provided
 from exporter.heartbeats import LONGEST_LEAD, PostgresHeartbeats, read_rows, timestamp
-from exporter.labels import folded
+from exporter.labels import UNKNOWN, folded
 from exporter.sources.redis import Fields, WrongType
+from exporter.vocabulary import GPU
 from exporter.worker_keys import Kinds, WorkerKey
 
 FIELDS = ("kind", "last_heartbeat", "state", "instance_type", "lifecycle")
@@ -21,7 +24,7 @@ NAMED = 5
 @check("heartbeats.workers", seconds=4)
 async def workers(installation: Installation) -> Findings:
     """Each worker's heartbeat is a hash or a string with a time in seconds, neither in the future nor forgotten, and of
-    a known kind."""
+    a known kind; instances of GPU workers have prices."""
     settings = installation.settings
     if "workers" in not_provided(installation):
         return [ok("not provided")]
@@ -50,7 +53,8 @@ async def _in_the_table(installation: Installation) -> list[Finding]:
         return [wrong(f"rows of workers left out: {reasons}", "let each worker write last_heartbeat_at = now()")]
     if not heartbeats.workers:
         return [look("the table workers has no recent heartbeat: no worker is known", "HIVESYNC_WORKERS_FROM=redis")]
-    return [ok(f"{len(heartbeats.workers)} workers in the table workers")]
+    instances = {worker.instance_type for worker in heartbeats.workers if worker.kind == GPU}
+    return _unpriced(installation, instances) or [ok(f"{len(heartbeats.workers)} workers in the table workers")]
 
 
 def _judged(
@@ -100,11 +104,21 @@ def _judged(
         mend = f"DEL {' '.join(_first([key]) for key in forgotten[:NAMED])}"
         silent = f"silent for over {settings.worker_forgotten_seconds:g} s, and forgotten"
         findings.append(look(f"{_named(forgotten)}: {silent}", mend))
+    findings += _unpriced(installation, {row[3] or UNKNOWN for row in hashes.values() if folded(row[0]) == GPU})
     if findings:
         return findings
     ages = [now - time for time in times.values() if time is not None]
     healthy = sum(age <= settings.worker_healthy_seconds for age in ages)
     return [ok(f"{len(times)} workers, {healthy} of them healthy, youngest heartbeat {max(0, min(ages)):.0f} s old")]
+
+
+def _unpriced(installation: Installation, instances: Set[str]) -> list[Finding]:
+    """Return a finding for instances without a price file. Where tokens have none either, `settings.prices` says so."""
+    if not instances or installation.settings.prices_file or counts_tokens(installation):
+        return []
+    names = listed(map(word, sorted(instances)), NAMED)
+    mend = f'{setting("prices_file", PRICES)}  # [instances."{word(min(instances))}"] spot = 0.45 ...'
+    return [look(f"no price file: no cost of GPU workers ({names})", mend)]
 
 
 def _named(keys: list[bytes]) -> str:
