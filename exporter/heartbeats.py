@@ -21,7 +21,7 @@ from exporter.collector import Sources
 from exporter.columns import TEXT, WORD
 from exporter.errors import CollectionFailed
 from exporter.labels import UNKNOWN, closed
-from exporter.remembered import ID_LENGTH, LIMIT, Distinct, Remembered, cut_id
+from exporter.remembered import ID_LENGTH, Distinct, Remembered, cut_id
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Fields, Redis, WrongType
 from exporter.vocabulary import GPU_STATES, LIFECYCLES
@@ -50,9 +50,9 @@ class Heartbeats:
     """The result of a reading: the workers that are not forgotten, and heartbeats left out by reason. `now` is the
     server's clock (unix seconds)."""
 
-    def __init__(self, now: float, forgotten_seconds: float, kinds: Kinds, limit: int = LIMIT) -> None:
+    def __init__(self, now: float, forgotten_seconds: float, kinds: Kinds) -> None:
         self.now, self._forgotten_seconds, self._kinds = now, forgotten_seconds, kinds
-        self._latest = Remembered[str, Worker](limit)
+        self._latest = Remembered[str, Worker]()
         self._left_out = {reason: Distinct() for reason in ("wrong_type", "gone", "malformed", "future_heartbeat")}
         self._beyond = Distinct()
         self.rest: dict[str, Worker] = {}

@@ -19,7 +19,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from exporter.labels import MAX_VALUES, OTHER, bounded
-from exporter.remembered import LIMIT, Distinct, Remembered
+from exporter.remembered import Distinct, Remembered
 from exporter.sources.redis import Redis, WrongType, is_wildcard
 
 CELERY = "celery:"
@@ -82,9 +82,9 @@ class Reading:
     """The lists of one setting at one moment, declared ones first, then those with entries; of lists beyond the limit,
     their number and the sum of their lengths."""
 
-    def __init__(self, declared: Collection[bytes], limit: int = LIMIT) -> None:
+    def __init__(self, declared: Collection[bytes]) -> None:
         self._declared = declared
-        self._lengths = Remembered[bytes, int](limit)
+        self._lengths = Remembered[bytes, int]()
         self._rest, self._wrong_type = Distinct(), Distinct()
         self.any = False
         """Whether there is any key."""

@@ -38,8 +38,7 @@ class Remembered(Generic[Key, Value]):
     """The values of the first keys, by rank and then by key: those beyond the limit are handed back, so that the result
     does not depend on the order of arrival."""
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._order: list[tuple[int, Key]] = []
         self._values: dict[Key, Value] = {}
 
@@ -53,7 +52,7 @@ class Remembered(Generic[Key, Value]):
         if key not in self._values:
             insort(self._order, (rank, key))
         self._values[key] = value
-        if len(self._order) <= self._limit:
+        if len(self._order) <= LIMIT:
             return None
         _, last = self._order.pop()
         return last, self._values.pop(last)
