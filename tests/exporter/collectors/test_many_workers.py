@@ -183,7 +183,7 @@ def test_a_table_of_many_workers_has_the_values_of_its_definitions(
     connection.execute(PUBLISHED.encode())
     connection.execute(
         "INSERT INTO workers (worker_id, kind, last_heartbeat_at)"
-        " SELECT lpad(n::text, 4, '0') || CASE n %% 7 WHEN 0 THEN repeat('x', 2000) ELSE '' END,"
+        " SELECT CASE n %% 7 WHEN 0 THEN repeat('x', 2000) ELSE '' END || lpad(n::text, 4, '0'),"
         "        CASE n %% 2 WHEN 0 THEN 'gpu' ELSE 'cpu' END, %s - make_interval(secs => n %% 300)"
         " FROM generate_series(1, 1200) AS n",
         [WITHIN_A_MINUTE],
