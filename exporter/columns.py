@@ -40,23 +40,26 @@ def is_word(column: str, word: str) -> str:
 class EnumType:
     """The enum type of a column, or of the enum below its domain."""
 
-    name: str
+    domain_of: str | None
+    """The type's name where the column has a domain over it, which PostgreSQL does not compare as an enum."""
     words: Mapping[str, str]
     """The word of each label."""
 
 
 ENUM_LABELS = f"""
-WITH RECURSIVE types(id) AS (
-  SELECT pg_typeof((SELECT {{0}} FROM {{1}} LIMIT 0))::oid
-  UNION ALL SELECT pg_type.typbasetype FROM types JOIN pg_type ON oid = id WHERE pg_type.typbasetype <> 0
+WITH RECURSIVE types(id, in_domain) AS (
+  SELECT pg_typeof((SELECT {{0}} FROM {{1}} LIMIT 0))::oid, false
+  UNION ALL SELECT pg_type.typbasetype, true FROM types JOIN pg_type ON oid = id WHERE pg_type.typbasetype <> 0
 )
-SELECT enumtypid::regtype::text, enumlabel::text, {WORD.format("enumlabel")} FROM pg_enum JOIN types ON id = enumtypid
+SELECT CASE WHEN in_domain THEN enumtypid::regtype::text END, enumlabel::text, {WORD.format("enumlabel")}
+FROM pg_enum JOIN types ON id = enumtypid
 ORDER BY enumsortorder
 """
-"""SQL for the labels of a column's `EnumType`: the type, a label, its word. No rows for a column of any other type."""
+"""SQL for the labels of a column's `EnumType`: the type below a domain, a label, its word. No rows for a column of any
+other type."""
 
 
-def enum_type(rows: Sequence[tuple[str, str, str]]) -> EnumType | None:
+def enum_type(rows: Sequence[tuple[str | None, str, str]]) -> EnumType | None:
     """Return the result of `ENUM_LABELS` as a type; None for a column of any other type."""
     return EnumType(rows[0][0], {label: word for _, label, word in rows}) if rows else None
 
@@ -66,12 +69,13 @@ def has_word(column: str, allowed: tuple[str, ...], enum: EnumType | None) -> st
     condition.
 
     The text of an enum is not immutable for PostgreSQL, so that no index may contain it: an enum is compared with its
-    own labels.
+    own labels. Unless a domain needs one, they have no cast, so that no right on the schema of the type is needed.
     """
     if enum is None:
         return f"{WORD.format(column)} IN {words(allowed)}"
     labels = tuple(label for label, word in enum.words.items() if word in allowed)
-    return f"{column}::{enum.name} IN {words(labels)}" if labels else "false"
+    base = f"{column}::{enum.domain_of}" if enum.domain_of else column
+    return f"{base} IN {words(labels)}" if labels else "false"
 
 
 # nullif gives a domain's value the base type. The type citext, if the extension is installed, is looked up once per

@@ -61,7 +61,7 @@ class Terms:
         """Return the parameters, by the names used in definitions."""
         models = self.prices.models if self.prices else {}
         return {
-            "free_plans": [plan.strip().lower() for plan in self.free_plans],
+            "free_plans": [form for plan in self.free_plans for form in _spellings(plan.strip())],
             "worker_kinds": list(self.worker_kinds),
             "worker_default_kind": self.worker_default_kind,
             "worker_healthy_seconds": self.worker_healthy_seconds,
@@ -213,13 +213,14 @@ def _cut(column: str, others: str = "") -> str:
 
 WORKERS = f"""
 WITH said AS (
-  SELECT coalesce(worker_id::text, '') AS id, {word("kind")} AS kind, last_heartbeat_at AS beat,
+  SELECT DISTINCT ON (1) coalesce(worker_id::text, '') AS id, {word("kind")} AS kind, last_heartbeat_at AS beat,
          {word("to_jsonb(workers) ->> 'state'")} AS state,
          coalesce(nullif(to_jsonb(workers) ->> 'instance_type', ''), 'unknown') AS instance_type,
          coalesce(nullif(to_jsonb(workers) ->> 'lifecycle', ''), 'unknown') AS lifecycle
   FROM workers
   WHERE last_heartbeat_at >= greatest(%(now)s - make_interval(secs => %(worker_forgotten_seconds)s), 'epoch')
     AND last_heartbeat_at <= %(now)s::timestamptz + interval '5 minutes'
+  ORDER BY 1, last_heartbeat_at DESC
 ), cut AS (
   SELECT id, CASE WHEN coalesce(kind, '') = '' THEN %(worker_default_kind)s
                   WHEN kind = ANY(%(worker_kinds)s::text[]) THEN kind ELSE 'unknown' END AS kind,
@@ -237,3 +238,9 @@ WITH said AS (
 """
 """The workers whose heartbeats are in the table `workers`, under their labels, as `workers_known`
 (docs/definitions.md#worker)."""
+
+
+def _spellings(word: str) -> tuple[str, str]:
+    """Return a word in small letters, and with those beyond ASCII as capitals: by the database's collation, `lower` may
+    leave these."""
+    return word.lower(), "".join(letter if letter.isascii() else letter.upper() for letter in word.lower())

@@ -27,6 +27,16 @@ def folded(value: str | None) -> str:
     return (value or "").strip().lower()
 
 
+_ASCII_LOWER = {ord(letter): ord(letter.lower()) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def folded_forms(words: Iterable[str]) -> list[str]:
+    """Return the forms of words that PostgreSQL's `lower` with the collation "C" gives: it leaves letters beyond ASCII
+    as they are, so that such a word has a form in small and one in capital letters."""
+    forms = (form.translate(_ASCII_LOWER) for word in words for form in (folded(word), folded(word).upper()))
+    return list(dict.fromkeys(forms))
+
+
 def closed(value: str | None, allowed: Collection[str], rest: str = OTHER) -> str:
     """Return the word of `allowed` (in lower case) that matches the value, else `rest`."""
     word = folded((value or "")[:MAX_READ])

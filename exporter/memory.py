@@ -1,5 +1,5 @@
-"""Memory and pauses of a long-running process: objects of the start are exempt from garbage collection, and free memory
-is returned to the system.
+"""Memory and pauses of a long-running process: nothing is collected as garbage during the start, its objects are exempt
+from later collections, and free memory is returned to the system.
 
 Python's collector traverses all objects about once an hour. On a busy machine, half a second of that is spent on
 modules and settings, which are never freed, and no scrape is answered meanwhile. Without trimming, glibc keeps the
@@ -19,10 +19,15 @@ GIVE_BACK_SECONDS = 60.0
 
 
 async def keep_small(is_loaded: Callable[[], bool]) -> None:
-    """Exempt all objects from garbage collection once everything is loaded; then return free memory at intervals."""
-    while not is_loaded():  # noqa: ASYNC110 - several independent parts of the program load
-        await asyncio.sleep(LOOK_SECONDS)
-    gc.freeze()
+    """Collect no garbage until everything is loaded, and exempt all objects from then on; then return free memory at
+    intervals."""
+    gc.disable()  # each collection of a start would traverse all modules, and answer no scrape for a tenth of a second
+    try:
+        while not is_loaded():  # noqa: ASYNC110 - several independent parts of the program load
+            await asyncio.sleep(LOOK_SECONDS)
+        gc.freeze()
+    finally:
+        gc.enable()
     trim = _trim()
     while trim is not None:
         await asyncio.to_thread(trim, 0)

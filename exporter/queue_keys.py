@@ -78,7 +78,7 @@ def has_celery(written: Sequence[str]) -> bool:
     return any(key.startswith(CELERY) for key in written)
 
 
-class Reading:
+class ListLengths:
     """The lists of one setting at one moment, declared ones first, then those with entries; of lists beyond the limit,
     their number and the sum of their lengths."""
 
@@ -130,9 +130,9 @@ class Lists:
         self.declared = {*self._celery, *(key.encode() for key in self._patterns if not is_wildcard(key))}
         """The keys that are 0 while they do not exist."""
 
-    async def read(self, redis: Redis) -> Reading:
+    async def read(self, redis: Redis) -> ListLengths:
         """Read the length of each list: of those that exist, are declared, or had entries in the last day."""
-        reading = Reading(self.declared)
+        reading = ListLengths(self.declared)
         async with aclosing(redis.keys(self._patterns, {*self._celery, *self._last_seen})) as batches:
             async for batch in batches:
                 keys = [key for key in batch if key not in NO_QUEUES and not key.startswith(self._bindings)]
@@ -150,7 +150,7 @@ class Lists:
         prefix, colon, rest = key.decode("utf-8", "replace").partition(":")
         return rest if colon else prefix
 
-    def _seen_after(self, reading: Reading) -> dict[bytes, float]:
+    def _seen_after(self, reading: ListLengths) -> dict[bytes, float]:
         """Return the lists that had entries: for a day, and a limited number."""
         now = self._clock()
         seen = self._last_seen | {key: now for key, length in reading.lengths if length}
@@ -167,7 +167,7 @@ class Summed:
     beyond: int
 
 
-def sum_up(readings: Mapping[str, tuple[Lists, Reading]]) -> Summed:
+def sum_up(readings: Mapping[str, tuple[Lists, ListLengths]]) -> Summed:
     """Return the entries by the names of the lists; beyond the limit of labels, or of lists, the name is `other`. Takes
     noticeable time at thousands of lists.
 

@@ -128,6 +128,7 @@ class Snapshot:
         for reachability in self._reachabilities.values():
             reachability.watch(self._note_change)
         self._shown_up: dict[str, bool | None] = {}
+        self._next_call: dict[str, float] = {}  # from when on the collectors of a source may be called again
         self._refresh_seconds = refresh_seconds
         self._changed = changed
         self._clock = clock
@@ -216,8 +217,17 @@ class Snapshot:
         return rest
 
     def _note_change(self, source: str, reason: str) -> None:
-        """Log that another server answers, and refresh all that was read from the former one."""
+        """Log that another server answers, and refresh all that was read from the former one: now, but at most once in
+        a period, as each refresh reaches yet another server where several have one address."""
         _log.warning("source.changed", source=source, reason=reason)
+        loop = asyncio.get_running_loop()
+        now, next_call = loop.time(), self._next_call.get(source, 0.0)
+        if next_call <= now + self._refresh_seconds:  # otherwise a call is to come
+            self._next_call[source] = max(now, next_call) + self._refresh_seconds
+            loop.call_later(max(0.0, next_call - now), self._call, source)
+
+    def _call(self, source: str) -> None:
+        """Refresh the collectors of a source at once."""
         for entry in self._entries:
             if source in entry.collector.sources:
                 entry.called.set()

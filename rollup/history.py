@@ -26,7 +26,7 @@ from exporter.collectors.ai import REQUESTS as AI_REQUESTS
 from exporter.collectors.latency import LATENCY, TABLES
 from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
 from exporter.columns import WORD, is_word, optional
-from exporter.labels import OTHER, folded
+from exporter.labels import OTHER, folded_forms
 from exporter.spec import MetricSpec
 from exporter.vocabulary import AI_ERROR_KINDS, FREE_PLANS, PLAN_CLASSES, TRIAL
 from rollup.connection import transaction
@@ -149,7 +149,7 @@ async def read_history(
     in one snapshot. Memory grows with hours, not with rows."""
     async with transaction(connection, read_only=True):
         series = [
-            *await _active_users(connection, first, last, [*map(folded, free_plans), ""], _active(not_provided)),
+            *await _active_users(connection, first, last, [*folded_forms(free_plans), ""], _active(not_provided)),
             *await _requests(connection, AI_REQUESTS, "ai_usage_events", first, last),
             *await _errors(connection, first, last, _errors_by_kind(not_provided)),
             *await _requests(connection, PREVIEW_REQUESTS, "preview_jobs", first, last),

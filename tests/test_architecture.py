@@ -55,6 +55,7 @@ LAYERS = [
     {
         "exporter.prices",
         "exporter.gpu_usage",
+        "exporter.remembered",
         "exporter.state",
         "exporter.log_lines",
         "exporter.incident",
@@ -66,6 +67,7 @@ LAYERS = [
         "exporter.sources.connections",
         "exporter.sources.identity",
         "exporter.sources.redis_batches",
+        "exporter.sources.redis_commands",
         "exporter.sources.redis_refusals",
         "exporter.sources.refusals",
         "exporter.sources.jsonl.*",

@@ -209,7 +209,7 @@ def build(values: Values) -> Queues:
         jobs=JobsByQueue(**{queue: _jobs(values, queue) for queue in jobs.TABLES}),
         unacked=Unacked(
             messages=known(values.value(unacked.UNACKED), int),
-            oldest_seconds=known(_age(values, values.value(unacked.OLDEST)), float),
+            oldest_seconds=known(_age(values.value(unacked.OLDEST), values.content(unacked.Unacked)), float),
         ),
         dead_letters=[
             DeadLetters(name=name, messages=known(value, int))
@@ -231,16 +231,17 @@ def waiting(values: Values, queue: str) -> Value:
 
 
 def _jobs(values: Values, queue: str) -> Jobs:
+    ages = values.content(jobs.Jobs) or {}
     return Jobs(
         waiting=known(waiting(values, queue), int),
         running=known(values.value(jobs.JOBS, queue=queue, state="running"), int),
-        oldest_waiting_seconds=known(_age(values, values.value(jobs.OLDEST, queue=queue)), float),
+        oldest_waiting_seconds=known(_age(values.value(jobs.OLDEST, queue=queue), ages.get(queue)), float),
     )
 
 
-def _age(values: Values, time: Value) -> Value:
-    """The seconds since a time; a clock that is ahead gives 0."""
-    return time.replaced(None if time.number is None else max(0.0, values.now - time.number))
+def _age(time: Value, seconds: float | None) -> Value:
+    """The age of an event, as of its reading and by its source's clock; a clock that is ahead gives 0."""
+    return time.replaced(None if time.number is None or seconds is None else max(0.0, seconds))
 
 
 def _latency(values: Values, queue: str) -> Latency:

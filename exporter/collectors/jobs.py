@@ -97,6 +97,8 @@ class Jobs:
         """`clock` measures the duration of a reading (seconds)."""
         self._tables = {queue: _Table(table, clock) for queue, table in TABLES.items()}
         self.behind = 0.0
+        self.content: Mapping[str, float] = {}
+        """The age of the oldest waiting job of each queue that has one (seconds of the database's clock)."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return the jobs of each queue by state, and the time of the oldest waiting job of each queue that has one."""
@@ -106,6 +108,9 @@ class Jobs:
             now = transaction.now_us
         self.behind = max(now - table.read_at for table in self._tables.values()) / SECOND
         shown = {queue: table for queue, table in self._tables.items() if now - table.read_at <= LONGEST_SHOWN}
+        self.content = {
+            queue: (now - table.oldest) / SECOND for queue, table in shown.items() if table.oldest is not None
+        }
         return [
             *(
                 JOBS.sample(table.jobs.get(status, 0), queue=queue, state=state)
@@ -138,6 +143,7 @@ class _Table:
         self._failure: CollectionFailed | None = None
         self._is_named = False
         self._tried_at: int | None = None
+        self._server = 0
         self.pause = 0
         self.read_at = 0
         self.jobs: Mapping[str, int] = {}
@@ -149,11 +155,15 @@ class _Table:
         self._tried_at = None
 
     async def read(self, transaction: Transaction) -> None:
-        """Read the table, unless the pause after an expensive reading is not over.
+        """Read the table, unless the pause after an expensive reading is not over. On another server than before there
+        is no pause.
 
         Raises CollectionFailed, also during the pause after a reading that failed.
         """
         now = transaction.now_us
+        if transaction.server.number != self._server:
+            self._server = transaction.server.number
+            self.forget()
         if self._tried_at is not None and 0 <= now - self._tried_at < self.pause:
             if self._failure is not None:
                 raise CollectionFailed(self._failure.source, self._failure.kind, self._failure.detail)

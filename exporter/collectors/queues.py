@@ -19,7 +19,7 @@ import structlog
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.inputs import Need
-from exporter.queue_keys import CeleryKeys, Lists, Reading, sum_up
+from exporter.queue_keys import CeleryKeys, ListLengths, Lists, sum_up
 from exporter.remembered import BEYOND, Excess
 from exporter.settings import PREFIX
 from exporter.sources.redis import Redis, WrongType
@@ -92,7 +92,7 @@ class Queues:
         """Return the latest values of the workers' own counters."""
         return self._processing
 
-    def _say_whether_any(self, queue: str, reading: Reading) -> None:
+    def _say_whether_any(self, queue: str, reading: ListLengths) -> None:
         """Log a queue without any list: once, until a list exists."""
         if reading.any:
             self._unmatched.discard(queue)

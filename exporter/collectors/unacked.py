@@ -46,6 +46,8 @@ class Unacked:
     def __init__(self, celery: CeleryKeys | None) -> None:
         """`celery`: the names of the keys; None where no setting names a Celery queue."""
         self._celery = celery
+        self.content: float | None = None
+        """The age of the oldest message (seconds of Redis' clock); None without a message."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return the number of messages and the time of the oldest."""
@@ -53,12 +55,14 @@ class Unacked:
             return []
         (messages,) = await sources.redis.sizes([self._celery.key(self._celery.unacked)])
         oldest = await sources.redis.lowest_score(self._celery.key(self._celery.unacked_index))
+        self.content = None
         samples = [] if isinstance(messages, WrongType) else [UNACKED.sample(messages)]
         malformed = 0
         # An entry of the index without a message is none: a worker may have died between its two writes.
         if isinstance(oldest, float) and messages != 0:
             if math.isfinite(oldest) and oldest > 0:
                 samples.append(OLDEST.sample(oldest))
+                self.content = await sources.redis.time() - oldest
             else:
                 malformed = 1
         wrong_type = sum(isinstance(value, WrongType) for value in (messages, oldest))

@@ -24,7 +24,7 @@ from exporter.collector import SKIPPED, Sources, skipped
 from exporter.columns import USER, WORD, optional
 from exporter.definitions import PLAN_CLASS
 from exporter.inputs import Need
-from exporter.labels import clean, folded
+from exporter.labels import clean, folded_forms
 from exporter.recount import READ_ALWAYS, Recount, longest_pause
 from exporter.sources.postgres import Transaction
 from exporter.spec import Definition, Label, MetricSpec, Sample
@@ -142,7 +142,7 @@ class Plans:
 
     def __init__(self, free_plans: Sequence[str] = FREE_PLANS, not_provided: Collection[str] = ()) -> None:
         self._not_provided = not_provided
-        self._free_plans = [*map(folded, free_plans), ""]  # an empty plan is not a paid plan
+        self._free_plans = [*folded_forms(free_plans), ""]  # an empty plan is not a paid plan
         self._known_plans = {TRIAL, *PAID_PLANS, *self._free_plans}
         self._named_plans = 0
         self._users = np.empty(0, dtype=np.int64)  # sorted, unique

@@ -26,6 +26,7 @@ from redis.backoff import NoBackoff
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
 from exporter.sources.redis_batches import Answers, AnswersTooLarge, BatchConnection, BatchParser, in_batches
+from exporter.sources.redis_commands import packed, packer, scan
 from exporter.sources.redis_refusals import DOWN, NOT_UNDERSTOOD, TOO_LARGE, failure_kind, refusal_kind, unready_kind
 from exporter.urls import read_redis
 
@@ -109,13 +110,13 @@ class Redis:
 
     async def time(self) -> float:
         """Return the server's clock, in unix seconds."""
-        answers = await self._answers(_packed(b"TIME"), 1, _is_time)
+        answers = await self._answers(packed(b"TIME"), 1, _is_time)
         seconds, micro = map(int, answers[0])
         return seconds + micro / 1_000_000
 
     async def ask(self, *words: bytes) -> Any:
         """Return the answer to one command, or WrongType. Raises CollectionFailed for a refused command."""
-        (answer,) = await self._answers(_packed(*words), 1, lambda _: True)
+        (answer,) = await self._answers(packed(*words), 1, lambda _: True)
         return answer
 
     async def keys(
@@ -144,21 +145,21 @@ class Redis:
     async def strings(self, keys: Sequence[bytes]) -> list[str | WrongType | None]:
         """Return, per key, the first STRING_BYTES of its string, None where it is missing or empty."""
         values = await self._values(
-            _packer("GETRANGE", ("0", str(STRING_BYTES - 1))), keys, lambda answer: isinstance(answer, bytes)
+            packer("GETRANGE", ("0", str(STRING_BYTES - 1))), keys, lambda answer: isinstance(answer, bytes)
         )
         return [value if isinstance(value, WrongType) else as_text(value or None) for value in values]
 
     async def lengths(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the length of its list, 0 where there is none."""
-        return await self._values(_packer("LLEN"), keys, lambda answer: isinstance(answer, int))
+        return await self._values(packer("LLEN"), keys, lambda answer: isinstance(answer, int))
 
     async def sizes(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the number of fields of its hash, 0 where there is none."""
-        return await self._values(_packer("HLEN"), keys, lambda answer: isinstance(answer, int))
+        return await self._values(packer("HLEN"), keys, lambda answer: isinstance(answer, int))
 
     async def lowest_score(self, key: bytes) -> float | WrongType | None:
         """Return the lowest score in a sorted set; None where there is none."""
-        (lowest,) = await self._values(_packer("ZRANGE", ("0", "0", "WITHSCORES")), [key], _is_scored)
+        (lowest,) = await self._values(packer("ZRANGE", ("0", "0", "WITHSCORES")), [key], _is_scored)
         if isinstance(lowest, WrongType):
             return lowest
         return float(lowest[1]) if lowest else None
@@ -188,16 +189,16 @@ class Redis:
                     yield _hashes(keys, await self._rows(keys, fields), len(fields))
 
     async def _pass(self, pattern: str, fields: Sequence[str]) -> AsyncGenerator[Hashes, None]:
-        pack = _packer("HMGET", fields)
+        pack = packer("HMGET", fields)
         async with self._connection() as connection:
             # While a batch is read here, the server processes the next one and the SCAN after that. The order of
             # commands is SCAN 1, SCAN 2, HMGET for the keys of SCAN 1, SCAN 3, HMGET for the keys of SCAN 2, ...
-            await connection.send(_scan(pattern, b"0", PIPELINE_KEYS))
+            await connection.send(scan(pattern, b"0", PIPELINE_KEYS))
             cursor: bytes | None = b"0"
             asked: Sequence[bytes] = ()
             while cursor is not None:
                 cursor, found = _scanned(await connection.receive(1))
-                await connection.send(_scan(pattern, cursor, PIPELINE_KEYS) + pack(found))
+                await connection.send(scan(pattern, cursor, PIPELINE_KEYS) + pack(found))
                 if asked:
                     yield _hashes(asked, await connection.receive(len(asked)), len(fields))
                 asked = found
@@ -211,7 +212,7 @@ class Redis:
         while True:
             try:
                 async with self._connection() as connection:
-                    await connection.send(_scan(pattern, cursor, count))
+                    await connection.send(scan(pattern, cursor, count))
                     return _scanned(await connection.receive(1))
             except CollectionFailed as error:
                 if error.kind != TOO_LARGE or count == 1:
@@ -219,7 +220,7 @@ class Redis:
             count //= 10
 
     async def _rows(self, keys: Sequence[bytes], fields: Sequence[str]) -> Answers:
-        return await self._values(_packer("HMGET", fields), keys, lambda answer: _are_rows([answer], len(fields)))
+        return await self._values(packer("HMGET", fields), keys, lambda answer: _are_rows([answer], len(fields)))
 
     async def _values(
         self, pack: Callable[[Sequence[bytes]], bytes], keys: Sequence[bytes], is_value: Callable[[Any], bool]
@@ -315,24 +316,6 @@ class Redis:
     def _unavailable(self, kind: str) -> SourceUnavailable:
         self.reachability.failed(kind)
         return SourceUnavailable(self.name, kind)
-
-
-def _packed(*words: bytes) -> bytes:
-    """Return a command in the form of the protocol."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
-
-def _packer(command: str, arguments: Sequence[str] = ()) -> Callable[[Sequence[bytes]], bytes]:
-    """Return a function that packs a command for each of many keys: all parts but the key are constant."""
-    before, after = _packed(command.encode(), b"KEY", *(a.encode() for a in arguments)).split(b"$3\r\nKEY\r\n", 1)
-    return lambda keys: b"".join([b"%b$%d\r\n%b\r\n%b" % (before, len(key), key, after) for key in keys])
-
-
-def _scan(pattern: str, cursor: bytes | None, count: int) -> bytes:
-    """Return the SCAN command that continues at the cursor; nothing at the end."""
-    if cursor is None:
-        return b""
-    return _packed(b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", str(count).encode())
 
 
 def _scanned(answers: Answers) -> tuple[bytes | None, Sequence[bytes]]:

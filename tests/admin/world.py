@@ -36,7 +36,9 @@ DATA = (*DOCUMENTS, *CHARTS, *TABLES)
 class World:
     """An exporter without its ports; its clocks stand at NOON."""
 
-    def __init__(self, database: str, redis_url: str, folder: Path, **settings: Any) -> None:
+    def __init__(self, database: str, redis_url: str, folder: Path, *, ahead: float = 0.0, **settings: Any) -> None:
+        """`ahead`: seconds by which the exporter's clock is ahead of the servers' clocks."""
+        self._clock = lambda: NOON.timestamp() + ahead
         self.settings = settings_for(
             database, redis_url, folder, state_dir=folder, **{"admin_api_key": API_KEY, **settings}
         )
@@ -53,9 +55,9 @@ class World:
             15,
             not_provided=self.settings.not_provided,
             changed=lambda: self.section.changed(),
-            clock=NOON.timestamp,
+            clock=self._clock,
         )
-        self.section = AnalyticsSection(self.settings, self._folder, self.snapshot.view, clock=NOON.timestamp)
+        self.section = AnalyticsSection(self.settings, self._folder, self.snapshot.view, clock=self._clock)
         return self
 
     def __exit__(

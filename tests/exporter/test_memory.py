@@ -42,6 +42,15 @@ print(gc.get_freeze_count())
     assert after > 5000
 
 
+def test_no_garbage_is_collected_before_everything_is_loaded() -> None:
+    during, after = printed("""
+seen = []
+asyncio.run(keep_small_for(5, lambda: len(seen) > 1 or seen.append(gc.isenabled())))
+print(int(any(seen)), int(gc.isenabled()))
+""")
+    assert (during, after) == (0, 1)
+
+
 @pytest.mark.skipif(not HAS_GLIBC, reason="this C library gives back what it likes")
 def test_what_was_freed_among_what_stays_is_given_back() -> None:
     held, given_back = printed("""

@@ -153,3 +153,19 @@ def test_on_another_server_its_collectors_are_refreshed_at_once_and_keep_their_c
     changes = [line for line in logged if line["event"] == "source.changed"]
     assert [(line["source"], line["reason"]) for line in changes] == [("postgres", "recovery")]
     assert values(snapshot, SOURCE_CHANGES) == {"postgres": 1, "redis": 0}
+
+
+def test_several_servers_behind_one_address_are_refreshed_at_most_twice_in_a_period() -> None:
+    """A load balancer, or names of several servers: every refresh may reach another one than the last."""
+
+    async def finds_another(fake: Fake) -> None:
+        fake.asked.postgres.reachability.changed("server_start")
+
+    fake, other = Fake("fake", finds_another), Fake("other")
+    snapshot = build(fake, other)
+    with capture_logs() as logged:
+        keep_time(snapshot, 61)
+    assert 5 <= fake.refreshes <= 10
+    assert other.refreshes <= 10
+    changes = [line for line in logged if line["event"] == "source.changed"]
+    assert len(changes) == fake.refreshes == values(snapshot, SOURCE_CHANGES)["postgres"]

@@ -57,6 +57,16 @@ def test_ages_are_those_of_the_oldest(world: World) -> None:
     assert document["unacked"]["oldest_seconds"]["value"] == 92
 
 
+def test_ages_are_those_of_the_sources_clocks(
+    seeded: None, database: str, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    with World(database, valkey_server.url, tmp_path, ahead=-3600) as world:
+        world.refresh()
+        document = world.get("/queues").json
+        assert document["jobs"]["ai"]["oldest_waiting_seconds"]["value"] == 40 * 86_400
+        assert document["unacked"]["oldest_seconds"]["value"] == 92
+
+
 def test_while_none_waits_there_is_no_oldest(connection: psycopg.Connection, world: World) -> None:
     connection.execute("DELETE FROM ai_usage_events WHERE status = 'queued'")
     world.refresh()

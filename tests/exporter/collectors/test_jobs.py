@@ -11,14 +11,17 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from structlog.testing import capture_logs
 
+from demo.database import create_role
 from exporter.collectors import jobs
 from exporter.collectors.jobs import TABLES, Jobs, index_statement, read_enum
 from exporter.columns import EnumType
 from exporter.errors import CollectionFailed
 from exporter.sources import postgres
-from tests.rows import INSTANT, NOON, collect, insert, only, sources
+from servers.postgres import PostgresServer
+from tests.rows import INSTANT, NOON, by_name, collect, insert, only, sources
 
 MANUAL = Path(__file__).parents[3] / "docs" / "operating.md"
 MINUTE = timedelta(minutes=1)
@@ -249,6 +252,49 @@ def test_verify_reads_a_large_table_at_once(database: str, without_index: psycop
     add(without_index, "ai_usage_events", "queued")
     collector.read_afresh()
     assert waiting(ask(database, collector)) == 1
+
+
+def test_on_another_server_a_large_table_is_read_at_once(
+    database: str, without_index: psycopg.Connection, postgres_server: PostgresServer
+) -> None:
+    """The pause, and a failure that is shown during it, are of the former server."""
+    collector = slow(4)
+
+    async def replace_it() -> list[dict[str, Any]]:
+        seen = []
+        async with sources(database, now=NOON) as opened:
+            seen.append(by_name(await collector.refresh(opened)))
+            name = without_index.info.dbname
+            with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+                connection.execute(f'CREATE DATABASE "{name}" TEMPLATE hivesync STRATEGY file_copy'.encode())
+            with psycopg.connect(database, autocommit=True) as connection:
+                add(connection, "ai_usage_events", "queued", "queued")
+            seen.append(by_name(await collector.refresh(opened)))
+        return seen
+
+    assert [waiting(values) for values in asyncio.run(replace_it())] == [0, 2]
+
+
+def test_the_role_needs_no_right_to_the_schema_of_an_enum(database: str, connection: psycopg.Connection) -> None:
+    """A view of the owner's passes the column on."""
+    connection.execute("CREATE SCHEMA hidden; CREATE SCHEMA shown; CREATE TYPE hidden.status AS ENUM ('Queued', 'x')")
+    for table in TABLES.values():
+        connection.execute(f"DROP INDEX {table}_waiting_idx; ALTER TABLE {table} ALTER status DROP DEFAULT".encode())
+        connection.execute(
+            f"ALTER TABLE {table} ALTER status TYPE hidden.status USING 'Queued'::hidden.status".encode()
+        )
+        connection.execute(f"CREATE VIEW shown.{table} AS SELECT status, created_at FROM public.{table}".encode())
+        connection.execute(f"INSERT INTO {table} (status, created_at) VALUES ('Queued', now())".encode())
+    create_role(connection, "limited")
+    try:
+        connection.execute(
+            "GRANT USAGE ON SCHEMA shown TO limited; GRANT SELECT ON ALL TABLES IN SCHEMA shown TO limited"
+        )
+        url = make_conninfo(database, user="limited", options="-c search_path=shown")
+        assert set(numbers(ask(url)).values()) == {1, 0}
+    finally:
+        connection.execute("DROP OWNED BY limited; DROP ROLE limited")
 
 
 def test_a_missing_index_is_logged_once_with_its_statement(database: str, without_index: psycopg.Connection) -> None:

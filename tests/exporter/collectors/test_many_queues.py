@@ -26,13 +26,13 @@ def test_100_000_queues_are_read_in_steps_and_every_job_is_counted(
 ) -> None:
     beside.fill(valkey, 100_000, "'RPUSH', string.format('ai_queue:%07d', n), 'job', 'job'")
     valkey.rpush("ai_queue:default", *range(7))
-    turns, add = beside.Turns(), queue_keys.Reading.add
+    turns, add = beside.Turns(), queue_keys.ListLengths.add
 
-    def noted(reading: queue_keys.Reading, key: bytes, length: int) -> None:
+    def noted(reading: queue_keys.ListLengths, key: bytes, length: int) -> None:
         turns.note()
         add(reading, key, length)
 
-    monkeypatch.setattr(queue_keys.Reading, "add", noted)
+    monkeypatch.setattr(queue_keys.ListLengths, "add", noted)
     collector = Queues({"ai": ["ai_queue:default", "ai_queue:*"], "preview": ["preview_queue:default"]})
     with capture_logs() as logs:
         refreshed = beside.refresh(collector, url, turns)

@@ -77,6 +77,15 @@ def test_the_plans_that_are_not_paid_are_a_setting(
     assert (counts["paid"], counts["trial"], sum(counts.values())) == (paid, 1, 5)
 
 
+@pytest.mark.parametrize("written", ["\u00c9tudiant", "\u00e9tudiant", "\u00c9TUDIANT", " \u00e9Tudiant "])
+@pytest.mark.parametrize("setting", ["\u00e9tudiant", "\u00c9tudiant"])
+def test_free_plans_may_have_letters_beyond_ascii(
+    setting: str, written: str, database: str, connection: psycopg.Connection
+) -> None:
+    subscribe(connection, written, "pro")
+    assert classes(database, "free", setting) == {"paid": 1, "trial": 0, "trial_expired": 0, "free": 1}
+
+
 def test_a_plan_never_heard_of_is_logged_once_with_its_class(database: str, connection: psycopg.Connection) -> None:
     subscribe(connection, "Pro", "premium", "free", "admin", "trial", "Business", "business ")
     subscribe_canceled = user(connection, "canceled")

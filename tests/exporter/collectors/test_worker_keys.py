@@ -140,3 +140,14 @@ def test_without_the_right_to_read_strings_hashes_are_still_read(fleet: Fleet, v
         assert fleet.left_out() == {"wrong_type": 1}
     finally:
         fleet.valkey.acl_deluser("hashes")
+
+
+def test_a_worker_of_several_keys_has_its_latest_heartbeat(fleet: Fleet) -> None:
+    fleet.patterns = ["worker:{id}:heartbeat", "hb:{id}"]
+    fleet.restart()
+    fleet.valkey.set("worker:a:heartbeat", f"{NOON.timestamp() - 40}")
+    fleet.valkey.set("hb:a", f"{NOON.timestamp() - 5}")
+    fleet.valkey.set("hb:b", f"{NOON.timestamp() - 40}")
+    fleet.valkey.set("worker:b:heartbeat", f"{NOON.timestamp() - 5}")
+    beats = only(fleet.read(), "hivesync_worker_last_heartbeat_timestamp_seconds")
+    assert beats == dict.fromkeys(("a,cpu", "b,cpu"), NOON.timestamp() - 5)

@@ -76,6 +76,16 @@ def table(database: str, tmp_path: Path) -> WorkerTable:
     return WorkerTable(database, tmp_path)
 
 
+def test_a_worker_of_several_rows_has_its_latest_heartbeat(connection: psycopg.Connection, table: WorkerTable) -> None:
+    connection.execute(WHOLE.replace("UNIQUE", "").encode())
+    for age, kind in ((40, "Gpu"), (5, "CPU"), (3600, "preview")):
+        insert(connection, "workers", worker_id="a", kind=kind, last_heartbeat_at=WITHIN_A_MINUTE - age * SECOND)
+    values = table.read()
+    beats = only(values, "hivesync_worker_last_heartbeat_timestamp_seconds")
+    assert beats == {"a,cpu": (WITHIN_A_MINUTE - 5 * SECOND).timestamp()}
+    assert only(values, HEALTHY.name) == {"a,cpu": 1}
+
+
 def test_the_published_table_has_workers_of_kinds(connection: psycopg.Connection, table: WorkerTable) -> None:
     connection.execute(PUBLISHED.encode())
     for worker, kind, age in (("a", "preview", 1), ("b", None, 121), ("celery@c", "map", 3), ("d", "gpu", 4)):

@@ -8,6 +8,7 @@ import asyncio
 import orjson
 import pytest
 
+from exporter import incident, log_lines
 from exporter.collectors import logs
 from exporter.collectors.logs import ai_log
 from exporter.incident import KEPT
@@ -25,7 +26,7 @@ def test_200_000_words_in_a_log_are_counted_in_steps_and_not_kept(
         for n in range(100_000):
             log.write(b'{"event":"event-%d","ts":"2026-03-17T12:00:00Z"}\n' % n)
             log.write(b'{"event":"ai.error","error_kind":"kind-%d","job_id":"j-%d"}\n' % (n, n))
-    turns, count = Turns(), logs.count
+    turns, count = Turns(), log_lines.count
 
     def noted(content: bytes, failure_event: str) -> object:
         turns.note()
@@ -56,7 +57,7 @@ def test_long_words_in_incidents_are_read_in_steps(setup: Setup, monkeypatch: py
     word = "a b" * 150_000
     line = {"event": "ai.error", "ts": "2026-03-17T12:00:00Z", "job_id": word, "error_kind": word}
     append(setup.ai, *[orjson.dumps(line)] * KEPT)
-    turns, from_line = Turns(), logs.from_line
+    turns, from_line = Turns(), incident.from_line
 
     def noted(line: bytes, kind: str) -> object:
         turns.note()
@@ -72,5 +73,5 @@ def test_long_words_in_incidents_are_read_in_steps(setup: Setup, monkeypatch: py
 
     asyncio.run(read())
     assert counted(collector)[ERRORS, "other"] == KEPT
-    assert {incident.job_id for incident in collector.content} == {"ab" * 50}
+    assert {each.job_id for each in collector.content} == {"ab" * 50}
     assert set(turns.work.values()) == {1}
