@@ -23,16 +23,16 @@ from admin.access.application import ApplicationAccessMiddleware, ApplicationChe
 from admin.access.authentication import Access, build_access
 from admin.access.login import login_routes
 from admin.access.middleware import GRAFANA, LOGIN, AccessMiddleware
-from admin.access.origins import Origins
+from admin.access.origins import build_origins
 from admin.access.security_headers import SecurityHeaders
 from admin.access.session_list import SessionCommands, session_routes
 from admin.api import DocumentCache, build_router
 from admin.documents.status import GrafanaState
 from admin.documents.values import Values
 from admin.grafana.proxy import GrafanaProxy
-from admin.page import Page, render_refusal
+from admin.page import Page
 from admin.problem import problem
-from admin.refusal_pages import RefusalPages
+from admin.refusal_pages import RefusalPages, RenderRefusal
 from exporter.addresses import reachable
 from exporter.errors import StateError
 from exporter.settings import Settings
@@ -41,6 +41,9 @@ from exporter.view import View
 from presentation.panels import ANALYTICS_PATH
 
 _log = structlog.get_logger()
+
+CREDENTIALS = "HIVESYNC_ADMIN_JWT_SECRET, HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE, HIVESYNC_ADMIN_API_KEY"
+"""The settings of which one lets an admin in."""
 
 DESCRIPTION = "HiveSync's usage, read only. Every value has a status, its sources and its time."
 
@@ -56,24 +59,27 @@ class AnalyticsSection:
         *,
         clock: Callable[[], float] = time.time,
         check: ApplicationCheck | None = None,
+        check_state: Callable[[], None] = lambda: None,
     ) -> None:
         """`view`: that of the snapshot; `clock`: Unix seconds; `check`: that of the application in which the section is
-        mounted, in place of credentials. Raises SettingsError for a key that cannot be used."""
-        self._access = None if check else build_access(settings, state_directory)
+        mounted, in place of credentials; `check_state` raises StateError while the state directory is not ours. Raises
+        SettingsError for a key that cannot be used."""
+        self._access = None if check else build_access(settings, state_directory, check_state)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
-        self._documents = DocumentCache(lambda: Values(view(), clock()), self._grafana_state, clock)
+        self._documents = DocumentCache(
+            lambda: Values(view(), clock(), settings.workers_from), self._grafana_state, clock
+        )
         page = Page(self._grafana_up, has_login=check is None)
         self.api = build_api(self._documents, self._access, page, self._grafana)
-        if check is not None:
-            guarded: ASGIApp = ApplicationAccessMiddleware(HeadAsGet(self.api), check, Origins(settings.admin_origins))
-            self.app: ASGIApp = SecurityHeaders(guarded, settings.admin_frame_ancestors)
-            return
-        self.app = with_access(self.api, self.access, page, settings.admin_frame_ancestors)
-        if not self.access.authenticator.configured:
-            _log.warning(
-                "admin.no_credential",
-                set_one_of="HIVESYNC_ADMIN_JWT_SECRET, HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE, HIVESYNC_ADMIN_API_KEY",
-            )
+        routes = HeadAsGet(self.api)
+        guarded: ASGIApp = (
+            AccessMiddleware(routes, self.access, page.render_login)
+            if check is None
+            else ApplicationAccessMiddleware(routes, check, build_origins(settings))
+        )
+        self.app = with_refusals(guarded, page.render_refusal, settings.admin_frame_ancestors)
+        if check is None and not self.access.authenticator.configured:
+            _log.warning("admin.no_credential", set_one_of=CREDENTIALS)
 
     @property
     def access(self) -> Access:
@@ -94,7 +100,10 @@ class AnalyticsSection:
         """A login link with a new one-time code in its fragment, which browsers send to no server; `scheme` is
         that of the admin port. Raises StateError without an admin credential."""
         if not self.access.authenticator.configured:
-            raise StateError("no admin credential is set, so that no login is possible")
+            raise StateError(
+                f"no admin credential is set, so that no login is possible: set one of {CREDENTIALS}, and restart the"
+                " exporter"
+            )
         reached = f"{scheme}://{reachable(settings.admin_listen)}"
         origin = settings.public_url or next(iter(settings.admin_origins), reached)
         return f"{origin}{ANALYTICS_PATH.rstrip('/')}{LOGIN}#code={self.access.codes.issue()}"
@@ -138,10 +147,10 @@ def build_api(documents: DocumentCache, access: Access | None, page: Page, grafa
     return api
 
 
-def with_access(api: ASGIApp, access: Access, page: Page, frame_ancestors: Sequence[str] = ()) -> ASGIApp:
-    """The application with its middleware; security headers are outermost, so that refusals and errors have them."""
-    inside = AccessMiddleware(HeadAsGet(api), access, page.render_login)
-    return SecurityHeaders(RefusalPages(inside, render_refusal), frame_ancestors)
+def with_refusals(guarded: ASGIApp, render: RenderRefusal, frame_ancestors: Sequence[str] = ()) -> ASGIApp:
+    """The routes behind their access, with refusals as pages; security headers are outermost, so that refusals and
+    errors have them."""
+    return SecurityHeaders(RefusalPages(guarded, render), frame_ancestors)
 
 
 class HeadAsGet:

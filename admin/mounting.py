@@ -5,7 +5,7 @@
     analytics.mount(app)
 
 `require_admin` is the application's own check, a dependency of FastAPI or an async callable that takes the request
-(`access/host.py`). Without it, the section has its own access, with the credentials in the settings.
+(`access/application.py`). Without it, the section has its own access, with the credentials in the settings.
 
 The collectors run in one process, as a state directory belongs to one process. For an application with several workers,
 run `python -m exporter` beside them and proxy /admin/analytics/ to its admin port.
@@ -19,10 +19,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, params
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from admin.access.application import ApplicationCheck, Check
-from admin.app import AnalyticsSection
+from admin.app import AnalyticsSection, with_refusals
+from admin.page import render_refusal
 from admin.problem import problem
 from exporter.collectors import build_collectors
 from exporter.running import open_sources
@@ -40,7 +41,9 @@ class MountedAnalytics:
         object that cannot be called."""
         self._settings = settings
         self._check = None if allow is None else ApplicationCheck(allow)
-        self._app: ASGIApp | None = None
+        stopped = problem(503, detail="The Analytics section is not running.")
+        self._stopped = with_refusals(stopped, render_refusal, settings.admin_frame_ancestors)
+        self._app = self._stopped
 
     def mount(self, app: FastAPI, path: str = ANALYTICS_PATH.rstrip("/")) -> None:
         """Mount the section in an application, before its other routes, and collect while the application runs: after
@@ -73,13 +76,15 @@ class MountedAnalytics:
                     not_provided=settings.not_provided,
                     changed=lambda: section.changed(),
                 )
-                section = AnalyticsSection(settings, settings.state_dir, snapshot.view, check=self._check)
+                section = AnalyticsSection(
+                    settings, settings.state_dir, snapshot.view, check=self._check, check_state=state.check
+                )
                 tasks = [asyncio.create_task(snapshot.run()), asyncio.create_task(section.run())]
                 self._app = section.app
                 try:
                     yield
                 finally:
-                    self._app = None
+                    self._app = self._stopped
                     for task in tasks:
                         task.cancel()
                     for task in tasks:
@@ -88,5 +93,4 @@ class MountedAnalytics:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        answer = self._app or problem(503, detail="The Analytics section is not running.")
-        await answer(scope, receive, send)
+        await self._app(scope, receive, send)

@@ -14,6 +14,7 @@ from uuid import UUID
 from demo import world
 from demo.backend import Backend
 from demo.people import Requester
+from exporter.queue_keys import STATS
 
 Queue = Literal["ai", "preview"]
 
@@ -22,7 +23,6 @@ KEYS: Mapping[Queue, tuple[str, ...]] = {
     "ai": ("ai_queue:priority", "ai_queue:default"),  # in the order in which workers read them
     "preview": ("preview_queue:default",),
 }
-STATS = "ai_queue:stats"
 
 INSERT: Mapping[Queue, str] = {
     "ai": """

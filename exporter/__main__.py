@@ -15,8 +15,9 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,9 @@ import structlog
 import uvloop
 from starlette.types import ASGIApp
 
-from exporter import control, disk, events, health, memory, verify, web
+from exporter import control, disk, events, health, memory, process, verify, web
 from exporter.addresses import Address
-from exporter.collector import Collector
+from exporter.collector import Collector, Priced
 from exporter.collectors import build_collectors
 from exporter.definitions import Terms
 from exporter.doctor import start as doctor_start
@@ -36,7 +37,9 @@ from exporter.doctor.run import examine
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
 from exporter.httpd import server
+from exporter.reload import Part, reload_at
 from exporter.running import open_sources
+from exporter.section import LoadedSection, Section
 from exporter.settings import Settings, read_settings, unknown_variables
 from exporter.snapshot import Snapshot
 from exporter.sources.postgres import Postgres
@@ -52,6 +55,9 @@ if TYPE_CHECKING:
 STATUS_DIFFERS = 1
 STATUS_SETTINGS = 2
 
+ADMIN_CREDENTIALS = ("admin_jwt_secret", "admin_jwt_public_key_file", "admin_api_key")
+"""Settings that are read again on SIGHUP, as they may come from files."""
+
 SWITCH_SECONDS = 0.0005
 """The longest time for which a thread that reads a log or merges a window may keep the interpreter from the event loop,
 which answers scrapes. Python's default of five milliseconds equals the longest acceptable time of a scrape."""
@@ -61,6 +67,7 @@ _log = structlog.get_logger()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Return the exit status."""
+    process.prepare()
     parser = argparse.ArgumentParser(prog="python -m exporter", description="HiveSync's usage as Prometheus metrics.")
     parser.add_argument("--env-file", type=Path, help="read settings from this file in place of .env")
     parser.add_argument(
@@ -105,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.command == "sessions":
             asked = control.ask_about_sessions(settings.state_dir, end=chosen.end, end_all=chosen.end_all)
             return asyncio.run(_print_answer(settings, asked))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the service can reload
         configs = _web_configs(settings, chosen.web_config_file)
         with (
             _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as metrics,
@@ -149,15 +157,14 @@ async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Pat
     events.watch_loop()
     _log.info("service.starting", version=VERSION, revision=REVISION, settings=settings.shown())
     sys.setswitchinterval(SWITCH_SECONDS)
-    terms = Terms.of(settings)
-    with StateDirectory(settings.state_dir) as state:
+    terms, admin_settings = Terms.of(settings), settings
+    with StateDirectory(settings.state_dir, commands=True) as state:
         collectors = build_collectors(settings, state.file)
         async with open_sources(settings) as sources:
 
             def changed() -> None:
                 renderer.changed()
-                if section.done() and not section.cancelled() and section.exception() is None:
-                    section.result().changed()
+                section.changed()
 
             snapshot = Snapshot(
                 collectors,
@@ -167,31 +174,55 @@ async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Pat
                 changed=changed,
             )
             renderer = Renderer(snapshot.view)
+            section = Section(lambda: _load_section(admin_settings, state, snapshot.view))
             site = web.build_site(lambda: renderer.current, lambda: snapshot.view().ready)
 
             async def verify_windows() -> Sequence[Comparison]:
                 served = snapshot.served(Postgres.name)  # before anything is refreshed
-                return await verify.compare(snapshot.at_rest(Postgres.name), sources, terms, served)
+                return await verify.compare(partial(snapshot.at_rest, Postgres.name), sources, terms, served)
 
             async def login_link() -> str:
                 scheme = "http" if admin.config is None else admin.config.scheme
-                return (await asyncio.shield(section)).login_link(settings, scheme)
+                return (await section.get()).login_link(settings, scheme)
+
+            async def reload_prices() -> None:
+                nonlocal terms
+                fresh = await disk.run(Terms.of, settings)
+                for collector in collectors:
+                    if isinstance(collector, Priced) and fresh.prices is not None:
+                        collector.use_prices(fresh.prices)
+                terms = fresh
+
+            async def reload_credentials() -> None:
+                nonlocal admin_settings
+                before, fresh = admin_settings, await disk.run(read_settings, env_file)
+                keys = {name: getattr(fresh, name) for name in ADMIN_CREDENTIALS}
+                admin_settings = settings.model_copy(update=keys)
+                try:
+                    await section.reload()
+                except BaseException:
+                    admin_settings = before
+                    raise
+
+            parts: Mapping[str, Part] = {"prices": reload_prices, "credentials": reload_credentials}
 
             async def is_ready() -> bool:
                 return snapshot.view().ready
 
             async def list_sessions() -> str:
-                return (await asyncio.shield(section)).commands.list()
+                return (await section.get()).commands.list()
 
             async def end_session(name: str) -> str:
-                return await (await asyncio.shield(section)).commands.end(name)
+                return await (await section.get()).commands.end(name)
 
             async def end_sessions() -> str:
-                return await (await asyncio.shield(section)).commands.end_all()
+                return await (await section.get()).commands.end_all()
 
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            hang_up = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
             answers: Mapping[str, control.Answer] = {
                 control.VERIFY: verify_windows,
                 control.LOGIN_LINK: login_link,
@@ -204,15 +235,16 @@ async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Pat
                 for work in (
                     server.serve(metrics.protect(site), metrics.listener, "metrics", security=metrics.config),
                     snapshot.run(),
-                    control.serve(settings.state_dir, answers, {control.END_SESSION: end_session}),
+                    control.serve(settings.state_dir, answers, {control.END_SESSION: end_session}, state.is_held),
                     stop.wait(),
+                    reload_at(hang_up, parts),
                     *(door.config.run() for door in (metrics, admin) if door.config is not None),
                 )
             ]
-            section = asyncio.create_task(disk.run(_load_section, settings, snapshot.view))
             tasks += [
+                asyncio.create_task(section.run()),
                 asyncio.create_task(_serve_section(section, settings, admin)),
-                asyncio.create_task(memory.keep_small(lambda: section.done() and snapshot.view().ready)),
+                asyncio.create_task(memory.keep_small(lambda: section.is_loaded and snapshot.view().ready)),
                 asyncio.create_task(
                     doctor_start.report(
                         Installation(settings, sources, lambda: collectors, env_file), lambda: snapshot.view().ready
@@ -223,31 +255,28 @@ async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Pat
     _log.info("service.stopped")
 
 
-def _load_section(settings: Settings, view: Callable[[], View]) -> AnalyticsSection:
+def _load_section(
+    settings: Settings, state: StateDirectory, view: Callable[[], View]
+) -> LoadedSection[AnalyticsSection]:
     """Import and build the Analytics section. The import takes as long as everything else; in a thread of its own it
     does not delay the collectors."""
-    from admin.app import AnalyticsSection
-
-    return AnalyticsSection(settings, settings.state_dir, view)
-
-
-async def _serve_section(loading: asyncio.Task[AnalyticsSection], settings: Settings, door: _Door) -> None:
-    section = await loading
     from admin.access.hosts import host_names
+    from admin.app import AnalyticsSection
     from admin.site import body_limit, build_site
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(
-            server.serve(
-                door.protect(build_site(section.app, host_names(settings))),
-                door.listener,
-                "admin",
-                body_limit=body_limit,
-                trusted_proxies=settings.admin_trusted_proxies,
-                security=door.config,
-            )
-        )
-        group.create_task(section.run())
+    section = AnalyticsSection(settings, settings.state_dir, view, check_state=state.check)
+    return LoadedSection(section, build_site(section.app, host_names(settings)), body_limit)
+
+
+def _serve_section(section: Section[AnalyticsSection], settings: Settings, door: _Door) -> Coroutine[None, None, None]:
+    return server.serve(
+        door.protect(section),
+        door.listener,
+        "admin",
+        body_limit=section.body_limit,
+        trusted_proxies=settings.admin_trusted_proxies,
+        security=door.config,
+    )
 
 
 async def _first_to_end(tasks: Sequence[asyncio.Task[object]], stop: asyncio.Event) -> None:
@@ -314,7 +343,7 @@ async def _print_answer(settings: Settings, asking: Coroutine[None, None, str | 
     events.watch_loop()
     answer = await asking
     if answer is None:
-        events.say(f"hivesync-analytics: no exporter is running on {settings.state_dir}")
+        events.say(f"hivesync-analytics: {control.not_running(settings.state_dir)}")
         return STATUS_DIFFERS
     print(answer)
     return 0
@@ -328,7 +357,7 @@ async def _verify_alone(settings: Settings) -> list[Comparison]:
             async with sources.postgres.transaction():
                 pass  # reports a server that is down once, and at once
             await snapshot.refresh_all(Postgres.name)
-            at_rest = snapshot.at_rest(Postgres.name)
+            at_rest = partial(snapshot.at_rest, Postgres.name)
             return await verify.compare(at_rest, sources, Terms.of(settings))
 
 
@@ -340,9 +369,12 @@ def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
         listener = socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]  # Python appends the address a second time
-        raise SettingsError(f"{variable}: cannot listen on {address.host}:{address.port}: {reason}") from None
-    with listener:
+        raise SettingsError(f"{variable}: cannot listen on {address}: {reason}") from None
+    try:
         yield listener
+    finally:
+        with suppress(OSError):  # the port is free all the same
+            listener.close()
 
 
 if __name__ == "__main__":

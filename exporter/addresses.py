@@ -17,6 +17,10 @@ class Address(NamedTuple):
     host: str
     port: int
 
+    def __str__(self) -> str:
+        """The address as it is written in the settings; `parse_address` reads it back."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
 """The local address of a listener on every interface."""
@@ -29,8 +33,7 @@ def reachable_host(address: Address) -> str:
 
 def reachable(address: Address) -> str:
     """Return the `host:port` by which this machine reaches a listener, in the form used in a URL."""
-    host = reachable_host(address)
-    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+    return str(address._replace(host=reachable_host(address)))
 
 
 def parse_address(value: object) -> object:

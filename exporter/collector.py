@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 from exporter.inputs import Need
+from exporter.prices import Prices
 from exporter.sources.jsonl import JsonlLog
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Redis
@@ -79,6 +80,14 @@ class Remembering(Protocol):
 
     def read_afresh(self) -> None:
         """Make the next refresh read, even if the reading is not due."""
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A collector that computes costs."""
+
+    def use_prices(self, prices: Prices) -> None:
+        """Use these prices from the next refresh on."""
 
 
 @runtime_checkable

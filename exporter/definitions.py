@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.inputs import INPUTS
+from exporter.inputs import REQUIRED, optional_columns
 from exporter.prices import Prices
 from exporter.settings import Settings
 from exporter.sources.postgres import Transaction
@@ -104,22 +104,12 @@ async def _is_there(table: str, transaction: Transaction) -> bool:
     return bool(found)
 
 
-_ALWAYS_THERE = {
-    "sessions": ("id", "user_id", "created_at"),
-    "ai_usage_events": ("id", "user_id", "status", "created_at", "completed_at"),
-    "preview_jobs": ("id", "user_id", "status", "created_at", "completed_at"),
-    "subscriptions": ("user_id", "plan", "status", "started_at", "ended_at"),
-    "users": ("id", "created_at"),
-}
-"""The columns that definitions may read, beside those that may be missing."""
-
-
 def _without(not_provided: Collection[str], sql: str) -> str:
     """Return the SQL of a definition with NULL for each column that is not provided. (In `WITH sessions AS (SELECT ...
     FROM sessions)` the second name is that of the table, and in all that follows the name is that of the first.)"""
     tables = []
-    for table, columns in _ALWAYS_THERE.items():
-        optional = {each.name.rpartition(".")[2]: each for each in INPUTS if each.name.startswith(f"{table}.")}
+    for table, columns in REQUIRED.items():
+        optional = optional_columns(table)
         if any(each.name in not_provided for each in optional.values()):
             read = [
                 f"NULL::{each.type} AS {name}" if each.name in not_provided else name for name, each in optional.items()

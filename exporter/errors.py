@@ -4,6 +4,7 @@
     ├── SettingsError          the configuration is wrong: reported once, exit status 2
     ├── SourceUnavailable      the source is down, and all its metrics are absent
     ├── CollectionFailed       the source answered, a query of one collector failed: only that collector fails
+    │   └── MadeWay            the query was given up for another client's lock, and is repeated
     └── StateError             the state directory cannot be used: values that depend on it are not counted
 
 Exceptions of drivers are converted to these in `sources/`. The `kind` of each is a short constant from a closed set
@@ -12,6 +13,9 @@ contain values of rows, and are not shown.
 """
 
 from __future__ import annotations
+
+MOST_REPEATS = 3
+"""Number of times that a reading is repeated which was given up for other clients, before that is a failure."""
 
 
 class AnalyticsError(Exception):
@@ -32,13 +36,23 @@ class SourceUnavailable(AnalyticsError):
 
 
 class CollectionFailed(AnalyticsError):
-    """A source that works refused a query of a collector; `detail` names the table and column, never a row."""
+    """A source that works refused a query of a collector; `detail` names the table and column, never a row. `altered`:
+    the query does not fit the tables, which are others than before or will be others."""
 
-    def __init__(self, source: str, kind: str, detail: str = "") -> None:
+    def __init__(self, source: str, kind: str, detail: str = "", *, altered: bool = False) -> None:
         super().__init__(f"{source}: {kind}: {detail}" if detail else f"{source}: {kind}")
         self.source = source
         self.kind = kind
         self.detail = detail
+        self.altered = altered
+
+
+class MadeWay(CollectionFailed):
+    """A reading was given up for another client, which waited for one of its locks (a migration). It is to be
+    repeated."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source, "made_way")
 
 
 class StateError(AnalyticsError):

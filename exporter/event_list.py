@@ -19,6 +19,10 @@ class LogEvent:
 EVENTS = {
     "service.starting": LogEvent("The exporter starts.", ("version", "revision", "settings")),
     "service.stopped": LogEvent("The exporter or the roll-up has stopped after SIGTERM or SIGINT."),
+    "service.reloaded": LogEvent("SIGHUP: `prices` or `credentials` have been read again.", ("part",)),
+    "service.reload_failed": LogEvent(
+        "SIGHUP: `prices` or `credentials` could not be read; the earlier ones stay in use.", ("part", "reason")
+    ),
     "settings.unknown_variable": LogEvent(
         "A variable with the prefix `HIVESYNC_` is no setting: misspelt, or another program's.", ("variable",)
     ),
@@ -27,10 +31,13 @@ EVENTS = {
         ("check", "found", "mend"),
     ),
     "system.analytics.degraded": LogEvent(
-        "A source, or one collector alone, fails from now on; with the kind of failure.",
-        ("source", "collector", "kind", "detail", "where", "metric"),
+        "A source, or one collector alone, fails from now on; with the kind of failure. At most one pair of this event"
+        " and the next is logged per minute; the following one has the number of pairs left out.",
+        ("source", "collector", "kind", "detail", "where", "metric", "left_out"),
     ),
-    "system.analytics.recovered": LogEvent("The source or the collector works again.", ("source", "collector")),
+    "system.analytics.recovered": LogEvent(
+        "The source or the collector works again.", ("source", "collector", "left_out")
+    ),
     "source.changed": LogEvent(
         "Another server answers than before, for the reason given: everything read from the former one is dropped and"
         " read again. PostgreSQL: `recovery` (a standby, or a promotion), `timeline`, `system_identifier`, `database`,"
@@ -82,10 +89,19 @@ EVENTS = {
     "state.corrupt": LogEvent(
         "A state file cannot be read; counting starts over, and the file is kept.", ("file", "kept_as", "reason")
     ),
+    "state.lock_lost": LogEvent(
+        "The state directory was replaced while the exporter runs, and may be another exporter's: nothing is saved, and"
+        " counters stand still, until a restart.",
+        ("path",),
+    ),
+    "state.lock_retaken": LogEvent(
+        "The state directory, or its lock, was removed while the exporter runs: it is made and locked again.", ("path",)
+    ),
     "control.no_socket": LogEvent(
-        "The control socket cannot be made (its path is too long, or taken): `verify` fills windows of its own.",
+        "The control socket cannot be made (its path is too long, or taken): no command reaches this exporter.",
         ("path", "reason"),
     ),
+    "control.socket_removed": LogEvent("The control socket was removed, and is made again.", ("path",)),
     "runtime.exception": LogEvent(
         "An error outside any refresh or request: in a thread, a callback or a finalizer; type and place only.",
         ("origin", "kind", "where", "object"),
@@ -106,6 +122,12 @@ EVENTS = {
         "A key of the web configuration is not supported and has no effect: `http2`, as only HTTP/1.1 is spoken.",
         ("port", "file", "key"),
     ),
+    "admin.section.failed": LogEvent(
+        "The Analytics section could not be loaded, with the reason: the admin port answers 503, all else goes on."
+        " It is tried again every ten seconds; once per reason.",
+        ("kind", "reason", "where"),
+    ),
+    "admin.section.loaded": LogEvent("The Analytics section is loaded, after a failure."),
     "admin.no_credential": LogEvent(
         "No credential of the administrator is set: the Analytics section answers 503.", ("set_one_of",)
     ),

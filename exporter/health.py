@@ -12,15 +12,14 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from exporter.addresses import Address, reachable, reachable_host
-from exporter.control import ask_for_health
-from exporter.errors import StateError
+from exporter.control import ask_for_health, not_running
+from exporter.errors import SettingsError, StateError
 from exporter.plain_settings import PlainSettings
 from exporter.setting_types import Listen
-from exporter.settings import PREFIX, Settings
+from exporter.settings import PREFIX, Settings, read_settings
 
 TIMEOUT_SECONDS = 2.0
 """The port answers from memory. Longer time limits are set in the container engine."""
@@ -29,7 +28,7 @@ HEALTHY, READY = "/-/healthy", "/-/ready"
 
 
 class _Listener(PlainSettings):
-    """The settings that are needed, read like all others."""
+    """The settings that are needed."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -43,15 +42,10 @@ def check(
 ) -> tuple[bool, str]:
     """Return whether the exporter is healthy and, if `ready`, has completed its first pass; and a line with the
     result."""
-    if env_file is not None and not env_file.is_file():
-        return False, f"--env-file: {env_file} is not there"
     try:
-        listener = _Listener(_env_file=env_file or Path(".env"))  # type: ignore[call-arg]
-    except ValidationError as error:
-        return False, f"{PREFIX}METRICS_LISTEN: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        return False, f"{env_file or '.env'}: cannot be read: {reason}"
+        listener = read_settings(env_file, _Listener)
+    except SettingsError as error:
+        return False, "; ".join(str(error).splitlines())
     if web_config_file or listener.web_config_file:
         return asyncio.run(_ask_socket(listener.state_dir, ready=ready))
     return ask(listener.metrics_listen, ready=ready)
@@ -63,7 +57,7 @@ async def _ask_socket(state_dir: Path, *, ready: bool) -> tuple[bool, str]:
     except StateError as error:
         return False, str(error)
     if has_tried is None:
-        return False, f"no exporter is running on {state_dir}"
+        return False, not_running(state_dir)
     state = "ready" if has_tried else "not ready"
     return has_tried or not ready, f"the exporter on {state_dir} is healthy and {state}"
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, islice
 
 from exporter.collector import Sources
 from exporter.columns import TEXT, WORD
 from exporter.errors import CollectionFailed
+from exporter.inputs import OF_GPU_WORKERS, WORKERS
 from exporter.labels import UNKNOWN, closed
 from exporter.remembered import ID_LENGTH, Distinct, Remembered, cut_id
+from exporter.settings import Settings
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Fields, Redis, WrongType
 from exporter.vocabulary import GPU_STATES, LIFECYCLES
@@ -116,6 +118,25 @@ class Heartbeats:
 _WORDS = ("kind", "state", "instance_type", "lifecycle")
 _NO_WORDS: Fields = (None,) * len(_WORDS)
 
+Row = Fields | str | WrongType | None
+"""The fields of a hash, a string, None for no key, WrongType for anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHeartbeat:
+    """A heartbeat as Redis holds it: the `value` of its key (time and words of a hash, a string with the time, None for
+    a key that is gone), and the words of `_WORDS`, with those of its siblings."""
+
+    key: bytes
+    worker: str
+    value: Row
+    words: Fields
+
+    @property
+    def time(self) -> str | None:
+        """The time as it is written."""
+        return self.value[0] if isinstance(self.value, tuple) else self.value if isinstance(self.value, str) else None
+
 
 class RedisHeartbeats:
     """Heartbeats in hashes, or in strings that hold the time alone.
@@ -131,25 +152,38 @@ class RedisHeartbeats:
         self._kind_keys = [WorkerKey(pattern) for pattern in kind_keys]
         self._kinds = kinds
 
+    @property
+    def scanned(self) -> list[str]:
+        """The patterns of the keys, as Redis understands them."""
+        return [pattern.scanned for pattern in self._patterns]
+
     async def read(self, sources: Sources, forgotten_seconds: float) -> Heartbeats:
         """Read every heartbeat."""
         redis = sources.redis
         heartbeats = Heartbeats(await redis.time(), forgotten_seconds, self._kinds)
-        rows, *siblings = _Rows(redis, ("last_heartbeat", *_WORDS)), *(_Rows(redis, _WORDS) for _ in self._kind_keys)
-        async with aclosing(redis.keys(pattern.scanned for pattern in self._patterns)) as batches:
+        reader = _Reader(redis, self._kind_keys)
+        async with aclosing(redis.keys(self.scanned)) as batches:
             async for keys in batches:
-                workers = {key: worker for key in keys if (worker := self._worker(key)) is not None}
-                found = await rows.read(list(workers))
-                others = [
-                    map(_words, await reader.read([pattern.key(worker) for worker in workers.values()]))
-                    for pattern, reader in zip(self._kind_keys, siblings, strict=True)
-                ]
-                for (key, worker), row, *words in zip(workers.items(), found, *others, strict=True):
-                    _add(heartbeats, key, worker, row, words)
+                for each in await reader.read(self._workers(keys)):
+                    _add(heartbeats, each)
                 await asyncio.sleep(0)
-        for each in (rows, *siblings):
-            each.check()
+        reader.check()
         return heartbeats
+
+    async def read_keys(self, redis: Redis, keys: Iterable[bytes], most: int) -> Sequence[StoredHeartbeat]:
+        """Return what these keys hold, without those of siblings; of many, the first `most`."""
+        reader = _Reader(redis, self._kind_keys)
+        found = await reader.read(islice(self._workers(keys), most))
+        reader.check()
+        return found
+
+    def sibling(self, worker: str) -> bytes | None:
+        """Return the first key beside a worker's heartbeat; None where the settings name none."""
+        return self._kind_keys[0].key(worker) if self._kind_keys else None
+
+    def _workers(self, keys: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
+        """Yield the keys with their workers, without those of siblings."""
+        return ((key, worker) for key in keys if (worker := self._worker(key)) is not None)
 
     def _worker(self, key: bytes) -> str | None:
         """Return the worker of a key that holds a heartbeat, None for a sibling's key."""
@@ -159,8 +193,39 @@ class RedisHeartbeats:
         return next(filter(None, (pattern.worker(text) for pattern in self._patterns)), text)
 
 
-Row = Fields | str | WrongType | None
-"""The fields of a hash, a string, None for no key, WrongType for anything else."""
+def _add(heartbeats: Heartbeats, stored: StoredHeartbeat) -> None:
+    if isinstance(stored.value, WrongType):
+        heartbeats.leave_out("wrong_type", stored.key)
+    elif stored.value is None:
+        heartbeats.leave_out("gone", stored.key)
+    else:
+        heartbeats.add(stored.key, cut_id(stored.worker), timestamp(stored.time), stored.words)
+
+
+class _Reader:
+    """A reading of heartbeats and their siblings, in batches."""
+
+    def __init__(self, redis: Redis, kind_keys: Sequence[WorkerKey]) -> None:
+        self._rows = _Rows(redis, ("last_heartbeat", *_WORDS))
+        self._siblings = [(pattern, _Rows(redis, _WORDS)) for pattern in kind_keys]
+
+    async def read(self, keys: Iterable[tuple[bytes, str]]) -> Sequence[StoredHeartbeat]:
+        """Return what these keys of workers hold."""
+        workers = dict(keys)
+        rows = await self._rows.read(list(workers))
+        siblings = [
+            map(_words, await reader.read([pattern.key(worker) for worker in workers.values()]))
+            for pattern, reader in self._siblings
+        ]
+        return [
+            StoredHeartbeat(key, worker, row, _first_of(row[1:] if isinstance(row, tuple) else _NO_WORDS, *others))
+            for (key, worker), row, *others in zip(workers.items(), rows, *siblings, strict=True)
+        ]
+
+    def check(self) -> None:
+        """Raise a refusal that counts."""
+        for rows in (self._rows, *(reader for _, reader in self._siblings)):
+            rows.check()
 
 
 class _Rows:
@@ -194,24 +259,6 @@ class _Rows:
             raise self._refusal
 
 
-async def read_rows(redis: Redis, keys: Sequence[bytes], fields: Sequence[str]) -> list[Row]:
-    """Return a row per key. Raises CollectionFailed where all of them may be strings, and these may not be read."""
-    rows = _Rows(redis, fields)
-    found = await rows.read(keys)
-    rows.check()
-    return found
-
-
-def _add(heartbeats: Heartbeats, key: bytes, worker: str, row: Row, siblings: Sequence[Fields]) -> None:
-    if isinstance(row, WrongType):
-        heartbeats.leave_out("wrong_type", key)
-    elif row is None:
-        heartbeats.leave_out("gone", key)
-    else:
-        at, *words = row if isinstance(row, tuple) else (row, *_NO_WORDS)
-        heartbeats.add(key, cut_id(worker), timestamp(at), _first_of(words, *siblings))
-
-
 def _words(row: Row) -> Fields:
     """Return the words in a sibling: a string is the kind."""
     return row if isinstance(row, tuple) else (None if isinstance(row, WrongType) else row, *_NO_WORDS[1:])
@@ -241,15 +288,12 @@ def timestamp(value: str | None) -> float | None:
 
 # PostgreSQL ---------------------------------------------------------------------------------------------------------
 
-TABLE = "workers"
-OPTIONAL = ("state", "instance_type", "lifecycle")
-
 FOLDED_ROWS = 200
 """Rows folded at a time: under a millisecond's work."""
 
 _COLUMNS = (
     "SELECT pg_attribute.attname::text FROM pg_attribute"
-    f" WHERE pg_attribute.attrelid = to_regclass('{TABLE}') AND pg_attribute.attnum > 0"
+    f" WHERE pg_attribute.attrelid = to_regclass('{WORKERS}') AND pg_attribute.attnum > 0"
     " AND NOT pg_attribute.attisdropped"
 )
 LONGEST_TEXT = 1_000
@@ -278,7 +322,7 @@ class PostgresHeartbeats:
             present = {column for (column,) in await transaction.rows(_COLUMNS)}
             optional = (
                 f"left({TEXT.format(f'workers.{name}')}, {LONGEST_TEXT})" if name in present else "NULL::text"
-                for name in OPTIONAL
+                for name in OF_GPU_WORKERS
             )
             since = transaction.now - timedelta(seconds=forgotten_seconds)
             heartbeats = Heartbeats(transaction.now.timestamp(), forgotten_seconds, self._kinds)
@@ -290,3 +334,11 @@ class PostgresHeartbeats:
                             heartbeats.add(next(number), cut_id(worker or ""), at, tuple(words))
                         await asyncio.sleep(0)
         return heartbeats
+
+
+def build_heartbeats(settings: Settings) -> RedisHeartbeats | PostgresHeartbeats:
+    """Return the reader for the server that holds the heartbeats."""
+    kinds = Kinds(settings.worker_kinds, settings.worker_default_kind)
+    if settings.workers_from == PostgresHeartbeats.source:
+        return PostgresHeartbeats(kinds)
+    return RedisHeartbeats(settings.worker_keys, settings.worker_kind_keys, kinds)

@@ -24,8 +24,35 @@ class Input:
     type: str = ""
     """The SQL type of a column; empty for all others."""
     source: str = "postgres"
-    """As in the label `source` of `hivesync_source_up`."""
+    """As in the label `source` of `hivesync_source_up`; of the workers by default (`source_of`)."""
 
+    is_read: bool = True
+    """Whether any value is made of it."""
+
+
+WORKERS = "workers"
+"""The input of the workers' heartbeats, and the table that has them by the setting WORKERS_FROM."""
+
+DAILY = "usage_analytics_daily"
+"""The table of the roll-up."""
+
+_JOBS = ("id", "user_id", "status", "created_at", "completed_at")
+
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "users": ("id", "created_at", "username", "email"),
+    "subscriptions": ("user_id", "plan", "status", "started_at", "ended_at"),
+    "projects": (),
+    "sessions": ("id", "user_id", "created_at"),
+    "ai_usage_events": _JOBS,
+    "preview_jobs": _JOBS,
+    DAILY: ("date", "dau"),
+    WORKERS: ("worker_id", "kind", "last_heartbeat_at"),
+}
+"""The tables of PostgreSQL, with the columns that none may lack (docs/definitions.md#postgresql). Beside these are the
+columns of `INPUTS`."""
+
+OF_GPU_WORKERS = ("state", "instance_type", "lifecycle")
+"""Columns of the table `workers` that may be missing without a declaration."""
 
 INPUTS = (
     Input(
@@ -104,6 +131,7 @@ INPUTS = (
         "latest login of a user",
         "Nothing is absent: no value is made of it.",
         "timestamptz",
+        is_read=False,
     ),
     Input("projects", "table of projects", "`hivesync_projects` is absent."),
     Input(
@@ -115,8 +143,8 @@ INPUTS = (
         source="redis",
     ),
     Input(
-        "workers",
-        "heartbeats of workers",
+        WORKERS,
+        "heartbeats of workers, in Redis or (by WORKERS_FROM) in PostgreSQL",
         "`hivesync_worker_*` and `hivesync_gpu_*` are absent; `hivesync_ai_cost_*` has no component `gpu`, and the"
         " total cost is that of tokens.",
         source="redis",
@@ -144,6 +172,33 @@ INPUTS = (
 )
 
 BY_NAME: Mapping[str, Input] = {each.name: each for each in INPUTS}
+
+
+def optional_columns(table: str) -> Mapping[str, Input]:
+    """Return the columns of a table that NOT_PROVIDED may name."""
+    return {each.name.partition(".")[2]: each for each in INPUTS if each.name.startswith(f"{table}.")}
+
+
+def source_of(name: str, workers_from: str) -> str:
+    """Return the source of an input, with the setting WORKERS_FROM."""
+    return workers_from if name == WORKERS else BY_NAME[name].source
+
+
+def not_in_postgres(not_provided: Collection[str], workers_from: str) -> frozenset[str]:
+    """Return the inputs that PostgreSQL does not have: those not provided, and heartbeats that are in Redis."""
+    return frozenset(not_provided) | (frozenset() if source_of(WORKERS, workers_from) == "postgres" else {WORKERS})
+
+
+def tables(lacking: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the tables with the columns that are read, without the inputs that PostgreSQL does not have. The columns
+    `OF_GPU_WORKERS` are among them."""
+    optional = {name: [column for column, each in optional_columns(name).items() if each.is_read] for name in REQUIRED}
+    optional[WORKERS] = [*OF_GPU_WORKERS]
+    return {
+        name: (*required, *(column for column in optional[name] if f"{name}.{column}" not in lacking))
+        for name, required in REQUIRED.items()
+        if name not in lacking
+    }
 
 
 @dataclass(frozen=True, slots=True)

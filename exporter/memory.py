@@ -15,16 +15,23 @@ import gc
 from collections.abc import Callable
 
 LOOK_SECONDS = 1.0
+LONGEST_START_SECONDS = 60.0
+"""Time from which on garbage is collected, although a part of the program cannot be loaded."""
+
 GIVE_BACK_SECONDS = 60.0
 
 
 async def keep_small(is_loaded: Callable[[], bool]) -> None:
     """Collect no garbage until everything is loaded, and exempt all objects from then on; then return free memory at
     intervals."""
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + LONGEST_START_SECONDS
     gc.disable()  # each collection of a start would traverse all modules, and answer no scrape for a tenth of a second
     try:
-        while not is_loaded():  # noqa: ASYNC110 - several independent parts of the program load
+        while not is_loaded():
             await asyncio.sleep(LOOK_SECONDS)
+            if loop.time() >= latest:
+                gc.enable()
         gc.freeze()
     finally:
         gc.enable()

@@ -14,7 +14,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -27,8 +27,8 @@ CELERY = "celery:"
 
 FORGOTTEN_SECONDS = 86_400.0
 
-NO_QUEUES = frozenset({b"ai_queue:stats"})
-"""Keys of HiveSync's that patterns of queues may match."""
+STATS = "ai_queue:stats"
+"""The statistics of the AI queue, which patterns of queues may match."""
 
 BINDINGS = "_kombu.binding"
 """The beginning of the keys in which Celery keeps the names of its queues: they are no lists."""
@@ -78,6 +78,13 @@ def has_celery(written: Sequence[str]) -> bool:
     return any(key.startswith(CELERY) for key in written)
 
 
+def may_be_queues(keys: Iterable[bytes], celery: CeleryKeys) -> list[bytes]:
+    """Return the keys, sorted, without the statistics and without Celery's bindings: these are never queues, whatever
+    pattern matches them."""
+    bindings = (BINDINGS.encode(), celery.key(BINDINGS))
+    return sorted(key for key in keys if key != STATS.encode() and not key.startswith(bindings))
+
+
 class ListLengths:
     """The lists of one setting at one moment, declared ones first, then those with entries; of lists beyond the limit,
     their number and the sum of their lengths."""
@@ -124,7 +131,7 @@ class Lists:
         self._patterns = [key for key in written if not key.startswith(CELERY)]
         queues = [key.removeprefix(CELERY) for key in written if key.startswith(CELERY)]
         self._celery = {key: queue for queue in queues for key in celery.lists(queue)}
-        self._bindings = (BINDINGS.encode(), celery.key(BINDINGS))
+        self._keys = celery
         self._clock = clock
         self._last_seen: dict[bytes, float] = {}
         self.declared = {*self._celery, *(key.encode() for key in self._patterns if not is_wildcard(key))}
@@ -135,7 +142,7 @@ class Lists:
         reading = ListLengths(self.declared)
         async with aclosing(redis.keys(self._patterns, {*self._celery, *self._last_seen})) as batches:
             async for batch in batches:
-                keys = [key for key in batch if key not in NO_QUEUES and not key.startswith(self._bindings)]
+                keys = may_be_queues(batch, self._keys)
                 for key, length in zip(keys, await redis.lengths(keys), strict=True):
                     reading.add(key, length)
                 await asyncio.sleep(0)

@@ -51,10 +51,19 @@ def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
 API_KEY_CHARACTERS = 16
 """The least length of the API key. It is checked without regard to the rate limit, so that it must not be guessable."""
 
+GOOD_KEY_BYTES = 24
+"""The random bytes of a new key, and the length below which the doctor finds the API key short."""
+
+NEW_KEY = f"openssl rand -hex {GOOD_KEY_BYTES}"
+"""The command that makes a new key or secret."""
+
+GOOD_API_KEY = f"random, at least {API_KEY_CHARACTERS} characters (`{NEW_KEY}`)"
+"""The form of the API key, for its description."""
+
 
 def _check_api_key(given: SecretStr | None) -> SecretStr | None:
     if given is not None and len(given.get_secret_value().strip()) < API_KEY_CHARACTERS:
-        raise ValueError(f"should have at least {API_KEY_CHARACTERS} characters; make one with: openssl rand -hex 24")
+        raise ValueError(f"should have at least {API_KEY_CHARACTERS} characters; make one with: {NEW_KEY}")
     return given
 
 

@@ -34,6 +34,7 @@ from exporter.prices import Prices, read_prices
 from exporter.queue_keys import CeleryKeys, has_celery
 from exporter.secret_files import SecretFiles
 from exporter.setting_types import (
+    GOOD_API_KEY,
     ApiKey,
     Directories,
     Inputs,
@@ -114,9 +115,7 @@ class Settings(PlainSettings):
         description="The claim and value that make a token an admin's.",
     )
     admin_api_key: ApiKey = Field(
-        None,
-        description="A key that may be sent as `X-API-Key` in place of a token: random, at least 16 characters"
-        " (`openssl rand -hex 24`).",
+        None, description=f"A key that may be sent as `X-API-Key` in place of a token: {GOOD_API_KEY}."
     )
     admin_jwt_audience: str | None = Field(None, description="The `aud` a token must have; unset, none is asked for.")
     admin_jwt_issuer: str | None = Field(None, description="The `iss` a token must have; unset, none is asked for.")
@@ -310,7 +309,7 @@ class RollupSettings(Settings):
 MASK = "********"
 """Replacement for a secret."""
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
+AnySettings = TypeVar("AnySettings", bound=PlainSettings)
 
 
 @overload
@@ -321,7 +320,7 @@ def read_settings(env_file: Path | None = None) -> Settings: ...
 def read_settings(env_file: Path | None, model: type[AnySettings]) -> AnySettings: ...
 
 
-def read_settings(env_file: Path | None = None, model: type[Settings] = Settings) -> Settings:
+def read_settings(env_file: Path | None = None, model: type[PlainSettings] = Settings) -> PlainSettings:
     """Return the settings of this process. `env_file` replaces `.env` in the current directory, and must exist.
 
     Raises SettingsError whose message has one line per problem, each beginning with the variable's name.
@@ -342,7 +341,7 @@ def read_environment(**given: object) -> Settings:
 
 def _checked(model: type[AnySettings], env_file: Path | None, **given: object) -> AnySettings:
     try:
-        return model(_env_file=env_file, **given)  # type: ignore[call-arg, arg-type]  # pydantic-settings' own keyword
+        return model(_env_file=env_file, **given)  # type: ignore[call-arg]  # pydantic-settings' own keyword
     except ValidationError as error:
         raise SettingsError("\n".join(_problem(problem) for problem in error.errors())) from None
 
@@ -385,7 +384,7 @@ def shown(name: str, value: object) -> str:
     if name in URLS and isinstance(value, SecretStr | str):
         return str(URLS[name](_text(value)))
     if isinstance(value, Address):
-        return f"[{value.host}]:{value.port}" if ":" in value.host else f"{value.host}:{value.port}"
+        return str(value)
     written = ",".join(value) if isinstance(value, tuple) else str(value)
     return MASK if isinstance(value, SecretStr) or _may_hold_a_password(written) else written
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
@@ -16,14 +16,14 @@ import structlog
 from exporter import events, vocabulary
 from exporter.collector import Collector, Counting, Dated, Presenting, Sources
 from exporter.durations import Durations
-from exporter.errors import CollectionFailed, SourceUnavailable, loggable
-from exporter.sources.postgres import FILL_SECONDS
+from exporter.errors import MOST_REPEATS, CollectionFailed, MadeWay, SourceUnavailable, loggable
 from exporter.spec import Label, MetricSpec, Sample, provided
+from exporter.transitions import Transitions
 from exporter.view import CollectorView, Served, SourceView, View
 
-DEADLINE_SECONDS = FILL_SECONDS + 30
-"""Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits the effect of a
-bug in the exporter."""
+DEADLINE_SECONDS = 330.0
+"""Time after which a refresh is cancelled. The time limits of sources are far shorter; this one limits a fill of many
+pieces, and the effect of a bug in the exporter."""
 
 STAGGER_SECONDS = 0.1
 """Time between the refreshes of two successive collectors, so that they do not coincide."""
@@ -127,7 +127,7 @@ class Snapshot:
         }
         for reachability in self._reachabilities.values():
             reachability.watch(self._note_change)
-        self._shown_up: dict[str, bool | None] = {}
+        self._transitions = Transitions(refresh_seconds, time.monotonic)
         self._next_call: dict[str, float] = {}  # from when on the collectors of a source may be called again
         self._refresh_seconds = refresh_seconds
         self._changed = changed
@@ -204,7 +204,7 @@ class Snapshot:
             began, started = loop.time(), time.perf_counter()
             try:
                 async with asyncio.timeout(DEADLINE_SECONDS):
-                    samples = provided(await entry.collector.refresh(self.sources), self._not_provided)
+                    samples = provided(await self._samples(entry.collector), self._not_provided)
             except Exception as error:  # noqa: BLE001 - the one place where failures of collectors are caught
                 self._note_failure(entry, error)
             else:
@@ -212,9 +212,18 @@ class Snapshot:
                 entry.note_age(began, loop.time() + rest)
                 self._note_success(entry, samples)
             entry.durations.observe(time.perf_counter() - started)
-        self._log_changes_of_sources()
+        self._note_changes_of_sources()
         self._changed()
         return rest
+
+    async def _samples(self, collector: Collector) -> Sequence[Sample]:
+        """Refresh a collector; again where its reading was given up for another client."""
+        for _ in range(MOST_REPEATS):
+            try:
+                return await collector.refresh(self.sources)
+            except MadeWay:
+                await self.sources.postgres.made_way()
+        return await collector.refresh(self.sources)
 
     def _note_change(self, source: str, reason: str) -> None:
         """Log that another server answers, and refresh all that was read from the former one: now, but at most once in
@@ -236,13 +245,7 @@ class Snapshot:
         return {source for source, reachability in self._reachabilities.items() if reachability.up is False}
 
     def _note_success(self, entry: _Entry, samples: tuple[Sample, ...]) -> None:
-        if entry.degraded:
-            _log.info(
-                "system.analytics.recovered",
-                collector=entry.collector.name,
-                source=_names(entry.collector.sources),
-            )
-        entry.degraded = False
+        self._note_transition(entry, None)
         entry.up, entry.error, entry.last_success, entry.gauges = True, None, self._clock(), samples
         entry.last_gauges = samples
         if isinstance(entry.collector, Presenting):
@@ -251,26 +254,21 @@ class Snapshot:
     def _note_failure(self, entry: _Entry, error: Exception) -> None:
         kind = error.kind if isinstance(error, SourceUnavailable | CollectionFailed) else type(error).__name__
         # A source that is down is logged once for the source, not once per collector.
-        if not isinstance(error, SourceUnavailable) and not entry.degraded:
-            _log.warning(
-                "system.analytics.degraded",
-                collector=entry.collector.name,
-                source=error.source if isinstance(error, CollectionFailed) else _names(entry.collector.sources),
-                kind=kind,
-                **loggable(error),
-            )
-            entry.degraded = True
+        if not isinstance(error, SourceUnavailable):
+            source = {"source": error.source} if isinstance(error, CollectionFailed) else {}
+            self._note_transition(entry, {**source, "kind": kind, **loggable(error)})
         entry.up, entry.error, entry.gauges = False, kind, ()
         entry.failures += 1
 
-    def _log_changes_of_sources(self) -> None:
-        for reachability in self._reachabilities.values():
-            before, now = self._shown_up.get(reachability.source), reachability.up
-            if now is False and before is not False:
-                _log.warning("system.analytics.degraded", source=reachability.source, kind=reachability.error)
-            elif now and before is False:
-                _log.info("system.analytics.recovered", source=reachability.source)
-            self._shown_up[reachability.source] = now
+    def _note_transition(self, entry: _Entry, fault: Mapping[str, str] | None) -> None:
+        name, sources = entry.collector.name, _names(entry.collector.sources)
+        self._transitions.note(f"collector {name}", {"collector": name, "source": sources}, fault)
+
+    def _note_changes_of_sources(self) -> None:
+        for source, reachability in self._reachabilities.items():
+            if reachability.up is not None:
+                fault = None if reachability.up else {"kind": reachability.error or "unknown"}
+                self._transitions.note(f"source {source}", {"source": source}, fault)
 
     def _own(self) -> Iterable[Sample]:
         for reachability in self._reachabilities.values():
@@ -299,7 +297,6 @@ class _Entry:
         self.lock = asyncio.Lock()
         self.called = asyncio.Event()  # to be refreshed at once
         self.up: bool | None = None
-        self.degraded = False  # its own failure is in the log
         self.error: str | None = None
         self.last_success: float | None = None
         self.read_at: float | None = None  # the reading of its gauges, by the loop's clock

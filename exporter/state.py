@@ -9,11 +9,11 @@ Only the exporter's user has access, at any umask: another user could hold the l
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import pwd
 import stat
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,21 +24,20 @@ import structlog
 
 from exporter import disk
 from exporter.errors import SettingsError, StateError
+from exporter.state_lock import LOCK, PRIVATE_DIRECTORY, PRIVATE_FILE, LockedError, StateLock
 
 _log = structlog.get_logger()
 
-LOCK = "lock"
-"""The file whose lock marks the directory as in use; it contains the process id of the holder."""
-
-PRIVATE_DIRECTORY, PRIVATE_FILE = 0o700, 0o600
 _OTHER_USERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class StateFile:
     """One JSON object on disk, replaced as a whole or not at all."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: Path, name: str, check: Callable[[], None] = lambda: None) -> None:
+        """`check` raises StateError where nothing may be written any more."""
         self.path = directory / name
+        self._check = check
 
     def load(self) -> dict[str, Any] | None:
         """Return the object saved last; None where there is none, or the file holds anything else.
@@ -74,6 +73,7 @@ class StateFile:
 
         Raises StateError where that cannot be guaranteed. The file on disk is complete either way.
         """
+        self._check()
         temporary = self.path.with_name(f".{self.path.name}.new")  # a fixed name: leftovers are overwritten
         try:
             try:
@@ -81,6 +81,7 @@ class StateFile:
                     file.write(orjson.dumps(value))
                     file.flush()
                     os.fsync(file.fileno())
+                self._check()  # the disk may have hung until now
                 temporary.replace(self.path)
             except OSError:
                 with suppress(OSError):
@@ -95,34 +96,44 @@ class StateDirectory:
     """The directory of all state files, created where it is missing, closed to other users, and locked while this is
     open."""
 
-    def __init__(self, path: Path) -> None:
-        """Lock the directory. Raises SettingsError where it cannot be created, written or closed to other users, or is
-        in use by another exporter."""
+    def __init__(self, path: Path, *, commands: bool = False) -> None:
+        """Lock the directory; `commands`: whether this process answers commands (`control.py`).
+
+        Raises SettingsError where it cannot be created, written or closed to other users, or is in use by another
+        exporter.
+        """
         self.path = path
         try:
             _make(path)
             with tempfile.TemporaryFile(dir=path):
                 pass  # an existing lock file can be opened even where no other file can be created
             _close_to_others(path)
-            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-            with suppress(PermissionError):  # the file of another user, in a directory without access for that user
-                os.fchmod(self._lock, PRIVATE_FILE)
+            self._lock = StateLock(path, commands=commands)
+        except LockedError as error:
+            raise _unusable(path, str(error)) from None
         except OSError as error:
             raise _unusable(path, f"cannot be written: {error.strerror}") from None
-        try:
-            self._take_lock()
-        except BaseException:
-            self.close()
-            raise
 
     def file(self, name: str) -> StateFile:
         """Return the state file of that name."""
-        return StateFile(self.path, name)
+        return StateFile(self.path, name, self.check)
+
+    def check(self) -> None:
+        """Raise StateError where the directory is no longer this exporter's."""
+        self._lock.check()
+
+    def is_held(self) -> bool:
+        """Return whether the directory is still this exporter's."""
+        try:
+            self.check()
+        except StateError:
+            return False
+        return True
 
     def close(self) -> None:
         """Release the directory for another exporter, once no save is in progress, unless the disk hangs."""
         disk.settle()
-        os.close(self._lock)
+        self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -131,21 +142,6 @@ class StateDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _take_lock(self) -> None:
-        # The kernel releases the lock when the process ends, in any way: no lock is ever left behind.
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise _unusable(self.path, f"is in use by another exporter (process {holder})") from None
-        except OSError as error:
-            raise _unusable(self.path, f"cannot be locked: {error.strerror}") from None
-        try:
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            raise _unusable(self.path, f"cannot be written: {error.strerror}") from None
 
 
 def _make(path: Path) -> None:

@@ -13,12 +13,22 @@ FREE_PLANS = ("free", "admin")
 PAID_PLANS = ("pro", "premium")
 """Known paid plans. Any other word counts as a paid plan too, and is logged once."""
 
+PAYING_STATUSES = ("active", "past_due")
+"""The statuses of a subscription that is paid."""
+
+OTHER_STATUSES = ("canceled", "cancelled", "expired", "ended", "incomplete", "unpaid", "paused", "trialing", "inactive")
+"""Known statuses of a subscription that is not paid, as is one of any other status."""
+
+SESSION_KINDS = ("app", "live_view")
+
 DEVICE_TYPES = ("desktop", "ipad", "phone")
 
 QUEUES = ("ai", "preview")
 
 JOB_STATES = {"waiting": "queued", "running": "running"}
 """The states of a job that has not ended, and the status of its row."""
+
+JOB_STATUSES = (*JOB_STATES.values(), "succeeded", "failed", "cancelled")
 
 AI_ERROR_KINDS = ("provider_error", "timeout", "safety_rejection")
 PREVIEW_ERROR_KINDS = ("build_error", "timeout", "worker_lost")

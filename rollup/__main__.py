@@ -21,8 +21,9 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from exporter import events
+from exporter import events, process
 from exporter.errors import AnalyticsError, SettingsError
+from exporter.inputs import not_in_postgres
 from exporter.settings import RollupSettings, read_settings
 from exporter.sources.prometheus import Prometheus
 from rollup import daily, installation, lock, migrate, openmetrics, rights, run, script, store, table
@@ -53,6 +54,7 @@ _log = structlog.get_logger()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
+    process.prepare()
     options = _parse(arguments)
     events.configure()
     try:
@@ -156,12 +158,13 @@ async def _until_stopped(command: Coroutine[Any, Any, int], stopped: int) -> int
 async def _command(options: argparse.Namespace, settings: RollupSettings) -> int:
     url = settings.rollup_url.get_secret_value()
     asked = Range(options.first, options.last) if options.first or options.last else None
+    lacking = not_in_postgres(settings.not_provided, settings.workers_from)
     if options.adapter is not None:
-        return await _install(url, options.adapter, options.grant or migrate.DEFAULT_ROLES, options.dry_run)
+        return await _install(url, options.adapter, options.grant or migrate.DEFAULT_ROLES, lacking, options.dry_run)
     if options.migrate and options.dry_run:
-        return await _show_migration(url, options.grant or [], settings.not_provided)
+        return await _show_migration(url, options.grant or [], lacking)
     if options.migrate:
-        return await _migrate(url, options.grant or [], settings.not_provided)
+        return await _migrate(url, options.grant or [], lacking)
     if options.history:
         return await _history(url, options.history, asked or Range(None, None), settings)
     async with _queue_depths(settings) as depths:
@@ -233,42 +236,41 @@ async def _check(connection: AsyncConnection[Any], needed: Sequence[rights.Right
     await rights.check(connection, needed)
 
 
-async def _migrate(url: str, roles: Sequence[migrate.Role], not_provided: Sequence[str]) -> int:
+async def _migrate(url: str, roles: Sequence[migrate.Role], lacking: Collection[str]) -> int:
     async with connected(url) as connection:
-        made = await migrate.migrate(connection, roles, not_provided)
+        made = await migrate.migrate(connection, roles, lacking)
         lines = [f"{store.TABLE}: {'made' if made else 'was there already, and is as it should be'}"]
         for role in roles:
             lines += [
                 f"{role.kind}: rights granted to {role.name}",
-                *await migrate.too_much(connection, role, not_provided),
+                *await migrate.too_much(connection, role, lacking),
             ]
         if not roles:
             lines.append(
                 "\nThe rights that the roles need (--grant exporter=ROLE rollup=ROLE grafana=ROLE gives them):\n"
             )
             lines += [
-                f"{statement};"
-                for statement in await migrate.statements(connection, migrate.DEFAULT_ROLES, not_provided)
+                f"{statement};" for statement in await migrate.statements(connection, migrate.DEFAULT_ROLES, lacking)
             ]
     show("\n".join(lines))
     return 0
 
 
-async def _show_migration(url: str, roles: Sequence[migrate.Role], not_provided: Collection[str]) -> int:
+async def _show_migration(url: str, roles: Sequence[migrate.Role], lacking: Collection[str]) -> int:
     async with connected(url) as connection:
         created = [] if await store.read_columns(connection) else migrate.creation()
-        statements = [*created, *await migrate.statements(connection, roles, not_provided)]
+        statements = [*created, *await migrate.statements(connection, roles, lacking)]
     show(script.render(statements))
     return 0
 
 
-async def _install(url: str, name: str, roles: Sequence[migrate.Role], dry_run: bool) -> int:
+async def _install(url: str, name: str, roles: Sequence[migrate.Role], lacking: Collection[str], dry_run: bool) -> int:
     adapter = read_adapter(name)
     if not dry_run:
-        await installation.install(url, adapter, roles, show)
+        await installation.install(url, adapter, roles, show, lacking)
         return 0
     async with connected(url) as connection, transaction(connection, read_only=True):
-        planned = await installation.plan(connection, adapter, roles)
+        planned = await installation.plan(connection, adapter, roles, lacking)
         indexes = await installation.index_statements(connection, adapter)
     show(script.render([*planned.creation, *planned.rights], indexes))
     return 0
@@ -293,7 +295,9 @@ async def _hours(connection: AsyncConnection[Any], asked: Range) -> tuple[dateti
     now = await store.read_now(connection)
     first_activity = await daily.read_first_activity(connection)
     if first_activity is None:
-        raise Refused("there is no activity at all: no history")
+        raise Refused(
+            "there is no activity at all, and so no history: repeat this once users have logged in or sent requests"
+        )
     last = now.replace(minute=0, second=0, microsecond=0)
     if asked.last is not None:
         if asked.last > now.date():

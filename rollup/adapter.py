@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import adapters
+from exporter.inputs import REQUIRED
 from rollup import store
 from rollup.errors import Refused
 from rollup.script import statements_of
@@ -36,15 +37,14 @@ _INDEX = re.compile(
 TIME = "timestamp with time zone"
 NUMBERS = ("smallint", "integer", "bigint", "numeric", "double precision", "real")
 
-VIEWS: Mapping[str, tuple[str, ...]] = {
-    "users": ("id", "email", "username", "created_at"),
-    "subscriptions": ("user_id", "plan", "status", "started_at", "ended_at"),
-    "projects": (),
-    "sessions": ("user_id", "created_at"),
-    "ai_usage_events": ("id", "user_id", "status", "created_at", "completed_at"),
-    "preview_jobs": ("id", "user_id", "status", "created_at", "completed_at"),
-}
-"""The views, with the columns that none may lack (docs/definitions.md#postgresql)."""
+
+_REMEDY_OF_BACKEND = (
+    "Name the database of that backend in HIVESYNC_ROLLUP_DATABASE_URL; or, where the backend has changed, copy the"
+    " adapter's folder, change adapter.toml and views.sql, and name the folder with --adapter (docs/adapting.md)"
+)
+_REMEDY_OF_VIEWS = (
+    "Complete views.sql (docs/adapting.md); a table that this HiveSync does not have is named in HIVESYNC_NOT_PROVIDED"
+)
 
 
 class Description(BaseModel):
@@ -128,15 +128,18 @@ async def check_backend(connection: AsyncConnection[Any], adapter: Adapter) -> N
             wrong.append(f"{enum} should be an enum, and is not there")
     if wrong:
         raise Refused(
-            f"this is not the backend of the adapter {adapter.name}; nothing was changed:\n  " + "\n  ".join(wrong)
+            f"this is not the backend of the adapter {adapter.name}; nothing was changed:\n  "
+            + "\n  ".join(wrong)
+            + f"\n{_REMEDY_OF_BACKEND}"
         )
 
 
-async def check_views(connection: AsyncConnection[Any], adapter: Adapter) -> None:
-    """Raise Refused unless all documented views exist with the columns that none may lack, of a right type. To be
-    called in the transaction that created them."""
+async def check_views(connection: AsyncConnection[Any], adapter: Adapter, lacking: Collection[str]) -> None:
+    """Raise Refused unless all documented views exist with the columns that none may lack, of a right type: all but
+    those that are `lacking` (`inputs.not_in_postgres`). To be called in the transaction that created them."""
     wrong: list[str] = []
-    for view, needed in VIEWS.items():
+    views = {name: columns for name, columns in REQUIRED.items() if name not in (store.TABLE, *lacking)}
+    for view, needed in views.items():
         kind, columns = await _columns(connection, f"{adapter.schema}.{view}")
         if not kind:
             wrong.append(f"{view} is not there")
@@ -151,6 +154,7 @@ async def check_views(connection: AsyncConnection[Any], adapter: Adapter) -> Non
         raise Refused(
             f"the views of the adapter {adapter.name} are not as documented; nothing was changed:\n  "
             + "\n  ".join(wrong)
+            + f"\n{_REMEDY_OF_VIEWS}"
         )
 
 

@@ -25,10 +25,10 @@ from exporter.collectors.ai import ERRORS
 from exporter.collectors.ai import REQUESTS as AI_REQUESTS
 from exporter.collectors.latency import LATENCY, TABLES
 from exporter.collectors.previews import REQUESTS as PREVIEW_REQUESTS
-from exporter.columns import WORD, is_word, optional
+from exporter.columns import WORD, is_word, optional, words
 from exporter.labels import OTHER, folded_forms
 from exporter.spec import MetricSpec
-from exporter.vocabulary import AI_ERROR_KINDS, FREE_PLANS, PLAN_CLASSES, TRIAL
+from exporter.vocabulary import AI_ERROR_KINDS, FREE_PLANS, PAYING_STATUSES, PLAN_CLASSES, TRIAL
 from rollup.connection import transaction
 
 HOUR = timedelta(hours=1)
@@ -59,7 +59,7 @@ CASE
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} <> ALL(%(free_plans)s)
                AND {_PLAN} <> '{TRIAL}'
                AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
-               AND ({WORD.format("s.status")} IN ('active', 'past_due') OR s.ended_at <= now())) THEN 'paid'
+               AND ({WORD.format("s.status")} IN {words(PAYING_STATUSES)} OR s.ended_at <= now())) THEN 'paid'
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} = '{TRIAL}'
                AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
                AND {trial_ends_at} > marks.at) THEN 'trial'

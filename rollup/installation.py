@@ -7,7 +7,7 @@ interrupted run leaves an invalid index, which the next run replaces: every run 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,8 +35,11 @@ WHERE oid = ANY(SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name
 _INDEX_IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%(index)s)"
 
 
-async def install(url: str, adapter: Adapter, roles: Sequence[Role], say: Callable[[str], None]) -> None:
-    """Create all of the adapter, and report each step.
+async def install(
+    url: str, adapter: Adapter, roles: Sequence[Role], say: Callable[[str], None], lacking: Collection[str]
+) -> None:
+    """Create all of the adapter, and report each step. Views that are `lacking` (`inputs.not_in_postgres`) are not
+    needed, and no role gets a right on them.
 
     Raises Refused for another backend, for views other than documented, and without the rights: nothing was changed.
     """
@@ -44,16 +47,16 @@ async def install(url: str, adapter: Adapter, roles: Sequence[Role], say: Callab
         async with transaction(connection):
             await lock.lock_key(connection, lock.MIGRATION)
             new = await migrate.unknown_roles(connection, roles)
-            planned = await plan(connection, adapter, roles)
+            planned = await plan(connection, adapter, roles, lacking)
             await _check_owner(connection, adapter)
             for statement in planned.creation:
                 await _execute(connection, adapter, statement)
-            await check_views(connection, adapter)
+            await check_views(connection, adapter, lacking)
             await store.check_shape(connection, await store.read_columns(connection))
             for statement in planned.rights:
                 await connection.execute(statement.encode())
-            await migrate.check_granted(connection, roles)
-            too_much = {role: await migrate.too_much(connection, role) for role in roles}
+            await migrate.check_granted(connection, roles, lacking)
+            too_much = {role: await migrate.too_much(connection, role, lacking) for role in roles}
         say(f"{adapter.schema}: {len(adapter.views)} views and {store.TABLE} are there")
         for role in roles:
             say(f"{role.kind}: rights granted to {role.name}")
@@ -75,7 +78,9 @@ class Plan(NamedTuple):
     rights: list[str]
 
 
-async def plan(connection: AsyncConnection[Any], adapter: Adapter, roles: Sequence[Role]) -> Plan:
+async def plan(
+    connection: AsyncConnection[Any], adapter: Adapter, roles: Sequence[Role], lacking: Collection[str]
+) -> Plan:
     """Return the statements of the transaction, for the roles and the schema that are missing now. Raises Refused for
     another backend. To be called in a transaction."""
     await check_backend(connection, adapter)
@@ -91,7 +96,7 @@ async def plan(connection: AsyncConnection[Any], adapter: Adapter, roles: Sequen
         *migrate.creation(),
     ]
     rights = [
-        *migrate.grants(database, [adapter.schema], roles),
+        *migrate.grants(database, [adapter.schema], roles, lacking),
         *(f"ALTER ROLE {name} {place}" for name in names),
         *(limit for role in roles if role.kind == "grafana" for limit in _reader_limits(role)),
     ]
@@ -131,7 +136,7 @@ async def _execute(connection: AsyncConnection[Any], adapter: Adapter, statement
         if statement not in adapter.views:
             raise
         view = statement.partition(" AS")[0]
-        remedy = ""
+        remedy = "; correct it in the adapter's folder (docs/adapting.md)"
         if isinstance(error, errors.InvalidTableDefinition):
             name = view.rpartition(" ")[2]
             remedy = f": it exists with other columns; DROP VIEW {adapter.schema}.{name}, and repeat the command"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, sql
 
+from exporter.inputs import REQUIRED
 from rollup import lock, store
 from rollup.connection import transaction
 from rollup.errors import Refused
@@ -31,8 +32,10 @@ class Needs:
 
 
 _EVENTS = ("sessions", "ai_usage_events", "preview_jobs")
+
+# Of the exporter's tables, those that PostgreSQL does not have with the present settings are left out.
 NEEDS: Mapping[str, Needs] = {
-    "exporter": Needs(("users", "subscriptions", "projects", *_EVENTS, store.TABLE)),
+    "exporter": Needs(tuple(REQUIRED)),
     "rollup": Needs((*_EVENTS, store.TABLE), write=(store.TABLE,)),
     "grafana": Needs((store.TABLE,)),
 }
@@ -75,11 +78,9 @@ GROUP BY oid ORDER BY 2
 """
 
 
-async def migrate(
-    connection: AsyncConnection[Any], roles: Sequence[Role] = (), not_provided: Collection[str] = ()
-) -> bool:
+async def migrate(connection: AsyncConnection[Any], roles: Sequence[Role] = (), lacking: Collection[str] = ()) -> bool:
     """Create the table unless it exists, and grant these roles their rights: all of it or nothing. No role needs a
-    right on a table that is not provided.
+    right on a table that is `lacking` (`inputs.not_in_postgres`).
 
     Returns whether the table was created. Raises Refused when it exists in another shape, when a role does not exist,
     or when the rights cannot be granted by this role.
@@ -91,7 +92,7 @@ async def migrate(
             for statement in creation():
                 await connection.execute(statement.encode())
         await store.check_shape(connection, await store.read_columns(connection))
-        await _grant_all(connection, roles, not_provided)
+        await _grant_all(connection, roles, lacking)
     return not before
 
 
@@ -100,18 +101,14 @@ def creation() -> list[str]:
     return [statement for file in sorted(MIGRATIONS.glob("*.sql")) for statement in statements_of(file.read_text())]
 
 
-async def statements(
-    connection: AsyncConnection[Any], roles: Sequence[Role], not_provided: Collection[str] = ()
-) -> list[str]:
+async def statements(connection: AsyncConnection[Any], roles: Sequence[Role], lacking: Collection[str]) -> list[str]:
     """Return the GRANTs for these roles, one statement each."""
     cursor = await connection.execute("SELECT current_database(), current_schemas(false)")
     database, schemas = await cursor.fetchone() or ("", [])
-    return grants(database, schemas, roles, not_provided)
+    return grants(database, schemas, roles, lacking)
 
 
-def grants(
-    database: str, schemas: Sequence[str], roles: Sequence[Role], not_provided: Collection[str] = ()
-) -> list[str]:
+def grants(database: str, schemas: Sequence[str], roles: Sequence[Role], lacking: Collection[str]) -> list[str]:
     """Return the GRANTs for these roles, for tables in these schemas, one statement each."""
     found = []
     for kind, role in roles:
@@ -119,19 +116,19 @@ def grants(
         found += [
             _grant("CONNECT", "DATABASE", [database], role),
             *(_grant("USAGE", "SCHEMA", [schema], role) for schema in schemas),
-            _grant("SELECT", "TABLE", [name for name in needs.read if name not in not_provided], role),
+            _grant("SELECT", "TABLE", [name for name in needs.read if name not in lacking], role),
         ]
         if needs.write:
             found.append(_grant(", ".join(WRITES), "TABLE", needs.write, role))
     return found
 
 
-async def too_much(connection: AsyncConnection[Any], role: Role, not_provided: Collection[str] = ()) -> list[str]:
+async def too_much(connection: AsyncConnection[Any], role: Role, lacking: Collection[str]) -> list[str]:
     """Return the rights of a role on tables beyond its needs, as sentences."""
     cursor = await connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (role.name,))
     if (await cursor.fetchone() or (False,))[0]:
         return [f"{role.name} is a superuser: it may do everything"]
-    cursor = await connection.execute(_TOO_MUCH, {"role": role.name, **_needed(role, not_provided)})
+    cursor = await connection.execute(_TOO_MUCH, {"role": role.name, **_needed(role, lacking)})
     return [f"{role.name} may also {kinds} {table}, and need not" for kinds, table in await cursor.fetchall()]
 
 
@@ -141,30 +138,31 @@ async def unknown_roles(connection: AsyncConnection[Any], roles: Sequence[Role])
     return dict(await cursor.fetchall())
 
 
-async def check_granted(
-    connection: AsyncConnection[Any], roles: Sequence[Role], not_provided: Collection[str] = ()
-) -> None:
+async def check_granted(connection: AsyncConnection[Any], roles: Sequence[Role], lacking: Collection[str]) -> None:
     """Raise Refused unless the roles have their rights on the tables of the search_path."""
     for role in roles:
-        cursor = await connection.execute(_STILL_MISSING, {"role": role.name, **_needed(role, not_provided)})
+        cursor = await connection.execute(_STILL_MISSING, {"role": role.name, **_needed(role, lacking)})
         missing = [right for (right,) in await cursor.fetchall()]
         if missing:
-            raise Refused(f"{role.name} cannot be given {', '.join(missing)} by this role; nothing was changed")
+            raise Refused(
+                f"{role.name} cannot be given {', '.join(missing)} by this role; nothing was changed: run"
+                " this as the owner of the tables and the database, or as a superuser"
+            )
 
 
-async def _grant_all(connection: AsyncConnection[Any], roles: Sequence[Role], not_provided: Collection[str]) -> None:
+async def _grant_all(connection: AsyncConnection[Any], roles: Sequence[Role], lacking: Collection[str]) -> None:
     unknown = await unknown_roles(connection, roles)
     if unknown:
         make = ";\n  ".join(f"CREATE ROLE {name} LOGIN PASSWORD '…'" for name in unknown.values())
         raise Refused(f"there is no such role, and nothing was changed:\n  {make}")
-    for statement in await statements(connection, roles, not_provided):
+    for statement in await statements(connection, roles, lacking):
         await connection.execute(statement.encode())
-    await check_granted(connection, roles, not_provided)
+    await check_granted(connection, roles, lacking)
 
 
-def _needed(role: Role, not_provided: Collection[str]) -> dict[str, list[str]]:
+def _needed(role: Role, lacking: Collection[str]) -> dict[str, list[str]]:
     needs = NEEDS[role.kind]
-    rights = [(name, "SELECT") for name in needs.read if name not in not_provided]
+    rights = [(name, "SELECT") for name in needs.read if name not in lacking]
     rights += [(name, kind) for name in needs.write for kind in WRITES]
     return {"tables": [name for name, _ in rights], "kinds": [kind for _, kind in rights]}
 

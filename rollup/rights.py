@@ -90,7 +90,11 @@ async def check(connection: AsyncConnection[Any], needed: Iterable[Right]) -> No
         if absent == [TABLE]:
             raise Refused(f"there is no table {TABLE}: make it with python -m rollup --migrate")
         if absent:
-            raise Refused(f"there is no table (or view) {', '.join(absent)} on the search_path")
+            raise Refused(
+                f"there is no table (or view) {', '.join(absent)} on the search_path: name the schema of"
+                " HiveSync's tables in the URL of the database (?options=-csearch_path%3DSCHEMA), or make views of"
+                " these names (docs/adapting.md)"
+            )
         missing = list(dict.fromkeys(cure for cure in not_found.values() if cure))
         if not missing:
             cursor = await connection.execute(_MISSING, {"tables": tables, "columns": columns, "kinds": kinds})

@@ -38,7 +38,10 @@ async def choose(connection: AsyncConnection[Any], asked: Range | None) -> list[
         if day is not None and day > today:
             raise Refused(f"{day} has not begun: today is {today} (UTC, by the database's clock)")
     if first_activity is None:
-        raise Refused("there is no activity at all: nothing to write")
+        raise Refused(
+            "there is no activity at all, and so nothing to write: repeat this once users have logged in or sent"
+            " requests"
+        )
     first, last = asked.first or first_activity, asked.last or today
     if first > last:
         raise Refused(f"the first day ({first}) is after the last one ({last})")

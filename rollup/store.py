@@ -11,11 +11,12 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from exporter.inputs import DAILY
 from rollup.connection import transaction
 from rollup.daily import Row
 from rollup.errors import Refused
 
-TABLE = "usage_analytics_daily"
+TABLE = DAILY
 COLUMNS: Mapping[str, str] = {
     "date": "date",
     "dau": "integer",
@@ -79,7 +80,11 @@ async def check_shape(connection: AsyncConnection[Any], columns: Mapping[str, st
     if not (await cursor.fetchone() or (False,))[0]:
         wrong.append("date should be its primary key")
     if wrong:
-        raise Refused(f"{TABLE} is there, and of another shape; nothing was changed:\n  " + "\n  ".join(wrong))
+        raise Refused(
+            f"{TABLE} is there, and of another shape; nothing was changed:\n  "
+            + "\n  ".join(wrong)
+            + "\nGive it these columns, or rename it and make a new one with python -m rollup --migrate"
+        )
 
 
 async def read_columns(connection: AsyncConnection[Any], table: str = TABLE) -> dict[str, str]:

@@ -14,6 +14,16 @@ IS_ROOT = os.geteuid() == 0
 
 
 @contextmanager
+def masked(mask: int) -> Iterator[int]:
+    """Set the process' umask for the duration of the context."""
+    before = os.umask(mask)
+    try:
+        yield mask
+    finally:
+        os.umask(before)
+
+
+@contextmanager
 def entered(directory: Path) -> Iterator[None]:
     """Let other users pass through the parents of a directory, which pytest closes, for the duration of the context."""
     with ExitStack() as stack:

@@ -20,6 +20,7 @@ from servers.alertmanager import AlertmanagerServer
 from servers.postgres import PostgresServer
 from servers.prometheus import PrometheusServer
 from servers.valkey import ValkeyServer
+from tests.accounts import masked
 from tests.pooling import PgBouncer
 from tests.reverse_proxy import Nginx
 from tests.waiting import patience
@@ -58,6 +59,13 @@ def limits_for_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     own."""
     for module, name in ((source_redis, "COMMAND_SECONDS"), (source_postgres, "CONNECT_SECONDS")):
         monkeypatch.setattr(module, name, patience(getattr(module, name)))
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids="{:03o}".format)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The umask of the test's process: open, the usual one, closed."""
+    with masked(request.param) as mask:
+        yield mask
 
 
 @pytest.fixture

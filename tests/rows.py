@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 import redis
 from psycopg import sql
 
@@ -26,8 +27,14 @@ NOON = datetime(2026, 3, 17, 12, 0, 0, tzinfo=UTC)
 WITHIN_A_MINUTE = NOON + timedelta(seconds=37, microseconds=123_457)
 """A time within a minute, so that the windows that end there start within a minute too."""
 
+CLOCKS = pytest.mark.parametrize("now", [NOON, WITHIN_A_MINUTE], ids=["on a minute", "within a minute"])
+"""Both times, for a test with `now`."""
+
 INSTANT = timedelta(microseconds=1)
 """The resolution of PostgreSQL's clock."""
+
+TABLES = ("users", "subscriptions", "projects", "sessions", "ai_usage_events", "preview_jobs", "usage_analytics_daily")
+"""All tables."""
 
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nowhere"
 NOWHERE = "redis://127.0.0.1:1/0"

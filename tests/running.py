@@ -26,9 +26,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from demo.exporting import Exporter, exporter_variables
+from exporter.transitions import SPACING_PERIODS
 from servers.bound import Bound, slowness
 from tests.rows import insert, users
-from tests.waiting import POLL_SECONDS, WITHIN_SECONDS, patience
+from tests.waiting import POLL_SECONDS, WITHIN_SECONDS, patience, until
 
 REFRESH_SECONDS = 0.3
 OPENMETRICS = "application/openmetrics-text"
@@ -87,6 +88,15 @@ COUNTERS = frozenset(
     }
 )
 """Counters, shown from their start on."""
+
+FOR_THE_PAGE = ("charts", "incidents", "top_users")
+"""The collectors without metrics."""
+
+AI_LINE = b'{"event": "ai.requested", "job_id": "1"}\n'
+PREVIEW_LINE = b'{"event": "live_view.joined"}\n'
+REQUESTED = 'hivesync_ai_log_events_total{event="ai.requested"}'
+"""The sample that counts AI_LINE."""
+GPU_SECONDS = 'hivesync_gpu_instance_seconds_total{instance_type="g5.xlarge",lifecycle="spot"}'
 
 
 def parse(text: str, *, openmetrics: bool = False) -> dict[str, float]:
@@ -255,6 +265,16 @@ class RunningExporter(Exporter):
                 awaited.discard(who)
                 changes.append((what, who))
         return changes
+
+    def settle(self) -> None:
+        """Wait until no source or collector has changed for so long that its next change is logged at once."""
+        spacing = timedelta(seconds=SPACING_PERIODS * float(self.variables["HIVESYNC_REFRESH_SECONDS"]) + 1)
+
+        def is_quiet() -> bool:
+            changes = [event for event in self.events() if event["event"].startswith("system.analytics.")]
+            return all(datetime.now(UTC) - datetime.fromisoformat(e["timestamp"]) > spacing for e in changes[-1:])
+
+        until(is_quiet, "no further changes")
 
     def launch(self) -> None:
         """Start the exporter, and wait until it answers; its first pass may still be running."""

@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,93 +18,17 @@ from tests.test_citations import files
 
 ROOT = Path(__file__).parents[1]
 
-LAYERS = [
-    {
-        "exporter",
-        "exporter.errors",
-        "exporter.inputs",
-        "exporter.spec",
-        "exporter.windows",
-        "exporter.windows.units",
-        "exporter.windows.cursor",
-        "exporter.windows.wheel",
-        "exporter.windows.minutes",
-        "exporter.windows.users",
-        "exporter.windows.latest",
-        "exporter.windows.shared",
-        "exporter.windows.sql",
-        "exporter.durations",
-        "exporter.labels",
-        "exporter.vocabulary",
-        "exporter.event_list",
-        "exporter.columns",
-        "exporter.identities",
-        "exporter.events",
-        "exporter.log_writer",
-        "exporter.disk",
-        "exporter.addresses",
-        "exporter.redis_options",
-        "exporter.urls",
-        "exporter.version",
-        "exporter.memory",
-        "exporter.httpd",
-        "exporter.httpd.connections",
-        "exporter.httpd.ready",
-        "exporter.worker_keys",
-        "exporter.plain_settings",
-    },
-    {
-        "exporter.prices",
-        "exporter.gpu_usage",
-        "exporter.remembered",
-        "exporter.state",
-        "exporter.log_lines",
-        "exporter.incident",
-        "exporter.httpd.protocol",
-        "exporter.web_config",
-        "exporter.web_config.file",
-        "exporter.web_config.authentication",
-        "exporter.sources",
-        "exporter.sources.connections",
-        "exporter.sources.identity",
-        "exporter.sources.redis_batches",
-        "exporter.sources.redis_commands",
-        "exporter.sources.redis_refusals",
-        "exporter.sources.refusals",
-        "exporter.sources.jsonl.*",
-    },
-    {
-        "exporter.queue_keys",
-        "exporter.secret_files",
-        "exporter.setting_types",
-        "exporter.settings",
-        "exporter.sources.postgres",
-        "exporter.sources.redis",
-        "exporter.sources.prometheus",
-        "exporter.sources.web",
-        "exporter.sources.jsonl",
-        "exporter.httpd.server",
-        "exporter.web_config.tls",
-    },
-    {"exporter.changes", "exporter.definitions", "exporter.recount", "exporter.log_tally", "exporter.web_config.port"},
-    {"exporter.windows.versions"},
-    {"exporter.windows.resync"},
-    {"exporter.windows.history"},
-    {"exporter.windows.sums", "exporter.presence", "exporter.collector"},
-    {"exporter.heartbeats"},
-    {"exporter.collectors.*"},
-    {"exporter.collectors"},
-    {"exporter.view"},
-    {"exporter.snapshot"},
-    {"exporter.exposition", "exporter.verify"},
-    {"exporter.web", "exporter.control", "exporter.running"},
-    {"exporter.health"},
-    {"exporter.doctor", "exporter.doctor.findings", "exporter.doctor.installation", "exporter.doctor.remedies"},
-    {"exporter.doctor.*"},
-    {"exporter.doctor.start", "exporter.doctor.subjects"},
-    {"exporter.__main__"},
-]
-"""Layers of modules; each module imports from its own layer or those before it."""
+DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
+_, LAYER_DRAWING, PACKAGE_DRAWING, *_ = re.findall(r"^```\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+
+
+def groups(drawing: str) -> list[list[str]]:
+    """The groups of names between the arrows."""
+    return [[name.strip() for name in group.split(",")] for group in drawing.split("<-")]
+
+
+LAYERS = groups(LAYER_DRAWING)
+"""Layers of modules of the exporter; each module imports from its own layer or those before it."""
 
 OURS = {path.parent.name for path in ROOT.glob("*/*.py")}
 """Our packages."""
@@ -142,16 +67,36 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def layer(module: str) -> int:
-    for index, names in enumerate(LAYERS):
-        if module in names:
-            return index
-    parent = module.rpartition(".")[0]
-    return next(index for index, names in enumerate(LAYERS) if f"{parent}.*" in names)
+    """The place of the longest name of a module, or of its packages. Raises KeyError for none."""
+    places = {name: index for index, names in enumerate(LAYERS) for name in names}
+    name = module.removeprefix("exporter.")
+    if name in places:
+        return places[name]
+    while parent := name.rpartition(".")[0]:
+        if found := [places[each] for each in (f"{parent}.*", parent) if each in places]:
+            return found[0]
+        name = parent
+    raise KeyError(f"{module} has no place in docs/architecture.md")
 
 
 def test_every_module_has_a_layer() -> None:
     assert len(modules()) > 20
-    assert [layer(name) for name, _ in modules()]
+    assert len(LAYERS) > 15
+    assert [layer(name) for name, _ in modules() if name != "exporter"]
+
+
+def test_every_name_in_the_drawing_is_a_module() -> None:
+    names = [name for names in LAYERS for name in names]
+    known = {name.removeprefix("exporter.") for name, _ in modules()}
+    assert [name for name in names if name.removesuffix(".*") not in known] == []
+    assert sorted(names) == sorted(set(names))
+
+
+def test_every_module_of_the_exporter_has_its_row() -> None:
+    table = DOCUMENT[DOCUMENT.index("| place |") : DOCUMENT.index("## Sliding windows")]
+    rows = set(re.findall(r"`(?:exporter/)?([a-z_]+)(?:\.py|/)`", table))
+    top = {name.split(".")[1] for name, _ in modules() if "." in name}
+    assert top - rows == set()
 
 
 def test_imports_flow_one_way() -> None:
@@ -160,7 +105,7 @@ def test_imports_flow_one_way() -> None:
         (name, imported)
         for name, path in known.items()
         for imported in imports(path)
-        if imported in known and layer(imported) > layer(name)
+        if imported in known and "exporter" not in (name, imported) and layer(imported) > layer(name)
     ]
     assert backwards == []
 
@@ -176,32 +121,23 @@ def test_only_a_source_imports_its_driver() -> None:
     assert found - allowed == set()
 
 
-def test_the_exporter_imports_no_other_package_of_ours() -> None:
-    """The exceptions are `exporter.__main__`, which puts the parts together, and the doctor's checks of these parts."""
-    found = [(name, i) for name, path in modules() for i in imports(path) if i.partition(".")[0] in OURS - {"exporter"}]
-    assert {(name, i.partition(".")[0]) for name, i in found} == {
-        ("exporter.__main__", "admin"),
-        ("exporter.doctor.admin", "admin"),
-        ("exporter.doctor.admin", "presentation"),
-        ("exporter.doctor.grafana", "admin"),
-        ("exporter.doctor.grafana", "presentation"),
+def test_packages_import_each_other_along_the_drawn_arrows_alone() -> None:
+    """An arrow at the exporter ends at a module: that of the composition, and the doctor's checks of other parts."""
+    found = {
+        (name if package == "exporter" else package, imported.partition(".")[0])
+        for package in PRODUCT
+        for name, path in modules(package)
+        for imported in imports(path)
+        if imported.partition(".")[0] in OURS - {package}
     }
-
-
-@pytest.mark.parametrize(
-    ("package", "others"),
-    [
-        ("presentation", set()),
-        ("grafana", {"exporter", "presentation"}),
-        ("admin", {"exporter", "presentation"}),
-        ("rollup", {"adapters", "exporter", "grafana"}),
-    ],
-)
-def test_page_dashboards_and_roll_up_do_not_import_each_other(package: str, others: set[str]) -> None:
-    """The titles, colours and panels that page and dashboards share are in `presentation`, below both. (The roll-up
-    installs the limits in `grafana/reader.sql`, and adapters.)"""
-    found = {i.partition(".")[0] for _, path in modules(package) for i in imports(path)}
-    assert found & OURS == {package, *others}
+    drawn = {
+        (name, imported)
+        for line in PACKAGE_DRAWING.splitlines()
+        for before, after in pairwise(groups(line))
+        for imported in before
+        for name in after
+    }
+    assert found == drawn
 
 
 def test_the_admin_section_asks_no_source() -> None:
@@ -228,10 +164,10 @@ def test_every_collector_module_is_registered(tmp_path: Path) -> None:
     assert registered == present
 
 
-def test_the_broad_except_stands_where_collectors_and_checks_are_run() -> None:
+def test_the_broad_except_stands_where_failures_are_kept_apart() -> None:
     """In `exporter.disk`, a thread's exception is raised again in the event loop."""
     broad = [name for name, path in modules() if "except Exception" in path.read_text()]
-    assert broad == ["exporter.disk", "exporter.doctor.run", "exporter.snapshot"]
+    assert broad == ["exporter.disk", "exporter.doctor.run", "exporter.section", "exporter.snapshot"]
 
 
 @pytest.mark.parametrize(("name", "least"), [("runtime", 20), ("dev", 50), ("node", 1)])

@@ -25,9 +25,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from admin.access.middleware import LOGIN, LOGOUT, STATIC, asks_grafana, not_allowed, refuse_web_socket
+from admin.access.middleware import OF_SESSIONS, STATIC, refuse_web_socket, refused_effect, refused_method
 from admin.access.origins import Origins
-from admin.grafana.paths import READ_METHODS
 from admin.problem import problem
 
 Check = Callable[..., Any]
@@ -108,20 +107,15 @@ class ApplicationAccessMiddleware:
             await refuse_web_socket(receive, send)
 
     async def _refusal(self, scope: Scope, receive: Receive) -> Response | None:
-        path, method = get_route_path(scope), scope["method"]
-        if path in (LOGIN, LOGOUT):
+        path = get_route_path(scope)
+        if path in OF_SESSIONS:
             return problem(404)
         if path.startswith(STATIC):
-            return None if method in READ_METHODS else not_allowed(READ_METHODS)
+            return refused_method(scope)
         if refusal := await self._check.refusal(scope, receive):
             return refusal
-        if method not in READ_METHODS and not (method == "POST" and asks_grafana(scope, path)):
-            return not_allowed(READ_METHODS)
-        # A browser sends the host's cookie with requests of other pages too.
         has_cookie = any(name == b"cookie" for name, _ in scope["headers"])
-        if method == "POST" and has_cookie and not self._origins.is_own(scope):
-            return problem(403, detail="The request comes from another origin.")
-        return None
+        return refused_effect(scope, self._origins, with_cookie=has_cookie)
 
 
 def _dependency(check: Check) -> Check:

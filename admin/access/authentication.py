@@ -8,7 +8,7 @@ See docs/definitions.md#access.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from admin.access.login_codes import LoginCodes
-from admin.access.origins import Origins
+from admin.access.origins import Origins, build_origins
 from admin.access.rate_limit import RateLimit, client_address
 from admin.access.sessions import COOKIE_PATH, SESSIONS_FILE, Session, Sessions, signing_key, stored_key
 from admin.access.tokens import Admin, AdminCredentials, Authenticator, Refusal
@@ -90,7 +90,7 @@ def admin_credentials(settings: Settings) -> AdminCredentials:
     )
 
 
-def build_access(settings: Settings, state_directory: Path) -> Access:
+def build_access(settings: Settings, state_directory: Path, check_state: Callable[[], None] = lambda: None) -> Access:
     """Access as configured. Raises SettingsError for a key that cannot be used."""
     credentials = admin_credentials(settings)
     return Access(
@@ -99,12 +99,12 @@ def build_access(settings: Settings, state_directory: Path) -> Access:
             signing_key(stored_key(state_directory), credentials.fingerprint()),
             settings.admin_session_hours * 3600,
             time.time,
-            StateFile(state_directory, SESSIONS_FILE),
+            StateFile(state_directory, SESSIONS_FILE, check_state),
             follows_token=settings.admin_session_follows_token,
         ),
         RateLimit(time.monotonic),
         LoginCodes(time.monotonic),
-        Origins(settings.admin_origins, settings.public_url),
+        build_origins(settings),
     )
 
 

@@ -54,8 +54,8 @@ class _Login:
         return login_page(self._render_login(request, False), 200)
 
     async def log_in(self, request: Request) -> Response:
-        if not self._access.origins.is_own(request.scope):
-            return problem(403, detail="The request comes from another origin.")
+        if foreign := self._access.origins.refusal(request.scope):
+            return foreign
         try:
             field, credential = await _credential(request)
         except Rejected as rejected:
@@ -69,8 +69,8 @@ class _Login:
         return denied(outcome)
 
     async def log_out(self, request: Request) -> Response:
-        if not self._access.origins.is_own(request.scope):
-            return problem(403, detail="The request comes from another origin.")
+        if foreign := self._access.origins.refusal(request.scope):
+            return foreign
         address = client_address(request.scope.get("client"))
         ended = list(self._access.sessions_of(request.scope))
         for session in ended:

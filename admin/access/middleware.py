@@ -1,6 +1,6 @@
 """The middleware that admits requests of admins only, to every route behind it.
 
-    security headers -> middleware (this) -> routes, Grafana         (host.py in its place: the host's own check)
+    security headers -> middleware (this) -> routes, Grafana         (application.py in its place: the host's check)
 
 Access is denied by default. Open are the login, the logout and the static files of the login page; none holds data. The
 path is taken as the router takes it, so that the two always agree, on the admin port and mounted in an application.
@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from admin.access.authentication import Access, RateLimited, denied
+from admin.access.origins import Origins
 from admin.access.tokens import Admin, Reason, Refusal
 from admin.grafana import paths
 from admin.grafana.paths import READ_METHODS, Decision
@@ -24,9 +25,12 @@ from admin.problem import VARY, problem
 LOGIN, LOGOUT, STATIC, GRAFANA = "/login", "/logout", "/static/", "/grafana/"
 SESSIONS, SESSIONS_END = "/sessions", "/sessions/end"
 PAGE = ("", "/")
+OF_SESSIONS = (LOGIN, LOGOUT, SESSIONS, SESSIONS_END)
+"""The paths that a section without sessions of its own does not have."""
 
-_METHODS = {LOGIN: (*READ_METHODS, "POST"), LOGOUT: ("POST",)}
-"""The methods of the paths that need no credential, besides STATIC."""
+_OPEN = (LOGIN, LOGOUT)
+_METHODS = {LOGIN: (*READ_METHODS, "POST"), LOGOUT: ("POST",), SESSIONS_END: ("POST",)}
+"""The methods of the paths that are more than read."""
 
 POLICY_VIOLATION = 1008
 """The close code of refused WebSockets (RFC 6455)."""
@@ -63,22 +67,16 @@ class AccessMiddleware:
 
     def _check(self, scope: Scope) -> Response | Scope:
         """The scope to pass on, or the refusal."""
-        path, method = get_route_path(scope), scope["method"]
+        path = get_route_path(scope)
         if not self._access.authenticator.configured:
             return problem(503, detail=NOT_CONFIGURED)
-        if path.startswith(STATIC) or path in _METHODS:
-            methods = _METHODS.get(path, READ_METHODS)
-            return scope if method in methods else not_allowed(methods)
+        if path.startswith(STATIC) or path in _OPEN:
+            return refused_method(scope) or scope
         outcome = self._access.authenticate(scope)
         if not isinstance(outcome, Admin):
             return self._deny(scope, path, outcome)
-        if path == SESSIONS_END:
-            if method != "POST":
-                return not_allowed(("POST",))
-        elif method not in READ_METHODS and not (method == "POST" and asks_grafana(scope, path)):
-            return not_allowed(READ_METHODS)
-        if method == "POST" and outcome.via == "session" and not self._access.origins.is_own(scope):
-            return problem(403, detail="The request comes from another origin.")
+        if refusal := refused_effect(scope, self._access.origins, with_cookie=outcome.via == "session"):
+            return refusal
         return {**scope, "state": {**scope.get("state", {}), "admin": outcome}}
 
     def _deny(self, scope: Scope, path: str, outcome: Refusal | RateLimited) -> Response:
@@ -100,9 +98,21 @@ async def refuse_web_socket(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": POLICY_VIOLATION})
 
 
-def not_allowed(methods: tuple[str, ...]) -> Response:
-    """The refusal of a method."""
+def refused_method(scope: Scope) -> Response | None:
+    """The refusal of a method that the path does not support."""
+    path, method = get_route_path(scope), scope["method"]
+    methods = _METHODS.get(path, READ_METHODS)
+    if method in methods or (method == "POST" and _asks_grafana(scope, path)):
+        return None
     return problem(405, headers={"Allow": ", ".join(methods)})
+
+
+def refused_effect(scope: Scope, origins: Origins, *, with_cookie: bool) -> Response | None:
+    """The refusal of an admin's request by its method, or, as browsers send cookies with the requests of other pages
+    too, by its origin."""
+    if refusal := refused_method(scope):
+        return refusal
+    return origins.refusal(scope) if with_cookie and scope["method"] not in READ_METHODS else None
 
 
 def login_page(body: str, status: int, refusal: Refusal | None = None) -> Response:
@@ -113,7 +123,7 @@ def login_page(body: str, status: int, refusal: Refusal | None = None) -> Respon
     return HTMLResponse(body, status, headers)
 
 
-def asks_grafana(scope: Scope, path: str) -> bool:
+def _asks_grafana(scope: Scope, path: str) -> bool:
     """Whether it is one of the POST requests that panels send."""
     if not path.startswith(GRAFANA):
         return False

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from starlette.responses import Response
 from starlette.types import Scope
+
+from admin.problem import problem
+from exporter.settings import Settings
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -31,6 +35,10 @@ class Origins:
         hosts = _values(scope, b"host")
         return scheme == "https" and [host.removesuffix(_DEFAULT_PORTS[scheme]) for host in hosts] == [name]
 
+    def refusal(self, scope: Scope) -> Response | None:
+        """The refusal of a request that another page sends, None for one of the section's own pages."""
+        return None if self.is_own(scope) else problem(403, detail="The request comes from another origin.")
+
     def is_own(self, scope: Scope) -> bool:
         """Whether the request comes from the section's own pages. Browsers send Origin with every POST; a request
         without it needs Sec-Fetch-Site: same-origin, which no page can set."""
@@ -46,6 +54,11 @@ class Origins:
         if not separator or scheme not in _DEFAULT_PORTS or (scope.get("scheme") == "https" and scheme != "https"):
             return False
         return name == hosts[0].removesuffix(_DEFAULT_PORTS[scheme])
+
+
+def build_origins(settings: Settings) -> Origins:
+    """The origins as configured."""
+    return Origins(settings.admin_origins, settings.public_url)
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:

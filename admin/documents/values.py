@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TypeVar, cast
 
 from exporter.collector import Presenting
-from exporter.inputs import BY_NAME, Need, first_lacking
+from exporter.inputs import Need, first_lacking, source_of
 from exporter.spec import MetricSpec, Sample, Summary
 from exporter.view import CollectorView, View
 
@@ -78,9 +78,9 @@ def ratio(numbers: Sequence[float]) -> float | None:
 class Values:
     """The values of one view of the snapshot, looked up by metric and labels."""
 
-    def __init__(self, view: View, now: float) -> None:
-        """`now` in Unix seconds."""
-        self.view, self.now = view, now
+    def __init__(self, view: View, now: float, workers_from: str = "redis") -> None:
+        """`now` in Unix seconds; `workers_from` as in the setting WORKERS_FROM."""
+        self.view, self.now, self._workers_from = view, now, workers_from
         self._down = {source.name for source in view.sources if source.up is False}
         self._collectors = {collector.name: collector for collector in view.collectors}
         self._samples: dict[MetricSpec, list[tuple[CollectorView, Sample]]] = {}
@@ -152,7 +152,7 @@ class Values:
         return cast("Content", view.last_content) if view else None
 
     def _not_provided(self, name: str) -> Value:
-        return Value(None, True, (BY_NAME[name].source,), self.now, name)
+        return Value(None, True, (source_of(name, self._workers_from),), self.now, name)
 
     def _null(self, collectors: Sequence[CollectorView]) -> Value:
         times = [collector.last_success for collector in collectors if collector.last_success is not None]

@@ -102,6 +102,10 @@ class Page:
         """The page of the open sessions."""
         return self._templates.get_template("sessions.html").render(base=_base(request), sessions=sessions)
 
+    def render_refusal(self, base: str, status: int, title: str, detail: str) -> str:
+        """The page of a refusal by the section."""
+        return render_refusal(base, status, title, detail, has_login=self._has_login)
+
     def _data(self, base: str) -> Mapping[str, Any]:
         """The data of the modules that is not in the page's elements."""
         return {
@@ -120,9 +124,10 @@ class Page:
         }
 
 
-def render_refusal(base: str, status: int, title: str, detail: str) -> str:
+def render_refusal(base: str, status: int, title: str, detail: str, *, has_login: bool = True) -> str:
     """The page of a refusal; `base`: the path of the section, with a final slash."""
-    return _templates().get_template("refusal.html").render(base=base, status=status, title=title, detail=detail)
+    template = _templates().get_template("refusal.html")
+    return template.render(base=base, status=status, title=title, detail=detail, has_login=has_login)
 
 
 @cache

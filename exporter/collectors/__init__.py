@@ -22,16 +22,15 @@ from exporter.collectors.rollup import Rollup
 from exporter.collectors.top_users import TopUsers
 from exporter.collectors.unacked import Unacked
 from exporter.collectors.users import Plans, Users
-from exporter.collectors.workers import HeartbeatSource, Workers
+from exporter.collectors.workers import Workers
 from exporter.errors import SettingsError
-from exporter.heartbeats import PostgresHeartbeats, RedisHeartbeats
+from exporter.heartbeats import build_heartbeats
 from exporter.inputs import first_lacking
 from exporter.settings import PREFIX, Settings
 from exporter.state import StateFile
 from exporter.windows.latest import LatestActivity
 from exporter.windows.shared import SharedWindow
 from exporter.windows.users import UserCounts
-from exporter.worker_keys import Kinds
 
 OpenState = Callable[[str], StateFile]
 """Returns the state file of that name."""
@@ -63,7 +62,7 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
         DeadLetters(settings.dead_letter_keys, settings.celery_keys()),
         Jobs(),
         Workers(
-            _heartbeats(settings),
+            build_heartbeats(settings),
             state("gpu"),
             prices,
             healthy_seconds=settings.worker_healthy_seconds,
@@ -86,13 +85,6 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
         if collector.name in chosen
         and not (isinstance(collector, Dispensable) and first_lacking(collector.inputs, lacking, {}))
     )
-
-
-def _heartbeats(settings: Settings) -> HeartbeatSource:
-    kinds = Kinds(settings.worker_kinds, settings.worker_default_kind)
-    if settings.workers_from == "postgres":
-        return PostgresHeartbeats(kinds)
-    return RedisHeartbeats(settings.worker_keys, settings.worker_kind_keys, kinds)
 
 
 def _check(chosen: set[str], known: Mapping[str, Collector]) -> None:

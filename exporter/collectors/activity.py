@@ -24,6 +24,7 @@ from exporter.vocabulary import PLAN_CLASSES
 from exporter.windows import DAY, SECOND, Integers, Part
 from exporter.windows.history import History, ReadPlan
 from exporter.windows.latest import LatestActivity, latest_of
+from exporter.windows.pieces import in_pieces
 from exporter.windows.resync import SPECS as RESYNC_SPECS
 from exporter.windows.shared import SharedWindow
 from exporter.windows.sql import MICROSECONDS
@@ -136,10 +137,16 @@ class Activity:
         return await plan.transaction.integers(_LATEST, 2, {"since": moment(part.start), "until": moment(part.end)})
 
     async def _fill(self, plan: ReadPlan) -> LatestActivity:
-        ranges: list[tuple[Integers, Integers]] = []
-        period = {"since": moment(plan.new.start), "until": moment(plan.new.end)}
-        await plan.transaction.integers_in_blocks(_LATEST, 2, period, lambda rows: ranges.append(latest_of(rows)))
-        return LatestActivity.of(ranges)
+        async def read(piece: Part) -> LatestActivity:
+            ranges: list[tuple[Integers, Integers]] = []
+            period = {"since": moment(piece.start), "until": moment(piece.end)}
+            await plan.transaction.integers_in_blocks(_LATEST, 2, period, lambda rows: ranges.append(latest_of(rows)))
+            return LatestActivity.of(ranges)
+
+        filled = LatestActivity()
+        async for _, latest in in_pieces(plan.transaction, plan.new, read):
+            await asyncio.to_thread(filled.add, latest)
+        return filled
 
     async def _classify(self, now: int) -> None:
         """Look up the classes of new users and of users whose class has changed; after a reading of plans, those of all

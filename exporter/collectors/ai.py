@@ -21,6 +21,7 @@ from exporter.vocabulary import AI_ERROR_KINDS
 from exporter.windows import DAY, HOUR, MINUTE, Integers, Part, minute
 from exporter.windows.history import History, ReadPlan
 from exporter.windows.minutes import MinuteSums
+from exporter.windows.pieces import in_pieces
 from exporter.windows.resync import SPECS as RESYNC_SPECS
 from exporter.windows.shared import SharedWindow
 from exporter.windows.sql import MINUTE_BIN, MINUTE_OF
@@ -169,8 +170,12 @@ class Requests:
         new = []
         if plan.fill:  # an hour at a time: a whole day would block the loop for long
             minutes, users = MinuteSums(span=DAY // MINUTE + 1, width=1), UserCounts()
-            for part in plan.new.cut(HOUR):
-                _replace(minutes, users, part, await self._rows(plan.transaction, part))
+
+            async def read(piece: Part) -> Integers:
+                return await self._rows(plan.transaction, piece)
+
+            async for part, rows in in_pieces(plan.transaction, plan.new, read, longest=HOUR):
+                _replace(minutes, users, part, rows)
         else:
             new = [(plan.new, await self._rows(plan.transaction, plan.new))]
         reread = [(part, await self._rows(plan.transaction, part)) for part in plan.recheck]

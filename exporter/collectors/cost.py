@@ -25,7 +25,8 @@ from exporter.sources.postgres import Row, Transaction, microseconds, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.windows import DAY, HOUR, Part
 from exporter.windows.cursor import LATE
-from exporter.windows.history import History
+from exporter.windows.history import History, ReadPlan
+from exporter.windows.pieces import in_pieces
 from exporter.windows.resync import SPECS as RESYNC_SPECS
 from exporter.windows.sql import HOUR_BIN, HOUR_OF
 from exporter.windows.versions import TimedRows
@@ -166,6 +167,7 @@ class TokenCost:
 
     def __init__(self, prices: Prices | None, not_provided: Collection[str] = ()) -> None:
         self._prices = prices
+        self._next_prices: Prices | None = None
         self._query = _tokens(not_provided)
         self._has_models = "ai_usage_events.model" not in not_provided
         self._settled: Hours = {}
@@ -177,13 +179,17 @@ class TokenCost:
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return the tokens by model and direction; their cost, where there are prices."""
+        if self._next_prices is not None:
+            self._prices, self._next_prices = self._next_prices, None
+            self._named.clear()
+            self._history.start_over()
         async with self._history.reading(sources.postgres) as plan:
             at, now = plan.transaction.now, plan.now
             restart = plan.fill or self._settled_until < plan.begin
             since = plan.begin if restart else self._settled_until
             settles = max(since, now - LATE)
             plan.recheck = [part for part in plan.recheck if part.end <= since and not restart]
-            rows = await self._rows(plan.transaction, Part(since, now), settles)
+            rows = await self._all_rows(plan, Part(since, now), settles)
             reread = [(part, await self._rows(plan.transaction, part, part.end)) for part in plan.recheck]
 
             settled, pending = self._by_hour(rows)
@@ -201,6 +207,11 @@ class TokenCost:
             self._settled_until = settles
         return self._samples(_sum(self._total, *pending.values()), at.timestamp())
 
+    def use_prices(self, prices: Prices) -> None:
+        """Use these prices from the next refresh on, which reads the month again: tokens are kept by models with a
+        price."""
+        self._next_prices = prices
+
     def counters(self) -> Sequence[Sample]:
         """Return the resync counters."""
         return self._history.counters()
@@ -208,6 +219,16 @@ class TokenCost:
     def _rows_in(self, part: Part) -> int:
         """Return the number of requests that are in the tokens of a part."""
         return sum(tokens[-1] for tokens in self._settled.get(part.end // HOUR, {}).values())
+
+    async def _all_rows(self, plan: ReadPlan, part: Part, settles: int) -> list[Row]:
+        """Return the rows of a part of any length: an hour may have more than one row per model."""
+        if not plan.fill:
+            return await self._rows(plan.transaction, part, settles)
+
+        async def read(piece: Part) -> list[Row]:
+            return await self._rows(plan.transaction, piece, settles)
+
+        return [row async for _, rows in in_pieces(plan.transaction, part, read) for row in rows]
 
     async def _rows(self, transaction: Transaction, part: Part, settles: int) -> list[Row]:
         period = {"since": moment(part.start), "until": moment(part.end), "settles": moment(settles)}

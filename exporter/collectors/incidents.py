@@ -14,8 +14,9 @@ from exporter.columns import TEXT, WORD, optional
 from exporter.incident import KEPT, Incident, newest
 from exporter.sources.postgres import Row, moment
 from exporter.spec import MetricSpec, Sample
-from exporter.windows import DAY
-from exporter.windows.history import History
+from exporter.windows import DAY, Part
+from exporter.windows.history import History, ReadPlan
+from exporter.windows.pieces import in_pieces
 from exporter.windows.sql import MICROSECONDS
 
 HORIZON = 7 * DAY
@@ -35,7 +36,7 @@ def _latest(not_provided: Collection[str]) -> str:
     return " UNION ALL ".join(
         f"(SELECT {MICROSECONDS.format(f'{table}.completed_at')}, '{kind}', {columns(table, of_ai)} FROM {table}"
         f" WHERE {WORD.format(f'{table}.status')} = 'failed' AND {table}.completed_at > %(since)s"
-        f" AND {table}.completed_at <= %(now)s ORDER BY {table}.completed_at DESC LIMIT {KEPT})"
+        f" AND {table}.completed_at <= %(until)s ORDER BY {table}.completed_at DESC LIMIT {KEPT})"
         for kind, table, of_ai in _TABLES
     )
 
@@ -59,12 +60,21 @@ class Incidents:
         """Update `content`; there are no samples."""
         async with self._history.reading(sources.postgres) as plan:
             since = plan.new.start
-            rows = await plan.transaction.rows(self._query, {"since": moment(since)})
+            rows = await self._rows(plan)
             # The rows are complete for their time: an incident without a row has been deleted.
             kept = () if plan.fill else self.content or ()
             old = [incident for incident in kept if plan.begin < incident.time <= since]
             self.content = newest([*map(self._incident, rows), *old])
         return []
+
+    async def _rows(self, plan: ReadPlan) -> list[Row]:
+        async def read(piece: Part) -> list[Row]:
+            period = {"since": moment(piece.start), "until": moment(piece.end)}
+            return await plan.transaction.rows(self._query, period)
+
+        if not plan.fill:
+            return await read(plan.new)
+        return [row async for _, rows in in_pieces(plan.transaction, plan.new, read) for row in rows]
 
     def _incident(self, row: Row) -> Incident:
         incident = Incident.of(*row)

@@ -172,7 +172,7 @@ class _Table:
         query = _query(self._table, enum)
         plan = await _plan(transaction, query)
         cost = float(plan["Total Cost"])
-        self._name_if_read_whole(cost, plan, enum)
+        self._name_if_read_whole(plan, enum)
         is_expensive = cost > CHEAP or "Foreign Scan" in _nodes(plan)
         began = self._clock()
         try:
@@ -191,12 +191,23 @@ class _Table:
         seconds = 0.0 if began is None else min(self._clock() - began, STATEMENT_SECONDS)
         self._tried_at, self.pause, self._failure = now, round(seconds / SHARE * SECOND), failure
 
-    def _name_if_read_whole(self, cost: float, plan: Mapping[str, Any], enum: EnumType | None) -> None:
+    def _name_if_read_whole(self, plan: Mapping[str, Any], enum: EnumType | None) -> None:
         """Log a large table that no index helps to read: once, until an index does."""
-        is_whole = cost > CHEAP and not _WHOLE.isdisjoint(_nodes(plan))
+        is_whole = _lacks_index(plan)
         if is_whole and not self._is_named:
             _log.warning("jobs.no_index", table=self._table, remedy=index_statement(self._table, enum))
         self._is_named = is_whole
+
+
+def _lacks_index(plan: Mapping[str, Any]) -> bool:
+    return float(plan["Total Cost"]) > CHEAP and not _WHOLE.isdisjoint(_nodes(plan))
+
+
+async def missing_index(transaction: Transaction, table: str) -> str | None:
+    """Return the statement that creates the index that a large table lacks; None where an index helps to read it, and
+    for a small table."""
+    enum = await read_enum(transaction, table)
+    return index_statement(table, enum) if _lacks_index(await _plan(transaction, _query(table, enum))) else None
 
 
 def index_statement(table: str, enum: EnumType | None) -> str:

@@ -19,14 +19,12 @@ import structlog
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.inputs import Need
-from exporter.queue_keys import CeleryKeys, ListLengths, Lists, sum_up
+from exporter.queue_keys import STATS, CeleryKeys, ListLengths, Lists, sum_up
 from exporter.remembered import BEYOND, Excess
 from exporter.settings import PREFIX
 from exporter.sources.redis import Redis, WrongType
 from exporter.spec import Label, MetricSpec, Sample, Summary
 from exporter.vocabulary import QUEUES
-
-STATS_KEY = b"ai_queue:stats"
 
 DEPTH = MetricSpec(
     "hivesync_queue_depth",
@@ -39,7 +37,7 @@ PROCESSING = MetricSpec(
     "hivesync_queue_processing_seconds",
     "summary",
     "Processing time and number of the queue's jobs, as counted by its workers.",
-    "Redis (ai_queue:stats)",
+    f"Redis ({STATS})",
     (Label("queue", ("ai",)),),
     needs=(Need(("queue_stats",)),),
 )
@@ -110,7 +108,7 @@ class Queues:
 async def _read_processing(redis: Redis) -> tuple[Summary | None, int]:
     """Return the values in `ai_queue:stats`, None where it does not exist, and the number of unusable hashes (0 or
     1)."""
-    (row,) = await redis.hashes([STATS_KEY], ("processed", "processing_ms"))
+    (row,) = await redis.hashes([STATS.encode()], ("processed", "processing_ms"))
     if isinstance(row, WrongType):
         return None, 1
     if row == (None, None):

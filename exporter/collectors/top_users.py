@@ -22,8 +22,9 @@ from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Transaction, moment
 from exporter.spec import MetricSpec, Sample
 from exporter.vocabulary import PLAN_CLASSES
-from exporter.windows import DAY, MINUTE, Integers, minute
+from exporter.windows import DAY, MINUTE, Integers, Part, minute
 from exporter.windows.latest import LatestActivity
+from exporter.windows.pieces import in_pieces
 from exporter.windows.shared import SharedWindow
 from exporter.windows.users import UserCounts, UserTotals
 
@@ -139,9 +140,15 @@ class TopUsers:
             raise CollectionFailed("postgres", "windows_not_filled") from None
 
     async def _count(self, transaction: Transaction, since: int, until: int) -> UserTotals:
-        blocks: list[Integers] = []
-        await transaction.integers_in_blocks(_BY_USER, 2, _period(since, until), blocks.append)
-        return await asyncio.to_thread(UserTotals.of, blocks)
+        async def read(piece: Part) -> list[Integers]:
+            blocks: list[Integers] = []
+            await transaction.integers_in_blocks(_BY_USER, 2, _period(*piece.minutes), blocks.append)
+            return blocks
+
+        totals = UserTotals()
+        async for _, blocks in in_pieces(transaction, Part(since * MINUTE, until * MINUTE), read):
+            totals = await asyncio.to_thread(totals.plus, blocks)
+        return totals
 
     async def _read(self, transaction: Transaction, since: int, until: int) -> Integers:
         return await transaction.integers(_BY_USER, 2, _period(since, until))

@@ -21,14 +21,14 @@ import structlog
 from numpy.typing import NDArray
 
 from exporter.collector import SKIPPED, Sources, skipped
-from exporter.columns import USER, WORD, optional
+from exporter.columns import USER, WORD, optional, words
 from exporter.definitions import PLAN_CLASS
 from exporter.inputs import Need
 from exporter.labels import clean, folded_forms
 from exporter.recount import READ_ALWAYS, Recount, longest_pause
 from exporter.sources.postgres import Transaction
 from exporter.spec import Definition, Label, MetricSpec, Sample
-from exporter.vocabulary import FREE_PLANS, PAID_PLANS, PLAN_CLASSES, TRIAL
+from exporter.vocabulary import FREE_PLANS, PAID_PLANS, PAYING_STATUSES, PLAN_CLASSES, TRIAL
 from exporter.windows import MINUTE, SECOND, Integers, contained
 from exporter.windows.sql import MICROSECONDS
 
@@ -77,7 +77,7 @@ def _paid_or_trial(not_provided: Collection[str]) -> str:
     return f"""
 CASE WHEN {_PLAN} = '{TRIAL}' THEN {optional(_TRIAL_ENDS_AT, not_provided)} IS NOT NULL
      WHEN {_PLAN} = ANY(%(free_plans)s::text[]) THEN false
-     ELSE {WORD.format("subscriptions.status")} IN ('active', 'past_due') END
+     ELSE {WORD.format("subscriptions.status")} IN {words(PAYING_STATUSES)} END
 """
 
 

@@ -149,6 +149,10 @@ class Workers:
             samples += gpu_dollars(self._prices, self._usage, now)
         return samples + skipped(self.name, reasons)
 
+    def use_prices(self, prices: Prices) -> None:
+        """Use these prices from the next refresh on."""
+        self._prices = prices
+
     def counters(self) -> Sequence[Sample]:
         """Return GPU time by instance; nothing before the first GPU worker."""
         return [

@@ -11,15 +11,15 @@ from typing import Any
 from admin.access.authentication import admin_credentials
 from admin.access.middleware import LOGIN
 from admin.access.tokens import RSA_BITS, SECRET_BYTES, Admin, Authenticator, Reason
+from exporter.addresses import WILDCARDS, reachable
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, word, wrong
 from exporter.doctor.installation import Installation, setting
+from exporter.setting_types import GOOD_KEY_BYTES, NEW_KEY
 from exporter.settings import PREFIX
 from exporter.sources.web import Answer, NoAnswer, fetch
 from exporter.urls import InvalidUrl, read_web
 from presentation.panels import ANALYTICS_PATH
 
-NEW_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
-API_KEY_CHARACTERS = 24
 COMMON = ("secret", "changeme", "password", "admin", "default", "test", "example", "hivesync", "supersecret", "jwt")
 _COMMON_PARTS = re.compile(r"[^a-z0-9]|" + "|".join(sorted(COMMON, key=len, reverse=True)))
 LEAST_UNCOMMON = 6
@@ -42,7 +42,7 @@ def credentials(installation: Installation) -> Findings:
     if given.jwt_secret:
         findings += _strength("ADMIN_JWT_SECRET", given.jwt_secret, SECRET_BYTES)
     if given.api_key:
-        findings += _strength("ADMIN_API_KEY", given.api_key, API_KEY_CHARACTERS)
+        findings += _strength("ADMIN_API_KEY", given.api_key, GOOD_KEY_BYTES)
     if given.jwt_public_key and (bits := _rsa_bits(given.jwt_public_key)) and bits < RSA_BITS:
         mend = f"openssl genrsa -out private.pem {RSA_BITS}  # in HiveSync, and its public key here"
         findings.append(look(f"ADMIN_JWT_PUBLIC_KEY_FILE: RSA with {bits} bits, fewer than {RSA_BITS}", mend))
@@ -169,14 +169,14 @@ async def public(installation: Installation) -> Findings:
     return _of_answers(installation, origin, page, summary, metrics, login)
 
 
-_LOCATION = """\
+LOCATION = """\
 location /admin/analytics/ {{
     proxy_pass http://{address};
     proxy_set_header Host $http_host;
-    proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Proto $scheme;
 }}"""
-"""nginx' forwarding to the admin port."""
+"""nginx' forwarding to the admin port, as in docs/operating.md."""
 
 
 def _of_answers(
@@ -185,7 +185,7 @@ def _of_answers(
     listen = installation.settings.admin_listen
     findings: list[Finding] = []
     if page.status != 200 or b"HiveSync" not in page.body:
-        block = _LOCATION.format(address=f"{listen.host or '127.0.0.1'}:{listen.port}")
+        block = LOCATION.format(address=reachable(listen))
         return [wrong(f"{origin}{ANALYTICS_PATH} does not lead to the section (status {page.status})", block)]
     if summary.status == 200:
         findings.append(
@@ -224,8 +224,8 @@ def ports(installation: Installation) -> Findings:
     findings: list[Finding] = []
     for name, what in (("metrics_listen", "/metrics"), ("admin_listen", "the Analytics section")):
         address = getattr(installation.settings, name)
-        if address.host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
-            mend = f"{setting(name, f'127.0.0.1:{address.port}')}  # or the address of the one network that needs it"
+        if address.host in WILDCARDS:
+            mend = f"{setting(name, reachable(address))}  # or the address of the one network that needs it"
             findings.append(look(f"{what} listens on every interface of this machine, unencrypted", mend))
     return findings or [ok("on chosen addresses alone")]
 

@@ -9,11 +9,11 @@ from exporter.doctor.findings import Finding, Findings, check, listed, look, ok,
 from exporter.doctor.installation import Installation, added
 from exporter.doctor.postgres import brief
 from exporter.doctor.tables import (
-    ROLLUP,
     Column,
     Kind,
     KnownTable,
     may_be_declared,
+    may_lack,
     needed,
     not_provided,
     quoted,
@@ -21,10 +21,11 @@ from exporter.doctor.tables import (
     read_tables,
 )
 from exporter.errors import CollectionFailed
+from exporter.identities import IdType
+from exporter.inputs import DAILY, OF_GPU_WORKERS, WORKERS
 from exporter.sources.postgres import Transaction
 
 TIMESTAMPTZ, TIMESTAMP = "timestamp with time zone", "timestamp without time zone"
-KNOWN_IDS = {"uuid", "smallint", "integer", "bigint", "numeric", "text", "character varying", "character", "citext"}
 NUMBERS, TEXTS, ENUMS = "N", "S", "E"
 """Categories of types in pg_type.typcategory."""
 
@@ -46,6 +47,7 @@ ONLY_FOR = {
     "preview_jobs.completed_at": "lower(status::text) IN ('succeeded', 'failed')",
     "ai_usage_events.prompt_tokens": "lower(status::text) = 'succeeded'",
     "ai_usage_events.completion_tokens": "lower(status::text) = 'succeeded'",
+    **{f"{WORKERS}.{column}": "false" for column in OF_GPU_WORKERS},
 }
 """The rows that should have a value, for columns of which the others need none."""
 
@@ -67,7 +69,7 @@ async def there(installation: Installation) -> Findings:
         findings += [
             _missing(installation, table, column, kind)
             for column, kind in columns.items()
-            if column not in table.columns
+            if column not in table.columns and not may_lack(name, column)
         ]
     return findings or [ok(f"{sum(map(len, needed(installation).values()))} columns")]
 
@@ -141,7 +143,7 @@ def _of_type(table: KnownTable, column: str, kind: Kind, facts: Column) -> Findi
             f"{name} is of type {facts.type}, not a word",
             f"replace {table.name} by a view with: CASE {quoted(column)} WHEN ... THEN '...' END AS {quoted(column)}",
         )
-    if kind is Kind.ID and facts.type.rpartition(".")[2] not in KNOWN_IDS:
+    if kind is Kind.ID and not IdType(facts.type).known:
         return look(
             f"{name} is of type {facts.type}: ids are compared as text, and its index is not used",
             f"{alter} ALTER COLUMN {quoted(column)} TYPE text USING {quoted(column)}::text;",
@@ -260,7 +262,7 @@ async def filled(installation: Installation) -> Findings:
     skipped: list[str] = []
     async with brief(installation) as transaction:
         for name, table in (await read_needed(installation, transaction)).items():
-            if name == ROLLUP or not table.columns:
+            if name == DAILY or not table.columns:
                 continue
             try:
                 async with transaction.savepoint():

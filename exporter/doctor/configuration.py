@@ -38,8 +38,8 @@ def ports(installation: Installation) -> Findings:
     """The two ports differ."""
     settings = installation.settings
     if settings.metrics_listen.port == settings.admin_listen.port and settings.metrics_listen.port:
-        free = f"{settings.metrics_listen.host}:{settings.metrics_listen.port + 1}"
-        return [wrong("METRICS_LISTEN and ADMIN_LISTEN have the same port", setting("admin_listen", free))]
+        free = settings.metrics_listen._replace(port=settings.metrics_listen.port + 1)
+        return [wrong("METRICS_LISTEN and ADMIN_LISTEN have the same port", setting("admin_listen", str(free)))]
     return [ok(f"{settings.metrics_listen.port} for metrics, {settings.admin_listen.port} for the Analytics section")]
 
 

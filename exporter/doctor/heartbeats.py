@@ -1,20 +1,33 @@
-"""Heartbeats of workers in Redis: their shape, the unit of their time, and their age."""
+"""Heartbeats of workers, read as the collector reads them: their shape, the unit of their time, and their age."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, word, wrong
 from exporter.doctor.installation import Installation, added
+from exporter.doctor.remedies import EXPLAINED
 from exporter.doctor.scanning import scan, shown
 from exporter.doctor.tables import not_provided
-from exporter.heartbeats import LONGEST_LEAD, PostgresHeartbeats, read_rows, timestamp
+from exporter.errors import CollectionFailed
+from exporter.heartbeats import (
+    LONGEST_LEAD,
+    PostgresHeartbeats,
+    RedisHeartbeats,
+    StoredHeartbeat,
+    build_heartbeats,
+    timestamp,
+)
+from exporter.inputs import WORKERS
 from exporter.labels import folded
-from exporter.sources.redis import Fields, WrongType
-from exporter.worker_keys import Kinds, WorkerKey
+from exporter.sources.redis import WrongType
+from exporter.worker_keys import Kinds
 
-FIELDS = ("kind", "last_heartbeat", "state", "instance_type", "lifecycle")
+MOST = 1_000
+"""Heartbeats that are looked at."""
+
 NAMED = 5
 
 
@@ -22,47 +35,50 @@ NAMED = 5
 async def workers(installation: Installation) -> Findings:
     """Each worker's heartbeat is a hash or a string with a time in seconds, neither in the future nor forgotten, and of
     a known kind."""
-    settings = installation.settings
-    if "workers" in not_provided(installation):
+    reader, redis = build_heartbeats(installation.settings), installation.sources.redis
+    if WORKERS in not_provided(installation):
         return [ok("not provided")]
-    if settings.workers_from == "postgres":
-        return await _in_the_table(installation)
-    redis, patterns = installation.sources.redis, settings.worker_keys
-    of_siblings = [WorkerKey(pattern) for pattern in settings.worker_kind_keys]
-    found = {key for pattern in patterns for key in (await scan(redis, WorkerKey(pattern).scanned)).keys}
-    keys = sorted(key for key in found if not any(sibling.worker(shown(key)) for sibling in of_siblings))[:1_000]
-    if not keys:
-        present = sorted(not_provided(installation))
-        mend = f"HIVESYNC_WORKER_KEYS=...  # their pattern; or {added('not_provided', present, 'workers')}"
+    if not isinstance(reader, RedisHeartbeats):
+        return []
+    found = {key for pattern in reader.scanned for key in (await scan(redis, pattern)).keys}
+    beats = await reader.read_keys(redis, sorted(found), MOST)
+    if not beats:
+        present, patterns = sorted(not_provided(installation)), installation.settings.worker_keys
+        mend = f"HIVESYNC_WORKER_KEYS=...  # their pattern; or {added('not_provided', present, WORKERS)}"
         return [look(f"no key matches {listed(map(word, patterns))}: no worker is known", mend)]
-    rows = dict(zip(keys, await read_rows(redis, keys, FIELDS), strict=True))
     now = await redis.time()
-    return _judged(installation, rows, now)
+    return _judged(installation, reader, beats, now)
 
 
-async def _in_the_table(installation: Installation) -> list[Finding]:
-    settings = installation.settings
-    kinds = Kinds(settings.worker_kinds, settings.worker_default_kind)
-    heartbeats = await PostgresHeartbeats(kinds).read(installation.sources, settings.worker_forgotten_seconds)
+@check("heartbeats.table", seconds=4)
+async def table(installation: Installation) -> Findings:
+    """With WORKERS_FROM=postgres: the rows of the table `workers` have a time that can be true, and one is recent."""
+    settings, reader = installation.settings, build_heartbeats(installation.settings)
+    if WORKERS in not_provided(installation) or not isinstance(reader, PostgresHeartbeats):
+        return []
+    try:
+        heartbeats = await reader.read(installation.sources, settings.worker_forgotten_seconds)
+    except CollectionFailed as error:
+        if error.kind in EXPLAINED:
+            return []
+        raise
     left_out = {reason: count for reason, count in heartbeats.left_out.items() if count}
     if left_out:
         reasons = listed(f"{reason} {count}" for reason, count in left_out.items())
         return [wrong(f"rows of workers left out: {reasons}", "let each worker write last_heartbeat_at = now()")]
     if not heartbeats.workers:
         return [look("the table workers has no recent heartbeat: no worker is known", "HIVESYNC_WORKERS_FROM=redis")]
-    return [ok(f"{len(heartbeats.workers)} workers in the table workers")]
+    return [ok(f"{len(heartbeats.workers) + heartbeats.beyond} workers in the table workers")]
 
 
 def _judged(
-    installation: Installation, rows: dict[bytes, Fields | str | WrongType | None], now: float
+    installation: Installation, reader: RedisHeartbeats, beats: Sequence[StoredHeartbeat], now: float
 ) -> list[Finding]:
     settings = installation.settings
     findings: list[Finding] = []
-    other = [key for key, row in rows.items() if isinstance(row, WrongType)]
-    strings = {key for key, row in rows.items() if isinstance(row, str)}
-    hashes = {key: row for key, row in rows.items() if isinstance(row, tuple)}
-    times = {key: _seconds(row) for key, row in rows.items() if isinstance(row, str)}
-    times |= {key: _seconds(row[1]) for key, row in hashes.items()}
+    other = [each.key for each in beats if isinstance(each.value, WrongType)]
+    strings = {each.key for each in beats if isinstance(each.value, str)}
+    times = {each.key: _seconds(each.time) for each in beats if isinstance(each.value, str | tuple)}
     known = Kinds(settings.worker_kinds, settings.worker_default_kind)
     bad = [key for key, time in times.items() if time is None]
     milliseconds = [key for key, time in times.items() if time is not None and time > now * 100]
@@ -72,7 +88,8 @@ def _judged(
     forgotten = [
         key for key, time in times.items() if time is not None and now - time > settings.worker_forgotten_seconds
     ]
-    kinds = Counter(row[0] for row in hashes.values() if folded(row[0]) and folded(row[0]) not in known.known)
+    strange = [each for each in beats if folded(each.words[0]) and folded(each.words[0]) not in known.known]
+    kinds = Counter(each.words[0] for each in strange)
 
     def renewed(keys: list[bytes]) -> str:
         name = _first(keys)
@@ -91,9 +108,12 @@ def _judged(
         mend = "timedatectl set-ntp true, on the workers' machines"
         findings.append(wrong(f"{_named(ahead)}: last_heartbeat is in the future, and left out", mend))
     if kinds:
-        strange = [key for key, row in hashes.items() if row[0] in kinds]
         named = f"HIVESYNC_WORKER_KINDS names {', '.join(known.known)}"
-        mend = f"HSET {_first(strange)} kind cpu  (as its worker should; {named})"
+        sibling = reader.sibling(strange[0].worker)
+        write = f"HSET {_first([strange[0].key])} kind cpu"
+        if sibling is not None and strange[0].key in strings:
+            write = f"SET {_first([sibling])} cpu"
+        mend = f"{write}  (as its worker should; {named})"
         names = listed(f"{word(kind or '(none)')} {count}" for kind, count in kinds.items())
         findings.append(look(f"kinds that are not known, shown as unknown: {names}", mend))
     if forgotten:
@@ -121,3 +141,5 @@ def _seconds(value: str | None) -> float | None:
 
 
 CHECKS = (workers,)
+OF_POSTGRES = (table,)
+"""The checks of heartbeats in PostgreSQL."""

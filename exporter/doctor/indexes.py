@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from exporter.doctor.findings import Findings, check, listed, look, ok, wrong
+from exporter.collectors import jobs
+from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, wrong
 from exporter.doctor.installation import Installation
 from exporter.doctor.postgres import brief
 from exporter.doctor.recording import Refreshed, Statement, record
@@ -30,6 +31,7 @@ SMALL_BYTES = 8 * 2**20
 
 _LITERAL = r"'[^']*'::timestamp with(?:out)? time zone"
 _TIMES = re.compile(rf"^(?P<expression>.+?) (?:>=?|<=?) (?:{_LITERAL}|\$\d+|\(InitPlan|\(.*\)$)")
+_ANY_TIME = " >= '2001-01-02'::timestamp with time zone"
 _IDS = re.compile(r"^(?P<expression>.+?) = ANY \('\{.*\}'::[^']+\)$")
 
 
@@ -78,6 +80,28 @@ async def windows(installation: Installation) -> Findings:
     if findings:
         return findings
     return [ok(f"an index for every window: {sum(len(each.statements) for each in refreshed)} statements explained")]
+
+
+@check("indexes.waiting", seconds=4)
+async def waiting(installation: Installation) -> Findings:
+    """The jobs that wait or run are found by an index, so that they are counted at every refresh."""
+    findings: list[Finding] = []
+    async with brief(installation) as transaction:
+        for table in jobs.TABLES.values():
+            try:
+                async with transaction.savepoint():
+                    statement = await jobs.missing_index(transaction, table)
+            except CollectionFailed:
+                continue  # a missing table, column or right is a finding of its own
+            if statement is not None:
+                limits = "absent between rare readings, and the jobs shown as waiting are then the queue's length alone"
+                findings.append(
+                    look(
+                        f"no index of the jobs that wait in {table}: its hivesync_jobs are {limits}",
+                        f"{statement};  -- of a view: on the table beneath it",
+                    )
+                )
+    return findings or [ok("waiting jobs are found by an index, or in a small table")]
 
 
 async def _record(installation: Installation) -> list[Refreshed]:
@@ -161,7 +185,19 @@ def _of_node(node: Mapping[str, Any]) -> Iterator[Missing]:
 
 
 def _expression(part: str, alias: str) -> str | None:
-    """Return the expression that a condition compares with a time, or with a list of ids; without the table's alias."""
+    """Return the expression that a condition compares with a time, or with a list of ids; without the table's alias.
+
+    Of `a >= b OR a IS NULL` it is `a`, as one index finds both. Any other OR has none.
+    """
+    branches = _parts(part, " OR ")
+    if len(branches) > 1:
+        found_in = {
+            _expression(branch.removesuffix(" IS NULL") + _ANY_TIME, alias)
+            if branch.endswith(" IS NULL")
+            else _expression(branch, alias)
+            for branch in branches
+        }
+        return found_in.pop() if len(found_in) == 1 else None
     found = _TIMES.match(part) or _IDS.match(part)
     if found is None:
         return None
@@ -171,7 +207,7 @@ def _expression(part: str, alias: str) -> str | None:
     return expression.strip()
 
 
-def _parts(condition: str | None) -> Sequence[str]:
+def _parts(condition: str | None, between: str = " AND ") -> Sequence[str]:
     """Return the parts of a condition in PostgreSQL's form, `((a > 1) AND (b <= 2))`, without their brackets."""
     if not condition:
         return []
@@ -181,9 +217,9 @@ def _parts(condition: str | None) -> Sequence[str]:
         letter = inner[index]
         quoted ^= letter == "'"
         depth += 0 if quoted else (letter == "(") - (letter == ")")
-        if not quoted and depth == 0 and inner.startswith(" AND ", index):
+        if not quoted and depth == 0 and inner.startswith(between, index):
             parts.append(inner[start:index])
-            start = index = index + 5
+            start = index = index + len(between)
             continue
         index += 1
     parts.append(inner[start:])
@@ -203,4 +239,4 @@ def _unbracketed(text: str) -> str:
     return text
 
 
-CHECKS = (windows,)
+CHECKS = (windows, waiting)

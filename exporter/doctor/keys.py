@@ -10,11 +10,10 @@ from exporter.doctor.findings import Finding, Findings, check, listed, look, ok,
 from exporter.doctor.installation import Installation, added
 from exporter.doctor.scanning import Pass, scan, shown
 from exporter.doctor.tables import not_provided
-from exporter.queue_keys import CELERY
+from exporter.queue_keys import CELERY, may_be_queues
 from exporter.sources.redis import Redis, WrongType, is_wildcard
 from exporter.vocabulary import QUEUES
 
-STATS = b"ai_queue:stats"
 SHOWN = 5
 
 
@@ -33,13 +32,13 @@ def _patterns(installation: Installation, queue: str) -> tuple[str, ...]:
 
 
 async def _matching(installation: Installation, pattern: str) -> Pass:
-    """Return the keys of a pattern; of a name without a wildcard the key itself; of a Celery queue those of its
-    priority steps."""
+    """Return the keys of a pattern that may be queues; of a name without a wildcard the key itself; of a Celery queue
+    those of its priority steps."""
+    celery = installation.settings.celery_keys()
     if pattern.startswith(CELERY):
-        return Pass([*installation.settings.celery_keys().lists(pattern.removeprefix(CELERY))], True)
-    if is_wildcard(pattern):
-        return await scan(installation.sources.redis, pattern)
-    return Pass([pattern.encode()], True)
+        return Pass([*celery.lists(pattern.removeprefix(CELERY))], True)
+    found = await scan(installation.sources.redis, pattern) if is_wildcard(pattern) else Pass([pattern.encode()], True)
+    return Pass(may_be_queues(found.keys, celery), found.whole)
 
 
 async def _lists(redis: Redis, keys: Sequence[bytes]) -> tuple[dict[bytes, int], list[bytes]]:
@@ -61,7 +60,7 @@ async def queues(installation: Installation) -> Findings:
         matched: dict[bytes, int] = {}
         for pattern in patterns:
             found = await _matching(installation, pattern)
-            lists, no_lists = await _lists(redis, [key for key in found.keys if key != STATS])
+            lists, no_lists = await _lists(redis, found.keys)
             matched |= lists
             if no_lists:
                 names = listed((word(shown(key)) for key in no_lists), SHOWN)
@@ -122,7 +121,7 @@ async def _has_lists(installation: Installation, queue: str) -> bool:
     if not all(map(is_wildcard, patterns)):
         return True
     keys = [key for pattern in patterns for key in (await _matching(installation, pattern)).keys]
-    return bool((await _lists(installation.sources.redis, [key for key in keys if key != STATS]))[0])
+    return bool((await _lists(installation.sources.redis, keys))[0])
 
 
 @check("keys.others", seconds=4)

@@ -10,11 +10,14 @@ from exporter.addresses import reachable as reachable_address
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, word, wrong
 from exporter.doctor.installation import Installation
 from exporter.doctor.remedies import remedy
-from exporter.errors import SourceUnavailable
-from exporter.sources.web import NoAnswer, fetch
+from exporter.errors import CollectionFailed, SourceUnavailable
+from exporter.sources.prometheus import Prometheus
 
 JOB = "hivesync"
 """The job's name in the scrape configuration, by which the alerts select."""
+
+ANSWER_SECONDS = 2.0
+"""Time limit of an answer."""
 
 RULES = Path(__file__).parents[2] / "prometheus" / "rules"
 """The shipped rules, in a checkout of the repository."""
@@ -23,18 +26,12 @@ _NAME = re.compile(r"^\s*- (?:alert|record): (\S+)", re.MULTILINE)
 
 
 async def _ask(installation: Installation, path: str) -> Any:
-    """Return the data of an answer of the API."""
-    url = (installation.settings.prometheus_url or "").rstrip("/")
+    """Return the data of an answer of the API, asked as the roll-up asks it."""
+    prometheus = Prometheus(installation.settings.prometheus_url or "", ANSWER_SECONDS)
     try:
-        answer = await fetch(f"{url}/api/v1/{path}")
-    except NoAnswer as error:
-        raise SourceUnavailable("prometheus", error.kind) from None
-    content = answer.json()
-    if answer.status in (401, 403):
-        raise SourceUnavailable("prometheus", "authentication")
-    if answer.status != 200 or not isinstance(content, dict) or content.get("status") != "success":
-        raise SourceUnavailable("prometheus", f"http_{answer.status}")
-    return content["data"]
+        return await prometheus.get(path)
+    finally:
+        await prometheus.close()
 
 
 @check("prometheus.reachable", seconds=4, gate=True)
@@ -44,9 +41,9 @@ async def reachable(installation: Installation) -> Findings:
         return [ok("not set: no maximum of queue depths in the daily roll-up")]
     try:
         data = await _ask(installation, "query?query=1")
-    except SourceUnavailable as error:
-        known = remedy("prometheus", error.kind)
-        mend = "HIVESYNC_PROMETHEUS_URL=http://prometheus:9090" if error.kind.startswith("http_") else known
+    except (SourceUnavailable, CollectionFailed) as error:
+        is_other = error.kind == "not_prometheus" or error.kind.startswith("http_")
+        mend = "HIVESYNC_PROMETHEUS_URL=http://prometheus:9090" if is_other else remedy("prometheus", error.kind)
         return [wrong(f"no API of Prometheus answers: {error.kind}", mend)]
     return [ok(f"answers ({word(str(data.get('resultType')))})")]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 
 from exporter.doctor.findings import Finding, Findings, check, look, ok, word, wrong
 from exporter.doctor.installation import Installation
 from exporter.doctor.postgres import LOCAL, compared
 from exporter.errors import CollectionFailed
+from exporter.sources.redis import Redis
+from exporter.sources.redis_commands import Command
 from exporter.urls import read_redis
 
 LEAST_VERSION = (6, 0)
@@ -15,19 +18,35 @@ LEAST_VERSION = (6, 0)
 ABSENT = b"hivesync-analytics:doctor"
 """A key that does not exist, for trying a command."""
 
-COMMANDS: dict[str, tuple[bytes, ...]] = {
-    "scan": (b"SCAN", b"0", b"COUNT", b"1"),
-    "hmget": (b"HMGET", ABSENT, b"field"),
-    "llen": (b"LLEN", ABSENT),
-    "time": (b"TIME",),
+HARMLESS: Mapping[Command, tuple[bytes, ...]] = {
+    Command.SCAN: (b"0", b"COUNT", b"1"),
+    Command.HMGET: (ABSENT, b"field"),
+    Command.GETRANGE: (ABSENT, b"0", b"0"),
+    Command.LLEN: (ABSENT,),
+    Command.HLEN: (ABSENT,),
+    Command.ZRANGE: (ABSENT, b"0", b"0"),
+    Command.TIME: (),
 }
-"""The commands that the collectors send, as the ACL names them, each with harmless arguments."""
+"""Arguments with which a command can be tried. The name of the client is set at each connection."""
 
-CELERY_COMMANDS: dict[str, tuple[bytes, ...]] = {
-    "hlen": (b"HLEN", ABSENT),
-    "zrange": (b"ZRANGE", ABSENT, b"0", b"0"),
-}
-"""Those of the collector of Celery's unacknowledged messages."""
+OF_CELERY = (Command.HLEN, Command.ZRANGE)
+"""The commands of the collector of Celery's unacknowledged messages."""
+
+OF_STRINGS = (Command.GETRANGE,)
+"""The commands for heartbeats in strings; without the right to them, those in hashes are read."""
+
+
+def needed(installation: Installation) -> list[Command]:
+    """Return the commands that the collectors send with these settings."""
+    settings = installation.settings
+    has_beats = settings.workers_from == Redis.name and "workers" not in settings.not_provided
+    left_out = {*(() if settings.has_celery else OF_CELERY), *(() if has_beats else OF_STRINGS)}
+    return [command for command in Command if command not in left_out]
+
+
+def rights(commands: Iterable[Command]) -> str:
+    """Return the rights to these commands, as an ACL grants them."""
+    return " ".join(command.right for command in commands)
 
 
 @check("redis.reachable", seconds=4, gate=True)
@@ -46,19 +65,20 @@ async def reachable(installation: Installation) -> Findings:
 async def commands(installation: Installation) -> Findings:
     """The user may send each command that the collectors send (its ACL)."""
     missing = []
-    commands = COMMANDS | (CELERY_COMMANDS if installation.settings.has_celery else {})
-    for name, command in commands.items():
+    commands = [command for command in needed(installation) if command in HARMLESS]
+    for command in commands:
         try:
-            await installation.sources.redis.ask(*command)
+            await installation.sources.redis.ask(command.encode(), *HARMLESS[command])
         except CollectionFailed as error:
             if error.kind != "no_permission":
                 raise
-            missing.append(f"+{name}")
+            missing.append(command)
     user = str(read_redis(installation.settings.redis_url.get_secret_value()).options.get("username") or "default")
     if missing:
-        return [
-            wrong(f"the user may not send {', '.join(missing)}", f"ACL SETUSER {word(user)} ~* {' '.join(missing)}")
-        ]
+        found, mend = f"the user may not send {', '.join(missing)}", f"ACL SETUSER {word(user)} ~* {rights(missing)}"
+        if set(missing) <= set(OF_STRINGS):
+            return [look(f"{found}: heartbeats in strings would not be read", mend)]
+        return [wrong(found, mend)]
     return [ok(", ".join(commands))]
 
 
@@ -99,7 +119,7 @@ async def password(installation: Installation) -> Findings:
         return [ok("on this machine")]
     findings: list[Finding] = []
     if not url.options.get("password"):
-        mend = "ACL SETUSER hivesync_exporter on >PASSWORD ~* +scan +hmget +llen +time +client|setname"
+        mend = f"ACL SETUSER hivesync_exporter on >PASSWORD ~* {rights(needed(installation))}"
         findings.append(look("no password: every machine of its network may read and delete all keys", mend))
     if url.scheme != "rediss":
         findings.append(look("not encrypted on its way to another machine", "HIVESYNC_REDIS_URL=rediss://..."))

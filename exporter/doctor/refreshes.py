@@ -10,7 +10,7 @@ from exporter.collector import Dependent
 from exporter.doctor.exposed import Shown, read_samples
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, wrong
 from exporter.doctor.installation import Installation
-from exporter.doctor.remedies import remedy
+from exporter.doctor.remedies import EXPLAINED, remedy
 from exporter.errors import AnalyticsError, CollectionFailed
 from exporter.sources.postgres import Postgres
 
@@ -18,9 +18,6 @@ TOTAL_SECONDS = 4.0
 """The longest time for all refreshes made here."""
 
 SLOW_SECONDS = 1.0
-
-EXPLAINED = ("undefined_table", "undefined_column", "undefined_function", "insufficient_privilege")
-"""Kinds of failures for which the checks of rights and columns have the mend."""
 
 
 @check("refreshes.time", seconds=8)

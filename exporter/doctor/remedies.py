@@ -25,6 +25,9 @@ _REMEDIES: Mapping[str, str] = {
     "starting_up": "wait until {server} has started",
 }
 
+EXPLAINED = ("undefined_table", "undefined_column", "undefined_function", "insufficient_privilege")
+"""Kinds of failures for which the checks of rights and columns have the mend."""
+
 
 def remedy(source: str, kind: str) -> str:
     """Return the remedy for a failure of a source."""

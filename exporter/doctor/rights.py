@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, wrong
 from exporter.doctor.installation import Installation
 from exporter.doctor.postgres import brief
-from exporter.doctor.tables import NEEDED, ROLLUP, needed, quoted, read_tables
+from exporter.doctor.tables import needed, quoted, read_tables
 from exporter.errors import CollectionFailed
+from exporter.inputs import DAILY
 from exporter.sources.postgres import Transaction
 
 _ROLE = """
@@ -68,7 +70,7 @@ async def tables(installation: Installation) -> Findings:
         for name, columns in wanted.items():
             table = found.get(name)
             if table is None:
-                findings.append(await _not_found(transaction, name, role))
+                findings.append(await _not_found(transaction, name, columns, role))
                 continue
             present = [column for column in columns if column in table.columns]
             unreadable = [column for column in present if not table.columns[column].readable]
@@ -82,7 +84,7 @@ async def tables(installation: Installation) -> Findings:
     return findings or [ok(f"{role} may read all {len(wanted)} tables")]
 
 
-async def _not_found(transaction: Transaction, name: str, role: str) -> Finding:
+async def _not_found(transaction: Transaction, name: str, columns: Iterable[str], role: str) -> Finding:
     for schema, usage, on_path in await transaction.rows(_SCHEMAS, {"name": name}):
         if on_path and not usage:
             mend = f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {role};"
@@ -93,11 +95,11 @@ async def _not_found(transaction: Transaction, name: str, role: str) -> Finding:
             if not usage:
                 mend += f"\nGRANT USAGE ON SCHEMA {quoted(schema)} TO {role};"
             return wrong(f"{name} is in the schema {schema}, which is not on the search_path of {role}", mend)
-    if name == ROLLUP:
+    if name == DAILY:
         return look(f"there is no table {name}: no daily roll-up is installed", "python -m rollup --migrate")
     return wrong(
         f"there is no table or view {name}",
-        f"CREATE VIEW {name} AS SELECT ... FROM your_table;  -- columns: {', '.join(NEEDED[name]) or 'any'}",
+        f"CREATE VIEW {name} AS SELECT ... FROM your_table;  -- columns: {', '.join(columns) or 'any'}",
     )
 
 

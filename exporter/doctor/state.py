@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 from exporter.doctor.exposed import read_samples
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, wrong
 from exporter.doctor.installation import Installation
-from exporter.state import LOCK
+from exporter.state_lock import LOCK, holder
 
 LEAST_BYTES = 16 * 2**20
 
@@ -55,18 +54,20 @@ def files(installation: Installation) -> Findings:
 @check("state.exporter", seconds=4)
 async def exporter(installation: Installation) -> Findings:
     """The exporter that holds the directory answers on its port, and its collectors work."""
-    holder = _holder(installation.settings.state_dir)
+    running = holder(installation.settings.state_dir)
     samples = await read_samples(installation)
     listen = installation.settings.metrics_listen
     if samples is None:
-        if holder:
-            mend = f"kill {holder}, or correct HIVESYNC_METRICS_LISTEN or HIVESYNC_STATE_DIR"
-            return [wrong(f"process {holder} holds the directory, and does not answer on port {listen.port}", mend)]
+        if running:
+            mend = f"kill {running.process}, or correct HIVESYNC_METRICS_LISTEN or HIVESYNC_STATE_DIR"
+            return [
+                wrong(f"process {running.process} holds the directory, and does not answer on port {listen.port}", mend)
+            ]
         if (installation.settings.state_dir / LOCK).exists():
             return [look("no exporter is running, and one has been", "python -m exporter")]
         return [ok("no exporter has been started yet")]
     findings: list[Finding] = []
-    if not holder:
+    if not running:
         mend = "HIVESYNC_STATE_DIR and HIVESYNC_METRICS_LISTEN of the exporter that runs, for the doctor too"
         findings.append(look(f"an exporter answers on port {listen.port}, and does not hold this directory", mend))
     failing = [each.labels["collector"] for each in samples if each.name == "hivesync_collector_up" and not each.value]
@@ -76,20 +77,7 @@ async def exporter(installation: Installation) -> Findings:
         findings.append(
             wrong(f"the running exporter: down: {listed(down) or '-'}; failing: {listed(failing) or '-'}", mend)
         )
-    return findings or [ok(f"process {holder} answers, and every collector works")]
-
-
-def _holder(path: Path) -> str | None:
-    """Return the process that holds the directory; None where none does."""
-    try:
-        with (path / LOCK).open("rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return lock.read(20).decode("ascii", "replace").strip() or "unknown"
-    except OSError:
-        pass
-    return None
+    return findings or [ok(f"process {running.process if running else 'unknown'} answers, and every collector works")]
 
 
 CHECKS = (directory, files, exporter)

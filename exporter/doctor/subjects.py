@@ -28,6 +28,7 @@ POSTGRES = (
     *words.CHECKS,
     *indexes.CHECKS,
     *refreshes.CHECKS,
+    *heartbeats.OF_POSTGRES,
 )
 """The checks of PostgreSQL, the longest last."""
 

@@ -1,6 +1,6 @@
 """HiveSync's tables as the collectors need them: each column with its kind, and the facts that PostgreSQL has of them.
 
-    NEEDED (this) -> rights.py, columns.py, words.py
+    inputs.REQUIRED -> needed (this) -> rights.py, columns.py, words.py
 
 A test grants a role exactly these columns and runs every collector with it.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from exporter.doctor.installation import Installation
-from exporter.inputs import BY_NAME
+from exporter.inputs import BY_NAME, OF_GPU_WORKERS, WORKERS, not_in_postgres, tables
 from exporter.sources.postgres import Transaction
 
 
@@ -28,45 +28,19 @@ class Kind(Enum):
     DAY = "day"
 
 
-ROLLUP = "usage_analytics_daily"
+_KINDS = {
+    **dict.fromkeys(("id", "user_id", "worker_id"), Kind.ID),
+    **dict.fromkeys(("plan", "status", "kind", "device_type", "error_kind", "state", "lifecycle"), Kind.WORD),
+    **dict.fromkeys(("username", "email", "provider", "model", "instance_type"), Kind.TEXT),
+    "date": Kind.DAY,
+    "dau": Kind.COUNT,
+}
+"""The content of a column by its name, where the end of the name does not tell it."""
 
-_JOBS = {
-    "id": Kind.ID,
-    "user_id": Kind.ID,
-    "status": Kind.WORD,
-    "error_kind": Kind.WORD,
-    "created_at": Kind.TIME,
-    "completed_at": Kind.TIME,
-}
-NEEDED: Mapping[str, Mapping[str, Kind]] = {
-    "users": {"id": Kind.ID, "username": Kind.TEXT, "email": Kind.TEXT},
-    "subscriptions": {
-        "user_id": Kind.ID,
-        "plan": Kind.WORD,
-        "status": Kind.WORD,
-        "trial_ends_at": Kind.TIME,
-        "ended_at": Kind.TIME,
-    },
-    "projects": {},
-    "sessions": {
-        "id": Kind.ID,
-        "user_id": Kind.ID,
-        "kind": Kind.WORD,
-        "device_type": Kind.WORD,
-        "created_at": Kind.TIME,
-        "last_heartbeat_at": Kind.TIME,
-        "ended_at": Kind.TIME,
-    },
-    "ai_usage_events": {
-        **_JOBS,
-        "provider": Kind.TEXT,
-        "model": Kind.TEXT,
-        "prompt_tokens": Kind.TOKENS,
-        "completion_tokens": Kind.TOKENS,
-    },
-    "preview_jobs": _JOBS,
-    ROLLUP: {"date": Kind.DAY, "dau": Kind.COUNT},
-}
+
+def kind_of(column: str) -> Kind:
+    """Return the content of a column. Raises KeyError for a column that is not documented."""
+    return Kind.TIME if column.endswith("_at") else Kind.TOKENS if column.endswith("_tokens") else _KINDS[column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +95,20 @@ def not_provided(installation: Installation) -> frozenset[str]:
 
 
 def needed(installation: Installation) -> dict[str, dict[str, Kind]]:
-    """Return the needed tables and columns, without those declared as not provided."""
-    missing = not_provided(installation)
-    return {
-        table: {name: kind for name, kind in columns.items() if f"{table}.{name}" not in missing}
-        for table, columns in NEEDED.items()
-        if table not in missing
-    }
+    """Return the needed tables and columns: those of the collectors' inputs, without those that are not provided."""
+    settings = installation.settings
+    wanted = tables(not_in_postgres(settings.not_provided, settings.workers_from))
+    return {table: {column: kind_of(column) for column in columns} for table, columns in wanted.items()}
 
 
 def may_be_declared(table: str, column: str) -> bool:
     """Return whether NOT_PROVIDED may name this column."""
     return f"{table}.{column}" in BY_NAME
+
+
+def may_lack(table: str, column: str) -> bool:
+    """Return whether the column may be missing without a declaration."""
+    return table == WORKERS and column in OF_GPU_WORKERS
 
 
 async def read_tables(transaction: Transaction, names: Iterable[str]) -> dict[str, KnownTable]:
@@ -150,7 +126,7 @@ async def read_tables(transaction: Transaction, names: Iterable[str]) -> dict[st
 async def read_needed(installation: Installation, transaction: Transaction) -> dict[str, KnownTable]:
     """Return the needed tables that the role finds, with the needed columns that it may read."""
     wanted = needed(installation)
-    tables = await read_tables(transaction, wanted)
+    found = await read_tables(transaction, wanted)
     return {
         name: KnownTable(
             name,
@@ -159,7 +135,7 @@ async def read_needed(installation: Installation, transaction: Transaction) -> d
             {column: facts for column, facts in table.columns.items() if column in wanted[name] and facts.readable},
             table.rows,
         )
-        for name, table in tables.items()
+        for name, table in found.items()
         if table.readable
     }
 

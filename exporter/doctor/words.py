@@ -16,8 +16,12 @@ from exporter.sources.postgres import Transaction
 from exporter.vocabulary import (
     AI_ERROR_KINDS,
     DEVICE_TYPES,
+    JOB_STATUSES,
+    OTHER_STATUSES,
     PAID_PLANS,
+    PAYING_STATUSES,
     PREVIEW_ERROR_KINDS,
+    SESSION_KINDS,
     TRIAL,
 )
 
@@ -27,10 +31,6 @@ SAMPLE = 200_000
 MOST_WORDS = 30
 """Words beyond which a column holds no closed set."""
 
-PAYING = ("active", "past_due")
-NOT_PAYING = ("canceled", "cancelled", "expired", "ended", "incomplete", "unpaid", "paused", "trialing", "inactive")
-JOB_STATUS = ("queued", "running", "succeeded", "failed", "cancelled")
-SESSION_KINDS = ("app", "live_view")
 MISTAKEN = {
     "completed": "succeeded",
     "done": "succeeded",
@@ -133,10 +133,10 @@ def _of_subscriptions(words: Words | None) -> list[Finding]:
         return many
 
     def class_of(status: str) -> str:
-        return "paying" if folded(status) in PAYING else "not paying"
+        return "paying" if folded(status) in PAYING_STATUSES else "not paying"
 
     paying = [each for each in words.counts if class_of(each) == "paying"]
-    unknown = words.unknown((*PAYING, *NOT_PAYING))
+    unknown = words.unknown((*PAYING_STATUSES, *OTHER_STATUSES))
     if unknown:
         mend = _mapping(words, dict.fromkeys(unknown, "active"))
         found = f"{words.shown(class_of)}; not known here, and no paid plan: {listed(map(word, unknown))}"
@@ -154,8 +154,8 @@ async def jobs(installation: Installation) -> Findings:
             words = await _read(transaction, tables, table, "status")
             if words is None:
                 continue
-            unknown = words.unknown(JOB_STATUS)
-            shown = words.shown(lambda status: folded(status) if folded(status) in JOB_STATUS else "in no window")
+            unknown = words.unknown(JOB_STATUSES)
+            shown = words.shown(lambda status: folded(status) if folded(status) in JOB_STATUSES else "in no window")
             if many := _too_many(words):
                 findings += many
             elif unknown:

@@ -7,7 +7,7 @@ are consistent and the exporter's own clock does not matter. This module knows n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -22,16 +22,16 @@ from exporter.sources import Reachability
 from exporter.sources.connections import Connection, Connections
 from exporter.sources.identity import DatabaseServer, Identity, Lineage, Sighting
 from exporter.sources.refusals import NAME, failure
+from exporter.sources.waiters import Watch
 from exporter.windows import Integers
 
 CONNECTIONS = 3
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 8.0
-FILL_SECONDS = 300.0
-"""The statement timeout of a transaction that reads a window's whole history."""
+"""The statement timeout, also while a window's whole history is read: in pieces (`windows/pieces.py`)."""
 
 FILLS = 2
-"""Maximum of such transactions at once: one connection is always left for short ones."""
+"""Maximum of transactions at once that read a history: one connection is always left for short ones."""
 
 BLOCKS = 64
 """Number of blocks of a large result, a power of two: at two million users, each block is a few milliseconds' work."""
@@ -41,6 +41,12 @@ BATCH_ROWS = 1_000
 
 FILL_MEMORY = "32MB"
 """Minimum of `work_mem` in such a transaction: enough to group a history by 200,000 users without temporary files."""
+
+CHECK_SECONDS = 2.0
+"""Interval at which a server checks, within a statement, that the client still exists."""
+
+UNREAD_SECONDS = 10.0
+"""Time after which a server gives up a client that does not read its answer."""
 
 LOCK_MILLISECONDS = 250
 GRACE_SECONDS = 2.0
@@ -72,6 +78,7 @@ class Postgres:
         """`now` fixes the clock of every transaction in place of the database's, for tests of the effects of time."""
         self.reachability = Reachability(self.name, has_identity=True)
         self._identity = Identity()
+        self._watch = Watch(self.name, self._ask)
         self.fixed_now = now
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._fill_slots = asyncio.Semaphore(FILLS)
@@ -89,21 +96,40 @@ class Postgres:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._watch.stop()
         await self._connections.close()
 
-    @asynccontextmanager
-    async def transaction(self, *, fill: bool = False) -> AsyncIterator[Transaction]:
-        """Open one read-only snapshot; `fill` allows it the time for reading a whole history.
+    async def made_way(self) -> None:
+        """Wait until the clients for which a reading was given up have finished, but not for long."""
+        await self._watch.made_way()
 
-        Raises SourceUnavailable or CollectionFailed, also for errors in its body.
+    async def _ask(self, query: str, pids: Sequence[int]) -> list[Row]:
+        async with self._opened(STATEMENT_SECONDS) as transaction:
+            return await transaction.rows(query, {"pids": list(pids)})
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, fill: bool = False, statement_seconds: float | None = None
+    ) -> AsyncIterator[Transaction]:
+        """Open one read-only snapshot; `fill` gives it the memory for reading a whole history. `statement_seconds` is
+        the statement timeout, STATEMENT_SECONDS by default.
+
+        Raises SourceUnavailable or CollectionFailed, also for errors in its body: MadeWay where another client waits
+        for it.
         """
+        seconds = STATEMENT_SECONDS if statement_seconds is None else statement_seconds
+        async with self._opened(seconds, fill=fill) as transaction, self._watch.over(transaction.pid):
+            yield transaction
+
+    @asynccontextmanager
+    async def _opened(self, statement_seconds: float, *, fill: bool = False) -> AsyncIterator[Transaction]:
         async with AsyncExitStack() as slots:
             if fill:
                 await slots.enter_async_context(self._fill_slots)
             await slots.enter_async_context(self._slots)
             try:
                 async with self._connection() as connection:
-                    transaction = Transaction(connection, FILL_SECONDS if fill else STATEMENT_SECONDS)
+                    transaction = Transaction(connection, statement_seconds)
                     await transaction.begin(self.fixed_now, self._identity, FILL_MEMORY if fill else None)
                     self.reachability.worked()
                     if transaction.change is not None:
@@ -144,12 +170,15 @@ class Transaction:
     server: DatabaseServer
     """The server that it runs on: whatever was read from another one must not be kept."""
 
+    pid: int
+    """The backend that it runs on."""
+
     change: str | None
     """Where this transaction is the first on another server than before: the reason, a constant word."""
 
     def __init__(self, connection: AsyncConnection[Row], statement_seconds: float) -> None:
         self._connection = connection
-        self._seconds = statement_seconds
+        self.statement_seconds = statement_seconds
 
     @property
     def now_us(self) -> int:
@@ -161,13 +190,22 @@ class Transaction:
         the server's identity. `memory` is the minimum of `work_mem`."""
         before = identity.known
         rows = await self.rows(
-            f"SELECT now(), {_SIGHTING},"
+            f"SELECT now(), pg_backend_pid(), {_SIGHTING},"
             " set_config('statement_timeout', %(timeout)s, true),"
             " set_config('lock_timeout', %(lock)s, true),"
             " set_config('idle_in_transaction_session_timeout', '30s', true), set_config('timezone', 'UTC', true),"
             # Where policies would hide rows from this role, PostgreSQL refuses: a part is never taken for the whole.
-            " set_config('jit', 'off', true), set_config('row_security', 'off', true)",
-            {"timeout": f"{self._seconds * 1000:.0f}ms", "lock": f"{LOCK_MILLISECONDS}ms"},
+            " set_config('jit', 'off', true), set_config('row_security', 'off', true),"
+            # Left alone by a client that was killed, or stopped within an answer, a server would go on.
+            # Other systems refuse both settings, or log each attempt.
+            " CASE WHEN version() LIKE '%%linux%%' THEN set_config('tcp_user_timeout', %(unread)s, true)"
+            " || set_config('client_connection_check_interval', %(check)s, true) END",
+            {
+                "timeout": f"{self.statement_seconds * 1000:.0f}ms",
+                "lock": f"{LOCK_MILLISECONDS}ms",
+                "unread": f"{UNREAD_SECONDS * 1000:.0f}ms",
+                "check": f"{CHECK_SECONDS * 1000:.0f}ms",
+            },
         )
         if memory is not None:
             await self.rows(
@@ -175,7 +213,7 @@ class Transaction:
                 " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(%(memory)s)",
                 {"memory": memory},
             )
-        now, *seen = rows[0][:5]
+        now, self.pid, *seen = rows[0][:6]
         sighting = Sighting(*seen)
         self.oldest_running = sighting.oldest_running
         self.now = fixed_now or now.astimezone(UTC)
@@ -203,7 +241,7 @@ class Transaction:
 
     async def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
         """Return the rows of a query; `%(now)s` in it is this transaction's time."""
-        async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+        async with asyncio.timeout(self.statement_seconds + GRACE_SECONDS):
             cursor = await self._connection.execute(query.encode(), self._values(query, parameters), binary=True)
             return await cursor.fetchall()
 
@@ -214,10 +252,10 @@ class Transaction:
         closed if it is not read to its end."""
         values = self._values(query, parameters)
         async with self._connection.cursor(name="batches") as cursor:
-            async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+            async with asyncio.timeout(self.statement_seconds + GRACE_SECONDS):
                 await cursor.execute(query.encode(), values, binary=True)
             while True:
-                async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+                async with asyncio.timeout(self.statement_seconds + GRACE_SECONDS):
                     rows = await cursor.fetchmany(BATCH_ROWS)
                 yield rows
                 if len(rows) < BATCH_ROWS:
@@ -253,7 +291,10 @@ class Transaction:
         """
         range_of = f"packed.c0 >> {64 - BLOCKS.bit_length() + 1}"
         statement = f"{_packed(query, columns)} GROUP BY {range_of} ORDER BY {range_of}"
-        async with asyncio.timeout(self._seconds + GRACE_SECONDS), self._connection.cursor(binary=True) as cursor:
+        async with (
+            asyncio.timeout(self.statement_seconds + GRACE_SECONDS),
+            self._connection.cursor(binary=True) as cursor,
+        ):
             async for (packed,) in cursor.stream(statement.encode(), self._values(statement, parameters), binary=True):
                 take(_unpacked(packed, columns))
 

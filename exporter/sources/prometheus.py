@@ -1,6 +1,6 @@
-"""Prometheus' HTTP API, for history: range queries, read only and within limits.
+"""Prometheus' HTTP API, read only and within limits: range queries, and its state.
 
-The roll-up uses this module; the exporter itself does not. This module knows no metric.
+The roll-up and the doctor use this module; the exporter itself does not. This module knows no metric.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Prometheus:
     def __init__(self, url: str, query_seconds: float = QUERY_SECONDS) -> None:
         self.reachability = Reachability(self.name)
         self._query_seconds = query_seconds
-        self._url = url.rstrip("/") + "/api/v1/query_range"
+        self._url = url.rstrip("/") + "/api/v1/"
         self._client = httpx2.AsyncClient(
             timeout=httpx2.Timeout(query_seconds, connect=min(CONNECT_SECONDS, query_seconds)),
             headers={"user-agent": "hivesync-analytics"},
@@ -57,15 +57,9 @@ class Prometheus:
         CollectionFailed when Prometheus refuses the query.
         """
         parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        if not _is_address(self._url):
-            raise self._unavailable("invalid_url")
-        async with self._reached():
-            status, answer = await self._post(parameters)
-        if answer["status"] != "success":
-            kind = str(answer.get("errorType", ""))
-            raise CollectionFailed(self.name, kind if kind in _KINDS else f"http_{status}")
+        data = await self._ask("POST", "query_range", parameters)
         try:
-            series = answer["data"]["result"]
+            series = data["result"]
             points = [(float(time), float(value)) for one in series for time, value in one["values"]]
         except (KeyError, TypeError, ValueError) as error:
             raise CollectionFailed(self.name, "not_understood") from error
@@ -73,10 +67,27 @@ class Prometheus:
             raise CollectionFailed(self.name, "several_series")
         return [(time, value) for time, value in points if start <= time <= end and math.isfinite(value)]
 
-    async def _post(self, parameters: Mapping[str, str]) -> tuple[int, Mapping[str, Any]]:
+    async def get(self, path: str) -> Any:
+        """Return the data at a path below /api/v1/. Raises as `range` does."""
+        return await self._ask("GET", path)
+
+    async def _ask(self, method: str, path: str, parameters: Mapping[str, str] | None = None) -> Any:
+        """Return the data of an answer."""
+        if not _is_address(self._url):
+            raise self._unavailable("invalid_url")
+        async with self._reached():
+            status, answer = await self._answer(method, path, parameters)
+        if answer["status"] != "success":
+            kind = str(answer.get("errorType", ""))
+            raise CollectionFailed(self.name, kind if kind in _KINDS else f"http_{status}")
+        return answer.get("data")
+
+    async def _answer(
+        self, method: str, path: str, parameters: Mapping[str, str] | None
+    ) -> tuple[int, Mapping[str, Any]]:
         """Return the HTTP status and the answer: an object with a `status`."""
         body = b""
-        async with self._client.stream("POST", self._url, data=parameters) as response:
+        async with self._client.stream(method, self._url + path, data=parameters) as response:
             async for part in response.aiter_bytes():
                 body += part
                 if len(body) > ANSWER_BYTES:

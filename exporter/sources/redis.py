@@ -26,7 +26,7 @@ from redis.backoff import NoBackoff
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
 from exporter.sources.redis_batches import Answers, AnswersTooLarge, BatchConnection, BatchParser, in_batches
-from exporter.sources.redis_commands import packed, packer, scan
+from exporter.sources.redis_commands import Command, packed, packer, scan
 from exporter.sources.redis_refusals import DOWN, NOT_UNDERSTOOD, TOO_LARGE, failure_kind, refusal_kind, unready_kind
 from exporter.urls import read_redis
 
@@ -110,7 +110,7 @@ class Redis:
 
     async def time(self) -> float:
         """Return the server's clock, in unix seconds."""
-        answers = await self._answers(packed(b"TIME"), 1, _is_time)
+        answers = await self._answers(packed(Command.TIME.encode()), 1, _is_time)
         seconds, micro = map(int, answers[0])
         return seconds + micro / 1_000_000
 
@@ -145,21 +145,21 @@ class Redis:
     async def strings(self, keys: Sequence[bytes]) -> list[str | WrongType | None]:
         """Return, per key, the first STRING_BYTES of its string, None where it is missing or empty."""
         values = await self._values(
-            packer("GETRANGE", ("0", str(STRING_BYTES - 1))), keys, lambda answer: isinstance(answer, bytes)
+            packer(Command.GETRANGE, ("0", str(STRING_BYTES - 1))), keys, lambda answer: isinstance(answer, bytes)
         )
         return [value if isinstance(value, WrongType) else as_text(value or None) for value in values]
 
     async def lengths(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the length of its list, 0 where there is none."""
-        return await self._values(packer("LLEN"), keys, lambda answer: isinstance(answer, int))
+        return await self._values(packer(Command.LLEN), keys, lambda answer: isinstance(answer, int))
 
     async def sizes(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the number of fields of its hash, 0 where there is none."""
-        return await self._values(packer("HLEN"), keys, lambda answer: isinstance(answer, int))
+        return await self._values(packer(Command.HLEN), keys, lambda answer: isinstance(answer, int))
 
     async def lowest_score(self, key: bytes) -> float | WrongType | None:
         """Return the lowest score in a sorted set; None where there is none."""
-        (lowest,) = await self._values(packer("ZRANGE", ("0", "0", "WITHSCORES")), [key], _is_scored)
+        (lowest,) = await self._values(packer(Command.ZRANGE, ("0", "0", "WITHSCORES")), [key], _is_scored)
         if isinstance(lowest, WrongType):
             return lowest
         return float(lowest[1]) if lowest else None
@@ -189,7 +189,7 @@ class Redis:
                     yield _hashes(keys, await self._rows(keys, fields), len(fields))
 
     async def _pass(self, pattern: str, fields: Sequence[str]) -> AsyncGenerator[Hashes, None]:
-        pack = packer("HMGET", fields)
+        pack = packer(Command.HMGET, fields)
         async with self._connection() as connection:
             # While a batch is read here, the server processes the next one and the SCAN after that. The order of
             # commands is SCAN 1, SCAN 2, HMGET for the keys of SCAN 1, SCAN 3, HMGET for the keys of SCAN 2, ...
@@ -220,7 +220,7 @@ class Redis:
             count //= 10
 
     async def _rows(self, keys: Sequence[bytes], fields: Sequence[str]) -> Answers:
-        return await self._values(packer("HMGET", fields), keys, lambda answer: _are_rows([answer], len(fields)))
+        return await self._values(packer(Command.HMGET, fields), keys, lambda answer: _are_rows([answer], len(fields)))
 
     async def _values(
         self, pack: Callable[[Sequence[bytes]], bytes], keys: Sequence[bytes], is_value: Callable[[Any], bool]

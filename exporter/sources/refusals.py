@@ -23,6 +23,9 @@ REFUSED_BY_SERVER = "refused_by_server"
 """A server, or a pooler before it, answered and refused the connection for a reason without a kind of its own: it is
 reachable, so this is never `connection_lost`."""
 
+STATEMENT_TIMEOUT = "statement_timeout"
+"""The server ended a statement after the time limit."""
+
 _SAFE_TO_LOG = (
     errors.UndefinedTable,
     errors.UndefinedColumn,
@@ -30,6 +33,10 @@ _SAFE_TO_LOG = (
     errors.InsufficientPrivilege,
 )
 """Errors whose message names tables, columns and functions, never a value of a row."""
+
+_ALTERED = "42"
+"""The SQLSTATE class of a query that does not fit the tables (unknown names, other types): found before any row is
+read."""
 
 _DOWN = {"08", "28", "3D", "53", "57"}
 """SQLSTATE classes that mean that no server is available: connection, authorization, no such database, resources,
@@ -85,16 +92,16 @@ def failure(error: Exception) -> SourceUnavailable | CollectionFailed:
     if isinstance(error, TimeoutError | errors.ConnectionTimeout):
         return SourceUnavailable(NAME, "timeout")
     if isinstance(error, errors.QueryCanceled):
-        return CollectionFailed(NAME, "statement_timeout")
+        return CollectionFailed(NAME, STATEMENT_TIMEOUT)
     if isinstance(error, errors.ProtocolViolation):  # from a pooler that gives up, as in query_wait_timeout
         return SourceUnavailable(NAME, REFUSED_BY_SERVER)
     if isinstance(error, psycopg.Error) and error.sqlstate is not None:
         kind = _words(type(error).__name__)
         if error.sqlstate[:2] in _DOWN:
             return SourceUnavailable(NAME, kind)
-        return CollectionFailed(
-            NAME, kind, (error.diag.message_primary or "") if isinstance(error, _SAFE_TO_LOG) else ""
-        )
+        detail = (error.diag.message_primary or "") if isinstance(error, _SAFE_TO_LOG) else ""
+        altered = error.sqlstate[:2] == _ALTERED and not isinstance(error, errors.InsufficientPrivilege)
+        return CollectionFailed(NAME, kind, detail, altered=altered)
     if isinstance(error, psycopg.OperationalError | OSError):
         return SourceUnavailable(NAME, _connection_kind(str(error)))
     return CollectionFailed(NAME, _words(type(error).__name__))

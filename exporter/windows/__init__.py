@@ -18,6 +18,7 @@ a time.
           │    └─ sql.py      the minutes and hours of rows
           ├─ users.py    counts per user
           ├─ latest.py   the latest activity per user
+          ├─ pieces.py   pieces of a fill, none of which takes long
           └─ shared.py   a window that another collector reads too
 
 `units.py`, `cursor.py`, `wheel.py`, `minutes.py`, `users.py` and `latest.py` are arithmetic: no I/O and no clock, all

@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Postgres, Transaction
 from exporter.spec import Sample
 from exporter.windows.cursor import ReadCursor
@@ -91,7 +92,7 @@ class History:
     async def reading(self, postgres: Postgres) -> AsyncIterator[ReadPlan]:
         """Open a transaction with the plan of the reading in it; note the plan as read when the body ends without an
         error. On another server than before, everything is read again."""
-        async with self._transaction(postgres) as transaction:
+        async with self._noting_misfits(), self._transaction(postgres) as transaction:
             now = transaction.now_us
             since, fill = self._cursor.since(now)
             begin = self._begins(transaction.now) if self._begins else now - self._horizon
@@ -106,6 +107,15 @@ class History:
             # No await after the windows were changed: either both are updated, or neither.
             self._note(plan, states, resync.skipped)
             self._server = transaction.server.number
+
+    @asynccontextmanager
+    async def _noting_misfits(self) -> AsyncIterator[None]:
+        """Fill the window after a query that did not fit the tables: once they fit again, any row may be another."""
+        try:
+            yield
+        except CollectionFailed as error:
+            self._cursor.filling |= error.altered
+            raise
 
     @asynccontextmanager
     async def _transaction(self, postgres: Postgres) -> AsyncIterator[Transaction]:
@@ -125,6 +135,10 @@ class History:
     def _check_server(self, transaction: Transaction) -> None:
         if self._server not in (None, transaction.server.number):
             self._cursor.filling = True
+
+    def start_over(self) -> None:
+        """Make the next refresh fill the whole window."""
+        self._cursor.filling = True
 
     def look_back(self) -> None:
         """Make the next refresh re-read everything that may have been committed late."""

@@ -37,7 +37,13 @@ class LatestActivity:
     def merge(self, rows: Integers) -> int:
         """Merge `rows` (shape (n, 2): user, time of an activity) into it; a user may occur more than once. Return the
         number of users that are new or have a later activity than was known."""
-        users, times = latest_of(rows)
+        return self._merge(*latest_of(rows))
+
+    def add(self, other: LatestActivity) -> None:
+        """Merge the latest activities of another part of time into it."""
+        self._merge(other._users, other._times)
+
+    def _merge(self, users: Integers, times: Integers) -> int:
         new = ~contained(users, self._users)
         if new.any():
             where = np.searchsorted(self._users, users[new])

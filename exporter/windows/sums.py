@@ -14,6 +14,7 @@ import numpy as np
 from exporter.sources.postgres import moment
 from exporter.windows.history import History, ReadPlan
 from exporter.windows.minutes import MinuteSums
+from exporter.windows.pieces import in_pieces
 from exporter.windows.sql import MINUTE_BIN, MINUTE_OF
 from exporter.windows.units import HOUR, MINUTE, Integers, Part, minute
 from exporter.windows.versions import TimedRows
@@ -62,25 +63,25 @@ class SlidingSums:
         """Read the rows of the plan. Return the sums of each window as of its `now`."""
         now = plan.now
         minute_of, by_minute = MINUTE_OF.format(self._sums.time), f"GROUP BY {MINUTE_BIN.format(self._sums.time)}"
-        selects = [self._sums.select(minute_of, "since", "now", by_minute)]
-        parameters: dict[str, object] = {"since": moment(plan.new.start)}
+        select_part = self._sums.select(minute_of, "start", "end", by_minute)
+        columns = 1 + len(self._sums.aggregates)
+
+        async def read(part: Part) -> Integers:
+            period = {"start": moment(part.start), "end": moment(part.end)}
+            return await plan.transaction.integers(select_part, columns, period)
+
+        # The new rows and the edges are one statement, except in a fill.
+        selects = [] if plan.fill else [self._sums.select(minute_of, "since", "now", by_minute)]
+        parameters: dict[str, object] = {} if plan.fill else {"since": moment(plan.new.start)}
         edges = list(self._windows)
         for index, name in enumerate(edges):
             start = now - self._windows[name]
             selects.append(self._sums.select(str(-1 - index), f"start{index}", f"end{index}"))
             parameters |= {f"start{index}": moment(start), f"end{index}": moment(minute(start) * MINUTE)}
-        columns = 1 + len(self._sums.aggregates)
         rows = await plan.transaction.integers(" UNION ALL ".join(selects), columns, parameters)
-        select_part = self._sums.select(minute_of, "start", "end", by_minute)
-        reread = [
-            (
-                part,
-                await plan.transaction.integers(
-                    select_part, columns, {"start": moment(part.start), "end": moment(part.end)}
-                ),
-            )
-            for part in plan.recheck
-        ]
+        if plan.fill:
+            rows = np.concatenate([rows, *[r async for _, r in in_pieces(plan.transaction, plan.new, read)]])
+        reread = [(part, await read(part)) for part in plan.recheck]
 
         is_edge = rows[:, 0] < 0
         edge_sums = {edges[-1 - int(row[0])]: row[1:] for row in rows[is_edge]}

@@ -6,7 +6,6 @@ PostgreSQL: no identity reaches the engine.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -34,11 +33,6 @@ class Part(NamedTuple):
     def minutes(self) -> tuple[int, int]:
         """The minutes `first < m <= last` that hold the part."""
         return minute(self.start), minute(self.end)
-
-    def cut(self, length: int) -> list[Part]:
-        """Return the part in pieces that end at multiples of `length`, except the last piece."""
-        ends = range((self.start // length + 1) * length, self.end, length)
-        return [Part(*piece) for piece in pairwise([self.start, *ends, self.end])]
 
 
 def minute(time: int) -> int:

@@ -91,7 +91,11 @@ class UserTotals:
     def moved(self, gained: Integers, lost: Integers) -> UserTotals:
         """Return the totals with the gained rows added and the lost rows subtracted (both of shape (n, 2): user,
         count)."""
-        change = self.of([gained, lost * (1, -1)])
+        return self.plus([gained, lost * (1, -1)])
+
+    def plus(self, blocks: Sequence[Integers]) -> UserTotals:
+        """Return the totals with rows (shape (n, 2): user, count) added, in any order."""
+        change = self.of(blocks)
         return self._with(change.users, change.counts)
 
     def largest(self, size: int, users: Integers, counts: Integers) -> Integers:

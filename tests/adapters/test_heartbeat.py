@@ -22,6 +22,7 @@ import redis
 from exporter.collectors.queues import Queues
 from exporter.collectors.workers import Workers
 from exporter.heartbeats import RedisHeartbeats
+from exporter.queue_keys import STATS
 from exporter.spec import Summary
 from exporter.state import StateFile
 from exporter.worker_keys import Kinds
@@ -82,7 +83,7 @@ class Site:
         until(lambda: not self.jobs.exists("test:released"), "no job is left")
 
     def stats(self) -> dict[str, str]:
-        return self.hash("ai_queue:stats")
+        return self.hash(STATS)
 
     def hash(self, key: str) -> dict[str, str]:
         return {str(name): str(value) for name, value in self.redis.hgetall(key).items()}
@@ -242,13 +243,13 @@ def test_a_retry_is_one_job_with_the_time_of_both(site: Site) -> None:
 
 
 def test_statistics_that_are_not_numbers_stop_no_heartbeat(site: Site) -> None:
-    site.redis.hset("ai_queue:stats", mapping={"processed": "7", "processing_ms": "many"})
+    site.redis.hset(STATS, mapping={"processed": "7", "processing_ms": "many"})
     with site.worker() as worker:
         site.run(2)
         until(lambda: "does not take this worker's statistics (ResponseError)" in worker.log.read_text())
         site.beat()
         assert site.stats() == {"processed": "7", "processing_ms": "many"}
-        site.redis.hset("ai_queue:stats", "processing_ms", "90500.5")
+        site.redis.hset(STATS, "processing_ms", "90500.5")
         until(lambda: site.processed() == 9, "both jobs")
 
 

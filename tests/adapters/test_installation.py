@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -11,6 +13,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from demo.database import create_role
+from exporter.inputs import INPUTS, REQUIRED
 from rollup import migrate
 from rollup.adapter import FOLDER, shipped
 from rollup.installation import READER
@@ -181,6 +184,7 @@ def test_another_backend_is_refused_and_nothing_is_made(
         assert (ran.status, ran.out) == (2, "")
         assert OTHER_BACKENDS[change] in ran.message
         assert "not the backend of the adapter hivesync; nothing was changed" in ran.message
+        assert ran.message.splitlines()[-1].startswith("Name the database of that backend in HIVESYNC_ROLLUP_DATABASE")
     assert state(hivesync, roles) == before
 
 
@@ -248,6 +252,60 @@ def test_two_installations_at_once_are_one_and_a_message(
         assert f"is held by process {hivesync.info.backend_pid} (role postgres): " in ran.message
         assert "another installation or migration is running" in ran.message
     assert rollup(*install).status == 0
+
+
+RIGHTS = """
+SELECT relname FROM pg_class WHERE relnamespace = 'analytics'::regnamespace AND has_table_privilege(%s, oid, 'SELECT')
+"""
+
+
+def edited(folder: Path, change: Callable[[str], str]) -> str:
+    """A copy of the shipped adapter with other views."""
+    shutil.copytree(FOLDER / "hivesync", folder)
+    views = folder / "views.sql"
+    views.write_text(change(views.read_text()))
+    return f"./{folder.name}"
+
+
+TABLES = {each.name for each in INPUTS if each.name in REQUIRED}
+"""The inputs that are tables."""
+
+LACKED: Mapping[str, tuple[dict[str, str], dict[str, str], Callable[[str], str]]] = {
+    "projects": (
+        {"not_provided": "projects"},
+        {},
+        lambda text: re.sub(r"CREATE OR REPLACE VIEW projects AS.*?;", "", text, flags=re.DOTALL),
+    ),
+    "workers": ({"not_provided": "workers", "workers_from": "postgres"}, {"workers_from": "postgres"}, str),
+}
+"""Settings without the input, settings with it, and the adapter without it."""
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_a_view_that_is_not_provided_is_neither_needed_nor_granted(
+    name: str,
+    rollup: Command,
+    install: Install,
+    hivesync: psycopg.Connection,
+    roles: Mapping[str, str],
+    tmp_path: Path,
+) -> None:
+    lacking, having, change = LACKED[name]
+    without = ("--migrate", "--adapter", edited(tmp_path / "mine", change), *install[3:])
+    before = state(hivesync, roles)
+    refused = rollup(*without, **having)
+    assert (refused.status, state(hivesync, roles)) == (2, before)
+    assert f"{name} is not there" in refused.message
+    assert "Complete views.sql" in refused.message
+    assert "HIVESYNC_NOT_PROVIDED" in refused.message
+    ran = rollup(*without, **lacking)
+    assert (ran.status, ran.message) == (0, "")
+    columns = "1 AS worker_id, 'cpu' AS kind, now() AS last_heartbeat_at"
+    hivesync.execute(f"CREATE VIEW analytics.{name} AS SELECT {columns}".encode())
+    for settings in (lacking, having):
+        assert rollup(*without, **settings).status == 0
+        readable = {view for (view,) in hivesync.execute(RIGHTS, [roles["exporter"]])}
+        assert (name in readable) == (settings is having)
 
 
 ADAPTER = {

@@ -162,7 +162,8 @@ def test_without_an_exporter_there_is_no_login_link(exporter: RunningExporter, t
     environment = {**exporter.environment, "HIVESYNC_STATE_DIR": str(tmp_path)}
     asked = run_exporter(environment, tmp_path, ["login-link"])
     assert (asked.returncode, asked.stdout) == (1, "")
-    assert asked.stderr == f"hivesync-analytics: no exporter is running on {tmp_path}\n"
+    assert asked.stderr.startswith(f"hivesync-analytics: no exporter is running on {tmp_path}: start it")
+    assert "HIVESYNC_STATE_DIR or in the settings of --env-file" in asked.stderr
 
 
 def test_a_port_in_use_is_an_error_at_start(exporter: RunningExporter, tmp_path: Path) -> None:

@@ -146,7 +146,9 @@ def test_own_credentials_and_cookies_are_not_consulted(configured: Settings) -> 
     async def use(app: FastAPI, client: httpx2.AsyncClient) -> None:
         assert (await client.get(f"{SECTION}/summary", headers={"X-API-Key": API_KEY})).status_code == 401
         assert (await client.post(f"{SECTION}/login", json={"api_key": API_KEY})).status_code == 404
-        assert (await client.post(f"{SECTION}/logout")).status_code == 404
+        for path in ("/logout", "/sessions/end"):
+            assert (await client.post(f"{SECTION}{path}", headers=of("ada"))).status_code == 404
+        assert (await client.get(f"{SECTION}/sessions", headers=of("ada"))).status_code == 404
         cookie = {"Cookie": f"{COOKIE}={session}"}
         assert (await client.get(f"{SECTION}/summary", headers=cookie)).status_code == 401
 
@@ -270,6 +272,49 @@ def test_with_a_check_the_section_is_read_only_all_the_same(configured: Settings
         assert (await client.post(static)).status_code == 405
 
     with_host(configured, require_admin, use)
+
+
+def test_a_refused_document_is_a_page_without_a_login(configured: Settings) -> None:
+    shown = {"Sec-Fetch-Dest": "document"}
+
+    async def use(app: FastAPI, client: httpx2.AsyncClient) -> None:
+        for headers, status, detail in (
+            (shown, 401, "Not authenticated"),
+            ({**shown, **of("eve")}, 403, "Not an admin"),
+        ):
+            refused = await client.get(f"{SECTION}/", headers=headers)
+            assert (refused.status_code, refused.headers["content-type"]) == (status, "text/html; charset=utf-8")
+            assert detail in refused.text
+            assert f'href="{SECTION}/"' in refused.text
+            assert f"{SECTION}/login" not in refused.text
+            assert "frame-ancestors" in refused.headers["content-security-policy"]
+
+    with_host(configured, require_admin, use)
+
+
+def test_the_public_url_is_an_origin_of_the_mounted_section(configured: Settings) -> None:
+    """Behind a proxy that changes the Host."""
+    settings = configured.model_copy(update={"public_url": "https://admin.example"})
+
+    async def use(app: FastAPI, client: httpx2.AsyncClient) -> None:
+        headers = {**of("ada"), "Cookie": "session=host", "Origin": "https://admin.example"}
+        query = f"{SECTION}/grafana/api/ds/query"
+        assert (await client.post(query, headers=headers, content=b"{}")).status_code == 404, "there is no Grafana"
+
+    with_host(settings, require_admin, use)
+
+
+def test_a_section_that_does_not_run_says_so_to_browsers_and_programs(configured: Settings) -> None:
+    async def ask() -> None:
+        transport = httpx2.ASGITransport(MountedAnalytics(configured))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://hivesync.test") as client:
+            program = await client.get("/summary")
+            assert (program.status_code, program.headers["content-type"]) == (503, "application/problem+json")
+            page = await client.get("/", headers={"Sec-Fetch-Dest": "document"})
+            assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")
+            assert "frame-ancestors" in page.headers["content-security-policy"]
+
+    asyncio.run(ask())
 
 
 def test_without_a_check_the_section_has_its_own_access(configured: Settings) -> None:

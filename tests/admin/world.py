@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -82,7 +83,7 @@ class World:
     def verify(self) -> list[Comparison]:
         """The comparison with the definitions."""
         terms = Terms(self.settings.prices(), self.settings.free_plans, self.settings.not_provided)
-        return self._runner.run(compare(self.snapshot.at_rest("postgres"), self.snapshot.sources, terms))
+        return self._runner.run(compare(partial(self.snapshot.at_rest, "postgres"), self.snapshot.sources, terms))
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
         """A request of an admin."""

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import redis
 from psycopg.conninfo import conninfo_to_dict
 
 from demo.database import create_role
@@ -16,6 +17,7 @@ from exporter.collectors import build_collectors
 from exporter.settings import Settings
 from exporter.state import StateFile
 from servers.postgres import PostgresServer
+from servers.valkey import ValkeyServer
 from tests.exporter.deployments import PRICES, Build, Url
 
 
@@ -60,3 +62,9 @@ def build(tmp_path: Path) -> Build:
 def collectors(build: Build) -> dict[str, Collector]:
     """Every collector but those of logs, by name."""
     return build()
+
+
+@pytest.fixture
+def url(valkey_server: ValkeyServer, valkey: redis.Redis) -> str:
+    """The address of an empty Valkey."""
+    return valkey_server.url

@@ -18,6 +18,7 @@ from exporter import control
 from exporter.control import LOGIN_LINK, SOCKET, VERIFY, Answer, ask_for_login_link, ask_to_verify, serve
 from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable, StateError
 from exporter.verify import Comparison
+from tests.accounts import masked
 from tests.waiting import bounded, until_async
 
 FOUND = [
@@ -259,17 +260,13 @@ def test_it_looks_no_further_for_somebody_who_left(tmp_path: Path) -> None:
 
 
 def test_only_its_owner_may_ask(tmp_path: Path) -> None:
-    before = os.umask(0o022)
-    try:
+    async def mode() -> int:
+        async with exporter(tmp_path):
+            return stat.S_IMODE((tmp_path / SOCKET).stat().st_mode)
 
-        async def mode() -> int:
-            async with exporter(tmp_path):
-                return stat.S_IMODE((tmp_path / SOCKET).stat().st_mode)
-
+    with masked(0o022):
         assert asyncio.run(mode()) == 0o600
         assert os.umask(0o022) == 0o022  # no other file gets the mode of the socket
-    finally:
-        os.umask(before)
 
 
 def test_an_exporter_that_is_somebody_elses_is_not_taken_for_none(

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from demo.exporting import PROJECT
+from tests.certificates import Authority
 from tests.rows import NO_DATABASE, NOWHERE
 from tests.running import RunningExporter
 from tests.waiting import patience, until
@@ -193,10 +194,10 @@ run(main)
 
 def test_a_tls_connection_that_was_closed_leaves_events_only(tmp_path: Path) -> None:
     pem = tmp_path / "server.pem"
-    certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-    for_address = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(tmp_path / "only.pem")]
-    subprocess.run([*certificate, *for_address], check=True, capture_output=True, timeout=patience(60))
-    pem.write_bytes(pem.read_bytes() + (tmp_path / "only.pem").read_bytes())
+    authority = Authority.create()
+    server = authority.issue(tmp_path, "server")
+    files = (server.key, server.certificate, authority.write(tmp_path / "authority.crt"))
+    pem.write_bytes(b"".join(file.read_bytes() for file in files))
     said = script(BEGIN + CLOSED_TLS, str(pem))
     events = [orjson.loads(line) for line in said.stderr.splitlines()]
     assert events

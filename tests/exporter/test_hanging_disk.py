@@ -11,22 +11,19 @@ import redis
 from servers.valkey import ValkeyServer
 from tests.exporter.hanging import HangingDisk
 from tests.rows import NO_DATABASE, NOWHERE
-from tests.running import RunningExporter, Samples, beat, get, is_up
+from tests.running import AI_LINE, GPU_SECONDS, REQUESTED, RunningExporter, Samples, beat, get, is_up
 from tests.waiting import patience, until
 
 READ = ("exporter.sources.jsonl.files", "File.read_at")
 SAVE = ("exporter.state", "StateFile.save")
 LOAD = ("admin.access.authentication", "stored_key")
-LINE = b'{"event": "ai.requested", "job_id": "1"}\n'
-REQUESTED = 'hivesync_ai_log_events_total{event="ai.requested"}'
-GPU_SECONDS = 'hivesync_gpu_instance_seconds_total{instance_type="g5.xlarge",lifecycle="spot"}'
 STOP_SECONDS = 5.0
 
 
 def exporter_on(disk: HangingDisk, directory: Path, redis_url: str = NOWHERE) -> RunningExporter:
     exporter = RunningExporter(directory, database_url=NO_DATABASE, redis_url=redis_url)
     exporter.environment = disk.environment(exporter.environment)
-    exporter.ai_log.write_bytes(LINE)
+    exporter.ai_log.write_bytes(AI_LINE)
     exporter.preview_log.touch()
     return exporter
 
@@ -52,7 +49,7 @@ def test_a_log_whose_reading_hangs_is_down_until_it_goes_on(tmp_path: Path) -> N
         exporter.wait_for(lambda samples: samples.get(REQUESTED) == 1)
         with disk.hanging():
             with exporter.ai_log.open("ab") as log:
-                log.write(LINE * 3)
+                log.write(AI_LINE * 3)
             samples = exporter.wait_for(lambda samples: is_up(samples, "ai_events_log") is False)
             assert samples[REQUESTED] == 1
             assert get(exporter.page)[0] == 401
@@ -67,7 +64,7 @@ def test_a_save_that_hangs_degrades_its_collector_until_it_goes_on(tmp_path: Pat
         exporter.wait_for(lambda samples: samples.get(REQUESTED) == 1)
         with disk.hanging():
             with exporter.ai_log.open("ab") as log:
-                log.write(LINE * 3)
+                log.write(AI_LINE * 3)
             samples = exporter.wait_for(lambda samples: collector_up(samples, "ai_log") is False)
             assert samples[REQUESTED] == 1
             assert is_up(samples, "ai_events_log")
@@ -105,7 +102,7 @@ def test_sigterm_ends_it_in_time_while_the_disk_hangs(tmp_path: Path, where: tup
         exporter.wait_for(lambda samples: samples.get(REQUESTED) == 1)
         with disk.hanging():
             with exporter.ai_log.open("ab") as log:
-                log.write(LINE)
+                log.write(AI_LINE)
             exporter.wait_for(lambda samples: collector_up(samples, "ai_log") is False)
             status, seconds = exporter.terminate()
     assert status == 0

@@ -70,6 +70,10 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     assert health(tmp_path, "--env-file", str(missing), "health") == (1, f"--env-file: {missing} is not there")
     (tmp_path / ".env").write_bytes(b"HIVESYNC_METRICS_LISTEN=\xff\n")
     assert health(tmp_path, "health") == (1, ".env: cannot be read: not UTF-8")
+    written = tmp_path / "latin.env"
+    written.write_bytes(b"HIVESYNC_METRICS_LISTEN=\xff\n")
+    expected = f"--env-file: {written}: cannot be read: not UTF-8"
+    assert health(tmp_path, "--env-file", str(written), "health") == (1, expected)
 
 
 def test_nobody_there_is_not_healthy(tmp_path: Path) -> None:
@@ -80,7 +84,10 @@ def test_nobody_there_is_not_healthy(tmp_path: Path) -> None:
 
 def test_an_address_that_is_none_is_said(tmp_path: Path) -> None:
     status, line = health(tmp_path, "health", HIVESYNC_METRICS_LISTEN="somewhere")
-    assert (status, line) == (1, "HIVESYNC_METRICS_LISTEN: should be host:port, as in 127.0.0.1:10177")
+    assert (status, line) == (
+        1,
+        "HIVESYNC_METRICS_LISTEN: should be host:port, as in 127.0.0.1:10177 (it is 'somewhere')",
+    )
 
 
 def test_one_that_answers_with_an_error_is_not_healthy() -> None:

@@ -34,6 +34,7 @@ from tests.exporter.deployments import (
     seed,
 )
 from tests.rows import sources
+from tests.running import FOR_THE_PAGE
 
 
 @pytest.mark.parametrize("behind_views", [False, True], ids=["tables", "views"])
@@ -157,7 +158,6 @@ READS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 """The tables and columns that each collector requires."""
 
-FOR_THE_PAGE = ("charts", "incidents", "top_users")
 """Collectors without metrics."""
 
 

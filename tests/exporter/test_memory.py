@@ -51,6 +51,21 @@ print(int(any(seen)), int(gc.isenabled()))
     assert (during, after) == (0, 1)
 
 
+def test_garbage_is_collected_although_a_part_cannot_be_loaded() -> None:
+    (enabled,) = printed("""
+memory.LOOK_SECONDS = memory.LONGEST_START_SECONDS = 0.01
+async def look():
+    keeping = asyncio.create_task(memory.keep_small(lambda: False))
+    while not (await asyncio.sleep(0.01) or gc.isenabled()):
+        pass
+    print(1)
+    keeping.cancel()
+gc.disable()
+asyncio.run(look())
+""")
+    assert enabled == 1
+
+
 @pytest.mark.skipif(not HAS_GLIBC, reason="this C library gives back what it likes")
 def test_what_was_freed_among_what_stays_is_given_back() -> None:
     held, given_back = printed("""

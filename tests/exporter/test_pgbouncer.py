@@ -18,12 +18,11 @@ from tests.exporter.sources.postgres_asking import ask, opened, read, why_unavai
 from tests.exporter.sources.test_postgres_refusals import WAITERS, crowd
 from tests.pooling import PgBouncer
 from tests.roles import reading_role, run
-from tests.rows import insert
+from tests.rows import TABLES, insert
 from tests.running import RunningExporter
 
 pytestmark = pytest.mark.pgbouncer
 
-TABLES = ("users", "subscriptions", "projects", "sessions", "ai_usage_events", "preview_jobs", "usage_analytics_daily")
 SETTINGS = ("statement_timeout", "lock_timeout", "row_security", "TimeZone", "work_mem", "jit", "search_path")
 REQUESTS = 'hivesync_ai_requests_in_window{window="24h"}'
 PROJECTS = "hivesync_projects"
@@ -101,7 +100,7 @@ def test_limits_hold_within_a_transaction_and_stay_on_no_connection(pooler: PgBo
             return [str((client.execute(f"SHOW {name}".encode()).fetchone() or ("",))[0]) for name in SETTINGS]
 
     before = outside()
-    assert asyncio.run(within()) == ["5min", "250ms", "off", "UTC", "32MB", "off", "views"]
+    assert asyncio.run(within()) == ["8s", "250ms", "off", "UTC", "32MB", "off", "views"]
     assert outside() == before
 
 

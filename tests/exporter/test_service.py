@@ -18,8 +18,12 @@ from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
 from tests.rows import NO_DATABASE, NOWHERE
 from tests.running import (
+    AI_LINE,
     COUNTERS,
     FED_BY,
+    GPU_SECONDS,
+    PREVIEW_LINE,
+    REQUESTED,
     RunningExporter,
     Samples,
     all_there,
@@ -35,11 +39,7 @@ from tests.waiting import patience, until
 
 STOP_SECONDS = 5.0
 SOURCES = ("postgres", "redis", "ai_events_log", "preview_log")
-GPU_SECONDS = 'hivesync_gpu_instance_seconds_total{instance_type="g5.xlarge",lifecycle="spot"}'
-REQUESTED = 'hivesync_ai_log_events_total{event="ai.requested"}'
 JOINED = 'hivesync_preview_log_events_total{event="live_view.joined"}'
-AI_LINE = b'{"event": "ai.requested", "job_id": "1"}\n'
-PREVIEW_LINE = b'{"event": "live_view.joined"}\n'
 
 WITHOUT_SOURCES = {
     "hivesync_source_up",

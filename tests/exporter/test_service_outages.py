@@ -22,8 +22,12 @@ from demo.database import DATABASE, EXPORTER_ROLE, create_database
 from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
 from tests.running import (
+    AI_LINE,
     COUNTERS,
     FED_BY,
+    FOR_THE_PAGE,
+    PREVIEW_LINE,
+    REQUESTED,
     RunningExporter,
     Samples,
     all_there,
@@ -37,7 +41,6 @@ from tests.waiting import patience, until
 
 SCRAPE_SECONDS = 1.0
 HANG_NOTICED_SECONDS = 15.0
-FOR_THE_PAGE = ("charts", "incidents", "top_users")
 POSTGRES_COLLECTORS = (
     "users",
     "online",
@@ -54,8 +57,6 @@ FED_BY_POSTGRES = FED_BY["postgres"] | FED_BY["both"]
 FED_BY_REDIS = FED_BY["redis"] | FED_BY["both"]
 SOURCES = frozenset({"postgres", "redis", "ai_events_log", "preview_log"})
 EVERYTHING = frozenset().union(*FED_BY.values(), COUNTERS)
-AI_LINE = b'{"event": "ai.requested", "job_id": "1"}\n'
-PREVIEW_LINE = b'{"event": "live_view.joined"}\n'
 
 
 @dataclass
@@ -118,6 +119,7 @@ def services(all_services: Services) -> Services:
     """Everything up, and the lines of the log counted from here."""
     all_services.restore()
     all_services.wait_until_all_is_well()
+    all_services.exporter.settle()
     all_services.logged_before = len(all_services.exporter.events())
     return all_services
 
@@ -183,7 +185,7 @@ def test_a_valkey_that_comes_back_empty_has_no_workers_and_empty_queues(services
 def test_a_log_that_is_removed_is_missed_and_read_on_when_it_is_there_again(services: Services, source: str) -> None:
     exporter = services.exporter
     path, line, counter = {
-        "ai_events_log": (exporter.ai_log, AI_LINE, 'hivesync_ai_log_events_total{event="ai.requested"}'),
+        "ai_events_log": (exporter.ai_log, AI_LINE, REQUESTED),
         "preview_log": (
             exporter.preview_log,
             PREVIEW_LINE,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.errors import CollectionFailed
+from exporter.errors import MOST_REPEATS, CollectionFailed, MadeWay
 from exporter.snapshot import (
     COLLECTOR_UP,
     DEADLINE_SECONDS,
@@ -154,7 +154,7 @@ def test_whoever_looks_is_told_of_every_refresh_once_it_can_be_seen() -> None:
 
 def test_each_change_of_a_collector_is_logged_exactly_once() -> None:
     missing = fails(CollectionFailed("postgres", "undefined_table", 'relation "projects" does not exist'))
-    snapshot = build(Fake("users", works, missing, missing, missing, works, works, missing, works))
+    snapshot = build(Fake("users", works, missing, missing, missing, works, works, missing, works), seconds=0.0)
     with capture_logs() as logged:
         refresh(snapshot, times=8)
     assert degraded_and_recovered(logged) == [("degraded", "users"), ("recovered", "users")] * 2
@@ -216,3 +216,23 @@ def test_the_message_of_an_unexpected_exception_never_reaches_the_log(error: Exc
     assert (event["kind"], event["log_level"]) == (type(error).__name__, "warning")
     assert Path(fakes.__file__).name in event["where"]
     assert not [word for word in ("ada", "example.org", "secret") if word in f"{event}{snapshot.view()}"]
+
+
+def test_a_refresh_that_made_way_is_repeated_and_no_failure() -> None:
+    made_way = fails(MadeWay("postgres"))
+    fake = Fake("reading", made_way, made_way, works)
+    snapshot = build(fake)
+    with capture_logs() as logged:
+        refresh(snapshot)
+    assert fake.refreshes == 3
+    assert degraded_and_recovered(logged) == []
+    assert values(snapshot, COLLECTOR_UP) == {"reading": 1}
+
+
+def test_one_that_must_make_way_again_and_again_fails() -> None:
+    fake = Fake("reading", fails(MadeWay("postgres")))
+    snapshot = build(fake)
+    with capture_logs() as logged:
+        refresh(snapshot)
+    assert fake.refreshes == MOST_REPEATS + 1
+    assert [line["kind"] for line in logged] == ["made_way"]

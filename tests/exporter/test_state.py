@@ -8,7 +8,7 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -170,13 +170,6 @@ def test_a_killed_exporter_leaves_no_lock_behind(tmp_path: Path) -> None:
 
 
 # Other users -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=[0o000, 0o022, 0o077], ids="{:03o}".format)
-def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = os.umask(request.param)
-    yield request.param
-    os.umask(before)
 
 
 def mode(path: Path) -> int:

@@ -9,9 +9,10 @@ from contextlib import nullcontext
 import psycopg
 import pytest
 
-from exporter.collector import Collector
+from exporter.collector import Collector, Sources
 from exporter.collectors.users import PROJECTS, USERS, Plans, Users
 from exporter.definitions import Terms
+from exporter.errors import MadeWay
 from exporter.spec import Sample
 from exporter.verify import NOT_PROVED, Comparison, compare, render
 from exporter.view import Served
@@ -52,7 +53,7 @@ class Comparing:
         async def ask() -> list[Comparison]:
             asked: list[Collector] = [Users(Plans())]
             async with sources(self._database) as opened:
-                found = await compare(nullcontext(asked), opened, Terms(), served)
+                found = await compare(lambda: nullcontext(asked), opened, Terms(), served)
             return [each for each in found if each.metric.partition("{")[0] in (USERS.name, PROJECTS.name)]
 
         return asyncio.run(ask())
@@ -127,3 +128,42 @@ def test_what_could_not_be_read_is_no_nil() -> None:
     unread = Comparison("collector online", error="redis: refused")
     assert not unread.nil
     assert "nothing was compared; 1 collectors could not be read\n" in render([unread])
+
+
+def test_a_part_that_made_way_for_a_migration_is_compared_again(database: str, connection: psycopg.Connection) -> None:
+    """The lock of each part ends with it: a migration waits for no more than the part at work."""
+    asked = [_Waiting("first", times=0), _Waiting("second", times=1)]
+
+    async def verify() -> list[Comparison]:
+        async with sources(database) as opened:
+            for each in asked:
+                each.connection = connection
+            return await compare(lambda: nullcontext(list(asked)), opened, Terms())
+
+    found = asyncio.run(verify())
+    assert [comparison.error for comparison in found] == [None] * len(found)
+    assert [each.refreshes for each in asked] == [1, 2]
+    assert not any(each.met_locks for each in asked), "the locks of an earlier part were still held"
+
+
+class _Waiting(Users):
+    """A collector whose first refreshes are given up for another client."""
+
+    connection: psycopg.Connection
+
+    def __init__(self, name: str, times: int) -> None:
+        super().__init__(Plans())
+        self.name = name
+        self.refreshes = 0
+        self.met_locks = False
+        self._left = times
+
+    async def refresh(self, sources: Sources) -> Sequence[Sample]:
+        self.refreshes += 1
+        rows = self.connection.execute("SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass").fetchall()
+        self.met_locks |= rows != [(0,)]
+        samples = await super().refresh(sources)
+        if self._left:
+            self._left -= 1
+            raise MadeWay("postgres")
+        return samples

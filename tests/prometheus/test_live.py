@@ -31,7 +31,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.prometheus, pytest.mark.alertmanager]
 
 DATABASE = "alerting"
-NOBODY = f"{LOOPBACK}:1"
+NO_EXPORTER = f"{LOOPBACK}:1"
 
 SILENT = {
     "HiveSyncExporterDown": "an exporter answers, until the test ends it",
@@ -83,7 +83,7 @@ def running(
             webhook=told.url,
         )
         configuration = writing_to(store, hasten(folder))
-        strict = strictest(hasten(fit(directory / "strict", exporters=[exporter.address, NOBODY])))
+        strict = strictest(hasten(fit(directory / "strict", exporters=[exporter.address, NO_EXPORTER])))
         prometheus = PrometheusServer(directory / "prometheus", configuration=configuration)
         strict_prometheus = PrometheusServer(directory / "strict-prometheus", configuration=strict)
         for child in (store, alertmanager, prometheus, strict_prometheus, exporter):

@@ -83,7 +83,8 @@ def test_days_before_the_first_activity_are_not_known_of(rollup: Command, connec
 
 def test_a_range_of_nothing_at_all_is_refused(rollup: Command) -> None:
     ran = rollup("--from", "2026-01-01")
-    assert (ran.status, ran.message) == (2, "hivesync-analytics: there is no activity at all: nothing to write")
+    assert ran.status == 2
+    assert "no activity at all, and so nothing to write: repeat this once users have logged in" in ran.message
 
 
 def test_a_range_that_ends_before_the_first_activity_that_it_begins_with_is_refused(
@@ -294,7 +295,7 @@ def test_every_survives_that_postgresql_is_away_and_says_so_once(
         process.wait()
     changes = [event for event in rollup.events() if event.get("source") == "postgres"]
     assert [event["event"].rpartition(".")[2] for event in changes] == ["degraded", "recovered"] * 3
-    assert changes[4]["detail"] == "there is no table (or view) sessions on the search_path"
+    assert str(changes[4]["detail"]).startswith("there is no table (or view) sessions on the search_path: name the")
     assert len(rollup.said("system.analytics.degraded")) == 3 + 1  # and one for the missing Prometheus
     assert len(rollup.said("rollup.finished")) > 3
 

@@ -24,9 +24,8 @@ from rollup import migrate
 from rollup.connection import connected
 from rollup.migrate import NEEDS, Role
 from tests.rollup.rolling import Command, stored
-from tests.rows import collect, insert, users
+from tests.rows import TABLES, collect, insert, users
 
-TABLES = ("users", "subscriptions", "projects", "sessions", "ai_usage_events", "preview_jobs", "usage_analytics_daily")
 SHAPE = """
 SELECT attname, format_type(atttypid, NULL), attnotnull FROM pg_attribute
 WHERE attrelid = 'usage_analytics_daily'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
@@ -316,6 +315,7 @@ def test_rights_that_are_not_ours_to_give_are_not_said_to_be_given(
     ran = rollup("--migrate", "--grant", f"grafana={role}", database_url=as_role(database, giver))
     assert (ran.status, ran.out) == (2, "")
     assert f"{role} cannot be given SELECT on usage_analytics_daily by this role" in ran.message
+    assert "run this as the owner of the tables and the database, or as a superuser" in ran.message
     assert rights_on_schema(connection, role) == (False,)
 
 

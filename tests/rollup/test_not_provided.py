@@ -89,3 +89,20 @@ def test_no_right_is_needed_on_a_table_that_is_not_provided(
     connection.execute("CREATE TABLE projects (id integer)")
     assert rollup(*grant, not_provided="projects").status == 0
     assert ("projects", "SELECT") not in rights(connection, exporter)
+
+
+def test_the_table_of_workers_is_granted_where_the_heartbeats_are_in_it(
+    rollup: Command, connection: psycopg.Connection, new_role: NewRole
+) -> None:
+    exporter = new_role()
+    grant = ("--migrate", "--grant", f"exporter={exporter}")
+    connection.execute("CREATE TABLE workers (worker_id text)")
+    may_read = "SELECT has_table_privilege(%s, 'workers', 'SELECT')"
+    for lacking in ({}, {"workers_from": "postgres", "not_provided": "workers"}):
+        assert rollup(*grant, **lacking).status == 0
+        assert connection.execute(may_read, [exporter]).fetchone() == (False,)
+        assert "workers" not in rollup("--migrate", **lacking).out
+    ran = rollup(*grant, workers_from="postgres")
+    assert (ran.status, "workers" in ran.out) == (0, False)
+    assert connection.execute(may_read, [exporter]).fetchone() == (True,)
+    assert f"{exporter} may also SELECT workers, and need not" in rollup(*grant).out

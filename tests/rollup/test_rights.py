@@ -148,7 +148,9 @@ def test_without_hivesyncs_tables_it_names_them(rollup: Command, connection: psy
         ran = rollup(*arguments)
         assert (ran.status, ran.out) == (2, "")
         assert ran.message == (
-            "hivesync-analytics: there is no table (or view) sessions, preview_jobs on the search_path"
+            "hivesync-analytics: there is no table (or view) sessions, preview_jobs on the search_path: name the"
+            " schema of HiveSync's tables in the URL of the database (?options=-csearch_path%3DSCHEMA), or make views"
+            " of these names (docs/adapting.md)"
         )
 
 

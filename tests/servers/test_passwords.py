@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -18,13 +17,6 @@ from servers.valkey import ValkeyServer
 from tests.exporter.test_service_freshness import InstalledPostgres
 
 EVERYONE = 0o077
-
-
-@pytest.fixture(params=[0o000, 0o022, 0o077], ids="{:03o}".format)
-def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = os.umask(request.param)
-    yield request.param
-    os.umask(before)
 
 
 def open_to_others(directory: Path, *secrets: str) -> list[Path]:

@@ -1,6 +1,6 @@
 // The formats of numbers and times, in the viewer's language and time zone, by the browser's Intl.
 
-const NOTHING = "–";
+export const NOTHING = "–";
 
 const count = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const ratio = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
@@ -38,7 +38,7 @@ const dayOfYear = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "
 const utcDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
 
 /** HH:MM, or with seconds, of a Date. */
-export const timeOfDay = (date) => clock.format(date);
+const timeOfDay = (date) => clock.format(date);
 export const timeOfDaySeconds = (date) => clockSeconds.format(date);
 /** Day and time of a Date; the year only if it is not the current one. */
 export function dayAndTime(date) {
@@ -63,5 +63,3 @@ export function writeTime(element, iso, write = dayAndTime) {
   element.title = `${date.toISOString().slice(0, 19).replace("T", " ")} UTC`;
   element.textContent = write(date);
 }
-
-export { NOTHING };

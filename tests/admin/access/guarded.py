@@ -17,12 +17,11 @@ from admin.access.login_codes import LoginCodes
 from admin.access.middleware import AccessMiddleware
 from admin.access.origins import Origins
 from admin.access.rate_limit import RateLimit
-from admin.access.security_headers import SecurityHeaders
 from admin.access.session_list import session_routes
 from admin.access.sessions import COOKIE, SESSIONS_FILE, Sessions
 from admin.access.tokens import AdminCredentials, Authenticator
+from admin.app import with_refusals
 from admin.page import Page, render_refusal
-from admin.refusal_pages import RefusalPages
 from exporter.state import StateFile
 from tests.admin.access.credentials import API_KEY, SECRET, bad_tokens, public_pem, rsa_key, token
 from tests.admin.client import ROOT
@@ -101,8 +100,7 @@ def section_of(access: Access, behind: ASGIApp | None = None, frame_ancestors: t
             Mount("/", behind or Behind()),
         ]
     )
-    inside = RefusalPages(AccessMiddleware(routes, access, render_login), render_refusal)
-    return SecurityHeaders(inside, frame_ancestors)
+    return with_refusals(AccessMiddleware(routes, access, render_login), render_refusal, frame_ancestors)
 
 
 async def _own_of_hivesync(_: Request) -> Response:

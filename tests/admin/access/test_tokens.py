@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from admin.access.tokens import LEEWAY_SECONDS, Admin, AdminCredentials, Authenticator, Reason, Refusal
+from admin.access.tokens import (
+    CREDENTIAL_BYTES,
+    LEEWAY_SECONDS,
+    Admin,
+    AdminCredentials,
+    Authenticator,
+    Reason,
+    Refusal,
+)
 from exporter.errors import SettingsError
 from tests.admin.access.credentials import (
     API_KEY,
@@ -218,6 +226,13 @@ def test_only_the_api_key_is_accepted() -> None:
     assert authenticator.check(headers(("X-API-Key", API_KEY))) == Admin("api_key")
     for wrong in ("", " ", API_KEY[:-1], f"{API_KEY}x", API_KEY.upper(), "\xe9", "x" * 9000):
         assert isinstance(authenticator.check(headers(("X-API-Key", wrong))), Refusal)
+
+
+def test_a_credential_is_not_hashed_beyond_its_limit() -> None:
+    key = "k" * (CREDENTIAL_BYTES + 1)
+    authenticator = Authenticator(AdminCredentials(api_key=key))
+    assert authenticator.check_api_key(key.encode()) == Refusal(Reason.TOO_LARGE)
+    assert Authenticator(AdminCredentials(api_key=key[:-1])).check_api_key(key[:-1].encode()) == Admin("api_key")
 
 
 def test_an_api_key_may_have_any_letters() -> None:

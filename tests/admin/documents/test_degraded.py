@@ -15,12 +15,11 @@ from demo.database import DATABASE, EXPORTER_ROLE, create_database
 from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
 from tests.admin.documents.values import values_in
-from tests.admin.world import CHARTS, DATA, DOCUMENTS, TABLES
+from tests.admin.world import API_KEY, CHARTS, DATA, DOCUMENTS, TABLES
 from tests.rows import insert
 from tests.running import RunningExporter, get, seed_database, seed_valkey
 from tests.waiting import until
 
-API_KEY = "the key of an admin, long enough to be one"
 AI_ERROR = (
     b'{"ts":"2026-01-01T00:00:00Z","event":"ai.error","job_id":"told-by-a-log","provider":"openai","model":"gpt-4.1",'
     b'"error_kind":"timeout"}\n'

@@ -70,11 +70,7 @@ def session(exporter: RunningExporter, browser: Browser) -> StorageState:
 @pytest.fixture
 def page(exporter: RunningExporter, session: StorageState, open_page: Open) -> Page:
     """The page after the login."""
-    return settled(open_page(address(exporter), storage_state=session))
-
-
-def address(exporter: RunningExporter) -> str:
-    return f"http://{exporter.variables['HIVESYNC_ADMIN_LISTEN']}/admin/analytics/"
+    return settled(open_page(exporter.page, storage_state=session))
 
 
 def link(exporter: RunningExporter) -> str:
@@ -153,20 +149,20 @@ def test_a_link_is_valid_once_and_the_api_needs_a_login(exporter: RunningExporte
     open_page(used).wait_for_url("**/admin/analytics/")
     page = open_page(used, fails=True)
     expect(page.locator("#error")).to_contain_text("has been used")
-    assert page.goto(address(exporter)).status == 401  # type: ignore[union-attr]
+    assert page.goto(exporter.page).status == 401  # type: ignore[union-attr]
     expect(page.get_by_label("Admin API key")).to_be_visible()
     page.get_by_label("Admin API key").fill(exporter.variables["HIVESYNC_ADMIN_API_KEY"])
     page.keyboard.press("Enter")
     expect(page.locator("#updated")).to_have_text(UPDATED)
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/login")
-    assert page.goto(address(exporter)).status == 401  # type: ignore[union-attr]
+    assert page.goto(exporter.page).status == 401  # type: ignore[union-attr]
 
 
 def test_when_the_exporter_comes_back_the_page_goes_on(
     exporter: RunningExporter, session: StorageState, open_page: Open
 ) -> None:
-    page = settled(open_page(address(exporter), storage_state=session, fails=True))
+    page = settled(open_page(exporter.page, storage_state=session, fails=True))
     exporter.stop()
     refresh(page)
     expect(page.locator("#notice")).to_contain_text("does not answer")

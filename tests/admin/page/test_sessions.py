@@ -60,16 +60,12 @@ def context(keeping: Browser) -> Iterator[BrowserContext]:
         yield context
 
 
-def address(exporter: RunningExporter) -> str:
-    return f"http://{exporter.variables['HIVESYNC_ADMIN_LISTEN']}/admin/analytics/"
-
-
 def logged_in(exporter: RunningExporter, context: BrowserContext) -> Page:
     """The page after a login with the key."""
     page = context.new_page()
     page.set_default_timeout(patience() * 1_000)
     expect.set_options(timeout=patience() * 1_000)
-    page.goto(f"{address(exporter)}login")
+    page.goto(f"{exporter.page}login")
     page.get_by_label("Admin API key").fill(exporter.variables["HIVESYNC_ADMIN_API_KEY"])
     page.keyboard.press("Enter")
     expect(page.locator("#table-top-users tbody")).to_contain_text(NAME)
@@ -78,10 +74,10 @@ def logged_in(exporter: RunningExporter, context: BrowserContext) -> Page:
 
 def test_back_after_a_logout_shows_no_name(exporter: RunningExporter, context: BrowserContext) -> None:
     page = logged_in(exporter, context)
-    page.goto(f"{address(exporter)}tables/top-users")
+    page.goto(f"{exporter.page}tables/top-users")
     assert NAME in page.content()
-    page.goto(f"{address(exporter)}tables/incidents")
-    page.goto(address(exporter))
+    page.goto(f"{exporter.page}tables/incidents")
+    page.goto(exporter.page)
     expect(page.locator("#table-top-users tbody")).to_contain_text(NAME)
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/login")
@@ -123,7 +119,7 @@ def test_an_admin_sees_and_ends_another_session(
 
 def test_a_refused_panel_is_a_small_page_in_its_frame(exporter: RunningExporter, context: BrowserContext) -> None:
     page = context.new_page()
-    page.goto(f"{address(exporter)}login")
+    page.goto(f"{exporter.page}login")
     page.evaluate(
         """() => {
             const frame = document.createElement("iframe");
@@ -135,9 +131,9 @@ def test_a_refused_panel_is_a_small_page_in_its_frame(exporter: RunningExporter,
     expect(frame.get_by_text("You are not logged in")).to_be_visible()
     frame.get_by_role("link", name="Log in").click()
     expect(page.locator("iframe")).to_have_count(0)
-    assert page.url == f"{address(exporter)}login"
+    assert page.url == f"{exporter.page}login"
     seen = logged_in(exporter, context)
-    seen.goto(f"{address(exporter)}grafana/d-solo/hivesync-analytics/panel?panelId=11")
+    seen.goto(f"{exporter.page}grafana/d-solo/hivesync-analytics/panel?panelId=11")
     expect(seen.get_by_text("Grafana does not respond.")).to_be_visible()
 
 

@@ -10,12 +10,11 @@ import pytest
 from exporter import recount
 from exporter.collectors.activity import Activity
 from exporter.collectors.users import Plans, Users
-from tests.rows import INSTANT, NOON, WITHIN_A_MINUTE, collect, insert, only, user, users
+from tests.rows import CLOCKS, INSTANT, NOON, collect, insert, only, user, users
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 ACTIVITIES = pytest.mark.parametrize("table", ["sessions", "ai_usage_events", "preview_jobs"])
-CLOCKS = pytest.mark.parametrize("now", [NOON, WITHIN_A_MINUTE], ids=["on a minute", "within a minute"])
 
 
 def active(database: str, now: datetime = NOON, collector: Activity | None = None) -> dict[str, int]:

@@ -10,11 +10,9 @@ import psycopg
 import pytest
 
 from exporter.collectors.ai import Ai
-from tests.rows import INSTANT, NOON, WITHIN_A_MINUTE, collect, insert, only, users
+from tests.rows import CLOCKS, INSTANT, NOON, WITHIN_A_MINUTE, collect, insert, only, users
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-
-CLOCKS = pytest.mark.parametrize("now", [NOON, WITHIN_A_MINUTE], ids=["on a minute", "within a minute"])
 
 
 def requests(values: Mapping[str, Any]) -> dict[str, int]:

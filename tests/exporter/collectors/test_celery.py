@@ -18,7 +18,6 @@ from exporter.collectors.unacked import OLDEST, UNACKED, Unacked
 from exporter.queue_keys import CeleryKeys
 from exporter.settings import Settings
 from servers.celery import CeleryWorker
-from servers.valkey import ValkeyServer
 from tests.celery_app import application, environment, release
 from tests.rows import NO_DATABASE, collect, only
 from tests.waiting import patience, until
@@ -37,12 +36,6 @@ DEPLOYMENTS = pytest.mark.parametrize(
 )
 
 PREFETCHED = 4
-
-
-@pytest.fixture
-def url(valkey_server: ValkeyServer, valkey: redis.Redis) -> str:
-    """The address of an empty Valkey."""
-    return valkey_server.url
 
 
 def depths(url: str, keys: CeleryKeys | None = None, *patterns: str) -> Mapping[str, int]:

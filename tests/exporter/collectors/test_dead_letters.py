@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import redis
 
 from exporter.collectors.dead_letters import DeadLetters
-from servers.valkey import ValkeyServer
 from tests.celery_app import application
 from tests.rows import NO_DATABASE, NOWHERE, collect, only
-
-
-@pytest.fixture
-def url(valkey_server: ValkeyServer, valkey: redis.Redis) -> str:
-    """The address of an empty Valkey."""
-    return valkey_server.url
 
 
 def letters(collector: DeadLetters, url: str) -> dict[str, int]:

@@ -228,6 +228,19 @@ def test_a_reading_is_shown_for_five_minutes(database: str, without_index: psyco
     assert collector.promised_age(15) == 2 * 15 + 400
 
 
+def test_a_clock_that_was_set_back_ends_the_pause(database: str, without_index: psycopg.Connection) -> None:
+    collector = slow(0.5)
+    ask(database, collector)
+    add(without_index, "ai_usage_events", "queued")
+    assert waiting(ask(database, collector, -MINUTE)) == 1
+
+
+def test_no_pause_is_longer_than_a_statement_may_require(database: str, without_index: psycopg.Connection) -> None:
+    collector = slow(1_000)
+    ask(database, collector)
+    assert collector.promised_age(15) == 2 * 15 + 100 * postgres.STATEMENT_SECONDS
+
+
 def test_a_small_table_is_read_always_beside_a_large_one(database: str, without_index: psycopg.Connection) -> None:
     collector = slow(0.5)
     for expected in (1, 2):

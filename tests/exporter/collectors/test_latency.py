@@ -9,12 +9,11 @@ import psycopg
 import pytest
 
 from exporter.collectors.latency import Latency
-from tests.rows import INSTANT, NOON, WITHIN_A_MINUTE, collect, insert, only
+from tests.rows import CLOCKS, INSTANT, NOON, WITHIN_A_MINUTE, collect, insert, only
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 
 QUEUES = pytest.mark.parametrize(("queue", "table"), [("ai", "ai_usage_events"), ("preview", "preview_jobs")])
-CLOCKS = pytest.mark.parametrize("now", [NOON, WITHIN_A_MINUTE], ids=["on a minute", "within a minute"])
 
 
 def succeed(connection: psycopg.Connection, table: str, completed_at: datetime, took: timedelta, **more: Any) -> None:

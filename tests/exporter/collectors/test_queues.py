@@ -11,7 +11,6 @@ import redis
 from exporter.collectors.queues import Queues
 from exporter.errors import SourceUnavailable
 from exporter.spec import Summary
-from servers.valkey import ValkeyServer
 from tests.rows import NO_DATABASE, NOWHERE, by_name, collect, keep, only
 
 PATTERNS = {
@@ -20,12 +19,6 @@ PATTERNS = {
 }
 EMPTY = {"ai,default": 0, "preview,default": 0}
 STATS = "ai_queue:stats"
-
-
-@pytest.fixture
-def url(valkey_server: ValkeyServer, valkey: redis.Redis) -> str:
-    """The address of an empty Valkey."""
-    return valkey_server.url
 
 
 def queues(**patterns: Sequence[str]) -> Queues:

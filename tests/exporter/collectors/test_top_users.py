@@ -146,6 +146,13 @@ def test_what_late_and_deleted_rows_left_is_gone_a_day_later(table: Table, conne
     assert counts(table.at(NOON + DAY + HOUR)) == {bob: 2}
 
 
+def test_rows_that_leave_and_were_never_counted_show_no_user(table: Table, connection: psycopg.Connection) -> None:
+    (late,) = users(connection, 1)
+    assert table.at(NOON) == ()
+    ask(connection, late, 1, NOON - 7 * DAY + 2 * MINUTE)
+    assert table.at(NOON + 5 * MINUTE) == ()
+
+
 def test_who_was_deleted_is_not_shown(table: Table, connection: psycopg.Connection) -> None:
     ada, bob = users(connection, 2)
     ask(connection, ada, 3, NOON - 3 * DAY)

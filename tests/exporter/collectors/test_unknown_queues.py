@@ -13,7 +13,6 @@ from exporter.collectors.queues import Queues
 from exporter.errors import SourceUnavailable
 from exporter.settings import Settings
 from exporter.sources.redis import is_wildcard
-from servers.valkey import ValkeyServer
 from tests.rows import NO_DATABASE, NOWHERE, collect, only
 
 DEFAULTS = {queue: Settings.model_fields[f"{queue}_queue_keys"].default for queue in ("ai", "preview")}
@@ -40,12 +39,6 @@ class QueueWatch:
         queues = [event["queue"] for event in self.events]
         self.events.clear()
         return queues
-
-
-@pytest.fixture
-def url(valkey_server: ValkeyServer, valkey: redis.Redis) -> str:
-    """The address of an empty Valkey."""
-    return valkey_server.url
 
 
 def test_no_default_declares_a_queue() -> None:

@@ -68,7 +68,7 @@ class WorkerTable:
             yield [self.collector]
 
         async with sources(self.database, now=now) as opened:
-            return await verify.compare(at_rest(), opened, self.terms)
+            return await verify.compare(at_rest, opened, self.terms)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from exporter.state import StateFile
 from tests.waiting import patience
 
 SQL = ("ALTER", "CREATE", "DROP", "GRANT", "REVOKE", "UPDATE")
-COMMANDS = ("ACL", "DEL", "HSET")
+COMMANDS = ("ACL", "DEL", "HSET", "SET")
 
 
 @dataclass

@@ -59,7 +59,7 @@ def prometheus_answers(port: int) -> dict[str, Any]:
 
 
 class PrometheusStandIn:
-    """An application that answers with `data`."""
+    """An application that answers with `data`: by path, the data of an answer, or a whole answer."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
@@ -68,7 +68,9 @@ class PrometheusStandIn:
         """Respond to one request."""
         name = scope["path"].removeprefix("/api/v1/")
         found = self.data.get(name)
-        answer = JSONResponse({"status": "success", "data": found}) if found is not None else Response(status_code=404)
+        if found is None:
+            found = Response(status_code=404)
+        answer = found if isinstance(found, Response) else JSONResponse({"status": "success", "data": found})
         await answer(scope, receive, send)
 
 

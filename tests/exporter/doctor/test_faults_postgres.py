@@ -281,61 +281,58 @@ WORDS = [
     ),
 ]
 
-INDEXES = [
+TABLE = every(
+    env(workers_from="postgres"),
+    sql(
+        "CREATE TABLE workers (worker_id text, kind text, last_heartbeat_at timestamptz);"
+        " CREATE INDEX ON workers (last_heartbeat_at); INSERT INTO workers VALUES ('w', 'cpu', now())"
+    ),
+)
+READABLE = sql("GRANT SELECT ON workers TO {role}")
+
+WORKERS = [
     Fault(
-        f"no index on {table} {column}",
-        sql(f"DROP INDEX {table}_{column}_idx"),
-        "indexes.windows",
-        LOOK,
-        f"CREATE INDEX CONCURRENTLY ON public.{table} ({column});",
-    )
-    for table, column in (
-        ("sessions", "created_at"),
-        ("sessions", "last_heartbeat_at"),
-        ("ai_usage_events", "created_at"),
-        ("ai_usage_events", "completed_at"),
-        ("preview_jobs", "created_at"),
-        ("preview_jobs", "completed_at"),
-    )
-] + [
-    Fault(
-        "no index on ids of sessions",
-        sql("ALTER TABLE sessions DROP CONSTRAINT sessions_pkey"),
-        "indexes.windows",
-        LOOK,
-        "CREATE INDEX CONCURRENTLY ON public.sessions (id);",
+        "a missing right on the workers",
+        TABLE,
+        "rights.tables",
+        WRONG,
+        "GRANT SELECT ON TABLE public.workers TO {role};",
     ),
     Fault(
-        "an index on part of the rows",
-        sql(
-            "DROP INDEX preview_jobs_created_at_idx; CREATE INDEX ON preview_jobs (created_at) WHERE status = 'failed'"
-        ),
-        "indexes.windows",
+        "a right on workers that are in Redis",
+        every(TABLE, READABLE, env(workers_from="redis")),
+        "rights.others",
         LOOK,
-        "CREATE INDEX CONCURRENTLY ON public.preview_jobs (created_at);",
+        "REVOKE SELECT ON workers FROM {role};",
+    ),
+    Fault("no table of workers", env(workers_from="postgres"), "rights.tables", WRONG, "worker_id, kind", mends=False),
+    Fault(
+        "no time of the workers",
+        every(TABLE, READABLE, sql("ALTER TABLE workers DROP last_heartbeat_at")),
+        "columns.there",
+        WRONG,
+        "ALTER TABLE public.workers ADD COLUMN last_heartbeat_at timestamptz;",
+        mends=False,
     ),
     Fault(
-        "a view on an expression",
-        sql(
-            "ALTER TABLE preview_jobs RENAME TO builds; CREATE VIEW preview_jobs AS SELECT id, user_id, status,"
-            " error_kind, date_trunc('second', created_at, 'UTC') AS created_at, completed_at FROM builds;"
-            " GRANT SELECT ON preview_jobs TO {role}; REVOKE ALL ON builds FROM {role}"
-        ),
-        "indexes.windows",
+        "a worker of the future",
+        every(TABLE, READABLE, sql("UPDATE workers SET last_heartbeat_at = 'infinity'")),
+        "heartbeats.table",
+        WRONG,
+        "last_heartbeat_at = now()",
+        mends=False,
+    ),
+    Fault(
+        "no recent worker",
+        every(TABLE, READABLE, sql("DELETE FROM workers")),
+        "heartbeats.table",
         LOOK,
-        "CREATE INDEX CONCURRENTLY ON public.builds ((date_trunc('second'::text, created_at, 'UTC'::text)));",
+        "HIVESYNC_WORKERS_FROM=redis",
+        mends=False,
     ),
 ]
 
 
-def test_an_index_that_the_planner_does_not_prefer_is_there_all_the_same(house: House) -> None:
-    """To group by user, it may read the rows in the order of another index."""
-    for table in ("ai_usage_events", "preview_jobs", "sessions"):
-        house.sql(f"CREATE INDEX ON {table} (user_id)")
-    house.sql("ANALYZE")
-    assert house.new_findings("postgres") == []
-
-
-@parametrised([*SERVER, *RIGHTS, *COLUMNS, *WORDS, *INDEXES])
+@parametrised([*SERVER, *RIGHTS, *COLUMNS, *WORDS, *WORKERS])
 def test_a_fault_of_postgresql_is_found_and_made_good(house: House, fault: Fault) -> None:
     check(house, fault, "settings", "postgres", "redis", "state")

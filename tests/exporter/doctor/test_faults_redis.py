@@ -58,7 +58,14 @@ SERVER = [
         as_user("+ping"),
         "redis.commands",
         WRONG,
-        "ACL SETUSER reader ~* +scan +hmget +llen +time",
+        "ACL SETUSER reader ~* +scan +hmget +getrange +llen +time",
+    ),
+    Fault(
+        "no right to strings",
+        as_user("+scan", "+hmget", "+llen", "+time"),
+        "redis.commands",
+        LOOK,
+        "ACL SETUSER reader ~* +getrange",
     ),
 ]
 
@@ -145,7 +152,20 @@ KEYS = [
     ),
 ]
 
+SIBLINGS = every(
+    env(worker_keys="beat:{id}", worker_kind_keys="beat:{id}:kind"),
+    command("DEL", "worker:heartbeat:cpu-1"),
+    command("SET", "beat:w", f"{time.time() + 60:.0f}"),
+)
+
 HEARTBEATS = [
+    Fault(
+        "an unknown kind beside a heartbeat",
+        every(SIBLINGS, command("SET", "beat:w:kind", "map")),
+        "heartbeats.workers",
+        LOOK,
+        "SET beat:w:kind cpu  (as its worker should; ",
+    ),
     Fault(
         "no workers",
         command("DEL", "worker:heartbeat:cpu-1"),
@@ -208,6 +228,14 @@ def test_a_fault_of_redis_is_found_and_made_good(house: House, fault: Fault) -> 
 def test_a_fault_of_redis_is_no_fault_of_postgresql(house: House) -> None:
     house.env["HIVESYNC_REDIS_URL"] = NOWHERE
     assert {each.check for each in house.new_findings("postgres", "redis")} == {"redis.reachable"}
+
+
+def test_statistics_and_bindings_are_no_queue_under_any_pattern(house: House) -> None:
+    keep(house.valkey, "ai_queue:stats", processed=4, processing_ms=5000)
+    house.valkey.sadd("_kombu.binding.ai_tasks", "a queue")
+    TASKS(house)
+    house.env["HIVESYNC_AI_QUEUE_KEYS"] = "ai_queue:*,*ai_tasks"
+    assert house.new_findings("redis") == []
 
 
 def test_the_length_of_a_list_in_no_setting_is_named(house: House) -> None:

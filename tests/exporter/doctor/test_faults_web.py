@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from starlette.responses import Response
+
+from exporter.addresses import reachable
+from exporter.doctor.admin import LOCATION
+from exporter.settings import Settings
 from tests.admin.access.credentials import public_pem, rsa_key, token
 from tests.exporter.doctor.faults import LOOK, WRONG, Fault, check, env, parametrised
 from tests.exporter.doctor.house import House
 
+MANUAL = Path(__file__).parents[3] / "docs" / "operating.md"
 NO_WEB = "http://127.0.0.1:1"
 
 
@@ -70,6 +77,14 @@ PROMETHEUS = [
     Fault(
         "another path",
         lambda house: house.env.update(HIVESYNC_PROMETHEUS_URL=house.env["HIVESYNC_PROMETHEUS_URL"] + "/x"),
+        "prometheus.reachable",
+        WRONG,
+        "HIVESYNC_PROMETHEUS_URL=http://prometheus:9090",
+        False,
+    ),
+    Fault(
+        "another server's answer",
+        prometheus(query=Response("a page")),
         "prometheus.reachable",
         WRONG,
         "HIVESYNC_PROMETHEUS_URL=http://prometheus:9090",
@@ -154,7 +169,7 @@ ADMIN = [
         env(admin_jwt_secret="8fK2mQz9XwVb"),
         "admin.credentials",
         LOOK,
-        "secrets.token_urlsafe(32)",
+        "openssl rand -hex 24",
         False,
     ),
     Fault(
@@ -162,7 +177,7 @@ ADMIN = [
         env(admin_api_key="changeme-changeme"),
         "admin.credentials",
         WRONG,
-        "secrets.token_urlsafe(32)",
+        "openssl rand -hex 24",
         False,
     ),
     Fault("a short RSA key", weak_rsa, "admin.credentials", LOOK, "openssl genrsa", False),
@@ -227,3 +242,8 @@ def test_a_good_token_is_said_to_be_let_in(house: House) -> None:
     assert [each.found for each in house.examine("admin") if each.check == "admin.token"] == [
         "would be let in, as an admin's"
     ]
+
+
+def test_the_proxy_s_configuration_is_that_of_the_manual() -> None:
+    (documented,) = re.findall(r"```nginx\n(.*?)\n```", MANUAL.read_text(encoding="utf-8"), re.DOTALL)
+    assert LOCATION.format(address=reachable(Settings.model_fields["admin_listen"].default)) == documented

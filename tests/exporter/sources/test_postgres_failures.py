@@ -166,9 +166,7 @@ def test_an_error_in_which_no_server_works_for_us_is_the_sources(error: Exceptio
 def test_connections_that_were_cut_are_replaced_unnoticed(
     database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        source, "CONNECT_SECONDS", patience(1.5)
-    )  # the check of psycopg_pool waits longer between two dead connections
+    monkeypatch.setattr(source, "CONNECT_SECONDS", patience(1.5))
 
     async def attempt() -> list[bool | None]:
         up = []

@@ -310,7 +310,7 @@ def test_every_attempt_is_noted() -> None:
         assert client.reachability.up is None
         await client.range("up", 0, 1, 1)
         assert client.reachability.up
-        client._url = "http://127.0.0.1:1"
+        client._url = "http://127.0.0.1:1/"
         with pytest.raises(SourceUnavailable):
             await client.range("up", 0, 1, 1)
         assert (client.reachability.up, client.reachability.error) == (False, "refused")

@@ -14,9 +14,11 @@ import pytest
 import redis
 
 from exporter import redis_options
+from exporter.doctor.redis import HARMLESS
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.redis_options import SUPPORTED
 from exporter.sources.redis import Redis
+from exporter.sources.redis_commands import Command
 from exporter.urls import InvalidUrl, read_redis
 from servers.ports import LOOPBACK
 from servers.valkey import ValkeyServer
@@ -113,20 +115,34 @@ async def everything(client: Redis) -> tuple[Any, ...]:
     async with aclosing(client.all_hashes(["ws_*"], ("user_id",))) as batches:
         keys = [key async for batch in batches for key in batch.keys]
     of_celery = await client.sizes([b"unacked"]), await client.lowest_score(b"unacked_index")
-    return await waiting(client), keys, await client.hashes([b"ws_sessions:1"], ("user_id",)), *of_celery
+    beats = await client.strings([b"worker:1:heartbeat"])
+    return await waiting(client), keys, await client.hashes([b"ws_sessions:1"], ("user_id",)), *of_celery, beats
 
 
 def test_the_rights_in_the_manual_are_enough(server: str, valkey: redis.Redis) -> None:
     valkey.hset("ws_sessions:1", "user_id", "u")
     valkey.hset("unacked", "tag", "a message")
     valkey.zadd("unacked_index", {"tag": 1.5})
+    valkey.set("worker:1:heartbeat", "1767139200.5")
     user = granted(valkey)
-    assert ask(f"redis://{user}{server}/0", everything) == ([1], [b"ws_sessions:1"], [("u",)], [1], 1.5)
+    assert ask(f"redis://{user}{server}/0", everything) == (
+        [1],
+        [b"ws_sessions:1"],
+        [("u",)],
+        [1],
+        1.5,
+        ["1767139200.5"],
+    )
 
 
-@pytest.mark.parametrize("command", ["scan", "hmget", "llen", "hlen", "zrange", "time"])
-def test_each_right_in_the_manual_is_needed(command: str, server: str, valkey: redis.Redis) -> None:
-    user = granted(valkey, f"-{command}")
+def test_the_rights_in_the_manual_are_those_of_the_code() -> None:
+    (line,) = re.findall(r"^ACL SETUSER .*$", MANUAL.read_text(), re.MULTILINE)
+    assert set(line.split()[6:]) == {command.right for command in Command}
+
+
+@pytest.mark.parametrize("command", HARMLESS, ids=str)
+def test_each_right_in_the_manual_is_needed(command: Command, server: str, valkey: redis.Redis) -> None:
+    user = granted(valkey, f"-{command.lower()}")
     with pytest.raises(CollectionFailed, match="no_permission"):
         ask(f"redis://{user}{server}/0", everything)
 
@@ -169,7 +185,10 @@ def test_options_meant_for_an_application_change_no_answer(query: str, server: s
         at_once = await asyncio.gather(*(waiting(client) for _ in range(3)))
         return at_once, await everything(client)
 
-    assert ask(f"redis://{server}/0?{query}", question) == ([[1]] * 3, ([1], [b"ws_sessions:1"], [("ü",)], [0], None))
+    assert ask(f"redis://{server}/0?{query}", question) == (
+        [[1]] * 3,
+        ([1], [b"ws_sessions:1"], [("ü",)], [0], None, [None]),
+    )
 
 
 @pytest.mark.parametrize(

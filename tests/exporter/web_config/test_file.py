@@ -6,7 +6,6 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import bcrypt
 import pytest
 import yaml
 
@@ -15,8 +14,7 @@ from exporter.web_config.file import CIPHERS, CURVES, WebConfig, read_file
 from exporter.web_config.port import PortConfig
 from exporter.web_config.tls import build_context, names_of
 from tests.certificates import Authority
-
-HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+from tests.exporter.web_config.secured import HASH, TLS
 
 EVERYTHING = """
 tls_server_config:
@@ -97,9 +95,6 @@ def test_all_cipher_suites_and_curves_are_known_to_openssl(folder: Path) -> None
     assert {cipher["name"] for cipher in context.get_ciphers()} >= {name for name in CIPHERS.values() if name}
     for curve in CURVES.values():
         context.set_ecdh_curve(curve)
-
-
-TLS = {"cert_file": "server.crt", "key_file": "server.key"}
 
 
 @pytest.mark.parametrize(

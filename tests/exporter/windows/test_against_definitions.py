@@ -176,7 +176,7 @@ class Stream(RuleBasedStateMachine):
 
     def _refresh(self) -> None:
         self.sources.postgres.fixed_now = self.now
-        compared = self.loop.run(compare(nullcontext(self.collectors), self.sources, Terms(PRICES)))
+        compared = self.loop.run(compare(lambda: nullcontext(self.collectors), self.sources, Terms(PRICES)))
         self.refreshed_at = self.now
         assert len(compared) > 20
         if not self.unseen_deletion:
@@ -206,11 +206,11 @@ def test_the_definitions_find_a_window_that_is_wrong(database: str, connection: 
 
     async def twice() -> list[Comparison]:
         async with sources(database, now=NOON) as opened:
-            before = await compare(nullcontext(asked), opened, Terms())
+            before = await compare(lambda: nullcontext(asked), opened, Terms())
             assert all(comparison.same for comparison in before)
             opened.postgres.fixed_now = NOON + timedelta(seconds=15)
             connection.execute("DELETE FROM ai_usage_events")  # too old to be noticed before the resync
-            return await compare(nullcontext(asked), opened, Terms())
+            return await compare(lambda: nullcontext(asked), opened, Terms())
 
     wrong = {comparison.metric: comparison.difference for comparison in asyncio.run(twice()) if not comparison.same}
     assert wrong['hivesync_ai_requests_in_window{window="24h"}'] == 3
@@ -234,6 +234,6 @@ def test_what_a_collector_read_before_the_comparison_is_not_taken_for_the_future
                 await asked.refresh(opened)
                 yield [asked]
 
-            return await compare(once_it_has_refreshed(), opened, Terms())
+            return await compare(once_it_has_refreshed, opened, Terms())
 
     assert not all(comparison.same for comparison in asyncio.run(deleted_then_compared()))

@@ -202,9 +202,9 @@ def test_a_partition_that_is_attached_is_read(database: str, connection: psycopg
     assert [looking.changed(1), looking.changed(1)] == [True, False]
 
 
-def test_another_server_is_read_again(looking: Looking) -> None:
+def test_a_server_that_was_restarted_is_read_again(looking: Looking) -> None:
     assert not looking.changed()
-    looking.versions._server = DatabaseServer(-1, -1)
+    looking.versions._server = DatabaseServer(1, 0)
     assert [looking.changed(), looking.changed()] == [True, False]
 
 
