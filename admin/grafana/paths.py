@@ -102,7 +102,7 @@ def below(scope: Scope, mount: str) -> str | None:
 
 
 def _is_text(path: str) -> bool:
-    """Whether the path is UTF-8 once decoded: bytes that are not may be an overlong dot or slash to a lenient reader."""
+    """Whether the path is UTF-8 once decoded: other bytes may be an overlong dot or slash to a lenient reader."""
     try:
         unquote_to_bytes(path).decode()
     except UnicodeDecodeError:

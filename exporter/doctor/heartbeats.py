@@ -71,7 +71,8 @@ async def table(installation: Installation) -> Findings:
     if not heartbeats.workers:
         return [look("the table workers has no recent heartbeat: no worker is known", "HIVESYNC_WORKERS_FROM=redis")]
     instances = {worker.instance_type for worker in heartbeats.workers if worker.kind == GPU}
-    return _unpriced(installation, instances) or [ok(f"{len(heartbeats.workers)} workers in the table workers")]
+    number = len(heartbeats.workers) + heartbeats.beyond
+    return _unpriced(installation, instances) or [ok(f"{number} workers in the table workers")]
 
 
 def _judged(

@@ -9,7 +9,8 @@ from exporter.doctor.findings import Finding, Findings, check, look, ok, word, w
 from exporter.doctor.installation import Installation
 from exporter.doctor.postgres import LOCAL, compared
 from exporter.errors import CollectionFailed
-from exporter.sources.redis import Command, Redis
+from exporter.sources.redis import Redis
+from exporter.sources.redis_commands import Command
 from exporter.urls import read_redis
 
 LEAST_VERSION = (6, 0)

@@ -17,6 +17,9 @@ connection errors. TimeoutError is an OSError."""
 NOT_UNDERSTOOD = "not_understood"
 """The kind of failure of a server whose answers are no answers to the questions."""
 
+TOO_LARGE = "too_large"
+"""The kind of failure of answers that are larger than any of HiveSync's."""
+
 
 def refusal_kind(error: Exception) -> str:
     """Return a constant for a command refused by the server, or for a failure to reach it."""

@@ -15,7 +15,7 @@ from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import redis as source
 from exporter.sources.redis import Redis
 from servers.valkey import ValkeyServer
-from tests.exporter.sources.redis_asking import Question, ask, lengths, opened, passed, refused, rows_of
+from tests.exporter.sources.redis_asking import Question, ask, found, lengths, opened, passed, refused, rows_of
 from tests.rows import keep
 from tests.waiting import bounded, patience
 
@@ -36,7 +36,7 @@ def password(valkey: redis.Redis, valkey_server: ValkeyServer) -> Iterator[str]:
 def test_a_server_that_wants_another_password_is_down(user: str, password: str, url: str) -> None:
     del password
     url = f"redis://{user}{url.partition('@')[2]}"
-    for question in (lengths, lambda client: client.keys(["a*"]), lambda client: client.time()):
+    for question in (lengths, lambda client: found(client, "a*"), lambda client: client.time()):
         assert refused(url, question, SourceUnavailable) == ("authentication", False)
 
 
@@ -56,7 +56,7 @@ def test_what_is_forbidden_fails_the_question_and_not_the_source(reader: str) ->
     questions: list[Question] = [
         lambda client: client.lengths([b"worker:1"]),
         lambda client: client.hashes([b"ai_queue:stats"], ("processed",)),
-        lambda client: client.keys(["ai_queue:*"]),
+        lambda client: found(client, "ai_queue:*"),
         lambda client: client.time(),
         lambda client: passed(client, "ai_queue:*"),
         lambda client: passed(client, "ai_queue:stats"),

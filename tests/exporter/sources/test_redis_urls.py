@@ -17,7 +17,8 @@ from exporter import redis_options
 from exporter.doctor.redis import HARMLESS
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.redis_options import SUPPORTED
-from exporter.sources.redis import Command, Redis
+from exporter.sources.redis import Redis
+from exporter.sources.redis_commands import Command
 from exporter.urls import InvalidUrl, read_redis
 from servers.ports import LOOPBACK
 from servers.valkey import ValkeyServer
