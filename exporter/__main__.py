@@ -58,6 +58,10 @@ STATUS_SETTINGS = 2
 ADMIN_CREDENTIALS = ("admin_jwt_secret", "admin_jwt_public_key_file", "admin_api_key")
 """Settings that are read again on SIGHUP, as they may come from files."""
 
+BACKLOG = 4096
+"""Connections that wait to be accepted, where the kernel allows so many. One beyond is not refused: its client tries
+again after a second, and a scrape would take that long in a burst of connections."""
+
 SWITCH_SECONDS = 0.0005
 """The longest time for which a thread that reads a log or merges a window may keep the interpreter from the event loop,
 which answers scrapes. Python's default of five milliseconds equals the longest acceptable time of a scrape."""
@@ -366,7 +370,7 @@ def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
     """Open a listening socket; before everything else, so that a port in use is reported at once."""
     try:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        listener = socket.create_server(address, family=family, backlog=1024)
+        listener = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]  # Python appends the address a second time
         raise SettingsError(f"{variable}: cannot listen on {address}: {reason}") from None

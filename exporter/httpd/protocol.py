@@ -34,6 +34,9 @@ HEAD_BYTES = 16 * 1024
 
 HEADERS = 100
 
+BLANK_BYTES = 1024
+"""Limit of the empty lines before a request, which the parser skips."""
+
 BODY_BYTES = 64 * 1024
 """Limit of a body where none is needed. A small one is read and ignored."""
 
@@ -93,6 +96,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._count = 0  # bytes of the part that is being read
         self._head = 0
         self._most = 0
+        self._blank = 0  # bytes since the last request that belong to none: empty lines
 
     # Callbacks of asyncio ------------------------------------------------------------------------------------------
 
@@ -209,6 +213,10 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._count > self._most + PIECE_BYTES:  # the piece in which the part began is counted whole
                 too_large = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
                 self._refuse(too_large if self._headed else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        else:
+            self._blank += len(piece)
+            if self._blank > BLANK_BYTES + PIECE_BYTES:  # with the piece in which the last request ended
+                self._refuse(HTTPStatus.BAD_REQUEST)
 
     def on_message_begin(self) -> None:
         """llhttp: the first byte of a request."""
@@ -218,7 +226,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._begun, self._headed = True, False
         self._begun_at = self.since = self.loop.time()
-        self._count, self._head, self._most = 0, 0, HEAD_BYTES
+        self._count, self._head, self._most, self._blank = 0, 0, HEAD_BYTES, 0
 
     def on_url(self, url: bytes) -> None:
         """llhttp: a piece of the target."""

@@ -167,6 +167,17 @@ HEARTBEATS = [
         "SET beat:w:kind cpu  (as its worker should; ",
     ),
     Fault(
+        "a GPU worker without prices where no tokens are recorded",
+        every(
+            env(prices_file="", not_provided="ai_usage_events.prompt_tokens,ai_usage_events.completion_tokens"),
+            beat("gpu-1", kind="gpu", instance_type="g5.xlarge"),
+        ),
+        "heartbeats.workers",
+        LOOK,
+        "HIVESYNC_PRICES_FILE=/etc/hivesync-analytics/prices.toml  # [instances.",
+        mends=False,
+    ),
+    Fault(
         "no workers",
         command("DEL", "worker:heartbeat:cpu-1"),
         "heartbeats.workers",
@@ -242,6 +253,13 @@ def test_the_length_of_a_list_in_no_setting_is_named(house: House) -> None:
     TASKS(house)
     (found,) = house.new_findings("redis")
     assert found.found == "`ai_tasks`: 10 jobs, in no setting"
+
+
+def test_the_priority_steps_of_a_celery_queue_are_one_queue(house: House) -> None:
+    house.env["HIVESYNC_AI_QUEUE_KEYS"] = "celery:ai_tasks"
+    for key in ("ai_tasks", "ai_tasks\x06\x163", "ai_tasks\x06\x169"):
+        house.valkey.rpush(key, "a job")
+    assert "ai: celery:ai_tasks -> ai_tasks 3" in [each.found for each in house.examine("redis")]
 
 
 def test_a_key_that_may_hold_data_is_not_printed(house: House) -> None:
