@@ -14,6 +14,7 @@ from typing import Any, cast
 from redis import exceptions
 from redis.asyncio import connection as driver
 
+from exporter.sources.redis_commands import Command
 from exporter.sources.redis_refusals import NOT_UNDERSTOOD, unready_kind
 
 ANSWER_BYTES = 4 * 1024 * 1024
@@ -72,7 +73,7 @@ class BatchConnection(driver.AbstractConnection):
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         await super().on_connect_check_health(check_health)
-        await self.send_command("INFO", "server", check_health=False)
+        await self.send_command(Command.INFO, "server", check_health=False)
         try:
             answer = await self.read_response()
         except exceptions.ResponseError as error:  # forbidden, or unknown to a proxy

@@ -19,6 +19,7 @@ class Command(StrEnum):
     HLEN = "HLEN"
     ZRANGE = "ZRANGE"
     TIME = "TIME"
+    INFO = "INFO"
     SET_NAME = "CLIENT|SETNAME"
 
     @property

@@ -48,7 +48,7 @@ SERVER = [
     Fault("no server", env(redis_url=NOWHERE), "redis.reachable", WRONG, "start Redis, or correct host", mends=False),
     Fault(
         "a missing right",
-        as_user("+scan", "+llen", "+time"),
+        as_user("+scan", "+llen", "+time", "+info"),
         "redis.commands",
         WRONG,
         "ACL SETUSER reader ~* +hmget",
@@ -58,14 +58,21 @@ SERVER = [
         as_user("+ping"),
         "redis.commands",
         WRONG,
-        "ACL SETUSER reader ~* +scan +hmget +getrange +llen +time",
+        "ACL SETUSER reader ~* +scan +hmget +getrange +llen +time +info",
     ),
     Fault(
         "no right to strings",
-        as_user("+scan", "+hmget", "+llen", "+time"),
+        as_user("+scan", "+hmget", "+llen", "+time", "+info"),
         "redis.commands",
         LOOK,
         "ACL SETUSER reader ~* +getrange",
+    ),
+    Fault(
+        "no right to the server's id",
+        as_user("+scan", "+hmget", "+getrange", "+llen", "+time"),
+        "redis.commands",
+        LOOK,
+        "ACL SETUSER reader ~* +info",
     ),
 ]
 

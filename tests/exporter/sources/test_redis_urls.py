@@ -140,7 +140,7 @@ def test_the_rights_in_the_manual_are_those_of_the_code() -> None:
     assert set(line.split()[6:]) == {command.right for command in Command}
 
 
-@pytest.mark.parametrize("command", HARMLESS, ids=str)
+@pytest.mark.parametrize("command", [command for command in HARMLESS if command is not Command.INFO], ids=str)
 def test_each_right_in_the_manual_is_needed(command: Command, server: str, valkey: redis.Redis) -> None:
     user = granted(valkey, f"-{command.lower()}")
     with pytest.raises(CollectionFailed, match="no_permission"):
