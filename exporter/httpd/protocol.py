@@ -254,7 +254,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._close_after(self.cycle)
 
     def _close_after(self, cycle: RequestResponseCycle) -> None:
-        """Close the connection after this response, and say so in its headers, which uvicorn before 0.49 does not."""
+        """Close the connection after this response, and say so in its headers, which older uvicorns do not."""
         cycle.keep_alive = False
         cycle.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
 

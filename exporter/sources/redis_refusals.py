@@ -45,7 +45,7 @@ def unready_kind(error: Exception) -> str | None:
         return "cluster_down"
     if not isinstance(error, exceptions.ResponseError):
         return None
-    # redis-py has classes for the first two since version 6, and removes the code from their text.
+    # Later versions than redis-py 5.2 have classes for the first two, and remove the code from their text.
     return UNREADY.get(str(error).partition(" ")[0])
 
 
