@@ -69,7 +69,7 @@ lock: $(VENV)/installed ## resolve the packages again, with hashes and without i
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
 	  --custom-compile-command "make lock" --group node -o requirements/node.lock
 
-lowest: $(VENV)/installed packages ## the tests on the lowest versions of all dependencies, in a folder outside the tree (LOWEST=/tmp/lowest)
+lowest: $(VENV)/installed page packages ## the tests on the lowest versions of all dependencies, in a folder outside the tree (LOWEST=/tmp/lowest)
 	@tools/lowest.sh $(BIN)/uv $(LOWEST) $(ARGS)
 
 clean: ## remove the files of the other targets

@@ -62,6 +62,10 @@ class BatchParser(driver.DefaultParser):  # type: ignore[misc, valid-type]  # th
         return len(content)
 
 
+_HAS_CHECKING_CONNECT = hasattr(driver.AbstractConnection, "on_connect_check_health")
+"""Whether redis-py calls `on_connect_check_health` for a new connection; 5.2 calls `on_connect`."""
+
+
 class BatchConnection(driver.AbstractConnection):
     """A connection of redis-py's for batches of commands, with the identity of its server."""
 
@@ -73,6 +77,14 @@ class BatchConnection(driver.AbstractConnection):
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         await super().on_connect_check_health(check_health)
+        await self._read_run_id()
+
+    async def on_connect(self) -> None:
+        await super().on_connect()
+        if not _HAS_CHECKING_CONNECT:
+            await self._read_run_id()
+
+    async def _read_run_id(self) -> None:
         await self.send_command(Command.INFO, "server", check_health=False)
         try:
             answer = await self.read_response()
