@@ -3,6 +3,7 @@
     collectors' declarations -> docs/metrics.md
     fields of `Settings`     -> docs/settings.md
     checks of the doctor     -> docs/doctor.md
+    faults                   -> the promises in docs/reliability.md
 
 With `--check` no file is written, and the exit status is 1 when a file differs from the generated one.
 """
@@ -22,6 +23,8 @@ from exporter.inputs import INPUTS
 from exporter.settings import PREFIX, SECRETS, Settings, shown
 from exporter.spec import Label, MetricSpec
 from exporter.state import StateFile
+from faults import report
+from faults.catalogue import CATALOGUE
 
 HERE = Path(__file__).parent
 
@@ -135,7 +138,19 @@ def doctor() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"metrics.md": metrics, "settings.md": settings, "events.md": events, "doctor.md": doctor}
+def reliability() -> str:
+    """The page of the promises, with its prose and the results of the last run as they are."""
+    page = (Path(__file__).parent / "reliability.md").read_text(encoding="utf-8")
+    return report.replaced(page, report.PROMISES_BEGIN, report.PROMISES_END, report.promises(CATALOGUE.values()))
+
+
+PAGES = {
+    "metrics.md": metrics,
+    "settings.md": settings,
+    "events.md": events,
+    "doctor.md": doctor,
+    "reliability.md": reliability,
+}
 
 
 def main(arguments: list[str]) -> int:

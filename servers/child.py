@@ -46,6 +46,7 @@ class Child(ABC):
         self.user = ""  # the user to run as; empty: the current one
         self.working_directory = Path("/")  # a directory open to every user
         self.environment: Mapping[str, str] = os.environ
+        self.prefix: Sequence[str] = ()  # a command that runs the process, as its user; its first word an absolute path
         self._process: subprocess.Popen[bytes] | None = None
         self._family: int | None = None
         self._log_start = 0
@@ -149,7 +150,7 @@ class Child(ABC):
             with self.log.open("ab") as log:
                 # A session of its own: Ctrl-C reaches this process alone, which ends the children in order.
                 self._process = subprocess.Popen(
-                    self._leashed(self.command()),
+                    self._leashed([*self.prefix, *self.command()]),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import redis
@@ -19,10 +19,12 @@ class ValkeyServer(Child):
 
     name = "Valkey"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are added to the options of the command, and may replace them."""
         super().__init__(directory)
         self.port = free_port()
         self.password = secrets.token_hex()
+        self._settings = dict(settings or {})
 
     @property
     def url(self) -> str:
@@ -47,7 +49,7 @@ class ValkeyServer(Child):
             "dir": str(self.directory),
             "save": "",
             "appendonly": "no",
-        }
+        } | self._settings
         return [
             str(get_binary_path()),
             str(self._configuration),

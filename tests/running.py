@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -321,28 +320,6 @@ def run_exporter(
         timeout=patience(60),
         check=False,
     )
-
-
-def descendants(pid: int) -> list[int]:
-    """The children of a process, their children, and so on."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue  # ended since
-            parents.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
-    found = list(parents.get(pid, ()))
-    for child in found:
-        found += parents.get(child, ())
-    return found
-
-
-def signal_all(pid: int, number: int) -> None:
-    """Send a signal to a process and then to its descendants."""
-    for target in (pid, *descendants(pid)):
-        os.kill(target, number)
 
 
 def _refreshes(samples: Samples) -> dict[str, float]:

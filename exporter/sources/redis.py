@@ -290,7 +290,7 @@ class Redis:
         """Record whether another server answers than before: a replica, or the same one after a restart."""
         if self._run_id is not None and connection.run_id != self._run_id and not connection.is_new:
             await connection.disconnect()
-            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.connect()
         connection.is_new = False
         before, self._run_id = self._run_id, connection.run_id or self._run_id
         if before is not None and self._run_id != before:

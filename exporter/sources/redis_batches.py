@@ -75,6 +75,14 @@ class BatchConnection(driver.AbstractConnection):
     is_new = True
     """Whether no command was sent since it was connected."""
 
+    async def connect(self) -> None:
+        """Connect, unless connected: a connection that was reset while it was idle is no connection. redis-py looks for
+        the end of a stream only."""
+        reader = self._reader
+        if reader is not None and reader.exception() is not None:
+            await self.disconnect(nowait=True)
+        await super().connect()  # type: ignore[no-untyped-call]
+
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         await super().on_connect_check_health(check_health)
         await self._read_run_id()

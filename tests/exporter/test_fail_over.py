@@ -24,7 +24,7 @@ from exporter.snapshot import Snapshot
 from exporter.state import StateFile
 from servers.ports import LOOPBACK
 from servers.postgres import PostgresServer
-from tests.proxy import proxied
+from servers.proxy import Proxy
 from tests.rows import NOON, by_name, insert, sources, user
 from tests.scenario import seed_postgres, settings_for
 from tests.waiting import until
@@ -168,10 +168,8 @@ def test_numbers_equal_plain_sql_on_an_older_standby_and_back(
     primary: PostgresServer, standby: PostgresServer, tmp_path: Path
 ) -> None:
     async def there_and_back() -> None:
-        async with (
-            proxied(primary.port) as proxy,
-            following(make_conninfo(primary.url, port=proxy.port), tmp_path, ["recovery", "recovery"]) as follower,
-        ):
+        url = make_conninfo(primary.url, port=proxy.port)
+        async with following(url, tmp_path, ["recovery", "recovery"]) as follower:
             at_first = await follower.matches()
             proxy.switch(standby.port)
             behind = await follower.matches()
@@ -187,7 +185,8 @@ def test_numbers_equal_plain_sql_on_an_older_standby_and_back(
                 await follower.matches(timedelta(minutes=40))
             assert follower.filled() == filled, "the counters of the former server were taken for this one's"
 
-    asyncio.run(there_and_back())
+    with Proxy(primary.port) as proxy:
+        asyncio.run(there_and_back())
 
 
 @pytest.mark.parametrize("wanted", ["read-write", "any"])

@@ -20,6 +20,7 @@ import pytest
 
 from demo.database import DATABASE, EXPORTER_ROLE, create_database
 from servers.postgres import PostgresServer
+from servers.processes import signal_all
 from servers.valkey import ValkeyServer
 from tests.running import (
     AI_LINE,
@@ -34,7 +35,6 @@ from tests.running import (
     is_up,
     seed_database,
     seed_valkey,
-    signal_all,
     some_of,
 )
 from tests.waiting import patience, until

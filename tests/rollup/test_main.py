@@ -16,10 +16,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rollup import days, table
 from rollup.daily import Row
 from servers.postgres import PostgresServer
+from servers.processes import signal_all
 from tests.rollup.rolling import DAY, Command, end, plainly, stored, today
 from tests.rollup.test_run import seed, waiting
 from tests.rows import NO_DATABASE, insert
-from tests.running import signal_all
 from tests.waiting import patience, until
 
 # ---- refusals ----

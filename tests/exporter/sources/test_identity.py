@@ -16,7 +16,7 @@ from demo.database import create_role
 from exporter.sources.identity import DatabaseServer, Identity, Known, Lineage, Sighting
 from exporter.sources.postgres import Postgres
 from servers.postgres import PostgresServer
-from tests.proxy import proxied
+from servers.proxy import Proxy
 from tests.waiting import patience
 
 SEEN = Sighting(datetime(2026, 3, 17, tzinfo=UTC), in_recovery=False, database="5", oldest_running=1_000)
@@ -169,7 +169,7 @@ def test_a_database_that_takes_the_name_of_another_is_another(postgres_server: P
 
 async def reasons_of_a_switch(original: PostgresServer, other: PostgresServer) -> list[str]:
     reasons: list[str] = []
-    async with proxied(original.port) as proxy:
+    with Proxy(original.port) as proxy:
         postgres = Postgres(make_conninfo(original.url, port=proxy.port))
         postgres.reachability.watch(lambda _, reason: reasons.append(reason))
         for _ in range(2):
@@ -186,18 +186,17 @@ def test_connections_to_the_former_server_are_not_used_again(tmp_path: Path) -> 
     async def switch() -> list[int]:
         one, two = (PostgresServer(tmp_path / name, in_memory=True) for name in ("one", "two"))
         two.password = one.password
-        with one, two:
-            async with proxied(one.port) as proxy:
-                postgres = Postgres(make_conninfo(one.url, port=proxy.port))
-                servers = []
-                async with postgres.transaction() as early, postgres.transaction():
-                    proxy.switch(two.port, cut=False)
-                    async with postgres.transaction() as later:
-                        servers += [early.server.number, later.server.number]
-                for _ in range(4):
-                    async with postgres.transaction() as one_of_many, postgres.transaction() as another:
-                        servers += [one_of_many.server.number, another.server.number]
-                await postgres.close()
+        with one, two, Proxy(one.port) as proxy:
+            postgres = Postgres(make_conninfo(one.url, port=proxy.port))
+            servers = []
+            async with postgres.transaction() as early, postgres.transaction():
+                proxy.switch(two.port, cut=False)
+                async with postgres.transaction() as later:
+                    servers += [early.server.number, later.server.number]
+            for _ in range(4):
+                async with postgres.transaction() as one_of_many, postgres.transaction() as another:
+                    servers += [one_of_many.server.number, another.server.number]
+            await postgres.close()
         return servers
 
     assert asyncio.run(asyncio.wait_for(switch(), patience(60))) == [1] + [2] * 9

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
+import uvloop
 
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import redis as source
 from exporter.sources.redis import Redis
+from servers.proxy import Proxy
 from servers.valkey import ValkeyServer
 from tests.exporter.sources.redis_asking import Question, ask, found, lengths, opened, passed, refused, rows_of
 from tests.rows import keep
-from tests.waiting import bounded, patience
+from tests.waiting import bounded, patience, until_async
 
 
 def test_a_server_that_is_not_there_is_refused() -> None:
@@ -285,3 +288,22 @@ def test_a_server_that_was_down_is_up_again_with_the_next_answer(tmp_path: Path)
         assert ask(server.url, outage) == [(True, None), (False, "refused"), (True, None)]
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_connections_that_are_reset_while_idle_are_replaced(url: str, run: Callable[[Any], object]) -> None:
+    """As by a firewall: the server itself never went away."""
+
+    async def ask_again() -> None:
+        async with opened(url.replace(f":{server}/", f":{proxy.port}/")) as client:
+            await asyncio.gather(*(client.time() for _ in range(3)))
+            idle = list(client._pool._available_connections)
+            assert len(idle) == 3
+            await asyncio.to_thread(proxy.switch, server)
+            await until_async(lambda: all(each._reader.exception() for each in idle), "three resets")
+            await asyncio.gather(*(client.time() for _ in range(3)))
+            assert client.reachability.up
+
+    server = urlsplit(url).port or 0
+    with Proxy(server) as proxy:
+        run(ask_again())
