@@ -11,10 +11,10 @@ from faults.promises import PROMISES
 
 if TYPE_CHECKING:
     from faults.scene import Scene
-    from faults.subject import Subject
+    from faults.subject import SystemUnderTest
 
 Act = Callable[["Scene"], Iterator[None]]
-Preparation = Callable[["Scene"], "Subject"]
+Preparation = Callable[["Scene"], "SystemUnderTest"]
 
 
 class NotHeld(Exception):

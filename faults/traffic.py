@@ -29,7 +29,7 @@ SELECT id, 'succeeded', now() - interval '3 seconds', now() FROM users ORDER BY 
 """
 
 
-class Traffic:
+class WriteLoad:
     """Traffic within a `with` block; a server that does not answer is tried again at the next tick."""
 
     def __init__(self, database_url: str, redis_url: str, seed: int) -> None:
