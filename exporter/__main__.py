@@ -47,7 +47,7 @@ from exporter.state import StateDirectory, StateFile
 from exporter.verify import Comparison
 from exporter.version import REVISION, VERSION
 from exporter.view import View
-from exporter.web_config.port import PortConfig
+from exporter.web_config.port import PortConfig, read_configs
 
 if TYPE_CHECKING:
     from admin.app import AnalyticsSection
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked = control.ask_about_sessions(settings.state_dir, end=chosen.end, end_all=chosen.end_all)
             return asyncio.run(_print_answer(settings, asked))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the service can reload
-        configs = _web_configs(settings, chosen.web_config_file)
+        configs = read_configs(settings, chosen.web_config_file)
         with (
             _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as metrics,
             _listening(settings.admin_listen, "HIVESYNC_ADMIN_LISTEN") as admin,
@@ -143,17 +143,6 @@ class _Door:
     def protect(self, app: ASGIApp) -> ASGIApp:
         """The port's application behind the port's own passwords."""
         return app if self.config is None else self.config.protect(app)
-
-
-def _web_configs(settings: Settings, flag: Path | None) -> dict[str, PortConfig | None]:
-    """The web configuration of each port. Raises SettingsError."""
-    files = {
-        "metrics": (flag, "--web.config.file")
-        if flag is not None
-        else (settings.web_config_file, "HIVESYNC_WEB_CONFIG_FILE"),
-        "admin": (settings.admin_web_config_file, "HIVESYNC_ADMIN_WEB_CONFIG_FILE"),
-    }
-    return {port: PortConfig(file, port, name) if file else None for port, (file, name) in files.items()}
 
 
 async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Path | None = None) -> None:
@@ -333,7 +322,15 @@ async def _doctor(settings: Settings, chosen: argparse.Namespace) -> int:
             return build_collectors(settings, lambda name: StateFile(Path(scratch), name))
 
         async with open_sources(settings) as sources:
-            installation = Installation(settings, sources, build, chosen.env_file, token, chosen.public_url)
+            installation = Installation(
+                settings,
+                sources,
+                build,
+                chosen.env_file,
+                token,
+                chosen.public_url,
+                ports=read_configs(settings, chosen.web_config_file),
+            )
             findings = await examine(installation, subjects.SUBJECTS)
     if chosen.json:
         print(printing.as_json(findings))

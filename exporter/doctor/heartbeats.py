@@ -113,10 +113,9 @@ def _judged(
         findings.append(wrong(f"{_named(ahead)}: last_heartbeat is in the future, and left out", mend))
     if kinds:
         named = f"HIVESYNC_WORKER_KINDS names {', '.join(known.known)}"
-        sibling = reader.sibling(strange[0].worker)
-        write = f"HSET {_first([strange[0].key])} kind cpu"
-        if sibling is not None and strange[0].key in strings:
-            write = f"SET {_first([sibling])} cpu"
+        first = strange[0]
+        beside = reader.sibling(first.worker) if first.key in strings else None
+        write = f"HSET {_first([first.key])} kind cpu" if beside is None else f"SET {_first([beside])} cpu"
         mend = f"{write}  (as its worker should; {named})"
         names = listed(f"{word(kind or '(none)')} {count}" for kind, count in kinds.items())
         findings.append(look(f"kinds that are not known, shown as unknown: {names}", mend))

@@ -270,7 +270,7 @@ def edited(folder: Path, change: Callable[[str], str]) -> str:
 TABLES = {each.name for each in INPUTS if each.name in REQUIRED}
 """The inputs that are tables."""
 
-LACKED: Mapping[str, tuple[dict[str, str], dict[str, str], Callable[[str], str]]] = {
+LACKED: Mapping[str, tuple[Mapping[str, str], Mapping[str, str], Callable[[str], str]]] = {
     "projects": (
         {"not_provided": "projects"},
         {},
