@@ -108,7 +108,7 @@ def column_dropped(scene: Scene) -> Iterator[None]:
         yield
 
 
-@fault("postgres", ISOLATION, failing=["cost"], quick=True)
+@fault("postgres", ISOLATION, failing=["cost", "incidents"], quick=True)
 def column_renamed(scene: Scene) -> Iterator[None]:
     """A column is renamed, and named as before."""
     with _changed(

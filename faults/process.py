@@ -15,7 +15,7 @@ from socket import create_connection
 from faults.clock import faketime, no_faketime
 from faults.promises import CLIENTS, EXACTNESS, PROCESS
 from faults.scene import Scene
-from faults.subject import POLL_SECONDS, SystemUnderTest, require
+from faults.subject import POLL_SECONDS, StruckExporter, require
 from faults.table import fault
 from servers.bound import Bound, slowness
 from servers.ports import LOOPBACK
@@ -29,7 +29,7 @@ WRONG_KEYS = 300
 PIPE_BYTES = 4096
 
 
-def _plain(scene: Scene) -> SystemUnderTest:
+def _plain(scene: Scene) -> StruckExporter:
     return scene.new_exporter()
 
 
@@ -84,7 +84,7 @@ def exporter_signals(scene: Scene) -> Iterator[None]:
 # Its clock ------------------------------------------------------------------------------------------------------
 
 
-def _with_a_clock(scene: Scene) -> SystemUnderTest:
+def _with_a_clock(scene: Scene) -> StruckExporter:
     file = scene.directory / f"clock-{time.monotonic_ns()}"
     _set(file, "+0")
     exporter = scene.new_exporter(prefix=faketime(file=file))
@@ -132,7 +132,7 @@ def _shell(script: str) -> list[str]:
     return ["/bin/sh", "-c", f'{script}; exec "$@"', "sh"]
 
 
-def _with_few_descriptors(scene: Scene) -> SystemUnderTest:
+def _with_few_descriptors(scene: Scene) -> StruckExporter:
     return scene.new_exporter(prefix=_shell("ulimit -n 64"))
 
 
@@ -144,7 +144,7 @@ def few_descriptors(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
-def idle_connections(exporter: SystemUnderTest, number: int) -> Iterator[None]:
+def idle_connections(exporter: StruckExporter, number: int) -> Iterator[None]:
     """Open that many connections to both ports, which send nothing."""
     held = []
     try:
@@ -173,7 +173,7 @@ def little_memory(scene: Scene) -> Iterator[None]:
         resource.prlimit(exporter.pid, resource.RLIMIT_AS, (hard, hard))
 
 
-def _without_streams(scene: Scene) -> SystemUnderTest:
+def _without_streams(scene: Scene) -> StruckExporter:
     return scene.new_exporter(prefix=_shell("exec 0<&- 1>&- 2>&-"))
 
 
@@ -183,7 +183,7 @@ def closed_streams(_: Scene) -> Iterator[None]:
     yield
 
 
-def _on_a_pipe(scene: Scene) -> SystemUnderTest:
+def _on_a_pipe(scene: Scene) -> StruckExporter:
     pipe = scene.directory / f"pipe-{time.monotonic_ns()}"
     os.mkfifo(pipe)
     exporter = scene.new_exporter(prefix=_shell(f"exec 2>'{pipe}'"))

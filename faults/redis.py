@@ -16,11 +16,12 @@ from faults.promises import EXACTNESS, IDENTITY, ISOLATION
 from faults.scene import VALKEY_SETTINGS, Scene
 from faults.subject import POLL_SECONDS, require
 from faults.table import fault
-from servers.bound import Bound
+from servers.bound import Bound, slowness
 from servers.valkey import ValkeyServer
 
 KEYS, QUICK_KEYS = 1_000_000, 20_000
-LOADED_KEYS, LOAD_MICROSECONDS = 2_000, 10_000
+LOADED_KEYS, LOAD_MICROSECONDS = 500, 10_000
+PAUSED_SECONDS = 8
 CHANGES = 'hivesync_source_changes_total{source="redis"}'
 ENDLESS = "while true do end"
 
@@ -141,13 +142,13 @@ def redis_loading(scene: Scene) -> Iterator[None]:
 
 @fault("redis", ISOLATION, down=["redis"])
 def redis_paused(scene: Scene) -> Iterator[None]:
-    """Redis answers no command (CLIENT PAUSE)."""
-    with scene.redis() as client:
-        client.client_pause(600_000)
+    """Redis answers no command for eight seconds (CLIENT PAUSE, which no client can end)."""
+    with scene.redis(socket_timeout=PAUSED_SECONDS * 2 * slowness()) as client:
+        client.client_pause(PAUSED_SECONDS * 1000)
         try:
             yield
         finally:
-            client.client_unpause()
+            client.ping()
 
 
 @fault("redis", ISOLATION, down=["redis"])

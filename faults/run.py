@@ -17,7 +17,7 @@ import redis
 
 from exporter.collectors.queues import DEPTH
 from faults.scene import Scene
-from faults.subject import SystemUnderTest, is_as_expected
+from faults.subject import StruckExporter, is_as_expected
 from faults.table import Fault, NotHeld
 from faults.traffic import QUEUES
 from faults.watch import Samples, Watch, is_failing
@@ -37,8 +37,8 @@ MOST_CONNECTIONS = 3
 SLOWER_TYPICALLY, SLOWER_AT_WORST = 10.0, 50.0
 """Multiples of the control's median and slowest answers."""
 
-TRANSIENT = {"timeout", "statement_timeout"}
-"""Kinds of failure that a busy machine has without any fault."""
+TRANSIENT = {"timeout", "statement_timeout", "lock_not_available", "table_rewritten"}
+"""Kinds of failure that a busy machine has without any fault, and those of moments of a migration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class _Strike:
         self.recovered_after: float | None = None
         self.connections: int | None = None
 
-    def run(self, exporter: SystemUnderTest) -> None:
+    def run(self, exporter: StruckExporter) -> None:
         """Strike, and check everything."""
         scene = self._scene
         with Watch(exporter.url, scene.control.url, scene.gauges, restarts=self.silent) as watch:
@@ -184,7 +184,7 @@ class _Strike:
                 raise NotHeld(f"not within {bound.seconds:.0f} s: {what}; failing: {failing or 'nothing'}")
             time.sleep(POLL_SECONDS)
 
-    def _check_values(self, exporter: SystemUnderTest) -> None:
+    def _check_values(self, exporter: StruckExporter) -> None:
         """Compare PostgreSQL's values with plain SQL, those of Redis with Redis, those of logs with the lines."""
         for problem in (exporter.wait_until_counted(), exporter.verify(), self._wait_for_queues(exporter)):
             if problem:
@@ -193,7 +193,7 @@ class _Strike:
         if self.connections > MOST_CONNECTIONS:
             self.wrong.append(f"{self.connections} connections in PostgreSQL")
 
-    def _wait_for_queues(self, exporter: SystemUnderTest) -> str:
+    def _wait_for_queues(self, exporter: StruckExporter) -> str:
         scene, differing, bound = self._scene, {"": ""}, Bound(20)
         with scene.traffic.redis_paused(), scene.redis() as client:
             expected = {_depth(queue): client.llen(queue) for queue in QUEUES if client.exists(queue)}
@@ -218,7 +218,7 @@ class _Strike:
         if exporter.slowest > SLOWER_AT_WORST * control.slowest:
             self.wrong.append(f"slowest answer {exporter.slowest / control.slowest:.0f} times the control's")
 
-    def _check_events(self, exporter: SystemUnderTest, since: int) -> None:
+    def _check_events(self, exporter: StruckExporter, since: int) -> None:
         """Look for events of failures that this fault does not explain."""
         readers = self._scene.readers
         if self.may_degrade or self.silent:

@@ -20,8 +20,8 @@ from exporter.collectors import build_collectors
 from exporter.settings import Settings
 from exporter.state import StateFile
 from faults.control import ControlServer
-from faults.subject import SystemUnderTest, is_as_expected
-from faults.traffic import WriteLoad
+from faults.subject import StruckExporter, is_as_expected
+from faults.traffic import LiveTraffic
 from faults.watch import Samples
 from servers.postgres import PostgresServer
 from servers.proxy import Proxy
@@ -40,7 +40,7 @@ VALKEY_SETTINGS = {"enable-debug-command": "yes", "loading-process-events-interv
 class Scene:
     """Everything that runs, within a `with` block. `exporter` is the one that is struck now."""
 
-    exporter: SystemUnderTest
+    exporter: StruckExporter
 
     def __init__(self, directory: Path, *, seed: int = 7, quick: bool = False) -> None:
         """`quick`: smaller sizes and shorter faults, for `make test`."""
@@ -52,7 +52,7 @@ class Scene:
         self._seed = seed
         self._numbers = count(1)
         self._stack = ExitStack()
-        self._common: SystemUnderTest | None = None
+        self._common: StruckExporter | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -62,7 +62,7 @@ class Scene:
             fill_database(self.owner_url, users=USERS, days=DAYS, seed=self._seed)
             self.database = stack.enter_context(Proxy(self.postgres.port))
             self.cache = stack.enter_context(Proxy(self.valkey.port))
-            self.traffic = stack.enter_context(WriteLoad(self.owner_url, self.valkey.url, self._seed))
+            self.traffic = stack.enter_context(LiveTraffic(self.owner_url, self.valkey.url, self._seed))
             self.control = stack.enter_context(ControlServer(self.directory / "control", BODY_BYTES))
             self.readers, self.gauges = _reading()
             self._stack = stack.pop_all()
@@ -76,8 +76,8 @@ class Scene:
         self,
         *,
         prefix: Sequence[str] = (),
-        kind: type[SystemUnderTest] = SystemUnderTest,
-    ) -> SystemUnderTest:
+        kind: type[StruckExporter] = StruckExporter,
+    ) -> StruckExporter:
         """Return another exporter on the same servers, not started."""
         database = make_conninfo(self.postgres.url_of(DATABASE, EXPORTER_ROLE), port=self.database.port)
         parts = urlsplit(self.valkey.url)
@@ -90,7 +90,7 @@ class Scene:
         )
 
     @contextmanager
-    def struck(self, own: SystemUnderTest | None) -> Iterator[SystemUnderTest]:
+    def struck(self, own: StruckExporter | None) -> Iterator[StruckExporter]:
         """Make `own`, or the common exporter, the one that is struck; start it if need be."""
         self._mend_servers()
         if own is not None:

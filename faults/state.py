@@ -14,7 +14,7 @@ import orjson
 
 from faults.promises import ISOLATION, STATE
 from faults.scene import Scene
-from faults.subject import SystemUnderTest, require
+from faults.subject import StruckExporter, require
 from faults.table import fault
 
 OF_LOGS = ("ai_log", "preview_log")
@@ -27,7 +27,7 @@ def _no_mounts() -> str:
     return "" if os.geteuid() == 0 and shutil.which("mount") else "needs root, for a file system in memory"
 
 
-class _OnItsOwnDisk(SystemUnderTest):
+class _OnItsOwnDisk(StruckExporter):
     """An exporter whose state directory is a small file system in memory."""
 
     def prepare(self) -> None:
@@ -43,11 +43,11 @@ class _OnItsOwnDisk(SystemUnderTest):
         subprocess.run(["umount", "--lazy", str(self.state)], check=False)
 
 
-def _on_its_own_disk(scene: Scene) -> SystemUnderTest:
+def _on_its_own_disk(scene: Scene) -> StruckExporter:
     return scene.new_exporter(kind=_OnItsOwnDisk)
 
 
-def _plain(scene: Scene) -> SystemUnderTest:
+def _plain(scene: Scene) -> StruckExporter:
     return scene.new_exporter()
 
 

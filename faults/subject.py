@@ -105,7 +105,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-class SystemUnderTest(Product):
+class StruckExporter(Product):
     """The exporter and its logs. `prefix` is a command that runs it, such as prlimit with its options."""
 
     def __init__(

@@ -11,10 +11,10 @@ from faults.promises import PROMISES
 
 if TYPE_CHECKING:
     from faults.scene import Scene
-    from faults.subject import SystemUnderTest
+    from faults.subject import StruckExporter
 
 Act = Callable[["Scene"], Iterator[None]]
-Preparation = Callable[["Scene"], "SystemUnderTest"]
+Preparation = Callable[["Scene"], "StruckExporter"]
 
 
 class NotHeld(Exception):

@@ -29,8 +29,8 @@ SELECT id, 'succeeded', now() - interval '3 seconds', now() FROM users ORDER BY 
 """
 
 
-class WriteLoad:
-    """Traffic within a `with` block; a server that does not answer is tried again at the next tick."""
+class LiveTraffic:
+    """LiveTraffic within a `with` block; a server that does not answer is tried again at the next tick."""
 
     def __init__(self, database_url: str, redis_url: str, seed: int) -> None:
         self._database_url, self._redis_url = database_url, redis_url

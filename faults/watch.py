@@ -24,6 +24,8 @@ ANSWER_SECONDS = 10.0
 
 MOST_SHOWN = 3
 COUNTERS = ("_total", "_count", "_sum")
+OF_REDIS = "hivesync_queue_processing_seconds"
+"""The counters that Redis itself keeps: they begin again with it."""
 
 Samples = Mapping[str, float]
 """Values by name and labels, as in the exposition."""
@@ -134,7 +136,10 @@ class Watch:
         found += [
             f"{name} fell from {value:g} to {samples[name]:g}"
             for name, value in before.items()
-            if metric_of(name).endswith(COUNTERS) and samples.get(name, value) < value and not self._restarts
+            if metric_of(name).endswith(COUNTERS)
+            and samples.get(name, value) < value
+            and not self._restarts
+            and not name.startswith(OF_REDIS)
         ]
         found += [f"{name} is {value:g}" for name, value in samples.items() if value < 0]
         return found

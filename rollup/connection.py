@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict
 
-from rollup.errors import failure
+from exporter.sources.rewritten import REWRITTEN
+from rollup.errors import RunFailed, failure
 
 _CONNECT = {
     "application_name": "hivesync-analytics-rollup",
@@ -55,6 +56,15 @@ async def transaction(connection: AsyncConnection[Any], *, read_only: bool = Fal
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         await connection.execute(_SET_LIMITS)
         yield
+        if read_only:
+            await _check_tables(connection)
+
+
+async def _check_tables(connection: AsyncConnection[Any]) -> None:
+    """Raise RunFailed if a table was rewritten before it was read, which then found it empty."""
+    with suppress(errors.InsufficientPrivilege):
+        for (table,) in await (await connection.execute(REWRITTEN)).fetchall():
+            raise RunFailed(f"{table} was rewritten while it was read, and looked empty: repeat this")
 
 
 @asynccontextmanager

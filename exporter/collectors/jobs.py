@@ -178,6 +178,7 @@ class _Table:
         try:
             async with transaction.savepoint():
                 rows = await transaction.rows(query)
+            await transaction.check_tables()
         except CollectionFailed as error:
             self._note(now, began if is_expensive else None, error)
             raise

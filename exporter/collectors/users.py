@@ -176,6 +176,7 @@ class Plans:
         total = await transaction.integers("SELECT count(*) FROM users", 1)
         if unknown:
             await self._name_unknown_plans(transaction)
+        await transaction.check_tables()
         self.orphans = orphans
         user, is_trial, self._ended_at, self._trial_ends_at = map(
             np.concatenate, zip(*(b.T for b in blocks), strict=True)

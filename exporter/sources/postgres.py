@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from exporter.sources import Reachability
 from exporter.sources.connections import Connection, Connections
 from exporter.sources.identity import DatabaseServer, Identity, Lineage, Sighting
 from exporter.sources.refusals import NAME, failure
+from exporter.sources.rewritten import REWRITTEN, TABLE_REWRITTEN
 from exporter.sources.waiters import Watch
 from exporter.windows import Integers
 
@@ -136,6 +137,7 @@ class Postgres:
                         self._connections.retire(connection)
                         self.reachability.changed(transaction.change)
                     yield transaction
+                    await transaction.end()
             except (psycopg.Error, TimeoutError, OSError) as error:
                 failed = failure(error)
                 if isinstance(failed, SourceUnavailable):
@@ -227,6 +229,20 @@ class Transaction:
             return None
         return Lineage(system, timeline)
 
+    async def end(self) -> None:
+        """Check the tables at the end, as `check_tables` does."""
+        if self._connection.pgconn.transaction_status == TransactionStatus.INTRANS:
+            with suppress(psycopg.errors.InsufficientPrivilege):
+                _refuse(await self.rows(REWRITTEN))
+
+    async def check_tables(self) -> None:
+        """Raise CollectionFailed if a table was rewritten after the snapshot and before its reading, which then found
+        it empty. This happens at the end of every transaction; rows that are kept, whatever becomes of the
+        transaction, need it before."""
+        async with self.savepoint():
+            with suppress(psycopg.errors.InsufficientPrivilege):
+                _refuse(await self.rows(REWRITTEN))
+
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Open a part of this transaction that may fail without the rest.
@@ -297,6 +313,11 @@ class Transaction:
         ):
             async for (packed,) in cursor.stream(statement.encode(), self._values(statement, parameters), binary=True):
                 take(_unpacked(packed, columns))
+
+
+def _refuse(rewritten: list[Row]) -> None:
+    for (table,) in rewritten:
+        raise CollectionFailed(NAME, TABLE_REWRITTEN, f'relation "{table}" was rewritten meanwhile', altered=True)
 
 
 def _packed(query: str, columns: int) -> str:
