@@ -65,6 +65,7 @@ class _Recorded:
         self.oldest_running = transaction.oldest_running
         self.server = transaction.server
         self.savepoint = transaction.savepoint
+        self.check_tables = transaction.check_tables
 
     def _add(self, query: str, parameters: Mapping[str, object] | None) -> None:
         self._note(query, {"now": self.now, **(parameters or {})})
