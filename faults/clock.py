@@ -22,5 +22,10 @@ def faketime(offset: str = "", file: Path | None = None) -> list[str]:
     """
     library = _library()
     chosen = {"FAKETIME": offset} if file is None else {"FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
-    variables = {"LD_PRELOAD": str(library), "FAKETIME_DONT_FAKE_MONOTONIC": "1", **chosen}
+    variables = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+        **chosen,
+    }
     return ["/usr/bin/env", *(f"{name}={value}" for name, value in variables.items())]

@@ -46,9 +46,26 @@ def _rotate(path: Path) -> None:
 
 
 @fault("logs", ISOLATION, down=[SOURCE], quick=True)
+def log_removed(scene: Scene) -> Iterator[None]:
+    """The log is removed once all its lines are counted, and another one is there after a while."""
+    writer = scene.exporter.writer
+    with writer.paused():
+        scene.exporter.wait_until_counted()
+        for path in writer.paths[LOG].parent.glob(f"{writer.paths[LOG].name}*"):
+            path.unlink()
+        try:
+            yield
+        finally:
+            writer.write(LOG, 10)
+
+
+@fault("logs", LOGS)
 def log_renamed(scene: Scene) -> Iterator[None]:
-    """The log is renamed, and no other is there for a while."""
+    """The log is renamed, written to under its new name, and no other is there for a while."""
+    writer = scene.exporter.writer
+    path = writer.paths[LOG]
     with _in_its_place(scene):
+        writer.write(LOG, 10, path.with_name(f"{path.name}.1"))
         yield
 
 

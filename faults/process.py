@@ -192,10 +192,7 @@ def _on_a_pipe(scene: Scene) -> StruckExporter:
     return exporter
 
 
-@fault("process", PROCESS, own=_on_a_pipe, quick=True)
-def log_pipe_not_read(scene: Scene) -> Iterator[None]:
-    """Standard error is a pipe that is never read, and wrong keys come to the admin port: each one is an event."""
-    exporter = scene.exporter
+def _send_wrong_keys(exporter: StruckExporter) -> None:
     request = (
         b"GET /admin/analytics/summary HTTP/1.1\r\nHost: localhost\r\nX-API-Key: wrong\r\nConnection: close\r\n\r\n"
     )
@@ -203,13 +200,26 @@ def log_pipe_not_read(scene: Scene) -> Iterator[None]:
         with suppress(OSError), create_connection((LOOPBACK, exporter.admin_port), timeout=5 * slowness()) as client:
             client.sendall(request)
             client.recv(100)
+
+
+@fault("process", PROCESS, own=_on_a_pipe, quick=True)
+def log_pipe_not_read(scene: Scene) -> Iterator[None]:
+    """Standard error is a pipe that is never read, and wrong keys come to the admin port: each one is an event."""
+    _send_wrong_keys(scene.exporter)
     yield
-    started = time.monotonic()
+
+
+@fault("process", PROCESS, silent=True, own=_on_a_pipe)
+def stop_with_a_full_log_pipe(scene: Scene) -> Iterator[None]:
+    """The exporter gets SIGTERM while standard error is a full pipe: it ends in time, and is started again."""
+    exporter = scene.exporter
+    _send_wrong_keys(exporter)
     process = exporter.process
     exporter.send(signal.SIGTERM)
     bound = Bound(STOP_SECONDS)
     while process.poll() is None:
-        require(not bound.is_reached(), f"it did not end within {time.monotonic() - started:.1f} s")
+        require(not bound.is_reached(), f"it did not end within {bound.seconds:.1f} s")
         time.sleep(POLL_SECONDS)
     exporter.stop()
     exporter.start()
+    yield

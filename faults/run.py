@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import combinations
+from subprocess import SubprocessError
 
 import psycopg
 import redis
@@ -30,6 +31,9 @@ RECOVERED_SECONDS = 30.0
 
 HOLD_SECONDS, QUICK_HOLD_SECONDS = 2.0, 0.5
 """Time for which a fault goes on once it is shown."""
+
+FAILURES = (NotHeld, ChildError, psycopg.Error, redis.RedisError, OSError, SubprocessError)
+"""The failures of a fault, or of a check, that are findings."""
 
 POLL_SECONDS = 0.05
 MOST_CONNECTIONS = 3
@@ -84,7 +88,7 @@ def strike(scene: Scene, *faults: Fault) -> Row:
         own = faults[0].own
         with scene.struck(None if own is None else own(scene)) as exporter:
             strike.run(exporter)
-    except (NotHeld, ChildError, psycopg.Error, redis.RedisError, OSError) as error:
+    except FAILURES as error:
         strike.wrong.append(_one_line(error))
     if strike.wrong:
         scene.renew()
@@ -115,6 +119,7 @@ class _Strike:
         self._scene, self._faults = scene, faults
         self.down = frozenset[str]().union(*(each.down for each in faults))
         self.failing = frozenset[str]().union(*(each.failing for each in faults))
+        self.said_of = frozenset[str]().union(*(each.said_of for each in faults))
         self.may_degrade = any(each.may_degrade for each in faults)
         self.silent = any(each.silent for each in faults)
         self.watch: Watch | None = None
@@ -155,7 +160,7 @@ class _Strike:
         """Note a failure, and go on: the fault has to be ended, and the rest checked."""
         try:
             yield
-        except (NotHeld, ChildError, psycopg.Error, redis.RedisError, OSError) as error:
+        except FAILURES as error:
             self.wrong.append(_one_line(error))
 
     def _while_it_lasts(self, watch: Watch) -> None:
@@ -228,7 +233,7 @@ class _Strike:
                 continue
             collector = event.get("collector", "")
             concerned = self.down & ({event.get("source", "")} | set(readers.get(collector, ())))
-            if not concerned and collector not in self.failing:
+            if not concerned and collector not in self.failing | self.said_of:
                 self.wrong.append(f"{collector or event.get('source')} was degraded: {event.get('kind')}")
 
 

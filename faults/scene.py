@@ -94,6 +94,7 @@ class Scene:
         """Make `own`, or the common exporter, the one that is struck; start it if need be."""
         self._mend_servers()
         if own is not None:
+            self._end_common()
             with own:
                 self.exporter = own
                 yield own

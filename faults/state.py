@@ -32,15 +32,15 @@ class _OnItsOwnDisk(StruckExporter):
 
     def prepare(self) -> None:
         self.state.mkdir(mode=0o700, exist_ok=True)
-        self.mount(f"size={FILE_SYSTEM_BYTES},mode=0700")
-
-    def mount(self, options: str) -> None:
-        """Mount it, or mount it again with other options."""
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.state)], check=True)
+        _run("mount", "-t", "tmpfs", "-o", f"size={FILE_SYSTEM_BYTES},mode=0700", "tmpfs", str(self.state))
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
-        subprocess.run(["umount", "--lazy", str(self.state)], check=False)
+        _run("umount", "--lazy", str(self.state))
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True)
 
 
 def _on_its_own_disk(scene: Scene) -> StruckExporter:
@@ -51,7 +51,7 @@ def _plain(scene: Scene) -> StruckExporter:
     return scene.new_exporter()
 
 
-@fault("state", STATE, failing=OF_LOGS, own=_on_its_own_disk, obstacle=_no_mounts)
+@fault("state", STATE, failing=OF_LOGS, said_of=["workers"], own=_on_its_own_disk, obstacle=_no_mounts)
 def state_full(scene: Scene) -> Iterator[None]:
     """The file system of the state directory is full."""
     filler = scene.exporter.state / "filler"
@@ -64,19 +64,19 @@ def state_full(scene: Scene) -> Iterator[None]:
         filler.unlink()
 
 
-@fault("state", STATE, failing=OF_LOGS, own=_on_its_own_disk, obstacle=_no_mounts)
+@fault("state", STATE, failing=OF_LOGS, said_of=["workers"], own=_on_its_own_disk, obstacle=_no_mounts)
 def state_read_only(scene: Scene) -> Iterator[None]:
     """The file system of the state directory is read-only."""
-    exporter = scene.exporter
-    assert isinstance(exporter, _OnItsOwnDisk)  # noqa: S101 - for mypy
-    exporter.mount("remount,ro")
+    state = str(scene.exporter.state)
+    _run("mount", "--bind", state, state)  # files that are open stay open for writing, as after an error of the disk
     try:
+        _run("mount", "-o", "remount,bind,ro", state)
         yield
     finally:
-        exporter.mount("remount,rw")
+        _run("umount", state)
 
 
-@fault("state", STATE, failing=OF_LOGS, own=_plain, quick=True)
+@fault("state", STATE, failing=OF_LOGS, said_of=["workers"], own=_plain, quick=True)
 def file_size_limit(scene: Scene) -> Iterator[None]:
     """No file may grow any more (RLIMIT_FSIZE): neither state nor the exporter's own log."""
     pid = scene.exporter.pid
@@ -105,7 +105,7 @@ def _files(state: Path) -> list[Path]:
 
 @fault("state", STATE, silent=True, own=_plain)
 def state_corrupt(scene: Scene) -> Iterator[None]:
-    """The exporter finds state files with random bytes at its start: the present files are counted anew."""
+    """The exporter finds state files with random bytes at its start: the present files are counted from their start."""
     with _stopped(scene) as state:
         for path in _files(state):
             path.write_bytes(scene.random.randbytes(200))
@@ -138,17 +138,11 @@ def state_deleted_while_stopped(scene: Scene) -> Iterator[None]:
     yield
 
 
-@fault("state", STATE, failing=OF_LOGS, own=_plain)
+@fault("state", STATE, may_degrade=True, own=_plain)
 def state_deleted(scene: Scene) -> Iterator[None]:
-    """The state directory is moved away while the exporter runs, and comes back."""
-    state = scene.exporter.state
-    away = state.with_name("away")
-    state.rename(away)
-    try:
-        yield
-    finally:
-        shutil.rmtree(state, ignore_errors=True)
-        away.rename(state)
+    """The state directory is deleted while the exporter runs."""
+    shutil.rmtree(scene.exporter.state)
+    yield
 
 
 @fault("state", ISOLATION, own=_plain)

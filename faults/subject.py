@@ -26,6 +26,9 @@ REFRESH_SECONDS = 0.5
 WRITE_SECONDS = 0.05
 POLL_SECONDS = 0.05
 
+COUNTED_SECONDS = 20.0
+"""Time for reading all lines of the logs, on a quiet machine."""
+
 LATE_SECONDS = 5.0
 """Time after a fault within which served values may be older than promised, on a quiet machine."""
 
@@ -184,7 +187,7 @@ class StruckExporter(Product):
     def wait_until_counted(self) -> str:
         """Wait, with the writer paused, until the counters equal the lines written. Return the differences, or ""."""
         with self.writer.paused():
-            expected, bound, differing = self.writer.expected(), Bound(20), {"all": 0.0}
+            expected, bound, differing = self.writer.expected(), Bound(COUNTED_SECONDS), {"all": 0.0}
             while differing and not bound.is_reached():
                 time.sleep(POLL_SECONDS)
                 samples = self.answer() or {}

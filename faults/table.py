@@ -34,6 +34,8 @@ class Fault:
     about: str
     down: frozenset[str] = frozenset()
     failing: frozenset[str] = frozenset()
+    said_of: frozenset[str] = frozenset()
+    """The collectors that name the failure in an event, and go on."""
     may_degrade: bool = False
     """Whether anything may be degraded or not: a fault too short to be noticed for certain."""
     silent: bool = False
@@ -60,6 +62,7 @@ def fault(
     *,
     down: Sequence[str] = (),
     failing: Sequence[str] = (),
+    said_of: Sequence[str] = (),
     may_degrade: bool = False,
     silent: bool = False,
     own: Preparation | None = None,
@@ -81,6 +84,7 @@ def fault(
             " ".join((act.__doc__ or "").split()),
             frozenset(down),
             frozenset(failing),
+            frozenset(said_of),
             may_degrade,
             silent,
             own,

@@ -41,7 +41,9 @@ def wrong_after(scene: Scene, name: str, change: object) -> tuple[str, ...]:
     return strike(scene, replace(made, name=name)).wrong
 
 
-def test_a_line_that_is_not_counted_is_found(scene: Scene) -> None:
+def test_a_line_that_is_not_counted_is_found(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faults.subject.COUNTED_SECONDS", 1.0)
+
     def claim_a_line(scene: Scene) -> None:
         scene.exporter.writer.events["ai-events"]["ai.error"] += 1
 
