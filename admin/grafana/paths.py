@@ -98,7 +98,9 @@ def below(scope: Scope, mount: str) -> str | None:
     rest = path.removeprefix(prefix)
     if not _CHARACTERS.fullmatch(rest) or rest.startswith("/") or _AMBIGUOUS.search(rest):
         return None
-    return None if any(part in (".", "..") for part in rest.split("/")) or not _is_text(rest) else rest
+    if any(part in (".", "..") for part in rest.split("/")) or not _is_text(rest):
+        return None
+    return rest
 
 
 def _is_text(path: str) -> bool:
