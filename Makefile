@@ -46,7 +46,7 @@ bench: $(VENV)/installed ## the cost of the exporter beside its peers, in under 
 	@tools/packages.sh $(BENCH_PACKAGES) || true
 	@$(BIN)/python -m bench --size $(SIZE) $(ARGS)
 
-attack: $(VENV)/installed page ## some 750 attacks on a demo, or on a running instance of this machine (ARGS="--metrics-url URL --admin-url URL")
+attack: $(VENV)/installed page ## some 780 attacks on a demo, or on a running instance of this machine (ARGS="--metrics-url URL --admin-url URL")
 	@$(BIN)/python -m attack $(ARGS)
 
 faults: $(VENV)/installed packages ## every fault, and pairs of them, with a table in docs/reliability.md (ARGS="--only redis-killed")

@@ -28,7 +28,7 @@ from attack.classes.framing import OPEN_PATH
 from attack.findings import Verdict
 from attack.stage import stage
 from attack.suite import Row
-from attack.target import NotLoopbackError, Target, read_port
+from attack.target import Instance, NotLoopbackError, read_port
 from attack.wire import Budget, ask
 from servers.child import ChildError
 from servers.temporary import temporary_directory
@@ -82,7 +82,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def _target(options: argparse.Namespace, environment: Mapping[str, str]) -> Iterator[Target]:
+def _target(options: argparse.Namespace, environment: Mapping[str, str]) -> Iterator[Instance]:
     """The instance at the URLs, or a demo."""
     if not options.metrics_url:
         with stage(temporary_directory("hivesync-attack-"), Budget()) as target:
@@ -90,7 +90,7 @@ def _target(options: argparse.Namespace, environment: Mapping[str, str]) -> Iter
         return
     budget = Budget()
     key_file, state = (environment.get(f"HIVESYNC_{name}", "") for name in ("ADMIN_JWT_PUBLIC_KEY_FILE", "STATE_DIR"))
-    target = Target(
+    target = Instance(
         metrics=read_port("metrics", options.metrics_url, budget),
         admin=read_port("admin", options.admin_url, budget),
         api_key=environment.get("HIVESYNC_ADMIN_API_KEY", ""),

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from attack.target import Target
-from attack.wire import Answer
+from attack.target import Instance
+from attack.wire import Reply
 
 
 class Verdict(StrEnum):
@@ -35,7 +35,7 @@ class Attack:
 
     subject: str
     name: str
-    run: Callable[[Target], Finding]
+    run: Callable[[Instance], Finding]
     waits: bool = False
 
 
@@ -49,11 +49,11 @@ def not_applicable(reason: str) -> Finding:
     return Finding(Verdict.NOT_APPLICABLE, reason)
 
 
-def shown(answer: Answer | None) -> str:
+def shown(answer: Reply | None) -> str:
     """A response in a few characters."""
     return "no response" if answer is None else str(answer.status)
 
 
-def refused(answer: Answer | None, statuses: Collection[int]) -> Finding:
+def refused(answer: Reply | None, statuses: Collection[int]) -> Finding:
     """Held if it is a refusal with one of these statuses."""
     return judged(answer is not None and answer.status in statuses, shown(answer))

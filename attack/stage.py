@@ -18,7 +18,7 @@ import psycopg
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from attack.target import TABLES, Target, read_port
+from attack.target import TABLES, Instance, read_port
 from attack.upstream import upstream
 from attack.wire import Budget, ask
 from demo.console import Console
@@ -32,7 +32,7 @@ USERS, DAYS = 60, 2
 
 
 @contextmanager
-def stage(directory: Path, budget: Budget) -> Iterator[Target]:
+def stage(directory: Path, budget: Budget) -> Iterator[Instance]:
     """Start everything in the directory. Raises ChildError."""
     public_key = _public_key()
     key_file = directory / "public.pem"
@@ -49,7 +49,7 @@ def stage(directory: Path, budget: Budget) -> Iterator[Target]:
         }
         try:
             processes.start(users=USERS, days=DAYS, seed=1, speed=1.0, settings=settings)
-            target = Target(
+            target = Instance(
                 metrics=read_port("metrics", processes.exporter.url, budget),
                 admin=read_port("admin", processes.exporter.page, budget),
                 api_key=settings["HIVESYNC_ADMIN_API_KEY"],
@@ -72,7 +72,7 @@ def _public_key() -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _plant(database: str, target: Target) -> None:
+def _plant(database: str, target: Instance) -> None:
     """Give every user a name with a formula and markup, and wait until the table of users shows one."""
     with psycopg.connect(database) as connection:
         connection.execute("UPDATE users SET username = %s || id::text", [PLANTED])

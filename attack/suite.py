@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from attack.classes import ATTACKS, flood
 from attack.findings import Attack, Finding, Verdict, judged
-from attack.target import Target
+from attack.target import Instance
 from attack.wire import BoundReachedError
 
 THREADS = 32
@@ -37,7 +37,7 @@ def subjects() -> Sequence[str]:
     return list(dict.fromkeys(attack.subject for attack in ATTACKS))
 
 
-def run(target: Target, attacks: Sequence[Attack], note: Callable[[Row], None] = lambda _: None) -> Sequence[Row]:
+def run(target: Instance, attacks: Sequence[Attack], note: Callable[[Row], None] = lambda _: None) -> Sequence[Row]:
     """Run them, and note each row when it is known; the rows in the attacks' order."""
     found: dict[int, Row] = {}
 
@@ -65,7 +65,7 @@ def is_held(rows: Iterable[Row]) -> bool:
     return all(row.finding.verdict is not Verdict.NOT_HELD for row in rows)
 
 
-def _run(attack: Attack, target: Target) -> Finding:
+def _run(attack: Attack, target: Instance) -> Finding:
     """An attack that ends without a verdict was not held: the instance does not answer, or takes too long."""
     try:
         return attack.run(target)

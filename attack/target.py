@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from attack.upstream import Upstream
-from attack.wire import Answer, Budget, Port, ask
+from attack.wire import Budget, Port, Reply, ask
 from presentation.panels import ANALYTICS_PATH
 
 SECTION = ANALYTICS_PATH.rstrip("/")
@@ -36,7 +36,7 @@ class NotLoopbackError(Exception):
 
 
 @dataclass(frozen=True)
-class Target:
+class Instance:
     """The ports and the knowledge; empty is unknown."""
 
     metrics: Port
@@ -70,7 +70,7 @@ class Target:
         """The header of an admin."""
         return ("X-API-Key", self.api_key)
 
-    def log_in(self, source: str = "", headers: tuple[tuple[str, str], ...] = ()) -> tuple[Answer | None, str]:
+    def log_in(self, source: str = "", headers: tuple[tuple[str, str], ...] = ()) -> tuple[Reply | None, str]:
         """Log in with the API key, as the page's script does: the response, and the value of its cookie."""
         answer = self.post(LOGIN, {"api_key": self.api_key}, source, headers)
         pair = "" if answer is None else answer.header("set-cookie").partition(";")[0]
@@ -82,7 +82,7 @@ class Target:
         fields: Mapping[str, object],
         source: str = "",
         headers: tuple[tuple[str, str], ...] = (),
-    ) -> Answer | None:
+    ) -> Reply | None:
         """POST an object as JSON, from the section's own origin unless another is given."""
         own = [("Origin", f"{self.admin.scheme}://{self.admin.authority}"), ("Content-Type", "application/json")]
         given = {name.lower() for name, _ in headers}
@@ -101,7 +101,7 @@ class Target:
         name = SECURE_COOKIE if self.admin.tls else COOKIE
         return ("Cookie", "; ".join(f"{name}={value}" for value in values))
 
-    def with_budget(self, budget: Budget) -> Target:
+    def with_budget(self, budget: Budget) -> Instance:
         """The same target under these bounds."""
         return replace(self, metrics=replace(self.metrics, budget=budget), admin=replace(self.admin, budget=budget))
 

@@ -70,7 +70,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """A response: names of headers in lower case."""
 
     status: int
@@ -121,7 +121,7 @@ class Connection:
                 return False
         return True
 
-    def answer(self, method: str = "GET") -> Answer | None:
+    def answer(self, method: str = "GET") -> Reply | None:
         """The next response; None if the connection ends, or nothing valid comes in time."""
         response = HTTPResponse(cast("socket.socket", SimpleNamespace(makefile=lambda *_: self._reader)), method=method)
         try:
@@ -129,23 +129,23 @@ class Connection:
             body = response.read(ANSWER_BYTES)
         except (OSError, HTTPException, ValueError):
             return None
-        return Answer(response.status, [(name.lower(), value) for name, value in response.getheaders()], body)
+        return Reply(response.status, [(name.lower(), value) for name, value in response.getheaders()], body)
 
     def is_ended(self, within: float) -> bool:
         """Whether the other end closes the connection within that time; discards what it sends."""
         until = time.monotonic() + within
-        with suppress(TimeoutError, ValueError):
+        with suppress(TimeoutError):
             while (left := until - time.monotonic()) > 0:
                 self.socket.settimeout(left)
                 try:
-                    if not self._reader.read1(PIECE_BYTES):
+                    if not self.socket.recv(PIECE_BYTES):
                         return True
-                except (ConnectionError, ssl.SSLError):
+                except (ConnectionError, ssl.SSLEOFError):
                     return True
         return False
 
 
-def ask(port: Port, path: str, *, method: str = "GET", **options: Any) -> Answer | None:
+def ask(port: Port, path: str, *, method: str = "GET", **options: Any) -> Reply | None:
     """A request on a connection of its own, and its response. `source` as in Connection; other options as in
     `request`."""
     source = options.pop("source", "")

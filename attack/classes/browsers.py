@@ -7,7 +7,7 @@ from functools import partial
 
 from attack.classes.framing import at_both
 from attack.findings import Attack, Finding, judged, shown
-from attack.target import LOGIN, SECTION, Target
+from attack.target import LOGIN, SECTION, Instance
 from attack.wire import Port, ask
 
 SUBJECT = "other origins"
@@ -15,7 +15,7 @@ PATHS = {"metrics": "/metrics", "admin": f"{SECTION}/summary"}
 ORIGINS = ("https://evil.example", "null", "http://localhost:3000", "file://")
 
 
-def _cors(origin: str, target: Target, port: Port) -> Finding:
+def _cors(origin: str, target: Instance, port: Port) -> Finding:
     """No origin may read a document."""
     given = [("Origin", origin), *([target.key] if target.api_key and port.name == "admin" else [])]
     answer = ask(port, PATHS[port.name], headers=given, source="" if target.api_key else target.source())
@@ -23,7 +23,7 @@ def _cors(origin: str, target: Target, port: Port) -> Finding:
     return judged(answer is not None and not allowed, f"{shown(answer)} {allowed}".strip())
 
 
-def _preflight(target: Target, port: Port) -> Finding:
+def _preflight(target: Instance, port: Port) -> Finding:
     """No preflight allows a method or a header."""
     headers = [
         ("Origin", "https://evil.example"),
@@ -36,10 +36,10 @@ def _preflight(target: Target, port: Port) -> Finding:
     return judged(answer is not None and not given, f"{shown(answer)} {', '.join(given)}".strip())
 
 
-def _framed(path: str) -> Callable[[Target], Finding]:
+def _framed(path: str) -> Callable[[Instance], Finding]:
     """No frame of another site may show the page."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         answer = ask(target.admin, path, headers=[target.key] if target.api_key else [])
         policy = "" if answer is None else answer.header("content-security-policy")
         sources = policy.partition("frame-ancestors")[2].partition(";")[0].split()
@@ -49,10 +49,10 @@ def _framed(path: str) -> Callable[[Target], Finding]:
     return run
 
 
-def _policy(path: str) -> Callable[[Target], Finding]:
+def _policy(path: str) -> Callable[[Instance], Finding]:
     """A file that would open the origin to others."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         answer = ask(target.admin, path)
         return judged(answer is not None and answer.status >= 400, shown(answer))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attack.findings import Attack, Finding, judged, not_applicable, refused, shown
-from attack.target import COOKIE, LOGOUT, SECTION, SECURE_COOKIE, Target
+from attack.target import COOKIE, LOGOUT, SECTION, SECURE_COOKIE, Instance
 from attack.wire import ask
 
 SUBJECT = "cookies"
@@ -17,19 +17,19 @@ LONG = 64
 """Characters of a value of ours; for values that are foreign."""
 
 
-def _foreign(values: Sequence[str]) -> Callable[[Target], Finding]:
+def _foreign(values: Sequence[str]) -> Callable[[Instance], Finding]:
     """Values that no login gave."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         return refused(ask(target.admin, PATH, headers=[target.cookie(*values)], source=target.source()), REFUSALS)
 
     return run
 
 
-def _of_login(change: Callable[[str], str]) -> Callable[[Target], Finding]:
+def _of_login(change: Callable[[str], str]) -> Callable[[Instance], Finding]:
     """The value of a login, tampered with."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         _, value = target.log_in(target.source()) if target.api_key else (None, "")
         if not value:
             return not_applicable(NO_LOGIN)
@@ -43,7 +43,7 @@ def _flipped(value: str, place: int) -> str:
     return value[:place] + other + (value[place + 1 :] if place != -1 else "")
 
 
-def _renamed(target: Target) -> Finding:
+def _renamed(target: Instance) -> Finding:
     """The right value under the name of the other scheme, and under similar names."""
     _, value = target.log_in(target.source()) if target.api_key else (None, "")
     if not value:
@@ -56,10 +56,10 @@ def _renamed(target: Target) -> Finding:
     )
 
 
-def _locked_out(count: int) -> Callable[[Target], Finding]:
+def _locked_out(count: int) -> Callable[[Instance], Finding]:
     """Foreign cookies of our name before the right one: the browser stays logged in."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         _, value = target.log_in(target.source()) if target.api_key else (None, "")
         if not value:
             return not_applicable(NO_LOGIN)
@@ -69,10 +69,10 @@ def _locked_out(count: int) -> Callable[[Target], Finding]:
     return run
 
 
-def _after_logout(hidden: int) -> Callable[[Target], Finding]:
+def _after_logout(hidden: int) -> Callable[[Instance], Finding]:
     """A stolen cookie after the logout, which carried foreign cookies before it."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         _, value = target.log_in(target.source()) if target.api_key else (None, "")
         if not value:
             return not_applicable(NO_LOGIN)
@@ -85,7 +85,7 @@ def _after_logout(hidden: int) -> Callable[[Target], Finding]:
     return run
 
 
-def _fixed(target: Target) -> Finding:
+def _fixed(target: Instance) -> Finding:
     """A cookie that the attacker set before the victim's login."""
     if not target.api_key:
         return not_applicable(NO_LOGIN)
@@ -95,7 +95,7 @@ def _fixed(target: Target) -> Finding:
     return judged(value not in ("", planted) and answer is not None and answer.status in REFUSALS, shown(answer))
 
 
-def _replaced(target: Target) -> Finding:
+def _replaced(target: Instance) -> Finding:
     """The session of the browser before a new login."""
     if not target.api_key:
         return not_applicable(NO_LOGIN)
@@ -104,8 +104,8 @@ def _replaced(target: Target) -> Finding:
     return refused(ask(target.admin, PATH, headers=[target.cookie(old)]), REFUSALS)
 
 
-def _attribute(word: str) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _attribute(word: str) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         answer, value = target.log_in(target.source()) if target.api_key else (None, "")
         if answer is None or not value:
             return not_applicable(NO_LOGIN)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 
 from attack.findings import Attack, Finding, judged, not_applicable, shown
-from attack.target import SECTION, TABLES, Target
+from attack.target import SECTION, TABLES, Instance
 from attack.wire import ask
 
 SUBJECT = "exports"
@@ -20,8 +20,8 @@ FORMULA = re.compile(r"(?:^|[;\t\r\n])[\s\"]*[=+\-@\uff0b\uff0d\uff1d\uff20]")
 NUMBER = re.compile(r"-?[0-9.e+-]+")
 
 
-def _formulas(path: str) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _formulas(path: str) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         if not target.api_key:
             return not_applicable("the API key is not known (HIVESYNC_ADMIN_API_KEY)")
         answer = ask(target.admin, f"{path}?format=csv", headers=[target.key])
@@ -37,8 +37,8 @@ def _formulas(path: str) -> Callable[[Target], Finding]:
     return run
 
 
-def _stranger(path: str) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _stranger(path: str) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         answer = ask(target.admin, f"{path}?format=csv", source=target.source())
         return judged(answer is not None and answer.status in (401, 403), shown(answer))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attack.findings import Attack, Finding, judged, shown
-from attack.target import SECTION, Target
+from attack.target import SECTION, Instance
 from attack.wire import ask
 
 SUBJECT = "files"
@@ -54,10 +54,10 @@ HIDDEN = (
 )
 
 
-def _hidden(path: str, port: str) -> Callable[[Target], Finding]:
+def _hidden(path: str, port: str) -> Callable[[Instance], Finding]:
     """Held if there is neither a success nor a sign of a file's content."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         headers = [target.key] if target.api_key and port == "admin" else []
         answer = ask(getattr(target, port), path, headers=headers)
         held = answer is None or (answer.status >= 300 and not any(sign in answer.body for sign in SIGNS))

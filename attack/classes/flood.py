@@ -17,8 +17,8 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 from attack.classes.framing import OPEN_PATH, filled
 from attack.classes.limits import START
 from attack.findings import Attack, Finding, judged
-from attack.target import Target
-from attack.wire import ANSWER_SECONDS, Answer, BoundReachedError, Budget, Connection, Port, ask, request
+from attack.target import Instance
+from attack.wire import ANSWER_SECONDS, BoundReachedError, Budget, Connection, Port, Reply, ask, request
 
 SUBJECT = "flood"
 CONTROLS = 5
@@ -54,7 +54,7 @@ def scrapes(host: str, number: int, tls: bool, authority: str, count: int, patie
     return found
 
 
-def _asked(port: Port, patience: float) -> Answer | None:
+def _asked(port: Port, patience: float) -> Reply | None:
     try:
         with Connection(port, seconds=patience) as connection:
             connection.send(request(port, "/metrics"))
@@ -66,7 +66,7 @@ def _asked(port: Port, patience: float) -> Answer | None:
 class _Endless:
     """A thread that sends an endless header, and begins again when it is disconnected."""
 
-    def __init__(self, target: Target, port: Port) -> None:
+    def __init__(self, target: Instance, port: Port) -> None:
         self._target, self._port = target, port
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -92,7 +92,7 @@ class _Endless:
                 return
 
 
-def _flood(target: Target) -> Finding:
+def _flood(target: Instance) -> Finding:
     """The scrapes come from a process of their own, which the threads of the flood do not delay."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as scraper:
         return _measured(
@@ -104,7 +104,7 @@ def _place(port: Port) -> tuple[str, int, bool, str]:
     return port.host, port.number, port.tls, port.authority
 
 
-def _measured(target: Target, scrape: Callable[[int, float], list[tuple[float, bool]]]) -> Finding:
+def _measured(target: Instance, scrape: Callable[[int, float], list[tuple[float, bool]]]) -> Finding:
     controls = [seconds for seconds, _ in scrape(CONTROLS, ANSWER_SECONDS)]
     allowed = SECONDS + TIMES * max(controls)
     count = _raised(target.connections)
@@ -123,10 +123,8 @@ def _measured(target: Target, scrape: Callable[[int, float], list[tuple[float, b
             one.close()
     worst = max(seconds for seconds, _ in scraped)
     answered = sum(is_answered for _, is_answered in scraped)
-    text = (
-        f"{count:,} idle connections a port; {answered} of {SCRAPES} scrapes, the slowest {worst * 1000:.0f} ms"
-        f" (before: {max(controls) * 1000:.0f} ms)"
-    )
+    before = max(controls) * 1000
+    text = f"{answered} of {SCRAPES}, slowest {worst * 1000:.0f} ms (before {before:.0f} ms), {count:,} idle"
     is_open = all(answer is not None and answer.status in (200, 401) for answer in others)
     return judged(answered == SCRAPES and worst <= allowed and is_open, text)
 
@@ -140,4 +138,4 @@ def _idle(port: Port) -> socket.socket:
     return made
 
 
-ATTACKS = [Attack(SUBJECT, "a scrape amid idle connections and endless headers at both ports", _flood)]
+ATTACKS = [Attack(SUBJECT, "scrapes amid idle connections and endless headers", _flood)]

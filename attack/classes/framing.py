@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attack.findings import Attack, Finding, judged, shown
-from attack.target import LOGIN, Target
-from attack.wire import ANSWER_SECONDS, Answer, Connection, Port
+from attack.target import LOGIN, Instance
+from attack.wire import ANSWER_SECONDS, Connection, Port, Reply
 
 SUBJECT = "request smuggling"
 REFUSALS = (400, 408, 411, 413, 414, 417, 431, 501, 505)
@@ -117,7 +117,7 @@ def _second(port: Port) -> bytes:
 
 def refused_once(port: Port, source: str, data: bytes, statuses: Sequence[int] = REFUSALS) -> Finding:
     """Held if the only response is a refusal, or the connection just ends."""
-    answers: list[Answer | None] = []
+    answers: list[Reply | None] = []
     with Connection(port, source) as connection:
         connection.send(data)
         while (answer := connection.answer()) is not None and len(answers) < 4:
@@ -129,7 +129,7 @@ def refused_once(port: Port, source: str, data: bytes, statuses: Sequence[int] =
     return judged(len(answers) <= 1 and is_refused and is_ended, text if is_ended else f"{text}, stays open")
 
 
-def at_both(subject: str, name: str, run: Callable[[Target, Port], Finding], *, waits: bool = False) -> list[Attack]:
+def at_both(subject: str, name: str, run: Callable[[Instance, Port], Finding], *, waits: bool = False) -> list[Attack]:
     """An attack on each port."""
     return [
         Attack(subject, f"{name} ({which})", lambda t, n=which: run(t, getattr(t, n)), waits)  # type: ignore[misc]
@@ -137,11 +137,11 @@ def at_both(subject: str, name: str, run: Callable[[Target, Port], Finding], *, 
     ]
 
 
-def _smuggled(data: bytes) -> Callable[[Target, Port], Finding]:
+def _smuggled(data: bytes) -> Callable[[Instance, Port], Finding]:
     return lambda target, port: refused_once(port, target.source(), filled(port, data) + _second(port))
 
 
-def _body_is_a_request(_: Target, port: Port) -> Finding:
+def _body_is_a_request(_: Instance, port: Port) -> Finding:
     """The body of a request is a request itself: it is not answered."""
     inner = _second(port)
     outer = filled(port, b"PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: %d\r\n\r\n" % len(inner))

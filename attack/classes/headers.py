@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attack.findings import Attack, Finding, judged, not_applicable, shown
-from attack.target import DOCUMENTS, LOGIN, SECTION, TABLES, Target
-from attack.wire import Answer, ask
+from attack.target import DOCUMENTS, LOGIN, SECTION, TABLES, Instance
+from attack.wire import Reply, ask
 
 SUBJECT = "headers"
 NO_KEY = "the API key is not known (HIVESYNC_ADMIN_API_KEY)"
@@ -29,14 +29,14 @@ PAGES = {
 }
 
 
-def _asked(target: Target, path: str, is_admin: bool) -> Answer | None:
+def _asked(target: Instance, path: str, is_admin: bool) -> Reply | None:
     return ask(target.admin, path, headers=[target.key] if is_admin else [], source="" if is_admin else target.source())
 
 
-def _private(path: str, is_admin: bool) -> Callable[[Target], Finding]:
+def _private(path: str, is_admin: bool) -> Callable[[Instance], Finding]:
     """Kept by no cache, the browser's for Back included."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         if is_admin and not target.api_key:
             return not_applicable(NO_KEY)
         answer = _asked(target, path, is_admin)
@@ -46,8 +46,8 @@ def _private(path: str, is_admin: bool) -> Callable[[Target], Finding]:
     return run
 
 
-def _protected(path: str, is_admin: bool, name: str, check: Callable[[str], bool]) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _protected(path: str, is_admin: bool, name: str, check: Callable[[str], bool]) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         if is_admin and not target.api_key:
             return not_applicable(NO_KEY)
         answer = _asked(target, path, is_admin)
@@ -57,14 +57,14 @@ def _protected(path: str, is_admin: bool, name: str, check: Callable[[str], bool
     return run
 
 
-def _varies(target: Target) -> Finding:
+def _varies(target: Instance) -> Finding:
     """A cache in front keeps the responses of admins and strangers apart."""
     answer = _asked(target, f"{SECTION}/summary", is_admin=False)
     value = "" if answer is None else answer.header("vary").lower()
     return judged("cookie" in value and "authorization" in value, value or "missing")
 
 
-def _strict(target: Target) -> Finding:
+def _strict(target: Instance) -> Finding:
     if not target.admin.tls:
         return not_applicable("the admin port has no TLS of its own")
     answer = ask(target.admin, LOGIN)
@@ -72,7 +72,7 @@ def _strict(target: Target) -> Finding:
     return judged("max-age=" in value and "max-age=0" not in value, value or "missing")
 
 
-def _sniffed(target: Target) -> Finding:
+def _sniffed(target: Instance) -> Finding:
     """The exposition is never a page, whatever is asked for."""
     answer = ask(target.metrics, "/metrics", headers=[("Accept", "text/html")])
     value = "" if answer is None else answer.header("content-type")
@@ -82,7 +82,7 @@ def _sniffed(target: Target) -> Finding:
     )
 
 
-def _deception(target: Target) -> Finding:
+def _deception(target: Instance) -> Finding:
     """A private document under a name that caches keep."""
     names = (f"{SECTION}/summary/x.css", f"{SECTION}/summary;x.css", f"{SECTION}/summary%2fx.css", f"{SECTION}/x.js")
     headers = [target.key] if target.api_key else []

@@ -7,17 +7,17 @@ from functools import partial
 
 from attack.classes.framing import at_both, filled, refused_once
 from attack.findings import Attack, Finding, judged, not_applicable, shown
-from attack.target import LOGIN, SECTION, Target
-from attack.wire import Answer, Port, ask
+from attack.target import LOGIN, SECTION, Instance
+from attack.wire import Port, Reply, ask
 
 SUBJECT = "hosts"
 REFUSALS = (400, 421)
 
 
-def _foreign(host: str) -> Callable[[Target], Finding]:
+def _foreign(host: str) -> Callable[[Instance], Finding]:
     """A name that a page on the Internet has bound to this address."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         headers = [("Host", host.replace("{port}", str(target.admin.number)))]
         given = [*headers, *([target.key] if target.api_key else [])]
         answers = [ask(target.admin, path, headers=given) for path in (LOGIN, f"{SECTION}/summary", "/")]
@@ -27,14 +27,14 @@ def _foreign(host: str) -> Callable[[Target], Finding]:
     return run
 
 
-def _broken(data: bytes, target: Target, port: Port) -> Finding:
+def _broken(data: bytes, target: Instance, port: Port) -> Finding:
     return refused_once(port, target.source(), filled(port, data))
 
 
-def _forwarded(headers: Sequence[tuple[str, str]]) -> Callable[[Target], Finding]:
+def _forwarded(headers: Sequence[tuple[str, str]]) -> Callable[[Instance], Finding]:
     """Headers of a proxy from a client that is none: no redirect or page has the foreign name, and nothing opens."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         source = target.source()
         answers = [
             ask(target.admin, path, headers=headers, source=source)
@@ -46,7 +46,7 @@ def _forwarded(headers: Sequence[tuple[str, str]]) -> Callable[[Target], Finding
     return run
 
 
-def _scheme(target: Target) -> Finding:
+def _scheme(target: Instance) -> Finding:
     """A forwarded scheme from a client that is no trusted proxy: the cookie's name stays that of the connection's."""
     if not target.api_key or target.admin.tls:
         return not_applicable("no login over http")
@@ -55,7 +55,7 @@ def _scheme(target: Target) -> Finding:
     return judged(not value or not name.startswith("__Secure-"), f"{shown(answer)} {name}".strip())
 
 
-def _absolute(target: Target) -> Finding:
+def _absolute(target: Instance) -> Finding:
     """A target with our name and a foreign Host, and the other way round."""
     own = f"{target.admin.scheme}://{target.admin.authority}{LOGIN}"
     answer = ask(target.admin, own, headers=[("Host", "evil.example")])
@@ -64,7 +64,7 @@ def _absolute(target: Target) -> Finding:
     return judged(held, f"{shown(answer)}, {shown(other)}")
 
 
-def _status(answer: Answer | None) -> int:
+def _status(answer: Reply | None) -> int:
     return 0 if answer is None else answer.status
 
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from attack.findings import Attack, Finding, judged, not_applicable, shown
-from attack.target import DOCUMENTS, LOGIN, SECTION, TABLES, Target
-from attack.wire import Answer, Connection, ask
+from attack.target import DOCUMENTS, LOGIN, SECTION, TABLES, Instance
+from attack.wire import Connection, Reply, ask
 
 SUBJECT = "leaks"
 
@@ -90,10 +90,10 @@ _ERRORS: Sequence[tuple[str, str, str, Sequence[tuple[str, str]], bytes]] = [
 ]
 
 
-def _error(method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes) -> Callable[[Target], Finding]:
+def _error(method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes) -> Callable[[Instance], Finding]:
     """Held if the error is one of the client, without internals; also as an admin."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         origin = ("Origin", f"{target.admin.scheme}://{target.admin.authority}")
         answers = [
             ask(target.admin, path, method=method, headers=[origin, *headers, *own], body=body, source=target.source())
@@ -105,18 +105,18 @@ def _error(method: str, path: str, headers: Sequence[tuple[str, str]], body: byt
     return run
 
 
-def _is_clean(answer: Answer) -> bool:
+def _is_clean(answer: Reply) -> bool:
     return not (answer.status >= 400 and INTERNALS.search(answer.body)) and not _names_server(answer)
 
 
-def _names_server(answer: Answer) -> bool:
+def _names_server(answer: Reply) -> bool:
     return bool(answer.header("server") or answer.header("x-powered-by"))
 
 
-def _refused_by_http(port: str) -> Callable[[Target], Finding]:
+def _refused_by_http(port: str) -> Callable[[Instance], Finding]:
     """The refusal of HTTP itself."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         with Connection(getattr(target, port), target.source()) as connection:
             connection.send(b"NONSENSE\r\n\r\n")
             answer = connection.answer()
@@ -125,18 +125,18 @@ def _refused_by_http(port: str) -> Callable[[Target], Finding]:
     return run
 
 
-def _closed(path: str, port: str, statuses: Sequence[int]) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _closed(path: str, port: str, statuses: Sequence[int]) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         answer = ask(getattr(target, port), path, source=target.source())
         return judged(answer is not None and answer.status in statuses and _is_clean(answer), shown(answer))
 
     return run
 
 
-def _without_data(path: str) -> Callable[[Target], Finding]:
+def _without_data(path: str) -> Callable[[Instance], Finding]:
     """A refusal has none of the document's words, as a GET, a HEAD and a conditional request."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         source = target.source()
         answers = [
             ask(target.admin, path, source=source),
@@ -155,10 +155,10 @@ def _without_data(path: str) -> Callable[[Target], Finding]:
     return run
 
 
-def _identities(pattern: re.Pattern[str]) -> Callable[[Target], Finding]:
+def _identities(pattern: re.Pattern[str]) -> Callable[[Instance], Finding]:
     """In the samples of both formats; comments have links to nothing."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         forms = ("text/plain", "application/openmetrics-text; version=1.0.0")
         answers = [ask(target.metrics, "/metrics", headers=[("Accept", form)]) for form in forms]
         if any(answer is not None and answer.status == 401 for answer in answers):
@@ -170,7 +170,7 @@ def _identities(pattern: re.Pattern[str]) -> Callable[[Target], Finding]:
     return run
 
 
-def _secrets(target: Target) -> Finding:
+def _secrets(target: Instance) -> Finding:
     """No known secret in any document of the admin."""
     if not target.api_key:
         return not_applicable("the API key is not known (HIVESYNC_ADMIN_API_KEY)")

@@ -9,7 +9,7 @@ from functools import partial
 
 from attack.classes.framing import OPEN_PATH, at_both, filled
 from attack.findings import Finding, judged, not_applicable, shown
-from attack.target import Target
+from attack.target import Instance
 from attack.wire import Connection, Port, ask, request
 
 SUBJECT = "limits"
@@ -25,7 +25,7 @@ POST = b"POST {path} HTTP/1.1\r\nHost: {host}\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-def _too_large(data: bytes, statuses: Sequence[int], target: Target, port: Port) -> Finding:
+def _too_large(data: bytes, statuses: Sequence[int], target: Instance, port: Port) -> Finding:
     """A request over a limit: one of these refusals, and the end of the connection."""
     with Connection(port, target.source()) as connection:
         connection.send(filled(port, data))
@@ -35,7 +35,7 @@ def _too_large(data: bytes, statuses: Sequence[int], target: Target, port: Port)
     return judged(held, shown(answer) + ("" if is_ended else ", stays open"))
 
 
-def _endless(begin: bytes, piece: bytes, target: Target, port: Port) -> Finding:
+def _endless(begin: bytes, piece: bytes, target: Instance, port: Port) -> Finding:
     """A request that goes on and on: it is refused, and the rest is not read for long."""
     with Connection(port, target.source()) as connection:
         connection.send(filled(port, begin))
@@ -48,7 +48,7 @@ def _endless(begin: bytes, piece: bytes, target: Target, port: Port) -> Finding:
     return judged(held, f"disconnected after {sent / 2**20:.1f} MiB" if held else f"{sent / 2**20:.0f} MiB were read")
 
 
-def _slowly(begin: bytes, drop: bytes, seconds: float, target: Target, port: Port) -> Finding:
+def _slowly(begin: bytes, drop: bytes, seconds: float, target: Instance, port: Port) -> Finding:
     """A byte each second: the request is refused, or the connection ends."""
     started = time.monotonic()
     with Connection(port, target.source(), seconds=1.0) as connection:
@@ -59,7 +59,7 @@ def _slowly(begin: bytes, drop: bytes, seconds: float, target: Target, port: Por
     return judged(False, f"open after {seconds:.0f} s")
 
 
-def _idle(asks: bool, target: Target, port: Port) -> Finding:
+def _idle(asks: bool, target: Instance, port: Port) -> Finding:
     """A connection without a request, or without a further one."""
     started = time.monotonic()
     with Connection(port, target.source()) as connection:
@@ -70,7 +70,7 @@ def _idle(asks: bool, target: Target, port: Port) -> Finding:
     return judged(is_ended, f"disconnected after {time.monotonic() - started:.0f} s" if is_ended else "stays open")
 
 
-def _handshake(target: Target, port: Port) -> Finding:
+def _handshake(target: Instance, port: Port) -> Finding:
     """The first bytes of a TLS handshake, and no more."""
     if not port.tls:
         return not_applicable("the port has no TLS")
@@ -82,7 +82,7 @@ def _handshake(target: Target, port: Port) -> Finding:
     return judged(is_ended, f"disconnected after {time.monotonic() - started:.0f} s" if is_ended else "stays open")
 
 
-def _unread(target: Target, port: Port) -> Finding:
+def _unread(target: Instance, port: Port) -> Finding:
     """Requests without end whose responses are not read: the instance stops reading, and disconnects."""
     many = request(port, "/metrics" if port.name == "metrics" else OPEN_PATH["admin"]) * 50
     started = time.monotonic()
@@ -102,7 +102,7 @@ def _is_cut(connection: Connection) -> bool:
     return not connection.send(b"GET") and time.monotonic() - started < 1.0
 
 
-def _half_closed(target: Target, port: Port) -> Finding:
+def _half_closed(target: Instance, port: Port) -> Finding:
     """A hundred clients that close their end in the middle of a request: each connection ends."""
     with ExitStack() as stack:
         clients = [stack.enter_context(Connection(port, target.source())) for _ in range(100)]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attack.findings import Attack, Finding, judged, not_applicable
-from attack.target import Target
+from attack.target import Instance
 
 SUBJECT = "other users"
 UNKNOWN = "the state directory is not known (HIVESYNC_STATE_DIR)"
@@ -17,8 +17,8 @@ SOCKET = "control.sock"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def _directory(check: Callable[[Path], Finding]) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _directory(check: Callable[[Path], Finding]) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         if target.state_directory is None or not target.state_directory.is_dir():
             return not_applicable(UNKNOWN)
         try:

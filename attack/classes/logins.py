@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
 from attack.findings import Attack, Finding, judged, not_applicable, shown
-from attack.target import LOGIN, LOGOUT, SECTION, Target
-from attack.wire import Answer, ask
+from attack.target import LOGIN, LOGOUT, SECTION, Instance
+from attack.wire import Reply, ask
 from exporter.control import ask_for_login_link
 from exporter.errors import StateError
 
@@ -20,7 +20,7 @@ TRIES = 60
 """Wrong credentials, of which the last should meet the rate limit."""
 
 
-def _opens(answer: Answer | None) -> bool:
+def _opens(answer: Reply | None) -> bool:
     """Whether a response opens a session."""
     if answer is None:
         return False
@@ -28,17 +28,17 @@ def _opens(answer: Answer | None) -> bool:
     return bool(value)
 
 
-def _closed(answer: Answer | None) -> Finding:
+def _closed(answer: Reply | None) -> Finding:
     """Held if the login was refused."""
     return judged(answer is not None and 400 <= answer.status < 500 and not _opens(answer), shown(answer))
 
 
-def _wrong(fields: dict[str, object]) -> Callable[[Target], Finding]:
+def _wrong(fields: dict[str, object]) -> Callable[[Instance], Finding]:
     return lambda target: _closed(target.post(LOGIN, fields, target.source()))
 
 
-def _close_to_right(change: Callable[[str], object]) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _close_to_right(change: Callable[[str], object]) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         if not target.api_key:
             return not_applicable(NO_KEY)
         return _closed(target.post(LOGIN, {"api_key": change(target.api_key)}, target.source()))
@@ -46,10 +46,10 @@ def _close_to_right(change: Callable[[str], object]) -> Callable[[Target], Findi
     return run
 
 
-def _limited(headers: Callable[[int], tuple[tuple[str, str], ...]]) -> Callable[[Target], Finding]:
+def _limited(headers: Callable[[int], tuple[tuple[str, str], ...]]) -> Callable[[Instance], Finding]:
     """Guesses without end from one address, which may pretend to be others."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         source = target.source()
         answers = [target.post(LOGIN, {"api_key": f"guess-{n}"}, source, headers(n)) for n in range(TRIES)]
         found = [answer.status for answer in answers if answer is not None]
@@ -59,7 +59,7 @@ def _limited(headers: Callable[[int], tuple[tuple[str, str], ...]]) -> Callable[
     return run
 
 
-def _not_locked_out(target: Target) -> Finding:
+def _not_locked_out(target: Instance) -> Finding:
     """The right key after so many wrong ones from its own address."""
     if not target.api_key:
         return not_applicable(NO_KEY)
@@ -72,7 +72,7 @@ def _not_locked_out(target: Target) -> Finding:
     return judged(is_open, f"login {shown(answer)}, header {shown(header)}")
 
 
-def _code(target: Target) -> str:
+def _code(target: Instance) -> str:
     """A one-time code; empty if there is none."""
     if target.state_directory is None:
         return ""
@@ -83,7 +83,7 @@ def _code(target: Target) -> str:
     return (link or "").partition("#code=")[2]
 
 
-def _reused(target: Target) -> Finding:
+def _reused(target: Instance) -> Finding:
     if not (code := _code(target)):
         return not_applicable(NO_LINK)
     source = target.source()
@@ -92,11 +92,11 @@ def _reused(target: Target) -> Finding:
     return judged(opened == [True, False], ", ".join(map(shown, answers)))
 
 
-def _raced(target: Target) -> Finding:
+def _raced(target: Instance) -> Finding:
     """Eight clients with the same code at once."""
     if not (code := _code(target)):
         return not_applicable(NO_LINK)
-    answers: list[Answer | None] = []
+    answers: list[Reply | None] = []
     together = threading.Barrier(8)
 
     def redeem() -> None:
@@ -113,7 +113,7 @@ def _raced(target: Target) -> Finding:
     return judged(opened == 1, f"{opened} of 8 opened a session")
 
 
-def _in_query(target: Target) -> Finding:
+def _in_query(target: Instance) -> Finding:
     """A code or key in the URL, where logs and proxies see it: not accepted, so that no page uses it."""
     secret = {"code": _code(target), "api_key": target.api_key}
     secret = {name: value for name, value in secret.items() if value}
@@ -125,10 +125,10 @@ def _in_query(target: Target) -> Finding:
 
 def _redirected(
     query: str, fields: dict[str, str], headers: Sequence[tuple[str, str]] = ()
-) -> Callable[[Target], Finding]:
+) -> Callable[[Instance], Finding]:
     """A login by a form that should lead elsewhere."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         if not target.api_key:
             return not_applicable(NO_KEY)
         origin = f"{target.admin.scheme}://{target.admin.authority}"
@@ -146,10 +146,10 @@ def _redirected(
     return run
 
 
-def _cross_site(path: str, headers: Sequence[tuple[str, str]]) -> Callable[[Target], Finding]:
+def _cross_site(path: str, headers: Sequence[tuple[str, str]]) -> Callable[[Instance], Finding]:
     """A request that a page of another site makes the browser send; `{own}` is the section's authority."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         if not target.api_key:
             return not_applicable(NO_KEY)
         source = target.source()

@@ -7,7 +7,7 @@ from functools import partial
 
 from attack.classes.framing import OPEN_PATH, at_both
 from attack.findings import Finding, judged, not_applicable, shown
-from attack.target import SECTION, Target
+from attack.target import SECTION, Instance
 from attack.wire import Port, ask
 
 SUBJECT = "methods"
@@ -17,7 +17,7 @@ MARK = "reflected-by-trace"
 PATHS = {"metrics": "/metrics", "admin": f"{SECTION}/summary"}
 
 
-def _method(method: str, is_admin: bool, target: Target, port: Port) -> Finding:
+def _method(method: str, is_admin: bool, target: Instance, port: Port) -> Finding:
     """A method on a document; on the admin port also as an admin."""
     if is_admin and port.name == "admin" and not target.api_key:
         return not_applicable("the API key is not known (HIVESYNC_ADMIN_API_KEY)")
@@ -26,14 +26,14 @@ def _method(method: str, is_admin: bool, target: Target, port: Port) -> Finding:
     return judged(answer is not None and answer.status in REFUSALS and not answer.header("x-method"), shown(answer))
 
 
-def _trace(target: Target, port: Port) -> Finding:
+def _trace(target: Instance, port: Port) -> Finding:
     """TRACE, which would reflect the headers to a script."""
     answer = ask(port, OPEN_PATH[port.name], method="TRACE", headers=[("X-Mark", MARK)], source=target.source())
     held = answer is None or (answer.status in REFUSALS and MARK.encode() not in answer.everything)
     return judged(held, shown(answer))
 
 
-def _connect(place: str, target: Target, port: Port) -> Finding:
+def _connect(place: str, target: Instance, port: Port) -> Finding:
     """CONNECT, and a target with another host: the port is no proxy."""
     method = "CONNECT" if "/" not in place else "GET"
     if target.upstream is None:
@@ -44,7 +44,7 @@ def _connect(place: str, target: Target, port: Port) -> Finding:
     return judged(not asked and (answer is None or answer.status >= 400), shown(answer))
 
 
-def _overridden(target: Target, port: Port) -> Finding:
+def _overridden(target: Instance, port: Port) -> Finding:
     """Another method in a header or the query: GET stays GET."""
     names = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
     headers = [(name, "DELETE") for name in names]
@@ -56,7 +56,7 @@ def _overridden(target: Target, port: Port) -> Finding:
     return judged(held, f"{shown(plain)}, {shown(answer)}")
 
 
-def _upgraded(headers: Sequence[tuple[str, str]], path: str, target: Target, port: Port) -> Finding:
+def _upgraded(headers: Sequence[tuple[str, str]], path: str, target: Instance, port: Port) -> Finding:
     """An upgrade, which would leave the checks of HTTP behind."""
     given = [*headers, *([target.key] if target.api_key and port.name == "admin" else [])]
     answer = ask(port, path or PATHS[port.name], headers=given, source=target.source())

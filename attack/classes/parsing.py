@@ -11,8 +11,8 @@ from functools import partial
 
 from attack.classes.framing import at_both, filled, refused_once
 from attack.findings import Finding, judged, not_applicable, shown
-from attack.target import Target
-from attack.wire import Answer, Connection, Port, ask
+from attack.target import Instance
+from attack.wire import Connection, Port, Reply, ask
 
 SUBJECT = "no HTTP"
 ROUNDS = 60
@@ -43,18 +43,18 @@ GARBAGE: Sequence[tuple[str, bytes]] = [
 TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + random.Random(1).randbytes(193)  # noqa: S311 - no secret
 
 
-def _garbage(data: bytes, target: Target, port: Port) -> Finding:
+def _garbage(data: bytes, target: Instance, port: Port) -> Finding:
     return refused_once(port, target.source(), filled(port, data))
 
 
-def _hello(target: Target, port: Port) -> Finding:
+def _hello(target: Instance, port: Port) -> Finding:
     """The beginning of TLS, on a port without it."""
     if port.tls:
         return not_applicable("the port has TLS")
     return refused_once(port, target.source(), TLS_HELLO)
 
 
-def _plain(target: Target, port: Port) -> Finding:
+def _plain(target: Instance, port: Port) -> Finding:
     """A request without TLS, on a port with it: a redirect or an error of TLS, and none of the content."""
     if not port.tls:
         return not_applicable("the port has no TLS")
@@ -64,7 +64,7 @@ def _plain(target: Target, port: Port) -> Finding:
     return judged(answer is None or answer.status >= 300, shown(answer))
 
 
-def _random(target: Target, port: Port) -> Finding:
+def _random(target: Instance, port: Port) -> Finding:
     """Random pieces of HTTP and bytes; afterwards a good request is answered."""
     chance = random.Random(7)  # noqa: S311 - the same bytes in every run
     pieces: Sequence[bytes] = [
@@ -81,7 +81,7 @@ def _random(target: Target, port: Port) -> Finding:
         b"0\r\n\r\n",
         b"\xff" * 50,
     ]
-    bad: list[Answer] = []
+    bad: list[Reply] = []
     for _ in range(ROUNDS):
         junk = b"".join(chance.choice((*pieces, chance.randbytes(40))) for _ in range(12))
         with Connection(port, target.source()) as connection:

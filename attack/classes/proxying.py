@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attack.findings import Attack, Finding, judged, not_applicable, shown
-from attack.target import SECTION, Target
+from attack.target import SECTION, Instance
 from attack.upstream import HOSTILE, Noted
-from attack.wire import Answer, ask
+from attack.wire import Reply, ask
 
 SUBJECT = "proxy to Grafana"
 GRAFANA = f"{SECTION}/grafana"
@@ -120,11 +120,11 @@ PASSED_HEADERS: Sequence[tuple[str, str]] = [
 SECRETS = ("cookie", "authorization", "x-api-key", "proxy-authorization")
 
 
-def _panel(target: Target) -> Answer | None:
+def _panel(target: Instance) -> Reply | None:
     return ask(target.admin, PANEL, headers=[target.key])
 
 
-def _missing(target: Target, *, needs_upstream: bool = False) -> str:
+def _missing(target: Instance, *, needs_upstream: bool = False) -> str:
     """The reason for which an attack on the proxy does not apply; empty if it does."""
     if not target.api_key:
         return NO_KEY
@@ -134,14 +134,14 @@ def _missing(target: Target, *, needs_upstream: bool = False) -> str:
     return NO_GRAFANA if answer is not None and answer.status == 404 else ""
 
 
-def _arrived(target: Target) -> list[Noted]:
+def _arrived(target: Instance) -> list[Noted]:
     return target.upstream.take() if target.upstream else []
 
 
-def _refused(path: str, method: str = "GET", *headers: tuple[str, str]) -> Callable[[Target], Finding]:
+def _refused(path: str, method: str = "GET", *headers: tuple[str, str]) -> Callable[[Instance], Finding]:
     """A request that may not pass, by an admin."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         if reason := _missing(target):
             return not_applicable(reason)
         _arrived(target)
@@ -153,8 +153,8 @@ def _refused(path: str, method: str = "GET", *headers: tuple[str, str]) -> Calla
     return run
 
 
-def _stranger(path: str, method: str) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _stranger(path: str, method: str) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         _arrived(target)
         answer = ask(target.admin, path, method=method, source=target.source())
         arrived = _arrived(target)
@@ -169,10 +169,10 @@ def _noted(
     path: str = PANEL,
     method: str = "GET",
     body: bytes = b"",
-) -> Callable[[Target], Finding]:
+) -> Callable[[Instance], Finding]:
     """A request that may pass: it arrives as `check` demands, or not at all."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         if reason := _missing(target, needs_upstream=True):
             return not_applicable(reason)
         _arrived(target)
@@ -202,10 +202,10 @@ def _one_framing(noted: Noted) -> bool:
     return len(noted.values("content-length")) + len(noted.values("transfer-encoding")) <= 1
 
 
-def _back(name: str) -> Callable[[Target], Finding]:
+def _back(name: str) -> Callable[[Instance], Finding]:
     """A header from a hostile Grafana for the whole origin."""
 
-    def run(target: Target) -> Finding:
+    def run(target: Instance) -> Finding:
         if reason := _missing(target, needs_upstream=True):
             return not_applicable(reason)
         answer = _panel(target)
@@ -216,7 +216,7 @@ def _back(name: str) -> Callable[[Target], Finding]:
     return run
 
 
-def _framed(target: Target) -> Finding:
+def _framed(target: Instance) -> Finding:
     """Grafana's page in a frame of another site."""
     if reason := _missing(target, needs_upstream=True):
         return not_applicable(reason)
@@ -225,7 +225,7 @@ def _framed(target: Target) -> Finding:
     return judged("frame-ancestors 'self'" in policy, policy or "no policy")
 
 
-def _query_origin(target: Target) -> Finding:
+def _query_origin(target: Instance) -> Finding:
     """A query with SQL from a page of another site, with the browser's cookie."""
     if reason := _missing(target):
         return not_applicable(reason)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from attack.findings import Attack, Finding, judged, not_applicable, shown
-from attack.target import LOGIN, SECTION, TABLES, Target
-from attack.wire import Answer, ask
+from attack.target import LOGIN, SECTION, TABLES, Instance
+from attack.wire import Reply, ask
 
 SUBJECT = "reflection"
 SCRIPT = '"><script>alert(7)</script>'
@@ -39,13 +39,13 @@ _PLACES: Sequence[tuple[str, str, Sequence[tuple[str, str]]]] = [
 _SPLITS = (f"/{SPLIT}", f"{SECTION}{SPLIT}", f"{LOGIN}?x={SPLIT}", f"{SECTION}/static/{SPLIT}", f"/-/healthy{SPLIT}")
 
 
-def _clean(answer: Answer | None) -> bool:
+def _clean(answer: Reply | None) -> bool:
     """Whether no markup of the request is in the response, unless it is no page."""
     return answer is None or SIGN not in answer.everything
 
 
-def _reflected(path: str, headers: Sequence[tuple[str, str]], is_admin: bool) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _reflected(path: str, headers: Sequence[tuple[str, str]], is_admin: bool) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         if is_admin and not target.api_key:
             return not_applicable("the API key is not known (HIVESYNC_ADMIN_API_KEY)")
         given = [*SHOWN, *headers, *([target.key] if is_admin else [])]
@@ -55,8 +55,8 @@ def _reflected(path: str, headers: Sequence[tuple[str, str]], is_admin: bool) ->
     return run
 
 
-def _split(path: str) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _split(path: str) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         answers = [ask(port, path, source=target.source()) for port in target.ports]
         held = all(answer is None or not answer.header("x-split") for answer in answers)
         return judged(held, ", ".join(map(shown, answers)))
@@ -64,7 +64,7 @@ def _split(path: str) -> Callable[[Target], Finding]:
     return run
 
 
-def _posted(target: Target) -> Finding:
+def _posted(target: Instance) -> Finding:
     """A form with script in place of a key, whose response is a page."""
     origin = f"{target.admin.scheme}://{target.admin.authority}"
     answer = ask(
@@ -78,7 +78,7 @@ def _posted(target: Target) -> Finding:
     return judged(_clean(answer), shown(answer))
 
 
-def _stored(target: Target) -> Finding:
+def _stored(target: Instance) -> Finding:
     """Markup in users' names, which the stage has planted: no page has it, and JSON is not taken for a page."""
     if not target.is_planted or not target.api_key:
         return not_applicable("no names are planted in this instance's database")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from attack.findings import Attack, Finding, not_applicable, refused
-from attack.target import SECTION, Target
+from attack.target import SECTION, Instance
 from attack.wire import ask
 
 SUBJECT = "tokens"
@@ -25,11 +25,11 @@ HEAD = {"alg": "HS256", "typ": "JWT"}
 NO_SECRET = "the secret is not known (HIVESYNC_ADMIN_JWT_SECRET)"  # noqa: S105 - a message
 NO_PUBLIC_KEY = "no public key is configured here (HIVESYNC_ADMIN_JWT_PUBLIC_KEY_FILE)"
 
-Make = Callable[[Target], str | None]
+Make = Callable[[Instance], str | None]
 """A token; None where it cannot be made."""
 
 
-def claims(target: Target, **changes: object) -> dict[str, object]:
+def claims(target: Instance, **changes: object) -> dict[str, object]:
     """The claims of an admin with these changes; None removes a claim."""
     now = int(time.time())
     content: dict[str, object] = {"sub": "attacker", "scope": "admin", "iat": now, "exp": now + 3600}
@@ -58,14 +58,14 @@ def _by_holder(**changes: object) -> Make:
     return lambda target: _signed_rightly(target, claims(target, **changes))
 
 
-def _signed_rightly(target: Target, payload: object, head: object = HEAD, digest: str = "sha256") -> str | None:
+def _signed_rightly(target: Instance, payload: object, head: object = HEAD, digest: str = "sha256") -> str | None:
     return signed(head, payload, target.jwt_secret.encode(), digest) if target.jwt_secret else None
 
 
-def _changed(change: Callable[[Target, str, str, str], str]) -> Make:
+def _changed(change: Callable[[Instance, str, str, str], str]) -> Make:
     """A valid token with a change."""
 
-    def make(target: Target) -> str | None:
+    def make(target: Instance) -> str | None:
         token = _signed_rightly(target, claims(target))
         return None if token is None else change(target, *token.split("."))
 
@@ -86,7 +86,7 @@ def _elsewhere(name: str) -> Make:
     )
 
 
-def _duplicated(target: Target) -> str | None:
+def _duplicated(target: Instance) -> str | None:
     """The scope twice: of JSON's duplicate names the last counts, so that a filter that reads the first is fooled."""
     text = json.dumps(claims(target, scope=None))[:-1] + ', "scope": "admin", "scope": "user"}'
     return _signed_rightly(target, text.encode())
@@ -162,8 +162,8 @@ _CONFUSED: Sequence[tuple[str, Make]] = [
 ]
 
 
-def _sent(make: Make, missing: str) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _sent(make: Make, missing: str) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         token = make(target)
         if token is None:
             return not_applicable(missing)
@@ -177,8 +177,8 @@ def _for(part: str, make: Make) -> Make:
     return lambda target: make(target) if getattr(target, part) else None
 
 
-def _fetched(name: str) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _fetched(name: str) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         if target.upstream is None:
             return not_applicable("the instance does not use a server of the attacker")
         target.upstream.take()
@@ -189,8 +189,8 @@ def _fetched(name: str) -> Callable[[Target], Finding]:
     return run
 
 
-def _headers(*headers: tuple[str, str]) -> Callable[[Target], Finding]:
-    def run(target: Target) -> Finding:
+def _headers(*headers: tuple[str, str]) -> Callable[[Instance], Finding]:
+    def run(target: Instance) -> Finding:
         filled = [(name, value.replace("{key}", target.api_key)) for name, value in headers]
         if filled != list(headers) and not target.api_key:
             return not_applicable("the API key is not known (HIVESYNC_ADMIN_API_KEY)")

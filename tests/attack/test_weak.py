@@ -12,9 +12,12 @@ from attack.classes import flood
 from attack.findings import Attack, Verdict, judged, not_applicable
 from attack.report import summary, table
 from attack.suite import Row
-from attack.target import Target
+from attack.target import Instance, read_port
 from attack.wire import BoundReachedError, Budget
+from exporter.httpd.connections import Limits
 from tests.attack.weak import weak_target
+from tests.exporter.httpd.echo import echo
+from tests.serving import serving
 
 
 @pytest.mark.parametrize("subject", suite.subjects())
@@ -24,6 +27,21 @@ def test_a_server_without_protection_is_not_held(subject: str, tmp_path: Path) -
     with weak_target(tmp_path, one_at_a_time=subject == flood.SUBJECT) as target:
         verdicts = (suite.run(target, [attack])[0].finding.verdict for attack in attacks)
         assert Verdict.NOT_HELD in verdicts
+
+
+def test_attacks_that_wait_are_held_by_a_server_with_limits_in_time() -> None:
+    """Limits shorter than those of the ports."""
+    limits = Limits(
+        idle_seconds=1, head_seconds=1, body_seconds=1, write_seconds=1, linger_seconds=0.5, tick_seconds=0.05
+    )
+    attacks = [attack for attack in suite.chosen() if attack.waits]
+    with serving(echo, limits) as server:
+        url = f"http://{server.address[0]}:{server.address[1]}"
+        rows = suite.run(Instance(*(read_port(name, url, Budget()) for name in ("metrics", "admin"))), attacks)
+    verdicts = {row.attack.name: row.finding.verdict for row in rows}
+    without_tls = {name for name in verdicts if "TLS" in name}
+    assert len(verdicts) > 10
+    assert {name for name, verdict in verdicts.items() if verdict is not Verdict.HELD} == without_tls
 
 
 def test_the_command_ends_with_1_and_names_what_was_not_held(
@@ -38,10 +56,10 @@ def test_the_command_ends_with_1_and_names_what_was_not_held(
 
 
 def test_an_attack_without_an_end_or_a_verdict_is_not_held(tmp_path: Path) -> None:
-    def without_end(target: Target) -> None:
+    def without_end(target: Instance) -> None:
         target.admin.budget.spend(bytes=100)
 
-    def without_verdict(_: Target) -> None:
+    def without_verdict(_: Instance) -> None:
         raise ConnectionRefusedError
 
     with weak_target(tmp_path) as target:

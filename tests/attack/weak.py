@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from attack.target import Target, read_port
+from attack.target import Instance, read_port
 from attack.wire import Budget
 from servers.ports import LOOPBACK
 
@@ -39,7 +39,7 @@ class Weak(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def weak_target(directory: Path, *, one_at_a_time: bool = False) -> Iterator[Target]:
+def weak_target(directory: Path, *, one_at_a_time: bool = False) -> Iterator[Instance]:
     """The server as a target; `one_at_a_time`: an idle connection keeps all others waiting."""
     state = directory / "state"
     state.mkdir()
@@ -52,7 +52,7 @@ def weak_target(directory: Path, *, one_at_a_time: bool = False) -> Iterator[Tar
         try:
             url = f"http://{LOOPBACK}:{server.server_address[1]}"
             metrics, admin = (read_port(name, url, Budget()) for name in ("metrics", "admin"))
-            yield Target(metrics, admin, api_key="weak", jwt_secret="weak", state_directory=state, connections=20)
+            yield Instance(metrics, admin, api_key="weak", jwt_secret="weak", state_directory=state, connections=20)
         finally:
             server.shutdown()
             thread.join()
