@@ -27,7 +27,7 @@ from attack import report, suite
 from attack.classes.framing import OPEN_PATH
 from attack.findings import Verdict
 from attack.stage import stage
-from attack.suite import Row
+from attack.suite import Outcome
 from attack.target import Instance, NotLoopbackError, read_port
 from attack.wire import Budget, ask
 from servers.child import ChildError
@@ -107,7 +107,7 @@ def _target(options: argparse.Namespace, environment: Mapping[str, str]) -> Iter
     yield target
 
 
-def _progress(row: Row) -> None:
+def _progress(row: Outcome) -> None:
     """A mark per attack, on a terminal alone."""
     if sys.stderr.isatty():
         print("." if row.finding.verdict is not Verdict.NOT_HELD else "!", end="", file=sys.stderr, flush=True)

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from attack.findings import Verdict
-from attack.suite import Row
+from attack.suite import Outcome
 
 LEAST_WIDTH = 100
 VERDICT_WIDTH = len(Verdict.NOT_APPLICABLE)
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Outcome]) -> str:
     """All rows under their subjects."""
     width = max(LEAST_WIDTH, shutil.get_terminal_size((140, 24)).columns)
     attacks = max((len(row.attack.name) for row in rows), default=0)
@@ -33,7 +33,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def summary(rows: Sequence[Row], seconds: float) -> str:
+def summary(rows: Sequence[Outcome], seconds: float) -> str:
     """The numbers, and the attacks that were not held once more."""
     count = Counter(row.finding.verdict for row in rows)
     lines = [

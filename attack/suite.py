@@ -19,7 +19,7 @@ THREADS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Outcome:
     """An attack and its finding."""
 
     attack: Attack
@@ -37,12 +37,14 @@ def subjects() -> Sequence[str]:
     return list(dict.fromkeys(attack.subject for attack in ATTACKS))
 
 
-def run(target: Instance, attacks: Sequence[Attack], note: Callable[[Row], None] = lambda _: None) -> Sequence[Row]:
+def run(
+    target: Instance, attacks: Sequence[Attack], note: Callable[[Outcome], None] = lambda _: None
+) -> Sequence[Outcome]:
     """Run them, and note each row when it is known; the rows in the attacks' order."""
-    found: dict[int, Row] = {}
+    found: dict[int, Outcome] = {}
 
     def keep(number: int, finding: Finding) -> None:
-        found[number] = Row(attacks[number], finding)
+        found[number] = Outcome(attacks[number], finding)
         note(found[number])
 
     last = [number for number, attack in enumerate(attacks) if attack.subject == flood.SUBJECT]
@@ -60,7 +62,7 @@ def run(target: Instance, attacks: Sequence[Attack], note: Callable[[Row], None]
     return [found[number] for number in range(len(attacks))]
 
 
-def is_held(rows: Iterable[Row]) -> bool:
+def is_held(rows: Iterable[Outcome]) -> bool:
     """Whether nothing was not held."""
     return all(row.finding.verdict is not Verdict.NOT_HELD for row in rows)
 

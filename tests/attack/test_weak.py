@@ -11,7 +11,7 @@ from attack.__main__ import main
 from attack.classes import flood
 from attack.findings import Attack, Verdict, judged, not_applicable
 from attack.report import summary, table
-from attack.suite import Row
+from attack.suite import Outcome
 from attack.target import Instance, read_port
 from attack.wire import BoundReachedError, Budget
 from exporter.httpd.connections import Limits
@@ -37,7 +37,8 @@ def test_attacks_that_wait_are_held_by_a_server_with_limits_in_time() -> None:
     attacks = [attack for attack in suite.chosen() if attack.waits]
     with serving(echo, limits) as server:
         url = f"http://{server.address[0]}:{server.address[1]}"
-        rows = suite.run(Instance(*(read_port(name, url, Budget()) for name in ("metrics", "admin"))), attacks)
+        metrics, admin = (read_port(name, url, Budget()) for name in ("metrics", "admin"))
+        rows = suite.run(Instance(metrics, admin), attacks)
     verdicts = {row.attack.name: row.finding.verdict for row in rows}
     without_tls = {name for name in verdicts if "TLS" in name}
     assert len(verdicts) > 10
@@ -77,7 +78,7 @@ def test_a_run_is_bounded(bounds: dict[str, float]) -> None:
 
 def test_an_answer_cannot_control_the_terminal() -> None:
     attack = Attack("subject", "name", lambda _: not_applicable(""))
-    rows = [Row(attack, judged(False, "\x1b[2J\r\nheld")), Row(attack, judged(True, "x" * 500))]
+    rows = [Outcome(attack, judged(False, "\x1b[2J\r\nheld")), Outcome(attack, judged(True, "x" * 500))]
     text = table(rows) + summary(rows, 1.0)
     assert "\x1b" not in text
     assert "\r" not in text
