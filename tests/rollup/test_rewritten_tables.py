@@ -14,12 +14,10 @@ from tests.rows import user
 
 
 async def read(database: str, connection: psycopg.Connection, change: str) -> Any:
-    async with connected(database) as opened:
-        async with transaction(opened, read_only=True):
-            connection.execute(change.encode())
-            cursor = await opened.execute("SELECT count(*) FROM users")
-            row = await cursor.fetchone()
-        return row and row[0]
+    async with connected(database) as opened, transaction(opened, read_only=True):
+        connection.execute(change.encode())
+        cursor = await opened.execute("SELECT count(*) FROM users")
+        return await cursor.fetchall()
 
 
 def test_a_rewritten_table_fails_the_run(database: str, connection: psycopg.Connection) -> None:
@@ -30,4 +28,4 @@ def test_a_rewritten_table_fails_the_run(database: str, connection: psycopg.Conn
 
 def test_a_change_without_a_rewrite_fails_nothing(database: str, connection: psycopg.Connection) -> None:
     user(connection, "ada")
-    assert asyncio.run(read(database, connection, "ALTER TABLE users ADD COLUMN more text")) == 1
+    assert asyncio.run(read(database, connection, "ALTER TABLE users ADD COLUMN more text")) == [(1,)]

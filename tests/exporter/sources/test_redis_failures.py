@@ -297,7 +297,7 @@ def test_connections_that_are_reset_while_idle_are_replaced(url: str, run: Calla
     async def ask_again() -> None:
         async with opened(url.replace(f":{server}/", f":{proxy.port}/")) as client:
             await asyncio.gather(*(client.time() for _ in range(3)))
-            idle = list(client._pool._available_connections)
+            idle: list[Any] = list(client._pool._available_connections)
             assert len(idle) == 3
             await asyncio.to_thread(proxy.switch, server)
             await until_async(lambda: all(each._reader and each._reader.exception() for each in idle), "three resets")
