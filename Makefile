@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := exporter admin adapters rollup grafana presentation bench demo docs faults servers tests
+PACKAGES := exporter admin adapters rollup grafana presentation attack bench demo docs faults servers tests
 SIZE ?= 1000000
 PROCESSES ?= 2
 BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail prometheus-redis-exporter nginx-light wrk
@@ -11,7 +11,7 @@ ARGS ?=
 LOWEST ?= $(or $(TMPDIR),/tmp)/hivesync-analytics-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page packages fmt lint types test bench faults demo generate lock lowest clean
+.PHONY: help setup page packages fmt lint types test attack bench faults demo generate lock lowest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ bench: $(VENV)/installed ## the cost of the exporter beside its peers, in under 
 	@tools/packages.sh $(BENCH_PACKAGES) || true
 	@$(BIN)/python -m bench --size $(SIZE) $(ARGS)
 
+attack: $(VENV)/installed page ## some 780 attacks on a demo, or on a running instance of this machine (ARGS="--metrics-url URL --admin-url URL")
+	@$(BIN)/python -m attack $(ARGS)
+
 faults: $(VENV)/installed packages ## every fault, and pairs of them, with a table in docs/reliability.md (ARGS="--only redis-killed")
 	@$(BIN)/python -m faults $(ARGS)
 
@@ -72,7 +75,7 @@ lock: $(VENV)/installed ## resolve the packages again, with hashes and without i
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade \
 	  --custom-compile-command "make lock" --group node -o requirements/node.lock
 
-lowest: $(VENV)/installed packages ## the tests on the lowest versions of all dependencies, in a folder outside the tree (LOWEST=/tmp/lowest)
+lowest: $(VENV)/installed page packages ## the tests on the lowest versions of all dependencies, in a folder outside the tree (LOWEST=/tmp/lowest)
 	@tools/lowest.sh $(BIN)/uv $(LOWEST) $(ARGS)
 
 clean: ## remove the files of the other targets

@@ -22,8 +22,8 @@ def fill(url: str, count: int, seed: int) -> None:
     """Write `count` hashes `ws_sessions:*` in HiveSync's format, with an expiry of some hours."""
     rng = np.random.default_rng(seed)
     now = int(time.time())
-    with redis.Redis.from_url(url, socket_timeout=120) as client:
-        connection = client.connection_pool.get_connection()
+    with redis.Redis.from_url(url, socket_timeout=120, single_connection_client=True) as client:
+        connection = client.connection
         try:
             connection.send_packed_command([b"CLIENT REPLY OFF\r\n"])
             for first in range(0, count, CHUNK):
@@ -32,7 +32,6 @@ def fill(url: str, count: int, seed: int) -> None:
             connection.read_response()
         finally:
             connection.disconnect()
-            client.connection_pool.release(connection)
         there = client.dbsize()
         if there < count:
             raise RuntimeError(f"{there} keys in place of {count}")

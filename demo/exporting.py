@@ -52,8 +52,10 @@ def exporter_variables(
     rollup_url: str = "",
     prometheus_url: str = "",
     grafana_url: str = "",
+    others: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the settings of the exporter and the roll-up, and write them and the prices into the directory."""
+    """Return the settings of the exporter and the roll-up, and write them and the prices into the directory. `others`
+    replace or add settings."""
     prices = directory / "prices.toml"
     prices.write_text(PRICES)
     variables = {
@@ -72,6 +74,7 @@ def exporter_variables(
         "HIVESYNC_AI_QUEUE_KEYS": "ai_queue:default,ai_queue:*",
         "HIVESYNC_PREVIEW_QUEUE_KEYS": "preview_queue:default,preview_queue:*",
         "HIVESYNC_REFRESH_SECONDS": str(REFRESH_SECONDS),
+        **(others or {}),
     }
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
     private_file(environment_file(directory), "".join(lines))

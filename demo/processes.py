@@ -7,6 +7,7 @@ exporter's reaction to a failure can be seen.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -48,8 +49,11 @@ class Processes:
         self._running = ExitStack()
         self._missing_since: dict[Child, float] = {}
 
-    def start(self, *, users: int, days: int, seed: int, speed: float) -> None:
-        """Start everything. Raises ChildError when a process does not start."""
+    def start(
+        self, *, users: int, days: int, seed: int, speed: float, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Start everything; with a Grafana in `settings`, the exporter's further ones, no other is started. Raises
+        ChildError when a process does not start."""
         step = self._console.step
         postgres = self.postgres
         valkey = ValkeyServer(self.directory / "valkey")
@@ -62,7 +66,8 @@ class Processes:
             rows = fill_database(self.database, users=users, days=days, seed=seed)
             results.append(f"{rows:,} rows")
         prometheus_port = free_port(PROMETHEUS_PORT) if PrometheusServer.is_installed() else None
-        grafana_port = free_port(GRAFANA_PORT) if GrafanaServer.is_installed() else None
+        has_grafana = "HIVESYNC_GRAFANA_URL" in (settings or {})
+        grafana_port = free_port(GRAFANA_PORT) if GrafanaServer.is_installed() and not has_grafana else None
         variables = exporter_variables(
             self.directory,
             database_url=postgres.url_of(DATABASE, EXPORTER_ROLE),
@@ -71,6 +76,7 @@ class Processes:
             prometheus_url=_origin(prometheus_port),
             grafana_url=_origin(grafana_port),
             log_directory=self.logs,
+            others=settings,
         )
         self.exporter = Exporter(self.directory, variables)
         rollup = Rollup(self.directory, owner_url=self.database, variables=variables)
@@ -100,7 +106,7 @@ class Processes:
             )
             with step(grafana.name, "a new server, with the dashboards that ship"):
                 self._run(grafana)
-        else:
+        elif not has_grafana:
             self._console.say("Grafana      not installed: the Analytics page draws its charts without it")
 
     def stop(self) -> None:

@@ -47,7 +47,7 @@ from exporter.state import StateDirectory, StateFile
 from exporter.verify import Comparison
 from exporter.version import REVISION, VERSION
 from exporter.view import View
-from exporter.web_config.port import PortConfig
+from exporter.web_config.port import PortConfig, read_configs
 
 if TYPE_CHECKING:
     from admin.app import AnalyticsSection
@@ -57,6 +57,10 @@ STATUS_SETTINGS = 2
 
 ADMIN_CREDENTIALS = ("admin_jwt_secret", "admin_jwt_public_key_file", "admin_api_key")
 """Settings that are read again on SIGHUP, as they may come from files."""
+
+BACKLOG = 4096
+"""Connections that wait to be accepted, where the kernel allows so many. One beyond is not refused: its client tries
+again after a second, and a scrape would take that long in a burst of connections."""
 
 SWITCH_SECONDS = 0.0005
 """The longest time for which a thread that reads a log or merges a window may keep the interpreter from the event loop,
@@ -113,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked = control.ask_about_sessions(settings.state_dir, end=chosen.end, end_all=chosen.end_all)
             return asyncio.run(_print_answer(settings, asked))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the service can reload
-        configs = _web_configs(settings, chosen.web_config_file)
+        configs = read_configs(settings, chosen.web_config_file)
         with (
             _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as metrics,
             _listening(settings.admin_listen, "HIVESYNC_ADMIN_LISTEN") as admin,
@@ -139,17 +143,6 @@ class _Door:
     def protect(self, app: ASGIApp) -> ASGIApp:
         """The port's application behind the port's own passwords."""
         return app if self.config is None else self.config.protect(app)
-
-
-def _web_configs(settings: Settings, flag: Path | None) -> dict[str, PortConfig | None]:
-    """The web configuration of each port. Raises SettingsError."""
-    files = {
-        "metrics": (flag, "--web.config.file")
-        if flag is not None
-        else (settings.web_config_file, "HIVESYNC_WEB_CONFIG_FILE"),
-        "admin": (settings.admin_web_config_file, "HIVESYNC_ADMIN_WEB_CONFIG_FILE"),
-    }
-    return {port: PortConfig(file, port, name) if file else None for port, (file, name) in files.items()}
 
 
 async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Path | None = None) -> None:
@@ -329,7 +322,15 @@ async def _doctor(settings: Settings, chosen: argparse.Namespace) -> int:
             return build_collectors(settings, lambda name: StateFile(Path(scratch), name))
 
         async with open_sources(settings) as sources:
-            installation = Installation(settings, sources, build, chosen.env_file, token, chosen.public_url)
+            installation = Installation(
+                settings,
+                sources,
+                build,
+                chosen.env_file,
+                token,
+                chosen.public_url,
+                ports=read_configs(settings, chosen.web_config_file),
+            )
             findings = await examine(installation, subjects.SUBJECTS)
     if chosen.json:
         print(printing.as_json(findings))
@@ -366,7 +367,7 @@ def _listening(address: Address, variable: str) -> Iterator[socket.socket]:
     """Open a listening socket; before everything else, so that a port in use is reported at once."""
     try:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        listener = socket.create_server(address, family=family, backlog=1024)
+        listener = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]  # Python appends the address a second time
         raise SettingsError(f"{variable}: cannot listen on {address}: {reason}") from None

@@ -197,7 +197,7 @@ def _bounded(column: str) -> str:
 
 
 def _cut(column: str, others: str = "") -> str:
-    allowed = f"regexp_replace({column}, '[^A-Za-z0-9._:{others}-]+', '', 'g')"
+    allowed = f"regexp_replace(left({column}, 1000), '[^A-Za-z0-9._:{others}-]+', '', 'g')"
     return f"coalesce(nullif(left({allowed}, 100), ''), 'unknown')"
 
 

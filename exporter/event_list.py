@@ -59,6 +59,11 @@ EVENTS = {
         " the queue's keys into the setting. Once until a key matches.",
         ("queue", "setting", "patterns", "remedy"),
     ),
+    "collector.beyond_limit": LogEvent(
+        "There are more workers or lists than a collector tells apart (docs/definitions.md, Limits of what is told"
+        " apart); `beyond` is their number now. Once until there are fewer.",
+        ("collector", "limit", "beyond"),
+    ),
     "jobs.no_index": LogEvent(
         "No index helps to find the waiting jobs of a large table: it is read as a whole, in a hundredth of the time at"
         " most. The remedy is for a table; a view needs the index on the table beneath it. Once until an index helps.",

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from heapq import nlargest
+from operator import itemgetter
 from typing import Any
 
+from exporter import remembered
 from exporter.labels import MAX_VALUES, OTHER, clean
 
 Instance = tuple[str, str]
@@ -42,7 +45,7 @@ class GpuUsage:
         """Return the usage with these heartbeats added, as of `now` (unix seconds).
 
         `longest_silence` (seconds) is the longest gap between two heartbeats of a running worker; workers silent for
-        more than `forgotten` seconds are dropped.
+        more than `forgotten` seconds are dropped, and beyond `remembered.LIMIT` those silent for longest.
         """
         month_start = start_of_month(now)
         month = datetime.fromtimestamp(month_start, UTC).strftime("%Y-%m")
@@ -58,6 +61,8 @@ class GpuUsage:
             total[instance] += beat.at - before
             in_month[instance] = in_month.get(instance, 0.0) + max(0.0, beat.at - max(before, month_start))
         last_beats = {worker: at for worker, at in last_beats.items() if now - at <= forgotten}
+        if len(last_beats) > remembered.LIMIT:
+            last_beats = dict(nlargest(remembered.LIMIT, last_beats.items(), key=itemgetter(1)))
         return replace(self, total=total, month=month, in_month=in_month, last_beats=last_beats)
 
     def to_state(self) -> dict[str, Any]:

@@ -3,22 +3,26 @@
     Redis: worker:heartbeat:gpu-1 {kind, last_heartbeat, state, ...}, or worker:gpu-1:heartbeat "1767139200.5"
     PostgreSQL: workers (worker_id, kind, last_heartbeat_at, ...)      -> heartbeats (this) -> collectors/workers.py
 
-The age of a heartbeat is that by the clock of the server that holds it.
+The age of a heartbeat is that by the clock of the server that holds it. Heartbeats are read and folded a batch at a
+time: beyond the limit of `remembered.py`, a worker is not told apart from others of its kind.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import count, islice
 
 from exporter.collector import Sources
 from exporter.columns import TEXT, WORD
 from exporter.errors import CollectionFailed
 from exporter.inputs import OF_GPU_WORKERS, WORKERS
 from exporter.labels import UNKNOWN, closed
+from exporter.remembered import ID_LENGTH, Distinct, Remembered, cut_id
 from exporter.settings import Settings
 from exporter.sources.postgres import Postgres
 from exporter.sources.redis import Fields, Redis, WrongType
@@ -44,50 +48,78 @@ class Worker:
     lifecycle: str
 
 
-@dataclass
 class Heartbeats:
     """The result of a reading: the workers that are not forgotten, and heartbeats left out by reason. `now` is the
     server's clock (unix seconds)."""
 
-    now: float
-    forgotten_seconds: float
-    kinds: Kinds
-    left_out: dict[str, int] = field(
-        default_factory=lambda: {"wrong_type": 0, "gone": 0, "malformed": 0, "future_heartbeat": 0}
-    )
-
-    _latest: dict[str, Worker] = field(default_factory=dict)
+    def __init__(self, now: float, forgotten_seconds: float, kinds: Kinds) -> None:
+        self.now, self._forgotten_seconds, self._kinds = now, forgotten_seconds, kinds
+        self._latest = Remembered[str, Worker]()
+        self._left_out = {reason: Distinct() for reason in ("wrong_type", "gone", "malformed", "future_heartbeat")}
+        self._beyond = Distinct()
+        self.rest: dict[str, Worker] = {}
+        """Of the workers beyond the limit, the one silent for longest, by kind."""
 
     @property
     def workers(self) -> list[Worker]:
-        """Each worker with its latest heartbeat: a stale row or key may be beside it."""
-        return list(self._latest.values())
+        """Each worker up to the limit, by id, with its latest heartbeat: a stale row or key may be beside it."""
+        return [worker for _, worker in self._latest.items()]
 
-    def add(self, worker: str, at: float | None, words: Fields) -> None:
-        """Add a heartbeat (unix seconds, None for an invalid time); `words`: kind, state, instance type, lifecycle."""
+    @property
+    def beyond(self) -> int:
+        """The number of workers beyond the limit."""
+        number, _ = self._beyond.summed_up()
+        return number
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """The number of heartbeats left out, by reason."""
+        return {reason: keys.summed_up()[0] for reason, keys in self._left_out.items()}
+
+    def leave_out(self, reason: str, key: Hashable) -> None:
+        """Count a key or row without a heartbeat, once."""
+        self._left_out[reason].add(key)
+
+    def add(self, key: Hashable, worker: str, at: float | None, words: Fields) -> None:
+        """Add the heartbeat (unix seconds, None for an invalid time) in a key or row; `words`: kind, state, instance
+        type, lifecycle."""
         if at is None or not math.isfinite(at) or at < 0:
-            self.left_out["malformed"] += 1
+            self.leave_out("malformed", key)
         elif at > self.now + LONGEST_LEAD:
-            self.left_out["future_heartbeat"] += 1
-        elif self.now - at <= self.forgotten_seconds:
+            self.leave_out("future_heartbeat", key)
+        elif self.now - at <= self._forgotten_seconds:
             known = self._latest.get(worker)
             if known is not None and known.last_heartbeat >= at:
                 return
             kind, state, instance_type, lifecycle = words
-            self._latest[worker] = Worker(
-                id=worker,
-                kind=self.kinds.of(kind),
-                last_heartbeat=at,
-                state=closed(state, GPU_STATES, "") or None,
-                instance_type=instance_type or UNKNOWN,
-                lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
+            dropped = self._latest.put(
+                worker,
+                Worker(
+                    id=worker,
+                    kind=self._kinds.of(kind),
+                    last_heartbeat=at,
+                    state=closed(state, GPU_STATES, "") or None,
+                    instance_type=instance_type or UNKNOWN,
+                    lifecycle=closed(lifecycle, LIFECYCLES, lifecycle or UNKNOWN),
+                ),
             )
+            if dropped is not None:
+                self._drop(dropped[1])
+
+    def _drop(self, worker: Worker) -> None:
+        self._beyond.add(worker.id)
+        known = self.rest.get(worker.kind)
+        if known is None or (worker.last_heartbeat, known.id) < (known.last_heartbeat, worker.id):
+            self.rest[worker.kind] = worker
 
 
 # Redis --------------------------------------------------------------------------------------------------------------
 
 _WORDS = ("kind", "state", "instance_type", "lifecycle")
 _NO_WORDS: Fields = (None,) * len(_WORDS)
+
+Row = Fields | str | WrongType | None
+"""The fields of a hash, a string, None for no key, WrongType for anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +129,7 @@ class StoredHeartbeat:
 
     key: bytes
     worker: str
-    value: Fields | str | WrongType | None
+    value: Row
     words: Fields
 
     @property
@@ -128,33 +160,30 @@ class RedisHeartbeats:
     async def read(self, sources: Sources, forgotten_seconds: float) -> Heartbeats:
         """Read every heartbeat."""
         redis = sources.redis
-        found = await self.read_keys(redis, await redis.keys(self.scanned))
         heartbeats = Heartbeats(await redis.time(), forgotten_seconds, self._kinds)
-        for each in found:
-            if isinstance(each.value, WrongType):
-                heartbeats.left_out["wrong_type"] += 1
-            elif each.value is None:
-                heartbeats.left_out["gone"] += 1
-            else:
-                heartbeats.add(each.worker, timestamp(each.time), each.words)
+        reader = _Reader(redis, self._kind_keys)
+        async with aclosing(redis.keys(self.scanned)) as batches:
+            async for keys in batches:
+                for each in await reader.read(self._workers(keys)):
+                    _add(heartbeats, each)
+                await asyncio.sleep(0)
+        reader.check()
         return heartbeats
 
-    async def read_keys(
-        self, redis: Redis, keys: Iterable[bytes], most: int | None = None
-    ) -> Sequence[StoredHeartbeat]:
+    async def read_keys(self, redis: Redis, keys: Iterable[bytes], most: int) -> Sequence[StoredHeartbeat]:
         """Return what these keys hold, without those of siblings; of many, the first `most`."""
-        named = ((key, worker) for key in keys if (worker := self._worker(key)) is not None)
-        workers = dict(islice(named, most))
-        rows = await read_rows(redis, list(workers), ("last_heartbeat", *_WORDS))
-        siblings = [await self._siblings(redis, workers.values(), pattern) for pattern in self._kind_keys]
-        return [
-            StoredHeartbeat(key, worker, row, _first_of(row[1:] if isinstance(row, tuple) else _NO_WORDS, *others))
-            for (key, worker), row, *others in zip(workers.items(), rows, *siblings, strict=True)
-        ]
+        reader = _Reader(redis, self._kind_keys)
+        found = await reader.read(islice(self._workers(keys), most))
+        reader.check()
+        return found
 
     def sibling(self, worker: str) -> bytes | None:
         """Return the first key beside a worker's heartbeat; None where the settings name none."""
         return self._kind_keys[0].key(worker) if self._kind_keys else None
+
+    def _workers(self, keys: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
+        """Yield the keys with their workers, without those of siblings."""
+        return ((key, worker) for key in keys if (worker := self._worker(key)) is not None)
 
     def _worker(self, key: bytes) -> str | None:
         """Return the worker of a key that holds a heartbeat, None for a sibling's key."""
@@ -163,40 +192,81 @@ class RedisHeartbeats:
             return None
         return next(filter(None, (pattern.worker(text) for pattern in self._patterns)), text)
 
-    async def _siblings(self, redis: Redis, workers: Iterable[str], pattern: WorkerKey) -> list[Fields]:
-        rows = await read_rows(redis, [pattern.key(worker) for worker in workers], _WORDS)
-        return [row if isinstance(row, tuple) else (_text(row), *_NO_WORDS[1:]) for row in rows]
+
+def _add(heartbeats: Heartbeats, stored: StoredHeartbeat) -> None:
+    if isinstance(stored.value, WrongType):
+        heartbeats.leave_out("wrong_type", stored.key)
+    elif stored.value is None:
+        heartbeats.leave_out("gone", stored.key)
+    else:
+        heartbeats.add(stored.key, cut_id(stored.worker), timestamp(stored.time), stored.words)
 
 
-async def read_rows(
-    redis: Redis, keys: Sequence[bytes], fields: Sequence[str]
-) -> list[Fields | str | WrongType | None]:
-    """Return, per key, the fields of a hash, a string, None for no key, or WrongType for anything else."""
-    rows: list[Fields | str | WrongType | None] = [
-        row if isinstance(row, WrongType) or any(row) else None for row in await redis.hashes(keys, fields)
-    ]
-    others = [index for index, row in enumerate(rows) if isinstance(row, WrongType)]
-    if not others:
+class _Reader:
+    """A reading of heartbeats and their siblings, in batches."""
+
+    def __init__(self, redis: Redis, kind_keys: Sequence[WorkerKey]) -> None:
+        self._rows = _Rows(redis, ("last_heartbeat", *_WORDS))
+        self._siblings = [(pattern, _Rows(redis, _WORDS)) for pattern in kind_keys]
+
+    async def read(self, keys: Iterable[tuple[bytes, str]]) -> Sequence[StoredHeartbeat]:
+        """Return what these keys of workers hold."""
+        workers = dict(keys)
+        rows = await self._rows.read(list(workers))
+        siblings = [
+            map(_words, await reader.read([pattern.key(worker) for worker in workers.values()]))
+            for pattern, reader in self._siblings
+        ]
+        return [
+            StoredHeartbeat(key, worker, row, _first_of(row[1:] if isinstance(row, tuple) else _NO_WORDS, *others))
+            for (key, worker), row, *others in zip(workers.items(), rows, *siblings, strict=True)
+        ]
+
+    def check(self) -> None:
+        """Raise a refusal that counts."""
+        for rows in (self._rows, *(reader for _, reader in self._siblings)):
+            rows.check()
+
+
+class _Rows:
+    """The rows of many keys, in batches."""
+
+    def __init__(self, redis: Redis, fields: Sequence[str]) -> None:
+        self._redis, self._fields = redis, fields
+        self._refusal: CollectionFailed | None = None
+        self._all_strange = True
+
+    async def read(self, keys: Sequence[bytes]) -> list[Row]:
+        """Return a row per key."""
+        rows: list[Row] = [
+            row if isinstance(row, WrongType) or any(row) else None
+            for row in await self._redis.hashes(keys, self._fields)
+        ]
+        strange = [index for index, row in enumerate(rows) if isinstance(row, WrongType)]
+        self._all_strange = self._all_strange and len(strange) == len(keys)
+        try:
+            strings = await self._redis.strings([keys[index] for index in strange])
+        except CollectionFailed as error:
+            self._refusal = error
+            return rows
+        for index, value in zip(strange, strings, strict=True):
+            rows[index] = value
         return rows
-    try:
-        strings = await redis.strings([keys[index] for index in others])
-    except CollectionFailed:
-        # A role that may not read strings needs to, where all keys are strings; otherwise these keys are strangers.
-        if len(others) == len(keys):
-            raise
-        return rows
-    for index, value in zip(others, strings, strict=True):
-        rows[index] = value
-    return rows
+
+    def check(self) -> None:
+        """Raise the refusal to read strings, where all keys are: otherwise these keys are strangers."""
+        if self._refusal is not None and self._all_strange:
+            raise self._refusal
+
+
+def _words(row: Row) -> Fields:
+    """Return the words in a sibling: a string is the kind."""
+    return row if isinstance(row, tuple) else (None if isinstance(row, WrongType) else row, *_NO_WORDS[1:])
 
 
 def _first_of(*rows: Sequence[str | None]) -> Fields:
     """Return, per field, the first value that is there."""
     return tuple(next(filter(None, values), None) for values in zip(*rows, strict=True))
-
-
-def _text(row: str | WrongType | None) -> str | None:
-    return None if isinstance(row, WrongType) else row
 
 
 def timestamp(value: str | None) -> float | None:
@@ -218,16 +288,23 @@ def timestamp(value: str | None) -> float | None:
 
 # PostgreSQL ---------------------------------------------------------------------------------------------------------
 
+FOLDED_ROWS = 200
+"""Rows folded at a time: under a millisecond's work."""
+
 _COLUMNS = (
     "SELECT pg_attribute.attname::text FROM pg_attribute"
     f" WHERE pg_attribute.attrelid = to_regclass('{WORKERS}') AND pg_attribute.attnum > 0"
     " AND NOT pg_attribute.attisdropped"
 )
+LONGEST_TEXT = 1_000
+"""Characters that are read of a text; of a longer id, the beginning and a digest."""
+
+_ID = TEXT.format("workers.worker_id")
 _HEARTBEATS = f"""
-SELECT {TEXT.format("workers.worker_id")}, extract(epoch FROM workers.last_heartbeat_at)::float8,
-       {WORD.format("workers.kind")}, {{0}}
+SELECT CASE WHEN length({_ID}) > {LONGEST_TEXT} THEN left({_ID}, {ID_LENGTH}) || md5({_ID}) ELSE {_ID} END,
+       extract(epoch FROM workers.last_heartbeat_at)::float8,
+       left({WORD.format("workers.kind")}, {LONGEST_TEXT}), {{0}}
 FROM workers WHERE workers.last_heartbeat_at >= %(since)s OR workers.last_heartbeat_at IS NULL
-ORDER BY {TEXT.format("workers.worker_id")} COLLATE "C"
 """
 
 
@@ -243,12 +320,19 @@ class PostgresHeartbeats:
         """Read every heartbeat. Raises CollectionFailed where the table or a required column is missing."""
         async with sources.postgres.transaction() as transaction:
             present = {column for (column,) in await transaction.rows(_COLUMNS)}
-            optional = (TEXT.format(f"workers.{name}") if name in present else "NULL::text" for name in OF_GPU_WORKERS)
+            optional = (
+                f"left({TEXT.format(f'workers.{name}')}, {LONGEST_TEXT})" if name in present else "NULL::text"
+                for name in OF_GPU_WORKERS
+            )
             since = transaction.now - timedelta(seconds=forgotten_seconds)
-            rows = await transaction.rows(_HEARTBEATS.format(", ".join(optional)), {"since": since})
             heartbeats = Heartbeats(transaction.now.timestamp(), forgotten_seconds, self._kinds)
-        for worker, at, *words in rows:
-            heartbeats.add(worker or "", at, tuple(words))
+            query, number = _HEARTBEATS.format(", ".join(optional)), count()
+            async with aclosing(transaction.batches(query, {"since": since})) as batches:
+                async for rows in batches:
+                    for start in range(0, len(rows), FOLDED_ROWS):
+                        for worker, at, *words in rows[start : start + FOLDED_ROWS]:
+                            heartbeats.add(next(number), cut_id(worker or ""), at, tuple(words))
+                        await asyncio.sleep(0)
         return heartbeats
 
 

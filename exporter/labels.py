@@ -2,7 +2,8 @@
 
 Closed labels take a word of a fixed set, compared without case and surrounding blanks, or a word for the rest. Open
 labels (`worker`, a queue's `name`, `instance_type`, `lifecycle`) keep 100 characters out of `A-Za-z0-9._:-` (`worker`
-also `@`, as in `celery@host`), and 200 values per metric; further values become `other`.
+also `@`, as in `celery@host`), and 200 values per metric; further values become `other`. Of a value, 1,000 characters
+are read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ OTHER = "other"
 UNKNOWN = "unknown"
 MAX_LENGTH = 100
 MAX_VALUES = 200
+MAX_READ = 1_000
+"""Characters that are read of a value."""
 
 _REFUSED = re.compile(r"[^A-Za-z0-9._:-]+")
 _REFUSED_IN_WORKERS = re.compile(r"[^A-Za-z0-9._:@-]+")
@@ -36,18 +39,18 @@ def folded_forms(words: Iterable[str]) -> list[str]:
 
 def closed(value: str | None, allowed: Collection[str], rest: str = OTHER) -> str:
     """Return the word of `allowed` (in lower case) that matches the value, else `rest`."""
-    word = folded(value)
+    word = folded((value or "")[:MAX_READ])
     return word if word in allowed else rest
 
 
 def clean(value: str | None) -> str:
     """Return an open label's value restricted to the allowed characters and length; `unknown` where nothing is left."""
-    return _REFUSED.sub("", value or "")[:MAX_LENGTH] or UNKNOWN
+    return _REFUSED.sub("", (value or "")[:MAX_READ])[:MAX_LENGTH] or UNKNOWN
 
 
 def clean_worker(value: str | None) -> str:
     """Return a worker's name likewise restricted; `@` is part of it."""
-    return _REFUSED_IN_WORKERS.sub("", value or "")[:MAX_LENGTH] or UNKNOWN
+    return _REFUSED_IN_WORKERS.sub("", (value or "")[:MAX_READ])[:MAX_LENGTH] or UNKNOWN
 
 
 def bounded(values: Iterable[str], restrict: Callable[[str], str] = clean) -> dict[str, str]:

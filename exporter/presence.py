@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
@@ -30,6 +31,9 @@ _RANK = 2**_RANK_BITS - 1
 _SAID_BY_SESSION = {name: rank for rank, name in enumerate(DEVICE_TYPES)}
 _SAID_BY_WEB_SOCKET = {name: len(DEVICE_TYPES) + rank for rank, name in enumerate(DEVICE_TYPES)}
 _NOT_SAID = 2 * len(DEVICE_TYPES)
+
+LONGEST_ID = 4_000
+"""Length of the longest id (bytes): PostgreSQL's indexes hold no longer one."""
 
 MAX_REMEMBERED = 100
 """Number of device types whose rank is cached: there are few, in any notation."""
@@ -111,8 +115,8 @@ class Presence:
                 yield []
 
     def _rank(self, device_type: bytes | None) -> int:
-        rank = _SAID_BY_WEB_SOCKET.get(folded(as_text(device_type)), _NOT_SAID)
-        if len(self._ranks) < MAX_REMEMBERED:
+        rank = _SAID_BY_WEB_SOCKET.get(folded(as_text((device_type or b"")[:LONGEST_ID])), _NOT_SAID)
+        if len(self._ranks) < MAX_REMEMBERED and len(device_type or b"") <= LONGEST_ID:
             self._ranks[device_type] = rank
         return rank
 
@@ -137,9 +141,17 @@ def _plain(values: Sequence[bytes | None]) -> list[bytes]:
     one."""
     given = [value or b"" for value in values]
     together = b"".join(given)
+    if len(together) > LONGEST_ID:
+        given = [*map(_cut, given)]
+        together = b"".join(given)
     if together.isascii() and b"\0" not in together:
         return given
     return [(as_text(value) or "").encode() for value in given]
+
+
+def _cut(value: bytes) -> bytes:
+    """Return a digest for a value that is too long for an id."""
+    return value if len(value) <= LONGEST_ID else blake2b(value).hexdigest().encode()
 
 
 def _hashes(ids: Sequence[bytes]) -> Integers:

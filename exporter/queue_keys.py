@@ -10,12 +10,16 @@ celery:ai_tasks     ai_tasks, ai_tasks\x06\x163, ai_tasks\x06\x166, ai_tasks\x06
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from exporter.labels import MAX_VALUES
+from exporter.labels import MAX_VALUES, OTHER, bounded
+from exporter.remembered import Distinct, Remembered
 from exporter.sources.redis import Redis, WrongType, is_wildcard
 
 CELERY = "celery:"
@@ -29,7 +33,8 @@ STATS = "ai_queue:stats"
 BINDINGS = "_kombu.binding"
 """The beginning of the keys in which Celery keeps the names of its queues: they are no lists."""
 
-Lengths = Mapping[bytes, int | WrongType]
+LONGEST_KEY = 1_000
+"""Length of the key (bytes) of a list that is told apart from others."""
 
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
@@ -80,6 +85,44 @@ def may_be_queues(keys: Iterable[bytes], celery: CeleryKeys) -> list[bytes]:
     return sorted(key for key in keys if key != STATS.encode() and not key.startswith(bindings))
 
 
+class ListLengths:
+    """The lists of one setting at one moment, declared ones first, then those with entries; of lists beyond the limit,
+    their number and the sum of their lengths."""
+
+    def __init__(self, declared: Collection[bytes]) -> None:
+        self._declared = declared
+        self._lengths = Remembered[bytes, int]()
+        self._rest, self._wrong_type = Distinct(), Distinct()
+        self.any = False
+        """Whether there is any key."""
+
+    def add(self, key: bytes, length: int | WrongType) -> None:
+        """Add a list, or a key that is none."""
+        self.any = True
+        if isinstance(length, WrongType):
+            self._wrong_type.add(key)
+        elif self._lengths.get(key) is None:
+            rank = 2 * (key not in self._declared) + (length == 0)
+            dropped = (key, length) if len(key) > LONGEST_KEY else self._lengths.put(key, length, rank)
+            if dropped is not None:
+                self._rest.add(*dropped)
+
+    @property
+    def lengths(self) -> list[tuple[bytes, int]]:
+        """The lists up to the limit, in order of precedence, with their lengths."""
+        return self._lengths.items()
+
+    @property
+    def rest(self) -> tuple[int, int]:
+        """The number of lists beyond the limit, and the sum of their lengths."""
+        return self._rest.summed_up(but=(key for key, _ in self._lengths.items()))
+
+    @property
+    def wrong_type(self) -> int:
+        """The number of keys that are no lists."""
+        return self._wrong_type.summed_up()[0]
+
+
 class Lists:
     """The lists of one setting. An empty list has no key in Redis: a list that had entries is remembered for a day."""
 
@@ -94,13 +137,17 @@ class Lists:
         self.declared = {*self._celery, *(key.encode() for key in self._patterns if not is_wildcard(key))}
         """The keys that are 0 while they do not exist."""
 
-    async def lengths(self, redis: Redis) -> Lengths:
-        """Return the length of each list: of those that exist, are declared, or had entries in the last day."""
-        found = {*await redis.keys(self._patterns), *self._celery, *self._last_seen}
-        keys = may_be_queues(found, self._keys)
-        lengths = dict(zip(keys, await redis.lengths(keys), strict=True))
-        self._remember(lengths)
-        return lengths
+    async def read(self, redis: Redis) -> ListLengths:
+        """Read the length of each list: of those that exist, are declared, or had entries in the last day."""
+        reading = ListLengths(self.declared)
+        async with aclosing(redis.keys(self._patterns, {*self._celery, *self._last_seen})) as batches:
+            async for batch in batches:
+                keys = may_be_queues(batch, self._keys)
+                for key, length in zip(keys, await redis.lengths(keys), strict=True):
+                    reading.add(key, length)
+                await asyncio.sleep(0)
+        self._last_seen = await asyncio.to_thread(self._seen_after, reading)
+        return reading
 
     def name(self, key: bytes) -> str:
         """Return a list's name: that of its Celery queue; else the key after its first colon (`ai_queue:default` ->
@@ -110,20 +157,42 @@ class Lists:
         prefix, colon, rest = key.decode("utf-8", "replace").partition(":")
         return rest if colon else prefix
 
-    def _remember(self, lengths: Lengths) -> None:
-        """Note the lists with entries: for a day, and a limited number."""
+    def _seen_after(self, reading: ListLengths) -> dict[bytes, float]:
+        """Return the lists that had entries: for a day, and a limited number."""
         now = self._clock()
-        seen = self._last_seen | {key: now for key, length in lengths.items() if isinstance(length, int) and length}
+        seen = self._last_seen | {key: now for key, length in reading.lengths if length}
         recent = sorted((at, key) for key, at in seen.items() if now - at < FORGOTTEN_SECONDS)
-        self._last_seen = {key: at for at, key in recent[-MAX_VALUES:]}
+        return {key: at for at, key in recent[-MAX_VALUES:]}
 
 
-def by_importance(lists: Sequence[tuple[Lists, Lengths]]) -> list[str]:
-    """Return the names of all lists, in order of precedence beyond the limit of labels: declared lists, then lists with
-    entries, then others."""
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """The entries of lists by setting and name, the number of keys that are no lists, and of lists beyond the limit."""
+
+    depths: Mapping[tuple[str, str], int]
+    wrong_type: int
+    beyond: int
+
+
+def sum_up(readings: Mapping[str, tuple[Lists, ListLengths]]) -> Summed:
+    """Return the entries by the names of the lists; beyond the limit of labels, or of lists, the name is `other`. Takes
+    noticeable time at thousands of lists.
+
+    In order of precedence, names go to declared lists, then to lists with entries, then to others.
+    """
     order = sorted(
-        (key not in of.declared, length == 0, key, of.name(key))
-        for of, lengths in lists
-        for key, length in lengths.items()
+        (key not in lists.declared, length == 0, key, lists.name(key))
+        for lists, reading in readings.values()
+        for key, length in reading.lengths
     )
-    return [name for *_, name in order]
+    labels = bounded(name for *_, name in order)
+    depths: Counter[tuple[str, str]] = Counter()
+    number = 0
+    for setting, (lists, reading) in readings.items():
+        for key, length in reading.lengths:
+            depths[setting, labels[lists.name(key)]] += length
+        beyond, entries = reading.rest
+        if beyond:
+            depths[setting, OTHER] += entries
+            number += beyond
+    return Summed(depths, sum(reading.wrong_type for _, reading in readings.values()), number)

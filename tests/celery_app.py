@@ -20,7 +20,7 @@ RELEASED = "test:released"
 """A list in Redis: each entry ends one task that holds."""
 
 HOLD_SECONDS = 60
-"""Longest time of a task that is not let go, so that a worker can stop."""
+"""Longest time of a task that is not let go, so that a worker can stop; unless the task's argument is another."""
 
 OPTIONS = "CELERY_TRANSPORT_OPTIONS"
 
@@ -38,9 +38,9 @@ def application(broker: str, **transport_options: Any) -> Celery:
     )
 
     @app.task(name="hold")  # type: ignore[untyped-decorator]
-    def hold() -> None:
+    def hold(seconds: float = HOLD_SECONDS) -> None:
         with redis.Redis.from_url(broker, socket_timeout=None) as client:
-            client.blpop([RELEASED], timeout=HOLD_SECONDS)
+            client.blpop([RELEASED], timeout=seconds)
 
     @app.task(name="fail_once", bind=True, max_retries=1)  # type: ignore[untyped-decorator]
     def fail_once(task: Task, countdown: float) -> None:

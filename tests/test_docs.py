@@ -10,7 +10,9 @@ import pytest
 from docs import generate
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("[a-z]*/README.md"), *ROOT.glob("*/*/README.md")]
+)
 
 
 def prose(page: Path) -> str:
@@ -33,6 +35,23 @@ def test_every_link_between_pages_leads_somewhere() -> None:
     links = [(page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:)([^)#]+)", prose(page))]
     assert len(links) >= 5
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_to_a_heading_leads_to_one() -> None:
+    links = [
+        (page, (page.parent / file if file else page).resolve(), anchor)
+        for page in PAGES
+        for file, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", prose(page))
+    ]
+    assert len(links) > 20
+    broken = [(page.name, to.name, anchor) for page, to, anchor in links if anchor not in anchors(to)]
+    assert broken == []
 
 
 def test_every_file_a_page_names_exists() -> None:

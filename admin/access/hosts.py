@@ -65,8 +65,8 @@ def _name(host: str) -> str:
     """The name or address in a Host header, without port and brackets."""
     host = host.strip().lower()
     if host.startswith("["):
-        address, bracket, _ = host[1:].partition("]")
-        return address if bracket and _is_address(address) else host
+        address, bracket, port = host[1:].partition("]")
+        return address if bracket and port[:1] in ("", ":") and _is_address(address) else host
     return host.partition(":")[0].removesuffix(".")
 
 

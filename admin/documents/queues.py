@@ -231,7 +231,7 @@ def waiting(values: Values, queue: str) -> Value:
 
 
 def _jobs(values: Values, queue: str) -> Jobs:
-    ages = values.content(jobs.Jobs) or {}
+    ages = dict(values.content(jobs.Jobs) or ())
     return Jobs(
         waiting=known(waiting(values, queue), int),
         running=known(values.value(jobs.JOBS, queue=queue, state="running"), int),

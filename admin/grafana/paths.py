@@ -4,7 +4,7 @@
 
 All others are refused: logins, administration, lists of users and data sources, Explore, all changes. A path is matched
 as it was sent, undecoded, so that Grafana reads the same path. Ambiguous paths (dots, encoded slashes, doubled slashes
-or percent signs) are refused before they are matched.
+or percent signs, bytes that are no UTF-8) are refused before they are matched.
 
 SEEN: on a real Grafana 7.5. SOURCE: in the source of Grafana 11 to 13, or in a log of the requests of a browser to
 Grafana 13. GUESS: follows from these, not seen.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.types import Scope
 
@@ -98,7 +98,18 @@ def below(scope: Scope, mount: str) -> str | None:
     rest = path.removeprefix(prefix)
     if not _CHARACTERS.fullmatch(rest) or rest.startswith("/") or _AMBIGUOUS.search(rest):
         return None
-    return None if any(part in (".", "..") for part in rest.split("/")) else rest
+    if any(part in (".", "..") for part in rest.split("/")) or not _is_text(rest):
+        return None
+    return rest
+
+
+def _is_text(path: str) -> bool:
+    """Whether the path is UTF-8 once decoded: other bytes may be an overlong dot or slash to a lenient reader."""
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def decide(method: str, path: str) -> Decision:

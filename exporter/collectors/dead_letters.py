@@ -5,14 +5,13 @@ hivesync_dead_letters{name="dlq_tasks"} 3.0
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from exporter.collector import SKIPPED, Sources, skipped
-from exporter.labels import bounded
-from exporter.queue_keys import CeleryKeys, Lists, by_importance
-from exporter.sources.redis import WrongType
+from exporter.queue_keys import CeleryKeys, Lists, sum_up
+from exporter.remembered import BEYOND, Excess
 from exporter.spec import Label, MetricSpec, Sample
 
 DEAD_LETTERS = MetricSpec(
@@ -38,19 +37,16 @@ class DeadLetters:
         """`keys`: keys, key patterns and Celery queues; there may be none."""
         self._lists = Lists(keys, celery or CeleryKeys(), clock)
         self._is_configured = bool(keys)
+        self._excess = Excess(self.name)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return one sample per list or Celery queue."""
         if not self._is_configured:
             return []
-        lengths = await self._lists.lengths(sources.redis)
-        labels = bounded(by_importance([(self._lists, lengths)]))
-        letters: Counter[str] = Counter()
-        for key, length in lengths.items():
-            if not isinstance(length, WrongType):
-                letters[labels[self._lists.name(key)]] += length
-        wrong_type = sum(isinstance(length, WrongType) for length in lengths.values())
+        reading = await self._lists.read(sources.redis)
+        summed = await asyncio.to_thread(sum_up, {self.name: (self._lists, reading)})
+        self._excess.note(summed.beyond)
         return [
-            *(DEAD_LETTERS.sample(number, name=name) for name, number in letters.items()),
-            *skipped(self.name, {"wrong_type": wrong_type}),
+            *(DEAD_LETTERS.sample(number, name=name) for (_, name), number in summed.depths.items()),
+            *skipped(self.name, {"wrong_type": summed.wrong_type, BEYOND: summed.beyond}),
         ]

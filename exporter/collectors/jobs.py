@@ -97,7 +97,7 @@ class Jobs:
         """`clock` measures the duration of a reading (seconds)."""
         self._tables = {queue: _Table(table, clock) for queue, table in TABLES.items()}
         self.behind = 0.0
-        self.content: Mapping[str, float] = {}
+        self.content: tuple[tuple[str, float], ...] = ()
         """The age of the oldest waiting job of each queue that has one (seconds of the database's clock)."""
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
@@ -108,9 +108,9 @@ class Jobs:
             now = transaction.now_us
         self.behind = max(now - table.read_at for table in self._tables.values()) / SECOND
         shown = {queue: table for queue, table in self._tables.items() if now - table.read_at <= LONGEST_SHOWN}
-        self.content = {
-            queue: (now - table.oldest) / SECOND for queue, table in shown.items() if table.oldest is not None
-        }
+        self.content = tuple(
+            (queue, (now - table.oldest) / SECOND) for queue, table in shown.items() if table.oldest is not None
+        )
         return [
             *(
                 JOBS.sample(table.jobs.get(status, 0), queue=queue, state=state)

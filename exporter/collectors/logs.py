@@ -253,7 +253,7 @@ class LogCollector:
             except SourceUnavailable as error:
                 self._at_end = None
                 await self._save(tally)  # an unreadable slice does not cost the slices before it
-                self._keep(failures)
+                await self._keep(failures)
                 if error.kind == "missing" and self._tally.position is None:
                     self._tally = replace(self._tally, left=0)  # a log that does not exist yet has no past
                 raise
@@ -271,15 +271,17 @@ class LogCollector:
                 await self._save(tally)
                 if not found.more:
                     self._at_end = began
-                self._keep(failures)
+                await self._keep(failures)
                 return found
 
-    def _keep(self, failures: Iterable[Counted]) -> None:
+    async def _keep(self, failures: Iterable[Counted]) -> None:
         """Keep the incidents of the last few failures of a backlog, after reading it: each costs as much as counting
-        twenty lines."""
-        lines = islice(chain.from_iterable(counted.failures() for counted in failures), KEPT)
-        told = (from_line(line, self._subject.incident) for line in lines)
-        self._incidents = newest([incident for incident in told if incident] + [*self._incidents])
+        twenty lines, and a line may be long."""
+        found = []
+        for line in islice(chain.from_iterable(counted.failures() for counted in failures), KEPT):
+            found.append(from_line(line, self._subject.incident))
+            await asyncio.sleep(0)
+        self._incidents = newest([incident for incident in found if incident] + [*self._incidents])
 
     async def _save(self, tally: Tally) -> None:
         if tally == self._tally:

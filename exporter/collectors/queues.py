@@ -10,17 +10,17 @@ logged, once until a key matches.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.inputs import Need
-from exporter.labels import bounded
-from exporter.queue_keys import STATS, CeleryKeys, Lengths, Lists, by_importance
+from exporter.queue_keys import STATS, CeleryKeys, ListLengths, Lists, sum_up
+from exporter.remembered import BEYOND, Excess
 from exporter.settings import PREFIX
 from exporter.sources.redis import Redis, WrongType
 from exporter.spec import Label, MetricSpec, Sample, Summary
@@ -67,34 +67,32 @@ class Queues:
         self._lists = {queue: Lists(keys, celery or CeleryKeys(), clock) for queue, keys in patterns.items()}
         self._unmatched: set[str] = set()
         self._processing: tuple[Sample, ...] = ()
+        self._excess = Excess(self.name)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return one sample per queue and list, or Celery queue."""
-        waiting = {queue: await lists.lengths(sources.redis) for queue, lists in self._lists.items()}
+        readings = {queue: (lists, await lists.read(sources.redis)) for queue, lists in self._lists.items()}
         processing, bad_stats = await _read_processing(sources.redis) if self._has_stats else (None, 0)
+        summed = await asyncio.to_thread(sum_up, readings)
 
-        depths: Counter[tuple[str, str]] = Counter()
-        labels = bounded(by_importance([(self._lists[queue], lengths) for queue, lengths in waiting.items()]))
-        for queue, lengths in waiting.items():
-            self._say_whether_any(queue, lengths)
-            for key, length in lengths.items():
-                if not isinstance(length, WrongType):
-                    depths[queue, labels[self._lists[queue].name(key)]] += length
+        for queue, (_, reading) in readings.items():
+            self._say_whether_any(queue, reading)
+        self._excess.note(summed.beyond)
         if processing is not None:
             self._processing = (PROCESSING.sample(processing, queue="ai"),)
-        wrong_type = sum(isinstance(length, WrongType) for lengths in waiting.values() for length in lengths.values())
+        reasons = {"wrong_type": summed.wrong_type, "malformed": bad_stats, BEYOND: summed.beyond}
         return [
-            *(DEPTH.sample(depth, queue=queue, name=name) for (queue, name), depth in depths.items()),
-            *skipped(self.name, {"wrong_type": wrong_type, "malformed": bad_stats}),
+            *(DEPTH.sample(depth, queue=queue, name=name) for (queue, name), depth in summed.depths.items()),
+            *skipped(self.name, reasons),
         ]
 
     def counters(self) -> Sequence[Sample]:
         """Return the latest values of the workers' own counters."""
         return self._processing
 
-    def _say_whether_any(self, queue: str, lengths: Lengths) -> None:
+    def _say_whether_any(self, queue: str, reading: ListLengths) -> None:
         """Log a queue without any list: once, until a list exists."""
-        if lengths:
+        if reading.any:
             self._unmatched.discard(queue)
         elif queue not in self._unmatched:
             self._unmatched.add(queue)

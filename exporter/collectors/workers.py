@@ -10,7 +10,9 @@ this process (`heartbeats.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Protocol
 
 import structlog
@@ -23,8 +25,9 @@ from exporter.errors import StateError
 from exporter.gpu_usage import Beat, GpuUsage
 from exporter.heartbeats import Heartbeats, Worker
 from exporter.inputs import Need
-from exporter.labels import bounded, clean_worker
+from exporter.labels import OTHER, bounded, clean_worker
 from exporter.prices import Prices
+from exporter.remembered import BEYOND, Excess
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.state import StateFile
 from exporter.vocabulary import GPU, GPU_STATES
@@ -132,14 +135,17 @@ class Workers:
         self._overdue_after = max(OVERDUE_SECONDS, 2 * refresh_seconds)
         self._saving: disk.Step[None] | None = None
         self._remembers = True
+        self._excess = Excess(self.name)
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
         """Return health, heartbeat and, for GPU workers, state and instance; the GPU component of the cost."""
         read = await self._heartbeats.read(sources, self._forgotten_seconds)
         now, workers = read.now, read.workers
-        reasons = read.left_out | {"state_unwritable": int(not await self._count(workers, now))}
-        samples = [sample for worker in _merged(workers) for sample in self._samples(worker, now)]
-        if self._prices is not None:
+        merged, reasons = await asyncio.to_thread(_summed_up, read)
+        self._excess.note(reasons[BEYOND])
+        reasons["state_unwritable"] = int(not await self._count(workers, now))
+        samples = [sample for worker in merged for sample in self._samples(worker, now)]
+        if self._prices is not None and GPU not in read.rest:
             samples += gpu_dollars(self._prices, self._usage, now)
         return samples + skipped(self.name, reasons)
 
@@ -154,7 +160,7 @@ class Workers:
             for (instance_type, lifecycle), seconds in sorted(self._usage.total.items())
         ]
 
-    async def _count(self, workers: Iterable[Worker], now: float) -> bool:
+    async def _count(self, workers: Sequence[Worker], now: float) -> bool:
         """Add the new heartbeats of GPU workers, and save them before they are shown.
 
         Return False where saving failed, or takes longer than two periods: the counters then keep their values, and the
@@ -162,8 +168,8 @@ class Workers:
         """
         if self._saving is not None and not await self._saved(self._saving):
             return self._remembers
-        beats = [Beat(w.id, w.last_heartbeat, w.instance_type, w.lifecycle) for w in workers if w.kind == GPU]
-        usage = self._usage.after(beats, now, self._healthy_seconds, self._forgotten_seconds)
+        beats = (Beat(w.id, w.last_heartbeat, w.instance_type, w.lifecycle) for w in workers if w.kind == GPU)
+        usage = await asyncio.to_thread(self._usage.after, beats, now, self._healthy_seconds, self._forgotten_seconds)
         if usage == self._usage:
             return self._remembers
         self._saving = disk.Step(self._save(usage))
@@ -171,7 +177,7 @@ class Workers:
         return self._remembers
 
     async def _save(self, usage: GpuUsage) -> None:
-        await disk.run(self._state.save, usage.to_state())
+        await disk.run(lambda: self._state.save(usage.to_state()))
         self._usage = usage
 
     async def _saved(self, save: disk.Step[None]) -> bool:
@@ -213,23 +219,31 @@ class Workers:
         return samples
 
 
-def _merged(workers: Sequence[Worker]) -> list[Worker]:
-    """Return the workers under their labels; of workers with the same label, the state of the one silent for
-    longest."""
-    ids = bounded(sorted(worker.id for worker in workers), clean_worker)
-    types = bounded(sorted(worker.instance_type for worker in workers))
-    lifecycles = bounded(sorted(worker.lifecycle for worker in workers))
+def _summed_up(read: Heartbeats) -> tuple[list[Worker], dict[str, int]]:
+    """Return the workers under their labels, and the number of heartbeats left out and of workers beyond the limit, by
+    reason. Takes noticeable time at thousands of workers."""
+    return _merged(read.workers, read.rest.values()), {**read.left_out, BEYOND: read.beyond}
+
+
+def _merged(workers: Sequence[Worker], rest: Collection[Worker]) -> list[Worker]:
+    """Return the workers (by id) under their labels, and those of the rest as `other`; of workers with the same label,
+    the state of the one silent for longest."""
+    ids = bounded((worker.id for worker in workers), clean_worker)
+    types = bounded(sorted(worker.instance_type for worker in (*workers, *rest)))
+    lifecycles = bounded(sorted(worker.lifecycle for worker in (*workers, *rest)))
     merged: dict[tuple[str, str], Worker] = {}
-    for worker in sorted(workers, key=lambda worker: worker.last_heartbeat, reverse=True):
-        label = ids[worker.id]
-        merged[label, worker.kind] = Worker(
-            label,
-            worker.kind,
-            worker.last_heartbeat,
-            worker.state,
-            types[worker.instance_type],
-            lifecycles[worker.lifecycle],
-        )
+    labelled = ((ids[worker.id], worker) for worker in workers)
+    for label, worker in chain(labelled, ((OTHER, worker) for worker in rest)):
+        known = merged.get((label, worker.kind))
+        if known is None or worker.last_heartbeat <= known.last_heartbeat:
+            merged[label, worker.kind] = Worker(
+                label,
+                worker.kind,
+                worker.last_heartbeat,
+                worker.state,
+                types[worker.instance_type],
+                lifecycles[worker.lifecycle],
+            )
     return list(merged.values())
 
 

@@ -171,7 +171,7 @@ async def public(installation: Installation) -> Findings:
 
 LOCATION = """\
 location /admin/analytics/ {{
-    proxy_pass http://{address};
+    proxy_pass {scheme}://{address};
     proxy_set_header Host $http_host;
     proxy_set_header X-Forwarded-For $remote_addr;
     proxy_set_header X-Forwarded-Proto $scheme;
@@ -185,7 +185,7 @@ def _of_answers(
     listen = installation.settings.admin_listen
     findings: list[Finding] = []
     if page.status != 200 or b"HiveSync" not in page.body:
-        block = LOCATION.format(address=reachable(listen))
+        block = LOCATION.format(scheme=installation.scheme("admin"), address=reachable(listen))
         return [wrong(f"{origin}{ANALYTICS_PATH} does not lead to the section (status {page.status})", block)]
     if summary.status == 200:
         findings.append(
@@ -224,10 +224,18 @@ def ports(installation: Installation) -> Findings:
     findings: list[Finding] = []
     for name, what in (("metrics_listen", "/metrics"), ("admin_listen", "the Analytics section")):
         address = getattr(installation.settings, name)
-        if address.host in WILDCARDS:
+        config = installation.ports.get(name.removesuffix("_listen"))
+        if address.host in WILDCARDS and config is not None and config.scheme == "https":
+            if name == "metrics_listen" and not (config.has_passwords or config.needs_certificate):
+                mend = f"basic_auth_users:  # in {config.file}\n  prometheus: HASH  # of: htpasswd -nBC 10 prometheus"
+                findings.append(look(f"{what} is encrypted, and open to every machine of its networks", mend))
+        elif address.host in WILDCARDS and config is not None and config.has_passwords:
+            mend = f"tls_server_config:  # in {config.file}\n  cert_file: server.crt\n  key_file: server.key"
+            findings.append(look(f"{what}: its passwords pass the network unencrypted", mend))
+        elif address.host in WILDCARDS:
             mend = f"{setting(name, reachable(address))}  # or the address of the one network that needs it"
             findings.append(look(f"{what} listens on every interface of this machine, unencrypted", mend))
-    return findings or [ok("on chosen addresses alone")]
+    return findings or [ok("on chosen addresses, or guarded by a web configuration")]
 
 
 CHECKS = (credentials, token, public, ports)

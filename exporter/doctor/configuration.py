@@ -8,6 +8,8 @@ import shlex
 import stat
 from pathlib import Path
 
+from dotenv import dotenv_values
+
 from exporter.doctor.findings import Finding, Findings, check, look, ok, wrong
 from exporter.doctor.installation import Installation, setting
 from exporter.settings import PREFIX, SECRETS, Settings, unknown_variables
@@ -15,8 +17,11 @@ from exporter.settings import PREFIX, SECRETS, Settings, unknown_variables
 LARGEST_SECONDS = {"worker_healthy_seconds": 7_200.0, "worker_forgotten_seconds": 60 * 86_400.0}
 """The longest likely values: beyond them, milliseconds may have been written."""
 
-PRICED = ("ai_usage_events.prompt_tokens", "ai_usage_events.completion_tokens", "workers")
-"""The inputs that have prices."""
+TOKENS = ("ai_usage_events.prompt_tokens", "ai_usage_events.completion_tokens")
+"""The inputs that have prices, besides GPU workers, which `heartbeats.workers` knows."""
+
+PRICES = "/etc/hivesync-analytics/prices.toml"
+"""A usual place of the price file."""
 
 
 @check("settings.names", cheap=True)
@@ -61,14 +66,19 @@ def times(installation: Installation) -> Findings:
     return findings or [ok("likely")]
 
 
+def counts_tokens(installation: Installation) -> bool:
+    """Return whether this HiveSync records tokens."""
+    return not set(TOKENS) <= set(installation.settings.not_provided)
+
+
 @check("settings.prices", cheap=True)
 def prices(installation: Installation) -> Findings:
     """A price file is set, without which there are no cost metrics."""
     found = installation.settings.prices()
-    if found is None and set(PRICED) <= set(installation.settings.not_provided):
-        return [ok("no price file, and nothing to be priced")]
+    if found is None and not counts_tokens(installation):
+        return [ok("no price file, and no tokens to be priced")]
     if found is None:
-        mend = setting("prices_file", "/etc/hivesync-analytics/prices.toml") + '  # [models."gpt-4.1"] prompt = 2 ...'
+        mend = setting("prices_file", PRICES) + '  # [models."gpt-4.1"] prompt = 2 ...'
         return [look("no price file: no cost metrics", mend)]
     return [ok(f"{len(found.models)} models, {len(found.instances)} instance types")]
 
@@ -78,9 +88,9 @@ def secrets(installation: Installation) -> Findings:
     """No other user of this machine can read the files with secrets."""
     env = installation.env_file or Path(".env")
     files = {env: f"chmod 600 {shlex.quote(str(env))}"} if _holds_secrets(env) else {}
+    given = {name.upper(): value for name, value in {**dotenv_values(env), **os.environ}.items()}
     for name in SECRETS:
-        path = os.environ.get(f"{PREFIX}{name.upper()}_FILE")
-        if path:
+        if path := given.get(f"{PREFIX}{name.upper()}_FILE"):
             files[Path(path)] = f"chmod 600 {shlex.quote(path)}  # or its directory: chmod 700"
     findings = [
         look(f"every user of this machine can read {path}, which holds secrets", mend)

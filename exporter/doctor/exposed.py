@@ -21,7 +21,9 @@ class Shown:
 
 
 async def read_samples(installation: Installation) -> list[Shown] | None:
-    """Return the samples of the running exporter; None where none answers."""
+    """Return the samples of the running exporter; None where none answers, and from a guarded port."""
+    if installation.metrics_are_guarded:
+        return None
     try:
         answer = await fetch(f"http://{reachable(installation.settings.metrics_listen)}/metrics", seconds=2)
     except NoAnswer:

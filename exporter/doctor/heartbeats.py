@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
+from exporter.doctor.configuration import PRICES, counts_tokens
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, word, wrong
-from exporter.doctor.installation import Installation, added
+from exporter.doctor.installation import Installation, added, setting
 from exporter.doctor.remedies import EXPLAINED
 from exporter.doctor.scanning import scan, shown
 from exporter.doctor.tables import not_provided
@@ -21,8 +22,9 @@ from exporter.heartbeats import (
     timestamp,
 )
 from exporter.inputs import WORKERS
-from exporter.labels import folded
+from exporter.labels import UNKNOWN, folded
 from exporter.sources.redis import WrongType
+from exporter.vocabulary import GPU
 from exporter.worker_keys import Kinds
 
 MOST = 1_000
@@ -34,7 +36,7 @@ NAMED = 5
 @check("heartbeats.workers", seconds=4)
 async def workers(installation: Installation) -> Findings:
     """Each worker's heartbeat is a hash or a string with a time in seconds, neither in the future nor forgotten, and of
-    a known kind."""
+    a known kind; instances of GPU workers have prices."""
     reader, redis = build_heartbeats(installation.settings), installation.sources.redis
     if WORKERS in not_provided(installation):
         return [ok("not provided")]
@@ -68,7 +70,9 @@ async def table(installation: Installation) -> Findings:
         return [wrong(f"rows of workers left out: {reasons}", "let each worker write last_heartbeat_at = now()")]
     if not heartbeats.workers:
         return [look("the table workers has no recent heartbeat: no worker is known", "HIVESYNC_WORKERS_FROM=redis")]
-    return [ok(f"{len(heartbeats.workers)} workers in the table workers")]
+    instances = {worker.instance_type for worker in heartbeats.workers if worker.kind == GPU}
+    number = len(heartbeats.workers) + heartbeats.beyond
+    return _unpriced(installation, instances) or [ok(f"{number} workers in the table workers")]
 
 
 def _judged(
@@ -109,10 +113,9 @@ def _judged(
         findings.append(wrong(f"{_named(ahead)}: last_heartbeat is in the future, and left out", mend))
     if kinds:
         named = f"HIVESYNC_WORKER_KINDS names {', '.join(known.known)}"
-        sibling = reader.sibling(strange[0].worker)
-        write = f"HSET {_first([strange[0].key])} kind cpu"
-        if sibling is not None and strange[0].key in strings:
-            write = f"SET {_first([sibling])} cpu"
+        first = strange[0]
+        beside = reader.sibling(first.worker) if first.key in strings else None
+        write = f"HSET {_first([first.key])} kind cpu" if beside is None else f"SET {_first([beside])} cpu"
         mend = f"{write}  (as its worker should; {named})"
         names = listed(f"{word(kind or '(none)')} {count}" for kind, count in kinds.items())
         findings.append(look(f"kinds that are not known, shown as unknown: {names}", mend))
@@ -120,11 +123,22 @@ def _judged(
         mend = f"DEL {' '.join(_first([key]) for key in forgotten[:NAMED])}"
         silent = f"silent for over {settings.worker_forgotten_seconds:g} s, and forgotten"
         findings.append(look(f"{_named(forgotten)}: {silent}", mend))
+    gpu = [each for each in beats if folded(each.words[0]) == GPU]
+    findings += _unpriced(installation, {each.words[2] or UNKNOWN for each in gpu})
     if findings:
         return findings
     ages = [now - time for time in times.values() if time is not None]
     healthy = sum(age <= settings.worker_healthy_seconds for age in ages)
     return [ok(f"{len(times)} workers, {healthy} of them healthy, youngest heartbeat {max(0, min(ages)):.0f} s old")]
+
+
+def _unpriced(installation: Installation, instances: Set[str]) -> list[Finding]:
+    """Return a finding for instances without a price file. Where tokens have none either, `settings.prices` says so."""
+    if not instances or installation.settings.prices_file or counts_tokens(installation):
+        return []
+    names = listed(map(word, sorted(instances)), NAMED)
+    mend = f'{setting("prices_file", PRICES)}  # [instances."{word(min(instances))}"] spot = 0.45 ...'
+    return [look(f"no price file: no cost of GPU workers ({names})", mend)]
 
 
 def _named(keys: list[bytes]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.collector import Collector, Sources
 from exporter.settings import PREFIX, Settings
+from exporter.web_config.port import PortConfig
 
 LOGROTATE = (Path("/etc/logrotate.conf"), Path("/etc/logrotate.d"))
 
@@ -23,6 +24,19 @@ class Installation:
     token: str | None = field(default=None, repr=False)
     public_url: str | None = None
     logrotate: Sequence[Path] = LOGROTATE
+    ports: Mapping[str, PortConfig | None] = field(default_factory=dict)
+    """The web configurations of the ports `metrics` and `admin`."""
+
+    def scheme(self, port: str) -> str:
+        """Return `https` or `http`, as the port speaks."""
+        config = self.ports.get(port)
+        return "http" if config is None else config.scheme
+
+    @property
+    def metrics_are_guarded(self) -> bool:
+        """Whether the metrics port speaks TLS, or needs a password: the doctor has neither."""
+        config = self.ports.get("metrics")
+        return config is not None and (config.scheme == "https" or config.has_passwords)
 
     @property
     def sources_read(self) -> frozenset[str]:

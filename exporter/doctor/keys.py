@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, word, wrong
@@ -48,6 +49,15 @@ async def _lists(redis: Redis, keys: Sequence[bytes]) -> tuple[dict[bytes, int],
     return found, [key for key in keys if key not in found]
 
 
+def _by_name(installation: Installation, lists: Mapping[bytes, int]) -> Counter[str]:
+    """Return the lengths by name: the lists of Celery's priority steps count under the name before the step."""
+    mark = installation.settings.celery_keys().mark
+    names: Counter[str] = Counter()
+    for key, length in lists.items():
+        names[shown(key).partition(mark)[0]] += length
+    return names
+
+
 @check("keys.queues", seconds=5)
 async def queues(installation: Installation) -> Findings:
     """Each queue setting matches lists, or names its queues, so that an empty one is 0 and not absent."""
@@ -83,7 +93,7 @@ async def queues(installation: Installation) -> Findings:
             text = f"{queue}: no key matches {listed(map(word, patterns))}{found_lists}: its depth is not known"
             findings.append(verdict(text, mend))
         else:
-            names = listed(f"{word(shown(key))} {length:,}" for key, length in matched.items())
+            names = listed(f"{word(name)} {length:,}" for name, length in _by_name(installation, matched).items())
             findings.append(ok(f"{queue}: {listed(map(word, patterns))} -> {names or 'no list now'}"))
     return findings
 

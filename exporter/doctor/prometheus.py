@@ -12,6 +12,7 @@ from exporter.doctor.installation import Installation
 from exporter.doctor.remedies import remedy
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources.prometheus import Prometheus
+from exporter.web_config.port import PortConfig
 
 JOB = "hivesync"
 """The job's name in the scrape configuration, by which the alerts select."""
@@ -48,6 +49,22 @@ async def reachable(installation: Installation) -> Findings:
     return [ok(f"answers ({word(str(data.get('resultType')))})")]
 
 
+def _scrape_config(port: PortConfig | None, address: str) -> str:
+    """Return the scrape configuration for a port with this web configuration (docs/web-configuration.md)."""
+    lines = ["scrape_configs:", f"  - job_name: {JOB}"]
+    if port is not None and port.scheme == "https":
+        lines += ["    scheme: https", "    tls_config:", "      ca_file: ca.crt  # of the port's certificate"]
+        if port.needs_certificate:
+            lines += ["      cert_file: prometheus.crt", "      key_file: prometheus.key"]
+    if port is not None and port.has_passwords:
+        lines += [
+            "    basic_auth:",
+            "      username: prometheus  # of basic_auth_users",
+            "      password_file: password",
+        ]
+    return "\n".join([*lines, "    static_configs:", f'      - targets: ["{address}"]'])
+
+
 @check("prometheus.scrapes")
 async def scrapes(installation: Installation) -> Findings:
     """Prometheus scrapes this exporter, successfully, as the job by which alerts select."""
@@ -56,7 +73,7 @@ async def scrapes(installation: Installation) -> Findings:
     targets = (await _ask(installation, "targets?state=active"))["activeTargets"]
     port = installation.settings.metrics_listen.port
     address = reachable_address(installation.settings.metrics_listen)
-    config = f'scrape_configs:\n  - job_name: {JOB}\n    static_configs:\n      - targets: ["{address}"]'
+    config = _scrape_config(installation.ports.get("metrics"), address)
     ours = [each for each in targets if each.get("labels", {}).get("job") == JOB]
     here = [each for each in targets if re.search(rf":{port}/metrics", str(each.get("scrapeUrl")))]
     if not ours and here:
@@ -66,9 +83,18 @@ async def scrapes(installation: Installation) -> Findings:
         return [wrong(f"no target of the job {JOB}", config)]
     findings: list[Finding] = []
     down = [each for each in ours if each.get("health") == "down"]
+    scheme = installation.scheme("metrics")
+    other = [each for each in ours if each in here and not str(each.get("scrapeUrl")).startswith(f"{scheme}://")]
+    if other:
+        where = listed(word(str(each.get("scrapeUrl"))) for each in other)
+        findings.append(wrong(f"scraped by another scheme than {scheme}, which the port speaks: {where}", config))
+    down = [each for each in down if each not in other]
     if down:
         where = listed(word(str(each.get("scrapeUrl"))) for each in down)
-        mend = f"curl {word(str(down[0].get('scrapeUrl')))}  # from Prometheus' machine; see its /targets for the error"
+        asking = (
+            f"curl {word(str(down[0].get('scrapeUrl')))}  # from Prometheus' machine; see its /targets for the error"
+        )
+        mend = f"{config}\n({asking})" if installation.metrics_are_guarded else asking
         findings.append(wrong(f"cannot be scraped: {where}", mend))
     if not any(each in ours for each in here):
         names = listed(word(str(each.get("labels", {}).get("instance"))) for each in ours)

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from exporter.collector import Collector, Dependent, Sources
 from exporter.errors import AnalyticsError
@@ -60,14 +60,12 @@ class _Recorded:
     def __init__(self, transaction: Transaction, note: Callable[[str, Mapping[str, object]], None]) -> None:
         self._transaction = transaction
         self._note = note
-        self.now = transaction.now
-        self.now_us = transaction.now_us
-        self.oldest_running = transaction.oldest_running
-        self.server = transaction.server
-        self.savepoint = transaction.savepoint
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transaction, name)
 
     def _add(self, query: str, parameters: Mapping[str, object] | None) -> None:
-        self._note(query, {"now": self.now, **(parameters or {})})
+        self._note(query, {"now": self._transaction.now, **(parameters or {})})
 
     async def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
         self._add(query, parameters)

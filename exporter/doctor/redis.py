@@ -9,7 +9,8 @@ from exporter.doctor.findings import Finding, Findings, check, look, ok, word, w
 from exporter.doctor.installation import Installation
 from exporter.doctor.postgres import LOCAL, compared
 from exporter.errors import CollectionFailed
-from exporter.sources.redis import Command, Redis
+from exporter.sources.redis import Redis
+from exporter.sources.redis_commands import Command
 from exporter.urls import read_redis
 
 LEAST_VERSION = (6, 0)
@@ -25,6 +26,7 @@ HARMLESS: Mapping[Command, tuple[bytes, ...]] = {
     Command.HLEN: (ABSENT,),
     Command.ZRANGE: (ABSENT, b"0", b"0"),
     Command.TIME: (),
+    Command.INFO: (b"server",),
 }
 """Arguments with which a command can be tried. The name of the client is set at each connection."""
 
@@ -32,7 +34,13 @@ OF_CELERY = (Command.HLEN, Command.ZRANGE)
 """The commands of the collector of Celery's unacknowledged messages."""
 
 OF_STRINGS = (Command.GETRANGE,)
-"""The commands for heartbeats in strings; without the right to them, those in hashes are read."""
+"""The commands for heartbeats in strings."""
+
+OPTIONAL: Mapping[Command, str] = {
+    Command.GETRANGE: "heartbeats in strings are not read",
+    Command.INFO: "another Redis at its address is not noticed",
+}
+"""The commands without which the rest goes on, and the consequence."""
 
 
 def needed(installation: Installation) -> list[Command]:
@@ -75,8 +83,8 @@ async def commands(installation: Installation) -> Findings:
     user = str(read_redis(installation.settings.redis_url.get_secret_value()).options.get("username") or "default")
     if missing:
         found, mend = f"the user may not send {', '.join(missing)}", f"ACL SETUSER {word(user)} ~* {rights(missing)}"
-        if set(missing) <= set(OF_STRINGS):
-            return [look(f"{found}: heartbeats in strings would not be read", mend)]
+        if set(missing) <= set(OPTIONAL):
+            return [look(f"{found}: {', '.join(OPTIONAL[command] for command in missing)}", mend)]
         return [wrong(found, mend)]
     return [ok(", ".join(commands))]
 

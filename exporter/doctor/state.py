@@ -7,12 +7,16 @@ import shlex
 import shutil
 from pathlib import Path
 
+from exporter.control import ask_for_health
 from exporter.doctor.exposed import read_samples
 from exporter.doctor.findings import Finding, Findings, check, listed, look, ok, wrong
 from exporter.doctor.installation import Installation
+from exporter.errors import StateError
 from exporter.state_lock import LOCK, holder
 
 LEAST_BYTES = 16 * 2**20
+
+SOCKET_SECONDS = 2.0
 
 
 @check("state.directory")
@@ -58,6 +62,8 @@ async def exporter(installation: Installation) -> Findings:
     samples = await read_samples(installation)
     listen = installation.settings.metrics_listen
     if samples is None:
+        if running and installation.metrics_are_guarded:
+            return [await _behind_its_guard(installation, running.process)]
         if running:
             mend = f"kill {running.process}, or correct HIVESYNC_METRICS_LISTEN or HIVESYNC_STATE_DIR"
             return [
@@ -78,6 +84,20 @@ async def exporter(installation: Installation) -> Findings:
             wrong(f"the running exporter: down: {listed(down) or '-'}; failing: {listed(failing) or '-'}", mend)
         )
     return findings or [ok(f"process {running.process if running else 'unknown'} answers, and every collector works")]
+
+
+async def _behind_its_guard(installation: Installation, holder: str) -> Finding:
+    """The exporter whose port needs TLS or a password: its control socket answers in the port's place."""
+    path = installation.settings.state_dir
+    try:
+        is_ready = await ask_for_health(path, SOCKET_SECONDS)
+    except StateError as error:
+        return look(f"process {holder} holds the directory: {error}", "python -m exporter doctor  # as its own user")
+    if is_ready is None:
+        mend = f"kill {holder}, and start the exporter again"
+        return wrong(f"process {holder} holds the directory, and does not answer on its control socket", mend)
+    state = "ready" if is_ready else "not ready"
+    return ok(f"process {holder} is {state}, by its control socket: its port is guarded by the web configuration")
 
 
 CHECKS = (directory, files, exporter)

@@ -34,6 +34,9 @@ HEAD_BYTES = 16 * 1024
 
 HEADERS = 100
 
+BLANK_BYTES = 1024
+"""Limit of the empty lines before a request, which the parser skips."""
+
 BODY_BYTES = 64 * 1024
 """Limit of a body where none is needed. A small one is read and ignored."""
 
@@ -71,6 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(port.config, port.state, {}, loop)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # the last request is answered all the same
         self.logger = port.logger
         self.opening: asyncio.Task[None] | None = None
         """The task that opens the connection, until it is open."""
@@ -93,6 +97,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._count = 0  # bytes of the part that is being read
         self._head = 0
         self._most = 0
+        self._blank = 0  # bytes since the last request that belong to none: empty lines
 
     # Callbacks of asyncio ------------------------------------------------------------------------------------------
 
@@ -182,6 +187,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Accept no more requests, and close once the accepted ones are answered."""
         self._last, self._held = True, b""
+        if self.cycle is not None:
+            self._close_after(self.cycle)
         super().shutdown()
 
     # Reading -------------------------------------------------------------------------------------------------------
@@ -209,6 +216,10 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._count > self._most + PIECE_BYTES:  # the piece in which the part began is counted whole
                 too_large = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
                 self._refuse(too_large if self._headed else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        else:
+            self._blank += len(piece)
+            if self._blank > BLANK_BYTES + PIECE_BYTES:  # with the piece in which the last request ended
+                self._refuse(HTTPStatus.BAD_REQUEST)
 
     def on_message_begin(self) -> None:
         """llhttp: the first byte of a request."""
@@ -218,7 +229,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._begun, self._headed = True, False
         self._begun_at = self.since = self.loop.time()
-        self._count, self._head, self._most = 0, 0, HEAD_BYTES
+        self._count, self._head, self._most, self._blank = 0, 0, HEAD_BYTES, 0
 
     def on_url(self, url: bytes) -> None:
         """llhttp: a piece of the target."""
@@ -243,9 +254,17 @@ class GuardedProtocol(HttpToolsProtocol):
         self._headed = True
         self._begun_at = self.loop.time()
         self._count = 0
-        if self.expect_100_continue or self.parser.should_upgrade():
-            # The body may not come once a response is sent; what follows an upgrade may be in another protocol.
-            self.cycle.keep_alive = False
+        if not self.pipeline or self.pipeline[0][0] is not self.cycle:
+            self._running = self.cycle  # started, not put behind another
+        # The body may not come once a response is sent; what follows an upgrade may be in another protocol.
+        ends = self.expect_100_continue or self.parser.should_upgrade() or not self.parser.should_keep_alive()
+        if ends or not self.cycle.keep_alive:
+            self._close_after(self.cycle)
+
+    def _close_after(self, cycle: RequestResponseCycle) -> None:
+        """Close the connection after this response, and say so in its headers, which older uvicorns do not."""
+        cycle.keep_alive = False
+        cycle.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
 
     def _check_head(self) -> None:
         version = self.parser.get_http_version()
@@ -280,9 +299,11 @@ class GuardedProtocol(HttpToolsProtocol):
         running = self._running
         return running is not None and not (running.response_complete or running.disconnected)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         """uvicorn: a response is complete. Start the next one, and parse more once none is left."""
@@ -293,7 +314,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._start(*self.pipeline.pop())
         if self._held and not self.pipeline:
             held, self._held = self._held, b""
             self._parse_all(held)

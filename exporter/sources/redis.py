@@ -1,7 +1,7 @@
 """Redis or Valkey, read only and without blocking it: SCAN in steps, pipelined reads of a few hundred keys at a time.
 
-A key of another type than expected, or deleted since the SCAN, is one missing value, never an error of the source. This
-module does not know the meaning of keys.
+A key of another type than expected, or deleted since the SCAN, is one missing value, never an error of the source; so
+is a key with a value that makes the answer too large (`ANSWER_BYTES`). This module does not know the meaning of keys.
 
 redis-py connects, authenticates, parses and applies the time limits. This module decides on the size of batches:
 commands are packed, and their answers read, a batch at a time. One by one, redis-py spends more time on each of a
@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import chain
 from typing import Any, cast
 
@@ -26,8 +25,9 @@ from redis.backoff import NoBackoff
 
 from exporter.errors import CollectionFailed, SourceUnavailable
 from exporter.sources import Reachability
-from exporter.sources.redis_batches import Answers, BatchConnection, BatchParser, in_batches
-from exporter.sources.redis_refusals import DOWN, NOT_UNDERSTOOD, failure_kind, refusal_kind, unready_kind
+from exporter.sources.redis_batches import Answers, AnswersTooLarge, BatchConnection, BatchParser, in_batches
+from exporter.sources.redis_commands import Command, packed, packer, scan
+from exporter.sources.redis_refusals import DOWN, NOT_UNDERSTOOD, TOO_LARGE, failure_kind, refusal_kind, unready_kind
 from exporter.urls import read_redis
 
 COMMAND_SECONDS = 1.0
@@ -43,6 +43,13 @@ to wait for these, 0.4 ms on average. Doubling the batch gives no higher speed w
 STRING_BYTES = 100
 """Bytes that are read of a string: it may have any length, and a longer one has no meaning here."""
 
+FIELD_BYTES = 1_000
+"""Bytes that are kept of a hash's field. A longer value ends in an ellipsis, so that it is neither a number nor a word
+by its beginning."""
+
+CONNECTIONS = 8
+"""One for each collector of Redis, whose passes over many keys may coincide, and one for keys within a pass."""
+
 _CONNECTIONS: Mapping[str, type[driver.AbstractConnection]] = {
     "redis": driver.Connection,
     "rediss": driver.SSLConnection,
@@ -56,26 +63,12 @@ _COMMAND_NAME = ("_",) if _NAME_PARAMETER is not None and _NAME_PARAMETER.defaul
 Fields = tuple[str | None, ...]
 
 
-class Command(StrEnum):
-    """Every command to which the user of the exporter needs a right (docs/operating.md#redis-and-the-logs)."""
-
-    SCAN = "SCAN"
-    HMGET = "HMGET"
-    GETRANGE = "GETRANGE"
-    LLEN = "LLEN"
-    HLEN = "HLEN"
-    ZRANGE = "ZRANGE"
-    TIME = "TIME"
-    SET_NAME = "CLIENT|SETNAME"
-
-    @property
-    def right(self) -> str:
-        """The right, as an ACL grants it."""
-        return f"+{self.value.lower()}"
-
-
 class WrongType(Exception):
     """A key that holds another type than the command expects, in place of its value."""
+
+
+class TooLarge(WrongType):
+    """A key whose value is too large to be read, in place of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +96,7 @@ class Redis:
             "socket_connect_timeout": COMMAND_SECONDS,
             "retry": Retry(NoBackoff(), 0),  # the next refresh is the retry
             "retry_on_error": [],
-            "max_connections": 4,
+            "max_connections": CONNECTIONS,
             "client_name": "hivesync-analytics",
         }
         if given.scheme == "rediss" and given.options.get("ssl_cert_reqs") != "none":
@@ -117,51 +110,56 @@ class Redis:
 
     async def time(self) -> float:
         """Return the server's clock, in unix seconds."""
-        answers = await self._answers(_packed(Command.TIME.encode()), 1, _is_time)
+        answers = await self._answers(packed(Command.TIME.encode()), 1, _is_time)
         seconds, micro = map(int, answers[0])
         return seconds + micro / 1_000_000
 
     async def ask(self, *words: bytes) -> Any:
         """Return the answer to one command, or WrongType. Raises CollectionFailed for a refused command."""
-        (answer,) = await self._answers(_packed(*words), 1, lambda _: True)
+        (answer,) = await self._answers(packed(*words), 1, lambda _: True)
         return answer
 
-    async def keys(self, patterns: Iterable[str]) -> list[bytes]:
-        """Return the keys that match any pattern, each once, sorted; a pattern without a wildcard is returned
-        unchanged."""
-        wildcards, found = _split(patterns)
+    async def keys(
+        self, patterns: Iterable[str], named: Collection[bytes] = ()
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """Yield these keys, and those that match any pattern, a batch at a time; a pattern without a wildcard is a key.
+        To be closed if it is not read to its end. Between two batches no connection is in use.
+
+        A key may occur more than once: SCAN may return it twice, and so may two patterns.
+        """
+        wildcards, others = _split(patterns)
+        for some in _batches(sorted({*named, *others})):
+            yield some
         for pattern in wildcards:
-            async with self._connection() as connection:
-                cursor: bytes | None = b"0"
-                while cursor is not None:
-                    await connection.send(_scan(pattern, cursor, SCAN_COUNT))
-                    cursor, keys = _scanned(await connection.receive(1))
-                    found.update(keys)
-        return sorted(found)
+            cursor: bytes | None = b"0"
+            while cursor is not None:
+                cursor, keys = await self._scan(pattern, cursor)
+                for some in _batches(keys):
+                    yield some
 
     async def hashes(self, keys: Sequence[bytes], fields: Sequence[str]) -> list[Fields | WrongType]:
         """Return, per key, the values of these fields of its hash (None where missing), in the order of both."""
-        rows = await self._values(_packer(Command.HMGET, fields), keys, lambda answer: _are_rows([answer], len(fields)))
-        return [row if isinstance(row, WrongType) else tuple(map(as_text, row)) for row in rows]
+        rows = await self._rows(keys, fields)
+        return [row if isinstance(row, WrongType) else tuple(map(_field, row)) for row in rows]
 
     async def strings(self, keys: Sequence[bytes]) -> list[str | WrongType | None]:
         """Return, per key, the first STRING_BYTES of its string, None where it is missing or empty."""
         values = await self._values(
-            _packer(Command.GETRANGE, ("0", str(STRING_BYTES - 1))), keys, lambda answer: isinstance(answer, bytes)
+            packer(Command.GETRANGE, ("0", str(STRING_BYTES - 1))), keys, lambda answer: isinstance(answer, bytes)
         )
         return [value if isinstance(value, WrongType) else as_text(value or None) for value in values]
 
     async def lengths(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the length of its list, 0 where there is none."""
-        return await self._values(_packer(Command.LLEN), keys, lambda answer: isinstance(answer, int))
+        return await self._values(packer(Command.LLEN), keys, lambda answer: isinstance(answer, int))
 
     async def sizes(self, keys: Sequence[bytes]) -> list[int | WrongType]:
         """Return, per key, the number of fields of its hash, 0 where there is none."""
-        return await self._values(_packer(Command.HLEN), keys, lambda answer: isinstance(answer, int))
+        return await self._values(packer(Command.HLEN), keys, lambda answer: isinstance(answer, int))
 
     async def lowest_score(self, key: bytes) -> float | WrongType | None:
         """Return the lowest score in a sorted set; None where there is none."""
-        (lowest,) = await self._values(_packer(Command.ZRANGE, ("0", "0", "WITHSCORES")), [key], _is_scored)
+        (lowest,) = await self._values(packer(Command.ZRANGE, ("0", "0", "WITHSCORES")), [key], _is_scored)
         if isinstance(lowest, WrongType):
             return lowest
         return float(lowest[1]) if lowest else None
@@ -174,34 +172,81 @@ class Redis:
         row without values, like a missing key that is named by a pattern without a wildcard.
         """
         wildcards, named = _split(patterns)
-        pack = _packer(Command.HMGET, fields)
+        for keys in _batches(sorted(named)):
+            yield _hashes(keys, await self._rows(keys, fields), len(fields))
+        for pattern in wildcards:
+            try:
+                async with aclosing(self._pass(pattern, fields)) as batches:
+                    async for batch in batches:
+                        yield batch
+                continue
+            except CollectionFailed as error:
+                if error.kind != TOO_LARGE:
+                    raise
+            # The pass is repeated, without a batch pending: only then is it known which keys have the large values.
+            async with aclosing(self.keys([pattern])) as found:
+                async for keys in found:
+                    yield _hashes(keys, await self._rows(keys, fields), len(fields))
+
+    async def _pass(self, pattern: str, fields: Sequence[str]) -> AsyncGenerator[Hashes, None]:
+        pack = packer(Command.HMGET, fields)
         async with self._connection() as connection:
-            for keys in _batches(sorted(named)):
-                await connection.send(pack(keys))
-                yield _hashes(keys, await connection.receive(len(keys)), len(fields))
-            for pattern in wildcards:
-                # While a batch is read here, the server processes the next one and the SCAN after that. The order of
-                # commands is SCAN 1, SCAN 2, HMGET for the keys of SCAN 1, SCAN 3, HMGET for the keys of SCAN 2, ...
-                await connection.send(_scan(pattern, b"0", PIPELINE_KEYS))
-                cursor: bytes | None = b"0"
-                asked: Sequence[bytes] = ()
-                while cursor is not None:
-                    cursor, found = _scanned(await connection.receive(1))
-                    await connection.send(_scan(pattern, cursor, PIPELINE_KEYS) + pack(found))
-                    if asked:
-                        yield _hashes(asked, await connection.receive(len(asked)), len(fields))
-                    asked = found
-                    await asyncio.sleep(0)  # answers that have already arrived must not block other tasks
+            # While a batch is read here, the server processes the next one and the SCAN after that. The order of
+            # commands is SCAN 1, SCAN 2, HMGET for the keys of SCAN 1, SCAN 3, HMGET for the keys of SCAN 2, ...
+            await connection.send(scan(pattern, b"0", PIPELINE_KEYS))
+            cursor: bytes | None = b"0"
+            asked: Sequence[bytes] = ()
+            while cursor is not None:
+                cursor, found = _scanned(await connection.receive(1))
+                await connection.send(scan(pattern, cursor, PIPELINE_KEYS) + pack(found))
                 if asked:
                     yield _hashes(asked, await connection.receive(len(asked)), len(fields))
+                asked = found
+                await asyncio.sleep(0)  # answers that have already arrived must not block other tasks
+            if asked:
+                yield _hashes(asked, await connection.receive(len(asked)), len(fields))
+
+    async def _scan(self, pattern: str, cursor: bytes) -> tuple[bytes | None, Sequence[bytes]]:
+        """Return the next cursor, None at the end, and the keys: fewer of them where their names are long."""
+        count = SCAN_COUNT
+        while True:
+            try:
+                async with self._connection() as connection:
+                    await connection.send(scan(pattern, cursor, count))
+                    return _scanned(await connection.receive(1))
+            except CollectionFailed as error:
+                if error.kind != TOO_LARGE or count == 1:
+                    raise
+            count //= 10
+
+    async def _rows(self, keys: Sequence[bytes], fields: Sequence[str]) -> Answers:
+        return await self._values(packer(Command.HMGET, fields), keys, lambda answer: _are_rows([answer], len(fields)))
 
     async def _values(
         self, pack: Callable[[Sequence[bytes]], bytes], keys: Sequence[bytes], is_value: Callable[[Any], bool]
     ) -> Answers:
         answers: Answers = []
         for some in _batches(keys):
-            answers += await self._answers(pack(some), len(some), is_value)
+            answers += await self._batch(pack, some, is_value)
+            await asyncio.sleep(0)
         return answers
+
+    async def _batch(
+        self, pack: Callable[[Sequence[bytes]], bytes], keys: Sequence[bytes], is_value: Callable[[Any], bool]
+    ) -> Answers:
+        """Return an answer per key. Where they are too large together, the batch is halved."""
+        try:
+            return await self._answers(pack(keys), len(keys), is_value)
+        except CollectionFailed as error:
+            if error.kind != TOO_LARGE:
+                raise
+        if len(keys) == 1:
+            return [TooLarge()]
+        middle = len(keys) // 2
+        return [
+            *await self._batch(pack, keys[:middle], is_value),
+            *await self._batch(pack, keys[middle:], is_value),
+        ]
 
     async def _answers(self, commands: bytes, number: int, is_value: Callable[[Any], bool]) -> Answers:
         async with self._connection() as connection:
@@ -258,6 +303,9 @@ class Redis:
             yield
         except DOWN as error:
             raise self._unavailable(failure_kind(error)) from error
+        except AnswersTooLarge as error:
+            self.reachability.worked()
+            raise CollectionFailed(self.name, TOO_LARGE) from error
         except exceptions.RedisError as error:
             if (kind := unready_kind(error)) is not None:
                 raise self._unavailable(kind) from error
@@ -268,24 +316,6 @@ class Redis:
     def _unavailable(self, kind: str) -> SourceUnavailable:
         self.reachability.failed(kind)
         return SourceUnavailable(self.name, kind)
-
-
-def _packed(*words: bytes) -> bytes:
-    """Return a command in the form of the protocol."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
-
-def _packer(command: Command, arguments: Sequence[str] = ()) -> Callable[[Sequence[bytes]], bytes]:
-    """Return a function that packs a command for each of many keys: all parts but the key are constant."""
-    before, after = _packed(command.encode(), b"KEY", *(a.encode() for a in arguments)).split(b"$3\r\nKEY\r\n", 1)
-    return lambda keys: b"".join([b"%b$%d\r\n%b\r\n%b" % (before, len(key), key, after) for key in keys])
-
-
-def _scan(pattern: str, cursor: bytes | None, count: int) -> bytes:
-    """Return the SCAN command that continues at the cursor; nothing at the end."""
-    if cursor is None:
-        return b""
-    return _packed(Command.SCAN.encode(), cursor, b"MATCH", pattern.encode(), b"COUNT", str(count).encode())
 
 
 def _scanned(answers: Answers) -> tuple[bytes | None, Sequence[bytes]]:
@@ -319,7 +349,7 @@ def _checked(answers: Answers) -> Answers:
     for index, answer in enumerate(answers):
         if isinstance(answer, exceptions.ResponseError) and str(answer).startswith("WRONGTYPE"):
             answers[index] = WrongType()
-        elif isinstance(answer, Exception):
+        elif isinstance(answer, Exception) and not isinstance(answer, WrongType):
             raise answer
     return answers
 
@@ -351,6 +381,11 @@ def _split(patterns: Iterable[str]) -> tuple[list[str], set[bytes]]:
 def is_wildcard(pattern: str) -> bool:
     """Return whether a key pattern can match more than the key of that name."""
     return any(character in pattern for character in "*?[")
+
+
+def _field(value: bytes | None) -> str | None:
+    text = as_text(value if value is None else value[:FIELD_BYTES])
+    return text if text is None or value is None or len(value) <= FIELD_BYTES else f"{text}\N{HORIZONTAL ELLIPSIS}"
 
 
 def as_text(value: bytes | None) -> str | None:

@@ -14,11 +14,19 @@ from typing import Any, cast
 from redis import exceptions
 from redis.asyncio import connection as driver
 
+from exporter.sources.redis_commands import Command
 from exporter.sources.redis_refusals import NOT_UNDERSTOOD, unready_kind
+
+ANSWER_BYTES = 4 * 1024 * 1024
+"""Limit of the answers to a batch of commands: thirty times those of 125 heartbeats, with values of any sense."""
 
 _RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 
 Answers = list[Any]
+
+
+class AnswersTooLarge(exceptions.RedisError):
+    """The answers to a batch of commands exceed ANSWER_BYTES: the rest of them is not read."""
 
 
 class BatchParser(driver.DefaultParser):  # type: ignore[misc, valid-type]  # the class depends on hiredis
@@ -36,11 +44,26 @@ class BatchParser(driver.DefaultParser):  # type: ignore[misc, valid-type]  # th
             return await super().read_response(*arguments, **options)
         number, self.number = self.number, None
         answers: Answers = []
+        left = ANSWER_BYTES
         while True:
             answers += islice(iter(self._reader.gets, self._none_yet), number - len(answers))
             if len(answers) == number:
                 return answers
-            await self.read_from_socket()
+            left -= await self._feed()
+            if left < 0:
+                raise AnswersTooLarge
+
+    async def _feed(self) -> int:
+        """Feed the reader, as `read_from_socket` does, and return the number of bytes."""
+        content = await self._stream.read(self._read_size)
+        if not content:
+            raise exceptions.ConnectionError("closed by the server")
+        self._reader.feed(content)
+        return len(content)
+
+
+_HAS_CHECKING_CONNECT = hasattr(driver.AbstractConnection, "on_connect_check_health")
+"""Whether redis-py calls `on_connect_check_health` for a new connection; 5.2 calls `on_connect`."""
 
 
 class BatchConnection(driver.AbstractConnection):
@@ -62,7 +85,15 @@ class BatchConnection(driver.AbstractConnection):
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         await super().on_connect_check_health(check_health)
-        await self.send_command("INFO", "server", check_health=False)
+        await self._read_run_id()
+
+    async def on_connect(self) -> None:
+        await super().on_connect()
+        if not _HAS_CHECKING_CONNECT:
+            await self._read_run_id()
+
+    async def _read_run_id(self) -> None:
+        await self.send_command(Command.INFO, "server", check_health=False)
         try:
             answer = await self.read_response()
         except exceptions.ResponseError as error:  # forbidden, or unknown to a proxy

@@ -17,6 +17,13 @@ connection errors. TimeoutError is an OSError."""
 NOT_UNDERSTOOD = "not_understood"
 """The kind of failure of a server whose answers are no answers to the questions."""
 
+TOO_LARGE = "too_large"
+"""The kind of failure of answers that are larger than any of HiveSync's."""
+
+
+UNREADY = {"MASTERDOWN": "master_down", "CLUSTERDOWN": "cluster_down", "BUSY": "busy"}
+"""Kinds of failures by the code of the server's error."""
+
 
 def refusal_kind(error: Exception) -> str:
     """Return a constant for a command refused by the server, or for a failure to reach it."""
@@ -39,7 +46,10 @@ def unready_kind(error: Exception) -> str | None:
         return "master_down"
     if isinstance(error, exceptions.ClusterDownError):
         return "cluster_down"
-    return "busy" if isinstance(error, exceptions.ResponseError) and str(error).startswith("BUSY ") else None
+    if not isinstance(error, exceptions.ResponseError):
+        return None
+    # Later versions than redis-py 5.2 have classes for the first two, and remove the code from their text.
+    return UNREADY.get(str(error).partition(" ")[0])
 
 
 def failure_kind(error: Exception) -> str:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter import disk
 from exporter.errors import SettingsError
+from exporter.settings import Settings
 from exporter.web_config.authentication import BasicAuthUsers
 from exporter.web_config.file import RequestRate, WebConfig, read_file
 from exporter.web_config.tls import build_context, names_of
@@ -76,6 +77,21 @@ class PortConfig:
     def scheme(self) -> str:
         """`https` or `http`."""
         return "http" if self._now.context is None else "https"
+
+    @property
+    def has_passwords(self) -> bool:
+        """Whether a request needs a name and a password."""
+        return bool(self._now.config.basic_auth_users)
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether a client needs a certificate."""
+        return self._now.context is not None and self._now.context.verify_mode is ssl.CERT_REQUIRED
+
+    @property
+    def file(self) -> Path:
+        """The file."""
+        return self._file
 
     @property
     def context(self) -> ssl.SSLContext | None:
@@ -136,6 +152,17 @@ class PortConfig:
             await app(inner, receive, answer)
 
         return protected
+
+
+def read_configs(settings: Settings, flag: Path | None = None) -> dict[str, PortConfig | None]:
+    """Return the configuration of each port; `flag` is the file of `--web.config.file`. Raises SettingsError."""
+    files = {
+        "metrics": (flag, "--web.config.file")
+        if flag is not None
+        else (settings.web_config_file, "HIVESYNC_WEB_CONFIG_FILE"),
+        "admin": (settings.admin_web_config_file, "HIVESYNC_ADMIN_WEB_CONFIG_FILE"),
+    }
+    return {port: PortConfig(file, port, name) if file else None for port, (file, name) in files.items()}
 
 
 def _look(files: tuple[Path, ...]) -> State:

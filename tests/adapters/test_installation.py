@@ -149,9 +149,9 @@ def test_time_limits_of_the_role_do_not_end_the_creation_of_indexes(
     rollup: Command, install: Install, hivesync: psycopg.Connection
 ) -> None:
     hivesync.execute(
-        "INSERT INTO ai_jobs (created_at) SELECT now() - number * interval '1 s' FROM generate_series(1, 20000) number"
+        "INSERT INTO ai_jobs (created_at) SELECT now() - number * interval '1 s' FROM generate_series(1, 300000) number"
     )
-    limited = make_conninfo(rollup.settings["HIVESYNC_DATABASE_URL"], options="-cstatement_timeout=1")
+    limited = make_conninfo(rollup.settings["HIVESYNC_DATABASE_URL"], options="-cstatement_timeout=50")
     ran = rollup(*install, database_url=limited)
     assert (ran.status, valid_indexes(hivesync)) == (0, INDEXES)
 
@@ -270,7 +270,7 @@ def edited(folder: Path, change: Callable[[str], str]) -> str:
 TABLES = {each.name for each in INPUTS if each.name in REQUIRED}
 """The inputs that are tables."""
 
-LACKED: Mapping[str, tuple[dict[str, str], dict[str, str], Callable[[str], str]]] = {
+LACKED: Mapping[str, tuple[Mapping[str, str], Mapping[str, str], Callable[[str], str]]] = {
     "projects": (
         {"not_provided": "projects"},
         {},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -77,8 +78,10 @@ def scope_of(
 
 
 def ask(app: ASGIApp, path: str, method: str = "GET", headers: Headers = (), body: bytes = b"", **scope: Any) -> Answer:
-    """Send a request and read the whole response."""
-    return asyncio.run(exchange(app, scope_of(path, method, headers, **scope), body))
+    """Send a request and read the whole response: in a thread, as a browser's test has an event loop in this one."""
+    work = exchange(app, scope_of(path, method, headers, **scope), body)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 async def exchange(app: ASGIApp, scope: Scope, body: bytes = b"") -> Answer:

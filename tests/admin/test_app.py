@@ -23,9 +23,12 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from admin.app import AnalyticsSection
 from admin.mounting import MountedAnalytics
 from admin.site import build_site
+from exporter.errors import StateError
 from exporter.httpd.server import serve
+from exporter.view import View
 from servers.ports import LOOPBACK, free_port
 from servers.valkey import ValkeyServer
 from tests.admin.world import API_KEY, CHARTS, DATA, TABLES, World
@@ -164,6 +167,14 @@ def test_without_an_exporter_there_is_no_login_link(exporter: RunningExporter, t
     assert (asked.returncode, asked.stdout) == (1, "")
     assert asked.stderr.startswith(f"hivesync-analytics: no exporter is running on {tmp_path}: start it")
     assert "HIVESYNC_STATE_DIR or in the settings of --env-file" in asked.stderr
+
+
+def test_without_a_credential_a_login_link_is_refused_with_the_settings(tmp_path: Path) -> None:
+    section = AnalyticsSection(
+        settings_for(NO_DATABASE, NOWHERE, tmp_path, state_dir=tmp_path), tmp_path, lambda: View((), ())
+    )
+    with pytest.raises(StateError, match=r"no login is possible: set one of .*HIVESYNC_ADMIN_API_KEY, and restart"):
+        section.login_link(settings_for(NO_DATABASE, NOWHERE, tmp_path))
 
 
 def test_a_port_in_use_is_an_error_at_start(exporter: RunningExporter, tmp_path: Path) -> None:

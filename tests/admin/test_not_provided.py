@@ -305,3 +305,11 @@ def test_a_log_that_is_not_provided_is_not_looked_for(stand: Stand) -> None:
             "error": None,
             "provided": False,
         }
+
+
+@pytest.mark.parametrize("server", ["redis", "postgres"])
+def test_workers_that_are_not_provided_have_the_source_of_the_setting(server: str, stand: Stand) -> None:
+    with stand.world(server, ["workers"], workers_from=server) as world:
+        world.refresh()
+        values = {where: value for where, value in values_of(world).items() if value.get("input") == "workers"}
+        assert {tuple(value["sources"]) for value in values.values()} == {(server,)}

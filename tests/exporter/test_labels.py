@@ -84,3 +84,9 @@ def test_no_input_makes_more_than_201_harmless_values(values: list[str]) -> None
     assert set(labels) == set(values)
     assert len(set(labels.values())) <= 201
     assert all(re.fullmatch(r"[A-Za-z0-9._:-]{1,100}", label) for label in labels.values())
+
+
+def test_only_the_beginning_of_a_long_value_is_read() -> None:
+    assert clean("{" * 999 + "ab") == "a"
+    assert clean_worker("{" * 1_000 + "a") == "unknown"
+    assert closed(" " * 1_000 + "gpu", ["gpu"]) == "other"

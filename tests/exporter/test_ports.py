@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
+import select
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +161,27 @@ def test_any_number_of_silent_connections_leaves_room_for_others(
             assert open_files < descriptors
         assert "Too many open files" not in exporter.log.read_text()
         assert [event for event in exporter.events() if event["event"].startswith("runtime.")] == []
+
+
+def test_a_burst_of_connections_waits_while_the_process_is_busy(
+    exporter: LimitedExporter, port: str, enough_descriptors: None
+) -> None:
+    """A connection for which there is no place tries again after a second, and a scrape is one of them."""
+    allowed = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    with ExitStack() as stack:
+        os.kill(exporter.pid, signal.SIGSTOP)
+        stack.callback(os.kill, exporter.pid, signal.SIGCONT)
+        connections = [stack.enter_context(socket.socket()) for _ in range(min(1_500, allowed))]
+        for connection in connections:
+            connection.setblocking(False)
+            connection.connect_ex(exporter.address_of(port))
+        waiting = select.poll()
+        for connection in connections:
+            waiting.register(connection, select.POLLOUT)
+        until(
+            lambda: sum(event == select.POLLOUT for _, event in waiting.poll(0)) == len(connections), "made", within=3
+        )
+    assert exporter.status_of(port) == STATUS[port]
 
 
 # Slow clients ----------------------------------------------------------------------------------------------------

@@ -110,3 +110,12 @@ def test_a_hundred_thousand_are_told_apart() -> None:
     assert presence.count() == Online(100_000, {"desktop": 0, "ipad": 60_000, "phone": 40_000, "unknown": 0}, 60_000)
     silent = np.sort([int(session) for some in presence.silent(presence.sessions()) for session in some])
     assert np.array_equal(silent, np.arange(40_000))
+
+
+def test_a_long_id_is_kept_as_a_digest() -> None:
+    presence = Presence()
+    long = b"x" * 1_000_000
+    presence.fold_web_sockets([b"1", b"2"], [(long, long, long), (long, long + b"y", None)])
+    ids = [session for batch in presence.silent(presence.sessions()) for session in batch]
+    assert sorted(map(len, ids)) == [128, 128]
+    assert presence.count() == Online(1, {"desktop": 0, "ipad": 0, "phone": 0, "unknown": 2}, 0)

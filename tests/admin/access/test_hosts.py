@@ -41,6 +41,7 @@ def test_our_names_and_addresses_are_served(host: str, app: ASGIApp) -> None:
         *("evil.example", "evil.example:10178", "admin.example.evil.example", "xadmin.example", "x.admin.example"),
         *("localhost.evil.example", "xlocalhost", "127.0.0.1.evil.example", "[admin.example", "0x7f.1", "127.1"),
         *("", ":10178", "[]", "admin.example@evil.example", "evil.example#admin.example", "evil.example admin.example"),
+        *("[::1].evil.example", "[::1]evil.example:10178"),
     ],
 )
 def test_another_name_is_refused_and_the_log_names_the_setting(host: str, app: ASGIApp) -> None:

@@ -16,13 +16,13 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
-from starlette.testclient import TestClient
 
 from admin.documents import DOCUMENTS, models, summary
 from admin.documents.cards import Card, TableCard
 from admin.documents.charts import CHARTS, ChartCard
 from admin.documents.tables import TABLES, TableDocument
 from admin.page import HERE, UPLOT, Page
+from tests.admin.client import Answer, Headers, ask
 from tests.admin.page.samples import MODELS, documents
 from tests.admin.page.stage import BASE
 
@@ -34,15 +34,19 @@ LISTS: tuple[TableCard, ...] = (
 EVERYTHING: tuple[Card | ChartCard | TableCard, ...] = (*CARDS, *CHARTS, *LISTS)
 
 
-def page(root: str = BASE, uplot: Path = UPLOT) -> TestClient:
-    return TestClient(Starlette(routes=[Mount(root.rstrip("/"), routes=Page(uplot=uplot).routes())]))
+def page(root: str = BASE, uplot: Path = UPLOT) -> Starlette:
+    return Starlette(routes=[Mount(root.rstrip("/"), routes=Page(uplot=uplot).routes())])
+
+
+def answer_of(app: Starlette, path: str, headers: Headers = ()) -> Answer:
+    return ask(app, path, headers=headers, root_path="")
 
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    answer = page().get(BASE)
-    assert answer.status_code == 200
-    return answer.text
+    answer = answer_of(page(), BASE)
+    assert answer.status == 200
+    return answer.body.decode()
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +167,8 @@ def test_ids_are_unique_and_references_resolve(html: str) -> None:
 
 @pytest.mark.parametrize("root", ["/admin/analytics/", "/elsewhere/admin/analytics/"])
 def test_all_links_of_the_page_are_below_its_mount(root: str) -> None:
-    client = page(root)
-    elements = Elements(client.get(root).text)
+    app = page(root)
+    elements = Elements(answer_of(app, root).body.decode())
     urls = [
         attributes[name]
         for tag, attributes in elements.found
@@ -175,7 +179,7 @@ def test_all_links_of_the_page_are_below_its_mount(root: str) -> None:
     assert [url for url in urls if not str(url).startswith(root)] == []
     static = [str(url) for url in urls if "/static/" in str(url)]
     assert len(static) > 5
-    assert {url: client.get(url).status_code for url in static if client.get(url).status_code != 200} == {}
+    assert [url for url in static if answer_of(app, url).status != 200] == []
     (data,) = [text for attributes, text in elements.inside]
     assert json.loads(data)["base"] == root
 
@@ -206,14 +210,14 @@ def test_the_noscript_part_links_all_data(html: str) -> None:
 
 
 def test_files_are_revalidated_at_each_use() -> None:
-    client = page()
-    first = client.get(f"{BASE}static/modules/main.js")
-    assert first.status_code == 200
-    assert first.headers["cache-control"] == "no-cache"
-    assert "javascript" in first.headers["content-type"]
-    again = client.get(f"{BASE}static/modules/main.js", headers={"if-none-match": first.headers["etag"]})
-    assert again.status_code == 304
-    assert again.headers["cache-control"] == "no-cache"
+    app = page()
+    first = answer_of(app, f"{BASE}static/modules/main.js")
+    assert first.status == 200
+    assert first.header("cache-control") == "no-cache"
+    assert "javascript" in (first.header("content-type") or "")
+    again = answer_of(app, f"{BASE}static/modules/main.js", {"if-none-match": first.header("etag") or ""})
+    assert again.status == 304
+    assert again.header("cache-control") == "no-cache"
 
 
 @pytest.mark.parametrize(
@@ -229,15 +233,15 @@ def test_files_are_revalidated_at_each_use() -> None:
     ],
 )
 def test_nothing_but_modules_styles_and_uplot_is_served(path: str) -> None:
-    assert page().get(f"{BASE}static/{path}").status_code in (404, 405)
+    assert answer_of(page(), f"{BASE}static/{path}").status in (404, 405)
 
 
 def test_without_uplot_the_page_does_not_ask_for_it(tmp_path: Path) -> None:
-    client = page(uplot=tmp_path)
-    text = client.get(BASE).text
+    app = page(uplot=tmp_path)
+    text = answer_of(app, BASE).body.decode()
     assert "uPlot" not in text
     assert '"hasUplot": false' in text
-    assert client.get(f"{BASE}static/uplot/uPlot.esm.js").status_code == 404
+    assert answer_of(app, f"{BASE}static/uplot/uPlot.esm.js").status == 404
 
 
 COLOR = re.compile(r"#[0-9a-fA-F]{3,8}\b|\b(?:rgb|hsl|oklch|lab|lch|color)a?\(|:\s*(?:white|black|red|gray|grey)\b")

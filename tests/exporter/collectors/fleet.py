@@ -75,5 +75,6 @@ class Fleet:
             "workers,future_heartbeat",
             "workers,gone",
             "workers,state_unwritable",
+            "workers,beyond_limit",
         }
         return {reason.removeprefix("workers,"): number for reason, number in counts.items() if number}

@@ -256,6 +256,16 @@ def test_a_key_of_another_type_is_left_out_and_counted(site: Site) -> None:
     assert (site.devices, site.left_out) == ({"phone": 1}, {"wrong_type": 3})
 
 
+def test_ids_and_words_of_any_length_are_told_apart_and_cost_no_device(site: Site) -> None:
+    for number in range(3):
+        long = f"{'x' * 1_000_000}{number % 2}"
+        site.web_socket(str(number), user_id=long, session_id=long, device_type=f"{'x' * 500_000}{number}")
+    site.web_socket("usual", user_id="u", session_id="s", device_type="phone")
+    site.web_socket("large", user_id="x" * 5_000_000)
+    assert (site.users, site.devices) == (3, {"phone": 1, "unknown": 2})
+    assert site.left_out == {"wrong_type": 1}
+
+
 def test_a_key_that_is_gone_before_it_is_read_is_left_out_and_counted(site: Site) -> None:
     site.patterns = ["ws_sessions:*", "gateway:1"]  # a literal key is read without a scan
     site.web_socket("good", device_type="phone")

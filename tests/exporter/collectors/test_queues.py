@@ -36,7 +36,7 @@ def depths(values: Mapping[str, Any]) -> dict[str, int]:
 def left_out(values: Mapping[str, Any]) -> dict[str, int]:
     """Skipped values by reason, without zeros."""
     counts = only(values, "hivesync_skipped_values")
-    assert set(counts) == {"queues,wrong_type", "queues,malformed"}
+    assert set(counts) == {"queues,wrong_type", "queues,malformed", "queues,beyond_limit"}
     return {reason.removeprefix("queues,"): number for reason, number in counts.items() if number}
 
 

@@ -13,7 +13,7 @@ from tests.rows import INSTANT, NOON, keep, only
 def test_without_workers_there_is_nothing_to_show(fleet: Fleet) -> None:
     assert set(fleet.read()) == {
         f"hivesync_skipped_values{{workers,{reason}}}"
-        for reason in ("wrong_type", "gone", "malformed", "future_heartbeat", "state_unwritable")
+        for reason in ("wrong_type", "gone", "malformed", "future_heartbeat", "beyond_limit", "state_unwritable")
     }
     assert fleet.seconds() == {}
 

@@ -31,6 +31,7 @@ from exporter.doctor.subjects import SUBJECTS
 from exporter.running import open_sources
 from exporter.settings import PREFIX, read_settings
 from exporter.state import StateFile
+from exporter.web_config.port import read_configs
 from tests.waiting import patience
 
 SQL = ("ALTER", "CREATE", "DROP", "GRANT", "REVOKE", "UPDATE")
@@ -77,7 +78,14 @@ class House:
 
         async with open_sources(settings) as sources:
             installation = Installation(
-                settings, sources, build, self.env_file, self.token, self.public_url, (self.logrotate,)
+                settings,
+                sources,
+                build,
+                self.env_file,
+                self.token,
+                self.public_url,
+                (self.logrotate,),
+                read_configs(settings),
             )
             chosen = [subject for subject in SUBJECTS if not names or subject.name in names]
             return await examine(installation, chosen, seconds=patience(9))

@@ -11,7 +11,7 @@ from exporter.doctor.redis import HARMLESS
 from exporter.doctor.run import CheckGroup
 from exporter.doctor.subjects import SUBJECTS
 from exporter.identities import IdType
-from exporter.sources.redis import Command
+from exporter.sources.redis_commands import Command
 from tests.exporter.doctor.faults import LOOK
 from tests.exporter.doctor.house import House
 

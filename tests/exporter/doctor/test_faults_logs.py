@@ -208,3 +208,19 @@ def test_a_file_of_secrets_that_all_can_read_is_found(house: House) -> None:
     assert [each.found for each in found if each.check == "settings.secrets"] == [
         "readable by their owner and group alone"
     ]
+
+
+def test_a_file_of_a_secret_that_the_settings_file_names_is_examined(house: House) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o755)
+        file = folder / "api_key"
+        file.write_text(house.env.pop("HIVESYNC_ADMIN_API_KEY"))
+        house.env["HIVESYNC_ADMIN_API_KEY_FILE"] = str(file)
+        file.chmod(0o644)
+        (found,) = house.new_findings("settings")
+        assert found.found == f"every user of this machine can read {file}, which holds secrets"
+        file.chmod(0o600)
+        assert house.new_findings("settings") == []
+    finally:
+        shutil.rmtree(folder)

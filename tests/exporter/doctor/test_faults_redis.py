@@ -48,7 +48,7 @@ SERVER = [
     Fault("no server", env(redis_url=NOWHERE), "redis.reachable", WRONG, "start Redis, or correct host", mends=False),
     Fault(
         "a missing right",
-        as_user("+scan", "+llen", "+time"),
+        as_user("+scan", "+llen", "+time", "+info"),
         "redis.commands",
         WRONG,
         "ACL SETUSER reader ~* +hmget",
@@ -58,14 +58,21 @@ SERVER = [
         as_user("+ping"),
         "redis.commands",
         WRONG,
-        "ACL SETUSER reader ~* +scan +hmget +getrange +llen +time",
+        "ACL SETUSER reader ~* +scan +hmget +getrange +llen +time +info",
     ),
     Fault(
         "no right to strings",
-        as_user("+scan", "+hmget", "+llen", "+time"),
+        as_user("+scan", "+hmget", "+llen", "+time", "+info"),
         "redis.commands",
         LOOK,
         "ACL SETUSER reader ~* +getrange",
+    ),
+    Fault(
+        "no right to the server's id",
+        as_user("+scan", "+hmget", "+getrange", "+llen", "+time"),
+        "redis.commands",
+        LOOK,
+        "ACL SETUSER reader ~* +info",
     ),
 ]
 
@@ -167,6 +174,17 @@ HEARTBEATS = [
         "SET beat:w:kind cpu  (as its worker should; ",
     ),
     Fault(
+        "a GPU worker without prices where no tokens are recorded",
+        every(
+            env(prices_file="", not_provided="ai_usage_events.prompt_tokens,ai_usage_events.completion_tokens"),
+            beat("gpu-1", kind="gpu", instance_type="g5.xlarge"),
+        ),
+        "heartbeats.workers",
+        LOOK,
+        "HIVESYNC_PRICES_FILE=/etc/hivesync-analytics/prices.toml  # [instances.",
+        mends=False,
+    ),
+    Fault(
         "no workers",
         command("DEL", "worker:heartbeat:cpu-1"),
         "heartbeats.workers",
@@ -242,6 +260,13 @@ def test_the_length_of_a_list_in_no_setting_is_named(house: House) -> None:
     TASKS(house)
     (found,) = house.new_findings("redis")
     assert found.found == "`ai_tasks`: 10 jobs, in no setting"
+
+
+def test_the_priority_steps_of_a_celery_queue_are_one_queue(house: House) -> None:
+    house.env["HIVESYNC_AI_QUEUE_KEYS"] = "celery:ai_tasks"
+    for key in ("ai_tasks", "ai_tasks\x06\x163", "ai_tasks\x06\x169"):
+        house.valkey.rpush(key, "a job")
+    assert "ai: celery:ai_tasks -> ai_tasks 3" in [each.found for each in house.examine("redis")]
 
 
 def test_a_key_that_may_hold_data_is_not_printed(house: House) -> None:

@@ -246,4 +246,6 @@ def test_a_good_token_is_said_to_be_let_in(house: House) -> None:
 
 def test_the_proxy_s_configuration_is_that_of_the_manual() -> None:
     (documented,) = re.findall(r"```nginx\n(.*?)\n```", MANUAL.read_text(encoding="utf-8"), re.DOTALL)
-    assert LOCATION.format(address=reachable(Settings.model_fields["admin_listen"].default)) == documented
+    assert (
+        LOCATION.format(scheme="http", address=reachable(Settings.model_fields["admin_listen"].default)) == documented
+    )

@@ -60,6 +60,7 @@ from tests.serving import Client, Serving, request, serving
         (request("/", {f"X-{n}": "x" for n in range(HEADERS)}), 431),
         (request("/", {f"X-{n}": "x" * 1000 for n in range(20)}), 431),
         (b"GET / HTTP/1.1\r\n" + b"N" * 1_000_000, 431),
+        (b"\r\n" * 50_000, 400),
         (request("/", method="POST", body=b"b" * 1_000_000), 413),
         (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100_000, 413),
         (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"T: x\r\n" * 100_000, 413),

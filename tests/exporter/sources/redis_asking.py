@@ -51,6 +51,12 @@ def lengths(client: Redis) -> Awaitable[Any]:
     return client.lengths([b"ai_queue:default"])
 
 
+async def found(client: Redis, *patterns: str) -> list[bytes]:
+    """All keys of the patterns, sorted."""
+    async with aclosing(client.keys(patterns)) as batches:
+        return sorted([key async for batch in batches for key in batch])
+
+
 async def passed(client: Redis, *patterns: str, fields: Sequence[str] = ("user_id",)) -> list[Hashes]:
     """All batches of a pass."""
     async with aclosing(client.all_hashes(patterns, fields)) as batches:

@@ -18,7 +18,7 @@ from exporter.heartbeats import RedisHeartbeats
 from exporter.sources.redis import Redis
 from exporter.state import StateFile
 from exporter.worker_keys import Kinds
-from tests.exporter.sources.redis_asking import ask, commands, lengths, passed, rows_of
+from tests.exporter.sources.redis_asking import ask, commands, found, lengths, passed, rows_of
 from tests.rows import collect, keep
 
 
@@ -48,9 +48,9 @@ def test_a_connection_has_our_name(url: str, valkey: redis.Redis) -> None:
 
 def test_a_connection_that_was_cut_is_replaced(url: str, valkey: redis.Redis) -> None:
     async def twice(client: Redis) -> bool | None:
-        await client.keys(["a*"])
+        await found(client, "a*")
         assert await asyncio.to_thread(valkey.client_kill_filter, _type="normal", skipme=True) >= 1
-        await client.keys(["a*"])
+        await found(client, "a*")
         await client.time()
         return client.reachability.up
 
@@ -96,7 +96,7 @@ def test_answers_that_nobody_read_are_given_to_nobody_else(
     async def question(client: Redis) -> tuple[Any, ...]:
         for _ in range(5):
             await stops(client)
-        return await lengths(client), len(rows_of(await passed(client, "ws_sessions:*"))), await client.keys(["ai_*"])
+        return await lengths(client), len(rows_of(await passed(client, "ws_sessions:*"))), await found(client, "ai_*")
 
     assert ask(url, question) == ([2], 3_000, [b"ai_queue:default"])
 
@@ -106,7 +106,7 @@ def test_one_connection_is_kept_from_question_to_question(url: str, valkey: redi
         for _ in range(3):
             await passed(client, "a*")
             await lengths(client)
-            await client.keys(["a*"])
+            await found(client, "a*")
             await client.time()
         return await asyncio.to_thread(connections, valkey)
 

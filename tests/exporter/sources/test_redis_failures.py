@@ -18,7 +18,7 @@ from exporter.sources import redis as source
 from exporter.sources.redis import Redis
 from servers.proxy import Proxy
 from servers.valkey import ValkeyServer
-from tests.exporter.sources.redis_asking import Question, ask, lengths, opened, passed, refused, rows_of
+from tests.exporter.sources.redis_asking import Question, ask, found, lengths, opened, passed, refused, rows_of
 from tests.rows import keep
 from tests.waiting import bounded, patience, until_async
 
@@ -39,7 +39,7 @@ def password(valkey: redis.Redis, valkey_server: ValkeyServer) -> Iterator[str]:
 def test_a_server_that_wants_another_password_is_down(user: str, password: str, url: str) -> None:
     del password
     url = f"redis://{user}{url.partition('@')[2]}"
-    for question in (lengths, lambda client: client.keys(["a*"]), lambda client: client.time()):
+    for question in (lengths, lambda client: found(client, "a*"), lambda client: client.time()):
         assert refused(url, question, SourceUnavailable) == ("authentication", False)
 
 
@@ -59,7 +59,7 @@ def test_what_is_forbidden_fails_the_question_and_not_the_source(reader: str) ->
     questions: list[Question] = [
         lambda client: client.lengths([b"worker:1"]),
         lambda client: client.hashes([b"ai_queue:stats"], ("processed",)),
-        lambda client: client.keys(["ai_queue:*"]),
+        lambda client: found(client, "ai_queue:*"),
         lambda client: client.time(),
         lambda client: passed(client, "ai_queue:*"),
         lambda client: passed(client, "ai_queue:stats"),
@@ -300,7 +300,7 @@ def test_connections_that_are_reset_while_idle_are_replaced(url: str, run: Calla
             idle: list[Any] = list(client._pool._available_connections)
             assert len(idle) == 3
             await asyncio.to_thread(proxy.switch, server)
-            await until_async(lambda: all(each._reader.exception() for each in idle), "three resets")
+            await until_async(lambda: all(each._reader and each._reader.exception() for each in idle), "three resets")
             await asyncio.gather(*(client.time() for _ in range(3)))
             assert client.reachability.up
 
