@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from attack.target import Instance, read_port
 from attack.wire import BoundReachedError, Budget
 from exporter.httpd.connections import Limits
 from tests.attack.weak import weak_target
+from tests.certificates import Authority
 from tests.exporter.httpd.echo import echo
 from tests.serving import serving
 
@@ -54,6 +56,16 @@ def test_the_command_ends_with_1_and_names_what_was_not_held(
     printed = capsys.readouterr().out
     assert status == 1
     assert "NOT HELD  other origins: reading by https://evil.example (metrics): 200 *" in printed
+
+
+def test_a_port_with_tls_is_attacked_too(tmp_path: Path) -> None:
+    """The certificate of the instance is taken as it is."""
+    issued = Authority.create("authority").issue(tmp_path, "server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(issued.certificate, issued.key)
+    with weak_target(tmp_path, tls=context) as target:
+        rows = suite.run(target, suite.chosen(quick=True, subjects=["other origins"]))
+    assert [row.finding.answer for row in rows][:2] == ["200 *", "200 *"]
 
 
 def test_an_attack_without_an_end_or_a_verdict_is_not_held(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ It believes each identity, answers each path and method, reflects what it is sen
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,9 @@ class Weak(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def weak_target(directory: Path, *, one_at_a_time: bool = False) -> Iterator[Instance]:
+def weak_target(
+    directory: Path, *, one_at_a_time: bool = False, tls: ssl.SSLContext | None = None
+) -> Iterator[Instance]:
     """The server as a target; `one_at_a_time`: an idle connection keeps all others waiting."""
     state = directory / "state"
     state.mkdir()
@@ -47,10 +50,12 @@ def weak_target(directory: Path, *, one_at_a_time: bool = False) -> Iterator[Ins
     (state / "key").write_text("secret")
     kind = HTTPServer if one_at_a_time else ThreadingHTTPServer
     with kind((LOOPBACK, 0), Weak) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            url = f"http://{LOOPBACK}:{server.server_address[1]}"
+            url = f"{'https' if tls else 'http'}://{LOOPBACK}:{server.server_address[1]}"
             metrics, admin = (read_port(name, url, Budget()) for name in ("metrics", "admin"))
             yield Instance(metrics, admin, api_key="weak", jwt_secret="weak", state_directory=state, connections=20)
         finally:
