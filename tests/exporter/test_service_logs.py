@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from exporter.collectors.logs import ai_log
 from exporter.sources.jsonl import JsonlLog
 from exporter.state import StateFile
+from tests.logrotating import rotate_at
 from tests.rows import NO_DATABASE, NOWHERE, sources
 from tests.running import OPENMETRICS, RunningExporter, get, is_up, some_of
 from tests.waiting import patience, until
@@ -240,11 +242,7 @@ def test_lines_written_while_it_was_down_are_counted_wherever_logrotate_put_them
                 counted(written)
                 exporter.stop()
             else:
-                subprocess.run(
-                    ["faketime", f"2026-01-0{number} 10:20:30", "logrotate", "-f", "-s", tmp_path / "s", configuration],
-                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NO_FAKE_STAT": "1", "FAKE_UTIME": "0"},
-                    check=True,
-                )
+                rotate_at(datetime(2026, 1, number, 10, 20, 30), tmp_path / "s", configuration)  # noqa: DTZ001
         write(7)
         exporter.start()
         counted(written + 7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.exporter.sources.jsonl.reading import Reader, append, lines, text
+from tests.logrotating import rotate_at
 
 pytestmark = pytest.mark.logrotate
 
@@ -94,13 +94,7 @@ class Rotated:
     def rotate(self) -> None:
         """Rotate all logs now with logrotate."""
         self.day += timedelta(days=8, hours=1)
-        subprocess.run(
-            ["faketime", f"{self.day:%Y-%m-%d %H:%M:%S}", "logrotate", "-f", "-s", self.state, self.configuration],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TZ": "UTC", "NO_FAKE_STAT": "1", "FAKE_UTIME": "0"},
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        rotate_at(self.day, self.state, self.configuration)
 
     def read(self) -> None:
         """Read all new lines."""
