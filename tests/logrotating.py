@@ -16,7 +16,8 @@ def rotate_at(moment: datetime, state: Path, configuration: Path) -> None:
     `faketime` leaves shared memory with the name of its process behind where that is killed, and fails in a later
     process of the same number: it is tried again in another process.
     """
-    command: list[str | Path] = ["faketime", f"{moment:%Y-%m-%d %H:%M:%S}", "logrotate", "-f", "-s", state, configuration]
+    at = f"{moment:%Y-%m-%d %H:%M:%S}"
+    command: list[str | Path] = ["faketime", at, "logrotate", "-f", "-s", state, configuration]
     for _ in range(MOST):
         ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
         if ended.returncode == 0 or "shm_open" not in ended.stderr:
