@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import time
 from collections.abc import Callable
 
 from attack.findings import Attack, Finding, judged, not_applicable, shown
@@ -18,7 +17,6 @@ CHARTS = tuple(f"{SECTION}/charts/{name}" for name in ("ai-requests", "dau", "pl
 FORMULA = re.compile(r"(?:^|[;\t\r\n])[\s\"]*[=+\-@\uff0b\uff0d\uff1d\uff20]")
 """The beginning of a cell, under any of the usual separators, with a sign that begins a formula."""
 
-LOOKS, LOOK_SECONDS = 40, 0.5
 NUMBER = re.compile(r"-?[0-9.e+-]+")
 
 
@@ -27,11 +25,6 @@ def _formulas(path: str) -> Callable[[Instance], Finding]:
         if not target.api_key:
             return not_applicable("the API key is not known (HIVESYNC_ADMIN_API_KEY)")
         answer = ask(target.admin, f"{path}?format=csv", headers=[target.key])
-        for _ in range(LOOKS if target.is_planted and path == TABLES[0] else 0):  # a table is read once a minute
-            if answer is not None and b"planted" in answer.body:
-                break
-            time.sleep(LOOK_SECONDS)
-            answer = ask(target.admin, f"{path}?format=csv", headers=[target.key])
         if answer is None or answer.status != 200:
             return judged(False, f"{shown(answer)} in place of a table")
         rows = list(csv.reader(io.StringIO(answer.body.decode())))

@@ -11,8 +11,9 @@ from attack.__main__ import main
 from servers.ports import free_port
 
 
-def test_the_demo_holds_every_attack(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_holds_every_attack(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without those that wait for a limit in time, which tests/exporter/httpd has with shorter ones."""
+    monkeypatch.setenv("COLUMNS", "300")  # the table is as wide as the terminal
     status = main(["--quick"], {})
     printed = capsys.readouterr().out
     found = re.search(
