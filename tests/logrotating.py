@@ -13,8 +13,8 @@ MOST = 100
 def rotate_at(moment: datetime, state: Path, configuration: Path) -> None:
     """Rotate all logs of the configuration; fails with what logrotate says.
 
-    Where a process of `faketime`'s is killed, a semaphore and shared memory with its number are left behind, and a later
-    process of the same number fails: it is tried again in another process.
+    Where a process of `faketime`'s is killed, a semaphore and shared memory with its number are left behind, and a
+    later process of the same number fails: it is tried again in another process.
     """
     at = f"{moment:%Y-%m-%d %H:%M:%S}"
     command: list[str | Path] = ["faketime", at, "logrotate", "-f", "-s", state, configuration]
