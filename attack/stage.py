@@ -28,6 +28,7 @@ from servers.bound import Bound
 AUDIENCE, ISSUER = "hivesync-admin", "https://hivesync.example"
 PLANTED = "=HYPERLINK(1);\t@planted <script>alert(1)</script>"
 PLANTED_SECONDS = 120
+LOOK_SECONDS = 0.2
 USERS, DAYS = 60, 2
 
 
@@ -81,5 +82,5 @@ def _plant(database: str, target: Instance) -> None:
         answer = ask(target.admin, TABLES[0], headers=[target.key])
         if answer is not None and b"planted" in answer.body:
             return
-        time.sleep(0.2)
+        time.sleep(LOOK_SECONDS)
     raise TimeoutError("the names that were planted in the database are not in the table of users")

@@ -132,7 +132,7 @@ SKIPPED = MetricSpec(
     "hivesync_skipped_values",
     "gauge",
     "Impossible or malformed values that the collector leaves out of its metrics, by reason, in the window of those"
-    " metrics; as beyond_limit, workers or lists that it does not tell apart from others.",
+    " metrics; as beyond_limit, workers or lists that it does not distinguish from others.",
     source="every source",
     labels=(Label("collector"), Label("reason")),
 )

@@ -60,8 +60,8 @@ EVENTS = {
         ("queue", "setting", "patterns", "remedy"),
     ),
     "collector.beyond_limit": LogEvent(
-        "There are more workers or lists than a collector tells apart (docs/definitions.md, Limits of what is told"
-        " apart); `beyond` is their number now. Once until there are fewer.",
+        "There are more workers or lists than a collector distinguishes (docs/definitions.md, Limits of workers and"
+        " lists); `beyond` is their number now. Once until there are fewer.",
         ("collector", "limit", "beyond"),
     ),
     "jobs.no_index": LogEvent(

@@ -4,7 +4,7 @@
     PostgreSQL: workers (worker_id, kind, last_heartbeat_at, ...)      -> heartbeats (this) -> collectors/workers.py
 
 The age of a heartbeat is that by the clock of the server that holds it. Heartbeats are read and folded a batch at a
-time: beyond the limit of `remembered.py`, a worker is not told apart from others of its kind.
+time: beyond the limit of `remembered.py`, a worker is not distinguished from others of its kind.
 """
 
 from __future__ import annotations

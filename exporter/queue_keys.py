@@ -34,7 +34,7 @@ BINDINGS = "_kombu.binding"
 """The beginning of the keys in which Celery keeps the names of its queues: they are no lists."""
 
 LONGEST_KEY = 1_000
-"""Length of the key (bytes) of a list that is told apart from others."""
+"""Length of the key (bytes) of a list that is distinguished from others."""
 
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 

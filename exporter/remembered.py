@@ -1,5 +1,5 @@
-"""Limits on what is kept of keys and rows that others write: at most 10,000 are told apart, and the rest is counted
-(docs/definitions.md#limits-of-what-is-told-apart).
+"""Limits on what is kept of keys and rows that others write: at most 10,000 are distinguished, and the rest is counted
+(docs/definitions.md#limits-of-workers-and-lists).
 
     heartbeats.py, queue_keys.py -> Remembered, Distinct, Excess (this) -> collectors/workers.py, queues.py, ...
 """
@@ -18,7 +18,7 @@ import structlog
 from exporter.windows import contained
 
 LIMIT = 10_000
-"""Number of workers, or of lists of one setting, that are told apart. Only 200 of them have labels of their own."""
+"""Number of workers, or of lists of one setting, that are distinguished. Only 200 of them have labels of their own."""
 
 BEYOND = "beyond_limit"
 """The reason under which the rest is counted in `hivesync_skipped_values`."""
@@ -87,7 +87,7 @@ class Distinct:
 
 
 class Excess:
-    """Logs that a collector has found more than it tells apart: once, until it finds less."""
+    """Logs that a collector has found more than it distinguishes: once, until it finds less."""
 
     def __init__(self, collector: str) -> None:
         self._collector = collector

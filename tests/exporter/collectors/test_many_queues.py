@@ -1,4 +1,4 @@
-"""More lists than the exporter tells apart (docs/definitions.md#limits-of-what-is-told-apart)."""
+"""More lists than the exporter distinguishes (docs/definitions.md#limits-of-workers-and-lists)."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class Rotating(RuleBasedStateMachine):
         self.number += 1
         line = b'{"n":%d,"ts":"2025-01-01"}' % self.number
         if chunk == "end" and not generation.content:
-            return  # files with the same head are not told apart; every other file begins with a number of its own
+            return  # files with the same head are not distinguished; every other file begins with a number of its own
         content = {
             "line": line + b"\n",
             "lines": b"".join(b"%d of %d\n" % (index, self.number) for index in range(30)),
