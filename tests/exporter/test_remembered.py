@@ -1,4 +1,4 @@
-"""Limits on what is kept of keys that others write (docs/definitions.md#limits-of-what-is-told-apart)."""
+"""Limits on what is kept of keys that others write (docs/definitions.md#limits-of-workers-and-lists)."""
 
 from __future__ import annotations
 

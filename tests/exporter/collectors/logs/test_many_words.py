@@ -1,5 +1,5 @@
 """A log with words without number, of any length: each line is counted, and no word is kept
-(docs/definitions.md#limits-of-what-is-told-apart)."""
+(docs/definitions.md#limits-of-workers-and-lists)."""
 
 from __future__ import annotations
 
