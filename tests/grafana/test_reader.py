@@ -101,6 +101,7 @@ def test_a_right_that_another_application_may_need_is_left_and_named(
     owner.execute(SCRIPT.encode())
     with as_role(server, "backend") as backend:
         backend.execute("CREATE TEMPORARY TABLE needed ()")
+        backend.execute("DROP TABLE pg_temp.needed")  # else it is there until the process of the session has ended
         backend.execute("CREATE TABLE needed_too ()")
         backend.execute("SELECT lo_create(0)")
     assert {notice.partition(": REVOKE ")[2] for notice in noticed} == {
