@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import orjson
 import redis
@@ -111,6 +111,11 @@ def hiredis(url: str) -> Counted:
                 reader.feed(connection.recv(262_144))
             return found
 
+        if parts.password:
+            login = (b"AUTH", (unquote(parts.username or "") or "default").encode(), unquote(parts.password).encode())
+            connection.sendall(parser.pack_command(login))  # type: ignore[arg-type]  # it takes more than it says
+            if isinstance(found := answer(), parser.ReplyError):
+                raise found
         cursor = b"0"
         while True:
             words = (b"SCAN", cursor, b"MATCH", PATTERN.encode(), b"COUNT", b"%d" % COUNT)
