@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from exporter.columns import text_array
 from exporter.errors import CollectionFailed
 from exporter.sources.postgres import Transaction
 
@@ -21,7 +22,7 @@ from exporter.sources.postgres import Transaction
 _COUNTERS = """
 SELECT tables.name, pg_class.relfilenode::bigint, pg_stat_get_tuples_inserted(pg_class.oid),
        pg_stat_get_tuples_updated(pg_class.oid), pg_stat_get_tuples_deleted(pg_class.oid)
-FROM unnest(%(tables)s::text[]) AS tables(name)
+FROM unnest({tables}) AS tables(name)
 JOIN pg_class ON pg_class.oid = to_regclass(tables.name)
 WHERE pg_class.relkind = 'r' AND NOT pg_class.relhassubclass
   AND has_any_column_privilege(pg_class.oid, 'SELECT')
@@ -48,7 +49,7 @@ async def read_changes(transaction: Transaction, tables: Sequence[str]) -> Chang
     of any table are unknown."""
     try:
         async with transaction.savepoint():
-            rows = await transaction.rows(_COUNTERS, {"tables": list(tables)})
+            rows = await transaction.rows(_COUNTERS.format(tables=text_array(tables)), plan_once=True)
     except CollectionFailed:  # a server that hides its statistics
         return None
     return {name: TableChanges(*counters) for name, *counters in rows} if len(rows) == len(tables) else None

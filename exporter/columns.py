@@ -15,7 +15,7 @@ own SQL for the same, so that one can be checked against the other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.inputs import BY_NAME
@@ -112,6 +112,11 @@ def optional(column: str, not_provided: Collection[str], alias: str = "") -> str
     if column in not_provided:
         return f"NULL::{BY_NAME[column].type}"
     return f"{alias}.{column.partition('.')[2]}" if alias else column
+
+
+def text_array(texts: Iterable[str]) -> str:
+    """Return SQL for an array of these texts, none of which may contain a quote."""
+    return "ARRAY[" + ", ".join(f"'{text}'" for text in texts) + "]::text[]"
 
 
 def words(allowed: tuple[str, ...]) -> str:

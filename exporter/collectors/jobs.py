@@ -5,9 +5,9 @@
     hivesync_oldest_waiting_job_timestamp_seconds{queue="ai"} 1767139200.0
 
 A partial index on each table (docs/operating.md#index-of-waiting-jobs) makes a reading cheap, however large the table.
-Without it, PostgreSQL reads the table as a whole. Before each reading, PostgreSQL's planner estimates its cost: an
+Without it, PostgreSQL reads the table as a whole. PostgreSQL's planner estimates the cost of a reading before it: an
 expensive reading is followed by a pause, so that it takes a hundredth of the time at most, also if it was cancelled at
-its time limit.
+its time limit. After a cheap and quick one the estimate holds for a minute.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ SHARE = 1 / 100
 CHEAP = 1_000.0
 """Cost, in PostgreSQL's unit of a page read in sequence, up to which a table is read at every refresh: about 30,000
 rows read as a whole, or hundreds of waiting jobs found by an index."""
+
+QUICK_SECONDS = 0.1
+"""Duration of a reading up to which an estimate that it is cheap may be true."""
 
 LONGEST_SHOWN = 5 * MINUTE
 """Age up to which a reading is shown: less than the alerts on it wait, so that none fires for one reading alone."""
@@ -144,6 +147,7 @@ class _Table:
         self._is_named = False
         self._tried_at: int | None = None
         self._server = 0
+        self._cheap: tuple[str, int] = ("", 0)  # the query last estimated to be cheap, and the time of the estimate
         self.pause = 0
         self.read_at = 0
         self.jobs: Mapping[str, int] = {}
@@ -151,8 +155,9 @@ class _Table:
         self.oldest: int | None = None
 
     def forget(self) -> None:
-        """End the pause."""
+        """End the pause, and drop the estimate."""
         self._tried_at = None
+        self._cheap = "", 0
 
     async def read(self, transaction: Transaction) -> None:
         """Read the table, unless the pause after an expensive reading is not over. On another server than before there
@@ -170,27 +175,40 @@ class _Table:
             return
         enum = await read_enum(transaction, self._table)
         query = _query(self._table, enum)
-        plan = await _plan(transaction, query)
-        cost = float(plan["Total Cost"])
-        self._name_if_read_whole(plan, enum)
-        is_expensive = cost > CHEAP or "Foreign Scan" in _nodes(plan)
+        is_expensive = not self._is_still_cheap(query, now) and await self._is_expensive(transaction, query, enum)
         began = self._clock()
         try:
             async with transaction.savepoint():
                 rows = await transaction.rows(query)
             await transaction.check_tables()
         except CollectionFailed as error:
-            self._note(now, began if is_expensive else None, error)
+            self._note(now, query, self._clock() - began, is_expensive, error)
             raise
-        self._note(now, began if is_expensive else None)
+        self._note(now, query, self._clock() - began, is_expensive)
         self.read_at = now
         self.jobs = {status: number for status, number, _ in rows}
         self.oldest = next((oldest for status, _, oldest in rows if status == JOB_STATES["waiting"]), None)
 
-    def _note(self, now: int, began: float | None, failure: CollectionFailed | None = None) -> None:
-        """Note an attempt, and the pause that it requires if it was expensive (`began` is its start)."""
-        seconds = 0.0 if began is None else min(self._clock() - began, STATEMENT_SECONDS)
-        self._tried_at, self.pause, self._failure = now, round(seconds / SHARE * SECOND), failure
+    def _is_still_cheap(self, query: str, now: int) -> bool:
+        """Return whether a recent estimate holds for this query."""
+        estimated, at = self._cheap
+        return estimated == query and 0 <= now - at < MINUTE
+
+    async def _is_expensive(self, transaction: Transaction, query: str, enum: EnumType | None) -> bool:
+        plan = await _plan(transaction, query)
+        self._name_if_read_whole(plan, enum)
+        return float(plan["Total Cost"]) > CHEAP or "Foreign Scan" in _nodes(plan)
+
+    def _note(
+        self, now: int, query: str, seconds: float, is_expensive: bool, failure: CollectionFailed | None = None
+    ) -> None:
+        """Note an attempt, the pause that it requires if it was expensive, and otherwise that it is cheap."""
+        self._tried_at, self._failure = now, failure
+        self.pause = round(min(seconds, STATEMENT_SECONDS) / SHARE * SECOND) if is_expensive else 0
+        if is_expensive or seconds > QUICK_SECONDS:
+            self._cheap = "", 0
+        elif not self._is_still_cheap(query, now):
+            self._cheap = query, now
 
     def _name_if_read_whole(self, plan: Mapping[str, Any], enum: EnumType | None) -> None:
         """Log a large table that no index helps to read: once, until an index does."""
@@ -233,7 +251,7 @@ def _query(table: str, enum: EnumType | None) -> str:
 
 async def read_enum(transaction: Transaction, table: str) -> EnumType | None:
     """Return the type of the statuses in a table or view if it is an enum, else None."""
-    return enum_type(await transaction.rows(ENUM_LABELS.format(f"{table}.status", table)))
+    return enum_type(await transaction.rows(ENUM_LABELS.format(f"{table}.status", table), plan_once=True))
 
 
 async def _plan(transaction: Transaction, query: str) -> Mapping[str, Any]:

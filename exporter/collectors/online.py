@@ -174,7 +174,7 @@ async def _nameless(
 
 
 async def _id_types(transaction: Transaction) -> IdTypes:
-    ((session, user),) = await transaction.rows(_ID_TYPES)
+    ((session, user),) = await transaction.rows(_ID_TYPES, plan_once=True)
     return IdTypes(IdType(session), IdType(user))
 
 

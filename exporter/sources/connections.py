@@ -9,6 +9,7 @@ share nothing. `postgres.py`, which uses this module, limits the number of conne
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,9 @@ LIFETIME_SECONDS = 3600.0
 """Maximum age of a connection, so that the server's caches for it do not grow without bound, and changed settings of
 the role take effect."""
 
+ON_REQUEST = sys.maxsize
+"""Number of executions after which a statement is prepared without a request for it: never."""
+
 ADDRESSES = 4
 """Number of addresses of a name, or hosts of a URL, that may each take the full time limit before the attempt ends."""
 
@@ -39,6 +43,18 @@ class Connection(AsyncConnection[Any]):
     idle_since: float
     era: int
     """The era in which it was opened: `Connections.retire` ends an era."""
+
+    def is_backend(self, pid: int) -> bool:
+        """Return whether this connection is one to that backend itself. A pooler announces another number, as its
+        backends change between transactions: statements prepared in one are unknown to the next."""
+        return pid == self.info.backend_pid
+
+    async def end_transaction(self) -> None:
+        """End a transaction that has written nothing. A rollback would also drop the prepared statements."""
+        if self.pgconn.transaction_status == TransactionStatus.INTRANS:
+            await self.commit()
+        else:
+            await self.rollback()
 
     async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109 - psycopg's name
         try:
@@ -119,7 +135,7 @@ class Connections:
         # psycopg limits the time per address, but not that of resolving a name.
         era = self._era
         async with asyncio.timeout(ADDRESSES * self._address_seconds):
-            connection = await Connection.connect(self._url, prepare_threshold=None, **self._options)
+            connection = await Connection.connect(self._url, prepare_threshold=ON_REQUEST, **self._options)
         try:
             connection.era, connection.opened_at = era, time.monotonic()
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from exporter.errors import CollectionFailed, SourceUnavailable
@@ -154,7 +153,7 @@ class Postgres:
                 # A statement that a cancelled task left behind cannot be rolled back: the connection is closed.
                 if connection.pgconn.transaction_status in _IN_TRANSACTION:
                     async with asyncio.timeout(GRACE_SECONDS):
-                        await connection.rollback()
+                        await connection.end_transaction()
             finally:
                 await self._connections.give_back(connection)
 
@@ -178,7 +177,7 @@ class Transaction:
     change: str | None
     """Where this transaction is the first on another server than before: the reason, a constant word."""
 
-    def __init__(self, connection: AsyncConnection[Row], statement_seconds: float) -> None:
+    def __init__(self, connection: Connection, statement_seconds: float) -> None:
         self._connection = connection
         self.statement_seconds = statement_seconds
 
@@ -233,7 +232,7 @@ class Transaction:
         """Check the tables at the end, as `check_tables` does."""
         if self._connection.pgconn.transaction_status == TransactionStatus.INTRANS:
             with suppress(psycopg.errors.InsufficientPrivilege):
-                _refuse(await self.rows(REWRITTEN))
+                _refuse(await self.rows(REWRITTEN, plan_once=True))
 
     async def check_tables(self) -> None:
         """Raise CollectionFailed if a table was rewritten after the snapshot and before its reading, which then found
@@ -241,7 +240,7 @@ class Transaction:
         transaction, need it before."""
         async with self.savepoint():
             with suppress(psycopg.errors.InsufficientPrivilege):
-                _refuse(await self.rows(REWRITTEN))
+                _refuse(await self.rows(REWRITTEN, plan_once=True))
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -255,10 +254,20 @@ class Transaction:
         except (psycopg.Error, TimeoutError, OSError) as error:
             raise failure(error) from error
 
-    async def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
-        """Return the rows of a query; `%(now)s` in it is this transaction's time."""
+    async def rows(
+        self, query: str, parameters: Mapping[str, object] | None = None, *, plan_once: bool = False
+    ) -> list[Row]:
+        """Return the rows of a query; `%(now)s` in it is this transaction's time.
+
+        `plan_once` is for a constant query whose best plan never changes, such as one on the catalogue, where planning
+        takes longer than execution: where possible PostgreSQL keeps its plan. Other queries are planned for their
+        parameters, such as a time that few rows are newer than.
+        """
+        prepare = plan_once and self._connection.is_backend(self.pid)
         async with asyncio.timeout(self.statement_seconds + GRACE_SECONDS):
-            cursor = await self._connection.execute(query.encode(), self._values(query, parameters), binary=True)
+            cursor = await self._connection.execute(
+                query.encode(), self._values(query, parameters), binary=True, prepare=prepare
+            )
             return await cursor.fetchall()
 
     async def batches(

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exporter.columns import text_array
 from exporter.errors import CollectionFailed
 from exporter.sources.identity import DatabaseServer
 from exporter.sources.postgres import Transaction, moment
@@ -29,10 +30,10 @@ _XMIN = -2
 """The number of the column xmin. (Referenced by name, it makes PostgreSQL fail where an index is used first.)"""
 
 # The description of a table is rows of PostgreSQL's catalogue, which have versions too; VACUUM and ANALYZE write no new
-# ones. The ids are passed as an array, so that each is looked up by itself: in a join, the planner may evaluate the
-# rest for all tables of the database first.
+# ones. The names are part of the text, so that one plan fits all executions. The ids are passed as an array, so that
+# each is looked up by itself: in a join, the planner may evaluate the rest for all tables of the database first.
 _CATALOGUE = f"""
-WITH named AS MATERIALIZED (SELECT to_regclass(name)::oid AS id FROM unnest(%(tables)s::text[]) AS tables(name)),
+WITH named AS MATERIALIZED (SELECT to_regclass(name)::oid AS id FROM unnest({{tables}}) AS tables(name)),
      parts AS MATERIALIZED (SELECT id FROM named UNION SELECT relid::oid FROM named, pg_partition_tree(id))
 SELECT count(*) = (SELECT count(*) FROM parts)
        AND coalesce((SELECT bool_and(has_column_privilege(id, {_XMIN}::int2, 'SELECT') IS TRUE) FROM named), false)
@@ -77,7 +78,8 @@ class RowVersions:
     """The states in which the parts of the past of some rows were last read."""
 
     def __init__(self, rows: Sequence[TimedRows]) -> None:
-        self._tables = list(dict.fromkeys(each.table for each in rows))
+        tables = list(dict.fromkeys(each.table for each in rows))
+        self._catalogue = _CATALOGUE.format(tables=text_array(tables))
         looks = " UNION ALL ".join(each.look for each in rows)
         self._look = (
             "SELECT coalesce(sum(rows), 0)::bigint, min(newest), age(%(oldest_running)s::text::xid)"
@@ -96,10 +98,10 @@ class RowVersions:
 
     async def check(self, transaction: Transaction) -> None:
         """Check that the tables are unchanged. To be called before parts are looked at in this transaction."""
-        parameters = {"tables": self._tables, "since": _id(self._checked)}
+        parameters = {"since": _id(self._checked)}
         try:
             async with transaction.savepoint():
-                ((self._have_versions, altered),) = await transaction.rows(_CATALOGUE, parameters)
+                ((self._have_versions, altered),) = await transaction.rows(self._catalogue, parameters, plan_once=True)
         except CollectionFailed:  # a server that hides its catalogue
             self._have_versions = False
             return

@@ -12,6 +12,7 @@ import redis
 from psycopg.conninfo import conninfo_to_dict
 
 from demo.database import fill_database
+from exporter.sources.postgres import Row
 from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
 from tests.exporter.sources.postgres_asking import ask, opened, read, why_unavailable
@@ -102,6 +103,19 @@ def test_limits_hold_within_a_transaction_and_stay_on_no_connection(pooler: PgBo
     before = outside()
     assert asyncio.run(within()) == ["8s", "250ms", "off", "UTC", "32MB", "off", "views"]
     assert outside() == before
+
+
+def test_no_statement_is_prepared_behind_it(pooler: PgBouncer) -> None:
+    """The next transaction may run on another backend, that does not know the statement."""
+
+    async def attempt() -> list[Row]:
+        async with opened(pooler.url) as postgres:
+            for _ in range(3):
+                async with postgres.transaction() as transaction:
+                    assert await transaction.rows("SELECT 1", plan_once=True) == [(1,)]
+            return await read(postgres, "SELECT statement FROM pg_prepared_statements")
+
+    assert asyncio.run(attempt()) == []
 
 
 def test_row_security_is_refused_behind_it_too(pooler: PgBouncer, connection: psycopg.Connection, reader: str) -> None:

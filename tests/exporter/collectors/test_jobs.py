@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ from exporter.collectors.jobs import TABLES, Jobs, index_statement, read_enum
 from exporter.columns import EnumType
 from exporter.errors import CollectionFailed
 from exporter.sources import postgres
+from exporter.sources.postgres import Transaction
 from servers.postgres import PostgresServer
 from tests.rows import INSTANT, NOON, by_name, collect, insert, only, sources
 
@@ -345,3 +347,21 @@ def test_a_reading_that_was_cancelled_is_not_repeated_before_its_pause_is_over(
 
 def test_tables_are_the_ones_of_the_definition() -> None:
     assert all(table in str(jobs.JOBS.definition) for table in TABLES.values())
+
+
+@pytest.mark.parametrize(("seconds", "estimates"), [(0.01, 2), (1, 4)])
+def test_the_estimate_of_a_cheap_and_quick_reading_holds_for_a_minute(
+    database: str, monkeypatch: pytest.MonkeyPatch, seconds: float, estimates: int
+) -> None:
+    made: list[str] = []
+    estimate = jobs._plan
+
+    async def noted(transaction: Transaction, query: str) -> Mapping[str, Any]:
+        made.append(query)
+        return await estimate(transaction, query)
+
+    monkeypatch.setattr(jobs, "_plan", noted)
+    collector = slow(seconds)
+    for second in (0, 15, 59, 60):
+        ask(database, collector, timedelta(seconds=second))
+    assert len(made) == estimates * len(jobs.TABLES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -140,3 +141,37 @@ def test_what_fails_in_a_savepoint_leaves_the_rest(database: str) -> None:
 def test_microseconds_and_moments_are_exact_inverses(time: datetime) -> None:
     assert moment(microseconds(time)) == time
     assert microseconds(time) == round(time.timestamp()) * 1_000_000 + (time.microsecond if time >= NOON else -1)
+
+
+_PREPARED = "SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements ORDER BY 1"
+
+
+async def _prepared(postgres: source.Postgres, *, fails: bool = False) -> list[Row]:
+    """Return the statements that the connection keeps after two transactions with a query of each kind."""
+    for _ in range(2):
+        with suppress(CollectionFailed):
+            async with postgres.transaction() as transaction:
+                assert await transaction.rows("SELECT 1", plan_once=True) == [(1,)]
+                assert await transaction.rows("SELECT 2") == [(2,)]
+                if fails:
+                    await transaction.rows("SELECT 1 / 0")
+    return await read(postgres, _PREPARED)
+
+
+def test_the_plan_of_a_constant_query_is_kept_on_request_alone(database: str) -> None:
+    async def attempt() -> dict[str, int]:
+        async with opened(database) as postgres:
+            return dict(await _prepared(postgres))
+
+    kept = asyncio.run(attempt())
+    assert kept["SELECT 1"] == 2
+    assert "SELECT 2" not in kept
+
+
+def test_a_query_works_again_after_a_failure_has_dropped_its_plan(database: str) -> None:
+    async def attempt() -> list[Row]:
+        async with opened(database) as postgres:
+            assert await _prepared(postgres, fails=True) == []
+            return await _prepared(postgres)
+
+    assert dict(asyncio.run(attempt()))["SELECT 1"] == 2

@@ -12,6 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from demo.database import create_role
+from exporter.columns import text_array
 from exporter.sources.identity import DatabaseServer
 from exporter.sources.postgres import microseconds
 from exporter.windows import Part
@@ -281,8 +282,9 @@ def test_the_check_reads_of_the_catalogue_no_more_than_the_tables_asked_for(
     connection.execute("VACUUM ANALYZE pg_class")
     connection.execute("VACUUM ANALYZE pg_attribute")
     connection.execute("SET random_page_cost = 1.1")
-    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_CATALOGUE}"
-    parameters = {"tables": ["sessions", "preview_jobs"], "since": "700"}
+    catalogue = _CATALOGUE.format(tables=text_array(["sessions", "preview_jobs"]))
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {catalogue}"
+    parameters = {"since": "700"}
     cursor = psycopg.ClientCursor(connection)
     for _ in range(2):  # the first fills caches of the connection
         (((plan,),),) = cursor.execute(explain.encode(), parameters).fetchall()
