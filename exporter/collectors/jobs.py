@@ -22,7 +22,7 @@ from exporter.collector import Sources
 from exporter.columns import ENUM_LABELS, WORD, EnumType, enum_type, has_word
 from exporter.definitions import word
 from exporter.errors import CollectionFailed
-from exporter.sources.postgres import STATEMENT_SECONDS, Transaction
+from exporter.sources.postgres import STATEMENT_SECONDS, Row, Transaction
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.vocabulary import JOB_STATES, QUEUES
 from exporter.windows import MINUTE, SECOND
@@ -109,6 +109,8 @@ class Jobs:
             for table in self._tables.values():
                 await table.read(transaction)
             now = transaction.now_us
+        for table in self._tables.values():
+            table.keep()
         self.behind = max(now - table.read_at for table in self._tables.values()) / SECOND
         shown = {queue: table for queue, table in self._tables.items() if now - table.read_at <= LONGEST_SHOWN}
         self.content = tuple(
@@ -147,6 +149,7 @@ class _Table:
         self._is_named = False
         self._tried_at: int | None = None
         self._server = 0
+        self._unchecked: tuple[int, list[Row]] | None = None
         self._cheap: tuple[str, int] = ("", 0)  # the query last estimated to be cheap, and the time of the estimate
         self.pause = 0
         self.read_at = 0
@@ -166,6 +169,9 @@ class _Table:
         Raises CollectionFailed, also during the pause after a reading that failed.
         """
         now = transaction.now_us
+        if self._unchecked is not None:  # the table was altered during the last reading
+            self._unchecked = None
+            self.forget()
         if transaction.server.number != self._server:
             self._server = transaction.server.number
             self.forget()
@@ -180,12 +186,17 @@ class _Table:
         try:
             async with transaction.savepoint():
                 rows = await transaction.rows(query)
-            await transaction.check_tables()
         except CollectionFailed as error:
             self._note(now, query, self._clock() - began, is_expensive, error)
             raise
         self._note(now, query, self._clock() - began, is_expensive)
-        self.read_at = now
+        self._unchecked = now, rows
+
+    def keep(self) -> None:
+        """Take over what was read, after the transaction has found the table unaltered."""
+        if self._unchecked is None:
+            return
+        (self.read_at, rows), self._unchecked = self._unchecked, None
         self.jobs = {status: number for status, number, _ in rows}
         self.oldest = next((oldest for status, _, oldest in rows if status == JOB_STATES["waiting"]), None)
 
