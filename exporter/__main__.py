@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,9 @@ from starlette.types import ASGIApp
 
 from exporter import control, disk, events, health, memory, process, verify, web
 from exporter.addresses import Address
-from exporter.collector import Collector, Priced
+from exporter.collector import Collector, Priced, Sources
 from exporter.collectors import build_collectors
 from exporter.definitions import Terms
-from exporter.doctor import start as doctor_start
-from exporter.doctor.findings import Verdict
-from exporter.doctor.installation import Installation
-from exporter.doctor.run import examine
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.exposition import Renderer
 from exporter.httpd import server
@@ -47,10 +43,10 @@ from exporter.state import StateDirectory, StateFile
 from exporter.verify import Comparison
 from exporter.version import REVISION, VERSION
 from exporter.view import View
-from exporter.web_config.port import PortConfig, read_configs
 
 if TYPE_CHECKING:
     from admin.app import AnalyticsSection
+    from exporter.web_config.port import PortConfig
 
 STATUS_DIFFERS = 1
 STATUS_SETTINGS = 2
@@ -65,6 +61,8 @@ again after a second, and a scrape would take that long in a burst of connection
 SWITCH_SECONDS = 0.0005
 """The longest time for which a thread that reads a log or merges a window may keep the interpreter from the event loop,
 which answers scrapes. Python's default of five milliseconds equals the longest acceptable time of a scrape."""
+
+READY_LOOK_SECONDS = 0.2
 
 _log = structlog.get_logger()
 
@@ -117,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked = control.ask_about_sessions(settings.state_dir, end=chosen.end, end_all=chosen.end_all)
             return asyncio.run(_print_answer(settings, asked))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the service can reload
-        configs = read_configs(settings, chosen.web_config_file)
+        configs = _read_web_configs(settings, chosen.web_config_file)
         with (
             _listening(settings.metrics_listen, "HIVESYNC_METRICS_LISTEN") as metrics,
             _listening(settings.admin_listen, "HIVESYNC_ADMIN_LISTEN") as admin,
@@ -131,6 +129,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         events.say(f"hivesync-analytics: {error}")
         return STATUS_DIFFERS
     return 0
+
+
+def _read_web_configs(settings: Settings, flag: Path | None) -> Mapping[str, PortConfig | None]:
+    """Return the web configuration of each port. Few installations have one, and its import would delay the others."""
+    if not (flag or settings.web_config_file or settings.admin_web_config_file):
+        return {"metrics": None, "admin": None}
+    from exporter.web_config.port import read_configs
+
+    return read_configs(settings, flag)
 
 
 @dataclass(frozen=True)
@@ -238,11 +245,7 @@ async def _serve(settings: Settings, metrics: _Door, admin: _Door, env_file: Pat
                 asyncio.create_task(section.run()),
                 asyncio.create_task(_serve_section(section, settings, admin)),
                 asyncio.create_task(memory.keep_small(lambda: section.is_loaded and snapshot.view().ready)),
-                asyncio.create_task(
-                    doctor_start.report(
-                        Installation(settings, sources, lambda: collectors, env_file), lambda: snapshot.view().ready
-                    )
-                ),
+                asyncio.create_task(_report_findings(settings, sources, collectors, env_file, snapshot.view)),
             ]
             await _first_to_end(tasks, stop)
     _log.info("service.stopped")
@@ -259,6 +262,20 @@ def _load_section(
 
     section = AnalyticsSection(settings, settings.state_dir, view, check_state=state.check)
     return LoadedSection(section, build_site(section.app, host_names(settings)), body_limit)
+
+
+async def _report_findings(
+    settings: Settings,
+    sources: Sources,
+    collectors: Sequence[Collector],
+    env_file: Path | None,
+    view: Callable[[], View],
+) -> None:
+    """Log what the doctor's cheap checks find, once the first pass is done: only then they are imported, too."""
+    while not view().ready:  # noqa: ASYNC110 - readiness is a property of the snapshot
+        await asyncio.sleep(READY_LOOK_SECONDS)
+    start = await asyncio.to_thread(import_module, "exporter.doctor.start")
+    await start.report(settings, sources, lambda: collectors, env_file)
 
 
 def _serve_section(section: Section[AnalyticsSection], settings: Settings, door: _Door) -> Coroutine[None, None, None]:
@@ -312,31 +329,19 @@ def _add_doctor(commands: Any) -> None:
 
 async def _doctor(settings: Settings, chosen: argparse.Namespace) -> int:
     """Print the findings of every check."""
-    from exporter.doctor import printing, subjects
+    from exporter.doctor import command
 
     events.silence()
-    token = sys.stdin.readline() if chosen.token == "-" else chosen.token  # noqa: S105 - the name of standard input
-    with tempfile.TemporaryDirectory() as scratch:
-
-        def build() -> Sequence[Collector]:
-            return build_collectors(settings, lambda name: StateFile(Path(scratch), name))
-
-        async with open_sources(settings) as sources:
-            installation = Installation(
-                settings,
-                sources,
-                build,
-                chosen.env_file,
-                token,
-                chosen.public_url,
-                ports=read_configs(settings, chosen.web_config_file),
-            )
-            findings = await examine(installation, subjects.SUBJECTS)
-    if chosen.json:
-        print(printing.as_json(findings))
-    else:
-        print(printing.as_table(findings, colour=printing.wants_colour(sys.stdout, os.environ)))
-    return STATUS_DIFFERS if printing.worst(findings) is Verdict.WRONG else 0
+    configs = _read_web_configs(settings, chosen.web_config_file)
+    is_right = await command.examine_all(
+        settings,
+        chosen.env_file,
+        configs,
+        token=sys.stdin.readline() if chosen.token == "-" else chosen.token,  # noqa: S105 - the name of standard input
+        public_url=chosen.public_url,
+        as_json=chosen.json,
+    )
+    return 0 if is_right else STATUS_DIFFERS
 
 
 async def _print_answer(settings: Settings, asking: Coroutine[None, None, str | None]) -> int:
