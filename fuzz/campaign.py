@@ -85,8 +85,9 @@ class Campaign:
     def run(self, content: bytes) -> None:
         """Execute the check once."""
         self.tally.executions += 1
+        found = self.broken_by(content)
         self.tally.seconds = self._clock() - self._started
-        if (found := self.broken_by(content)) is not None:
+        if found is not None:
             error, where = found
             if (error, where) not in {(each.error, each.where) for each in self.tally.findings}:
                 entry = corpus.add(self.tally.target, self._shrunk(content, found), self._directory)

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -22,13 +23,17 @@ from fuzz.corpus import CORPUS
 from fuzz.target import ByteTarget, MachineTarget
 from servers.postgres_files import MEMORY
 
+LEAST_SECONDS = 1.0
+"""Time for the inputs, however long the start takes."""
+
 
 def main() -> int:
     """Run the campaign."""
+    started = time.monotonic()
     parser = argparse.ArgumentParser(prog="python -m fuzz.worker")
     parser.add_argument("target")
     parser.add_argument("engine", choices=(engines.GRAMMAR, engines.BYTES))
-    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--seconds", type=float, required=True, help="of the whole process")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--corpus", type=Path, default=CORPUS)
     chosen = parser.parse_args()
@@ -48,7 +53,9 @@ def main() -> int:
     inner = directory / "target"
     inner.mkdir()
     with target.opened(inner) if isinstance(target, ByteTarget) else nullcontext(engines.steps_check(target)) as check:
-        campaign = Campaign(tally, check, chosen.seconds, chosen.corpus)
+        campaign = Campaign(
+            tally, check, max(LEAST_SECONDS, started + chosen.seconds - time.monotonic()), chosen.corpus
+        )
         if not isinstance(target, ByteTarget):
             engines.by_steps(target, campaign, chosen.seed)
         elif guided:
