@@ -5,13 +5,15 @@ campaigns of the workers -> report (this) -> docs/reliability.md, of which it re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from faults.report import replaced
 from fuzz.campaign import Tally
+from fuzz.target import ByteTarget, MachineTarget
 
 HEADINGS = ("target", "engine", "executions", "executions/s", "new findings")
+TARGETS_BEGIN, TARGETS_END = "<!-- targets: begin -->", "<!-- targets: end -->"
 BEGIN, END = "<!-- fuzz: begin -->", "<!-- fuzz: end -->"
 
 
@@ -31,6 +33,12 @@ def line(tally: Tally) -> str:
             *(f"    {each.error} at {each.where}: fuzz/corpus/{tally.target}/{each.entry}" for each in tally.findings),
         )
     )
+
+
+def promises(targets: Iterable[ByteTarget | MachineTarget]) -> str:
+    """Return every target with its promise as Markdown."""
+    rows = (f"| {each.name} | {each.promise} |" for each in targets)
+    return "\n".join(("| target | promise |", "|---|---|", *rows))
 
 
 def results(tallies: Sequence[Tally], conditions: Mapping[str, str]) -> str:
