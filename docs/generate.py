@@ -3,7 +3,7 @@
     collectors' declarations -> docs/metrics.md
     fields of `Settings`     -> docs/settings.md
     checks of the doctor     -> docs/doctor.md
-    faults                   -> the promises in docs/reliability.md
+    faults, targets of fuzz  -> the promises in docs/reliability.md
 
 With `--check` no file is written, and the exit status is 1 when a file differs from the generated one.
 """
@@ -25,6 +25,8 @@ from exporter.spec import Label, MetricSpec
 from exporter.state import StateFile
 from faults import report
 from faults.catalogue import CATALOGUE
+from fuzz import report as fuzz_report
+from fuzz.catalogue import CATALOGUE as TARGETS
 
 HERE = Path(__file__).parent
 
@@ -141,7 +143,9 @@ def doctor() -> str:
 def reliability() -> str:
     """The page of the promises, with its prose and the results of the last run as they are."""
     page = (Path(__file__).parent / "reliability.md").read_text(encoding="utf-8")
-    return report.replaced(page, report.PROMISES_BEGIN, report.PROMISES_END, report.promises(CATALOGUE.values()))
+    page = report.replaced(page, report.PROMISES_BEGIN, report.PROMISES_END, report.promises(CATALOGUE.values()))
+    promises = fuzz_report.promises(TARGETS.values())
+    return report.replaced(page, fuzz_report.TARGETS_BEGIN, fuzz_report.TARGETS_END, promises)
 
 
 PAGES = {

@@ -18,6 +18,9 @@ from typing import Any
 from exporter import remembered
 from exporter.labels import MAX_VALUES, OTHER, clean
 
+MOST_SECONDS = 2.0**53
+"""Seconds beyond which one more would be lost in a float."""
+
 Instance = tuple[str, str]
 """(instance_type, lifecycle), as label values."""
 
@@ -49,7 +52,9 @@ class GpuUsage:
         """
         month_start = start_of_month(now)
         month = datetime.fromtimestamp(month_start, UTC).strftime("%Y-%m")
-        total, last_beats = dict(self.total), dict(self.last_beats)
+        total = dict(self.total)
+        # A beat far ahead, of a clock that was set back since, would keep its worker from being counted.
+        last_beats = {worker: at for worker, at in self.last_beats.items() if abs(now - at) <= forgotten}
         in_month = dict(self.in_month) if month == self.month else {}
         for beat in beats:
             before = last_beats.get(beat.worker)
@@ -77,12 +82,32 @@ class GpuUsage:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> GpuUsage:
         """Restore a result of `to_state`. Raises KeyError, TypeError or ValueError on anything else."""
+        month, last_beats = state["month"], state["last_beats"]
+        if not isinstance(month, str) or not isinstance(last_beats, dict):
+            raise TypeError("no month, or no heartbeats")
         return cls(
-            total={(str(kind), str(lifecycle)): float(seconds) for kind, lifecycle, seconds in state["total"]},
-            month=str(state["month"]),
-            in_month={(str(kind), str(lifecycle)): float(seconds) for kind, lifecycle, seconds in state["in_month"]},
-            last_beats={str(worker): float(at) for worker, at in dict(state["last_beats"]).items()},
+            total=_seconds_by_instance(state["total"]),
+            month=month,
+            in_month=_seconds_by_instance(state["in_month"]),
+            last_beats={worker: _seconds(at) for worker, at in last_beats.items()},
         )
+
+
+def _seconds_by_instance(stored: Any) -> dict[Instance, float]:
+    found = {}
+    for instance_type, lifecycle, seconds in stored:
+        if clean(instance_type) != instance_type or clean(lifecycle) != lifecycle:
+            raise ValueError("not an instance")
+        found[instance_type, lifecycle] = _seconds(seconds)
+    if len(found) != len(stored):
+        raise ValueError("an instance is there twice")
+    return found
+
+
+def _seconds(stored: Any) -> float:
+    if type(stored) not in (int, float) or not 0 <= stored <= MOST_SECONDS:
+        raise ValueError("not a number of seconds")
+    return float(stored)
 
 
 def start_of_month(now: float) -> float:

@@ -13,6 +13,9 @@ from exporter.labels import OTHER, closed
 from exporter.log_lines import Counted
 from exporter.sources.jsonl import Position, Slice
 
+MOST_LINES = 2**53
+"""A count beyond which Prometheus' numbers do not hold one more."""
+
 RESULTS = ("ok", "malformed", "unknown_event")
 
 
@@ -113,6 +116,6 @@ def _counts(state: Any, names: Iterable[str]) -> dict[str, int]:
     if not isinstance(state, dict):
         raise TypeError("no counts")
     counts = {name: state.get(name, 0) for name in names}
-    if any(type(count) is not int or count < 0 for count in counts.values()):
+    if any(type(count) is not int or not 0 <= count <= MOST_LINES for count in counts.values()):
         raise ValueError("not a count")
     return counts

@@ -7,11 +7,25 @@ pydantic-settings marks such fields with NoDecode, which its version 2.6 does no
 
 from __future__ import annotations
 
+from pydantic import field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 
 class PlainSettings(BaseSettings):
     """Settings from the environment and a `.env` file."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: object) -> object:
+        """Refuse bytes that no text, file name or URL can have: an environment may hold any but NUL, a file any."""
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError("should be UTF-8") from None
+            if "\0" in value:
+                raise ValueError("should have no NUL byte")
+        return value
 
     @classmethod
     def settings_customise_sources(

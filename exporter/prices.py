@@ -95,7 +95,9 @@ def read_prices(path: Path) -> Prices:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise ValueError(f"{path} is not valid TOML: values are nested too deeply") from None
+    except ValueError as error:  # also of a number with thousands of digits
         raise ValueError(f"{path} is not valid TOML: {error}") from error
     try:
         return Prices.model_validate(content)

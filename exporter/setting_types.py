@@ -37,6 +37,16 @@ def _words(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _check_file(path: Path) -> Path:
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise ValueError(f"cannot look at the file: {reason(error)}") from None
+    if not is_file:
+        raise ValueError("there is no such file")
+    return path
+
+
 def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
     for path in map(Path, given):
         try:
@@ -47,6 +57,9 @@ def _check_directories(given: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(f"{path} should be a directory")
     return given
 
+
+LONGEST_SECONDS = 10 * 365 * 86_400
+"""The longest duration in a setting: a time that long ago is still a date."""
 
 API_KEY_CHARACTERS = 16
 """The least length of the API key. It is checked without regard to the rate limit, so that it must not be guessable."""
@@ -80,6 +93,7 @@ def _check_steps(given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+ExistingFile = Annotated[Path, AfterValidator(_check_file)]
 Directories = Annotated[Words, AfterValidator(_check_directories)]
 Origins = Annotated[Words, AfterValidator(check_origins)]
 Inputs = Annotated[Words, AfterValidator(check_names)]

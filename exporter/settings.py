@@ -15,7 +15,6 @@ from typing import Any, Literal, TypeVar, overload
 from dotenv import dotenv_values
 from pydantic import (
     Field,
-    FilePath,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -35,8 +34,10 @@ from exporter.queue_keys import CeleryKeys, has_celery
 from exporter.secret_files import SecretFiles
 from exporter.setting_types import (
     GOOD_API_KEY,
+    LONGEST_SECONDS,
     ApiKey,
     Directories,
+    ExistingFile,
     Inputs,
     KeyPatterns,
     KindWord,
@@ -106,7 +107,7 @@ class Settings(PlainSettings):
     admin_jwt_secret: SecretStr | None = Field(
         None, description="HiveSync's secret for admin tokens signed with HS256."
     )
-    admin_jwt_public_key_file: FilePath | None = Field(
+    admin_jwt_public_key_file: ExistingFile | None = Field(
         None, description="File with HiveSync's public key (PEM) for admin tokens signed with RS256 or ES256."
     )
     admin_jwt_claim: str = Field(
@@ -217,10 +218,10 @@ class Settings(PlainSettings):
     )
     worker_default_kind: KindWord = Field(WORKER_DEFAULT_KIND, description="The kind of a worker that names none.")
     worker_healthy_seconds: float = Field(
-        120, gt=0, description="A worker is healthy while its heartbeat is at most this old."
+        120, gt=0, le=LONGEST_SECONDS, description="A worker is healthy while its heartbeat is at most this old."
     )
     worker_forgotten_seconds: float = Field(
-        86_400, gt=0, description="A worker silent for longer than this is forgotten."
+        86_400, gt=0, le=LONGEST_SECONDS, description="A worker silent for longer than this is forgotten."
     )
     collectors: Words = Field(
         (),
@@ -356,7 +357,6 @@ def unknown_variables(env_file: Path | None = None) -> list[str]:
 
 
 _PLAINLY = {
-    "path_not_file": "there is no such file",
     "float_parsing": "should be a number",
 }
 

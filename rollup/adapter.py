@@ -188,11 +188,13 @@ def _read(path: Path) -> str:
 def _describe(path: Path) -> Description:
     try:
         return Description.model_validate(tomllib.loads(_read(path)))
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(f"--adapter: {path} is not valid TOML: {error}") from None
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
         raise Refused(f"--adapter: {path}: {'; '.join(problems)}") from None
+    except RecursionError:
+        raise Refused(f"--adapter: {path} is not valid TOML: values are nested too deeply") from None
+    except ValueError as error:  # also of a number with thousands of digits
+        raise Refused(f"--adapter: {path} is not valid TOML: {error}") from None
 
 
 def _indexes(path: Path) -> Iterator[Index]:

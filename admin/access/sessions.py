@@ -20,10 +20,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 
+from admin.access.tokens import Via
 from exporter import disk
 from exporter.errors import StateError
 from exporter.state import StateFile
@@ -184,9 +185,13 @@ class Sessions:
             _log.warning("admin.sessions.corrupt", reason=str(error))
 
     def _loaded(self, saved: dict[str, Any]) -> Session:
-        opened_at = float(saved["opened_at"])
-        ends_at = min(float(saved["ends_at"]), opened_at + self._lifetime_seconds)  # the setting may be shorter now
-        return Session(str(saved["id"]), opened_at, ends_at, str(saved["via"]), str(saved["address"]))
+        opened_at, ends_at, via, address = (saved[name] for name in ("opened_at", "ends_at", "via", "address"))
+        if type(opened_at) not in (int, float) or type(ends_at) not in (int, float) or not isinstance(address, str):
+            raise TypeError("not a session")
+        if len(bytes.fromhex(saved["id"])) != _ID_BYTES or via not in get_args(Via):
+            raise ValueError("not a session")
+        ends_at = min(float(ends_at), opened_at + self._lifetime_seconds)  # the setting may be shorter now
+        return Session(saved["id"], float(opened_at), ends_at, via, address)
 
 
 def cookies(headers: Iterable[tuple[bytes, bytes]], name: str) -> Iterator[str]:

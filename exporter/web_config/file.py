@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +57,10 @@ def _read_duration(value: object) -> object:
         return 0.0
     if not isinstance(value, str) or not re.fullmatch(f"(?:{_DURATION.pattern})+", value):
         raise ValueError("should be a duration such as 1s or 100ms")
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(value))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(value))
+    if not math.isfinite(seconds):
+        raise ValueError("should be a shorter duration")
+    return seconds
 
 
 def _check_cipher(name: str) -> str:
@@ -145,8 +149,20 @@ class WebConfig(_Part):
     rate_limit: RequestRate = RequestRate(interval=0, burst=0)
 
 
+_UNFIT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""Errors of PyYAML's readers of values, for a value that its tag does not fit: `!!int ""`, `!!timestamp x`."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would take the last one."""
+    """Refuses a key that is there twice, of which YAML would take the last one, and says where a value does not fit."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except _UNFIT:
+            raise yaml.constructor.ConstructorError(
+                None, None, "a value does not fit its type", node.start_mark
+            ) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -167,7 +183,7 @@ def read_file(file: Path) -> WebConfig:
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
         raise SettingsError(f"{file}: line {at.line + 1 if at else '?'}: is not valid YAML: {_plain(error)}") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+    except (yaml.YAMLError, *_UNFIT):
         raise SettingsError(f"{file}: is not valid YAML") from None
     if content is not None and not isinstance(content, dict):
         raise SettingsError(f"{file}: should be a mapping with {', '.join(WebConfig.model_fields)}")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import random
-import socket
 from http import HTTPStatus
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from exporter.httpd.protocol import BODY_BYTES, HEAD_BYTES, HEADERS, PIECE_BYTES, URL_BYTES
@@ -88,26 +85,6 @@ def test_what_is_within_the_limits_is_never_refused(client: Client) -> None:
         assert client.ask("/", {"X": "x" * length}).status == 200
     assert client.ask("/" + "u" * (URL_BYTES - 1)).status == 200
     assert client.ask("/", method="PUT", body=b"b" * (BODY_BYTES)).status == 200
-
-
-@settings(max_examples=100)
-@given(
-    junk=st.lists(
-        st.one_of(
-            st.binary(max_size=300),
-            st.sampled_from([b"GET / HTTP/1.1\r\n", b"Host: h\r\n", b"\r\n", b"Content-Length: 3\r\n", b" ", b":"]),
-        ),
-        max_size=12,
-    )
-)
-def test_whatever_is_sent_the_answer_is_http_and_others_are_served(server: Serving, junk: list[bytes]) -> None:
-    with Client(server) as client:
-        client.send(b"".join(junk))
-        client.socket.shutdown(socket.SHUT_WR)
-        answered = client.rest()
-    assert not answered or answered.startswith(b"HTTP/1.1 ")
-    assert b"Traceback" not in answered
-    assert lives(server)
 
 
 def test_a_fault_of_ours_is_an_error_that_tells_the_client_nothing() -> None:

@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import IO
 
 import orjson
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from exporter.sources.jsonl import JsonlLog, Position
 from exporter.sources.jsonl.archives import zstd
+from fuzz.target import MachineTarget
 
 LINE_LIMIT = 300
 LIMITS = st.sampled_from([1, 700, 1 << 20])
-CHUNKS = st.sampled_from(["line", "lines", "half", "end", "garbage", "blanks", "huge", "huge line"])
+CHUNKS = st.sampled_from(["line", "lines", "half", "end", "garbage", "BOM", "blanks", "huge", "huge line"])
 
 
 PACKINGS: dict[str, Callable[[bytes], bytes]] = {
@@ -143,6 +143,7 @@ class Rotating(RuleBasedStateMachine):
             "half": line,
             "end": b"\n",
             "garbage": b"%d\xff\x00\xc3\r\n" % self.number,
+            "BOM": b"\xef\xbb\xbf%d\xef\xbb\xbf\n" % self.number,
             "blanks": b"%d\n\n \r\n\n" % self.number,
             "huge": b"%d" % self.number + b"x" * LINE_LIMIT,
             "huge line": b"%d" % self.number + b"y" * 3 * LINE_LIMIT + b"\n",
@@ -347,10 +348,9 @@ class Rotating(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-TestRotating = Rotating.TestCase
-TestRotating.settings = settings(
-    max_examples=150,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+TARGET = MachineTarget(
+    name="log-rotation",
+    promise="After any sequence of writes, rotations, compressions, deletions, crashes and restarts, every line has"
+    " been read exactly once.",
+    machine=Rotating,
 )
