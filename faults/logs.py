@@ -24,7 +24,7 @@ def _in_its_place(scene: Scene, make: Callable[[Path], None] = lambda _: None) -
     writer = scene.exporter.writer
     path = writer.paths[LOG]
     with writer.paused():
-        _rotate(path)
+        rotate(path)
         make(path)
         try:
             yield
@@ -35,8 +35,8 @@ def _in_its_place(scene: Scene, make: Callable[[Path], None] = lambda _: None) -
             path.touch()
 
 
-def _rotate(path: Path) -> None:
-    """Rename the log to `.1`, the older ones to one more each."""
+def rotate(path: Path) -> None:
+    """Rename a log to `.1`, the older ones to one more each."""
     number = 1
     while path.with_name(f"{path.name}.{number}").exists():
         number += 1
@@ -159,7 +159,7 @@ def log_rotations(scene: Scene) -> Iterator[None]:
     for _ in range(ROTATIONS):
         with writer.paused():
             writer.write(LOG, 20)
-            _rotate(writer.paths[LOG])
+            rotate(writer.paths[LOG])
             writer.paths[LOG].touch()
             writer.write(LOG, 20)
     yield
