@@ -21,7 +21,7 @@ from faults.table import Fault
 from servers.temporary import temporary_directory
 from soak import report
 from soak.plan import left_out, obstacle
-from soak.run import Options, run
+from soak.run import Options, open_scene, run
 from soak.trends import FLAT, GROWS, LEAST_SECONDS, WARM_UP_SECONDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
@@ -67,9 +67,8 @@ def main(arguments: Sequence[str] | None = None, table: Mapping[str, Fault] = CA
         signal.signal(number, signal.default_int_handler)
     conditions = machine()
     try:
-        result = run(
-            temporary_directory("hivesync-soak-"), options, table, lambda each: print(report.line(each), flush=True)
-        )
+        with open_scene(temporary_directory("hivesync-soak-"), options) as scene:
+            result = run(scene, options, table, lambda each: print(report.line(each), flush=True))
     except KeyboardInterrupt:
         print("\nInterrupted: everything that was started is stopped, nothing was written.", file=sys.stderr)
         return STATUS_INTERRUPTED

@@ -34,6 +34,7 @@ ANSWER_SECONDS = 10.0
 
 RELOAD_REFRESHES = 8
 MOST_SHOWN = 5
+BROWSERS_CONNECTIONS = 6
 PATIENCE_SECONDS = 1.0
 
 LINKED = re.compile(r'(?:href|src)="([^"#]+)"')
@@ -102,7 +103,7 @@ class _Client:
 
     def __init__(self, kind: str, base: str, counts: _Counts, random: Random) -> None:
         self.kind, self.base, self.counts, self.random = kind, base, counts, random
-        self.http = httpx2.AsyncClient(timeout=ANSWER_SECONDS * slowness(), trust_env=False)
+        self.http = _connections()
         self.etags: dict[str, str] = {}
         self.cookie = ""
 
@@ -110,20 +111,17 @@ class _Client:
         """Return the answer; None without one, which is counted."""
         url, method = urljoin(self.base, path), "GET" if body is None else "POST"
         started = time.perf_counter()
-        for is_last in (False, True):
+        try:
             try:
                 answer = await self.http.request(method, url, headers=headers, content=body)
-            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError) as error:
-                if not is_last:  # a connection that was kept, and closed in the meantime
-                    continue
-                self.counts.miss(self.kind, path, error)
-            except httpx2.HTTPError as error:
-                self.counts.miss(self.kind, path, error)
-            else:
-                self.counts.count(self.kind, path, answer.status_code, time.perf_counter() - started)
-                return answer
-            break
-        return None
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                async with _connections() as new:  # the connection was kept, and closed in the meantime
+                    answer = await new.request(method, url, headers=headers, content=body)
+        except httpx2.HTTPError as error:
+            self.counts.miss(self.kind, path, error)
+            return None
+        self.counts.count(self.kind, path, answer.status_code, time.perf_counter() - started)
+        return answer
 
     async def scrape(self) -> None:
         """Scrape for ever."""
@@ -185,6 +183,12 @@ class _Client:
         return answer.status_code
 
 
+def _connections() -> httpx2.AsyncClient:
+    """Return a client with as many connections as a browser has to a server, none of them open yet."""
+    limits = httpx2.Limits(max_connections=BROWSERS_CONNECTIONS)
+    return httpx2.AsyncClient(timeout=ANSWER_SECONDS * slowness(), trust_env=False, verify=False, limits=limits)
+
+
 class _Counts:
     """The tally, as it is counted."""
 
@@ -208,7 +212,7 @@ class _Counts:
         self.note(f"{kind}: {path or 'the page'} was not answered ({type(error).__name__})")
 
     def note(self, problem: str) -> None:
-        """Note what was wrong, once."""
+        """Note a problem, once."""
         if len(self.wrong) < MOST_SHOWN:
             self.wrong[problem] = None
 

@@ -18,14 +18,14 @@ Conditions = Mapping[str, str]
 
 
 def line(struck: Struck) -> str:
-    """Return a fault for the terminal, with what was wrong below it."""
+    """Return a fault for the terminal, with its problems below it."""
     degraded, recovered = _seconds(struck.degraded_after), _seconds(struck.recovered_after)
     text = f"{struck.at:7.0f} s  {struck.stroke.fault.name:<32} degraded {degraded}  recovered {recovered}"
     return "\n    ".join((text, *struck.wrong))
 
 
 def verdict(result: Result) -> str:
-    """Return the verdict of all trends: that of the first one that is not flat."""
+    """Return the verdict of all trends: that of the first trend that is not flat."""
     found = {trend.verdict for trend in result.trends.values()}
     return next((each for each in (GROWS, TOO_SHORT) if each in found), FLAT)
 

@@ -84,14 +84,16 @@ class Result:
         return [*of_faults, *self.wrong]
 
 
+def open_scene(directory: Path, options: Options) -> Scene:
+    """Return the scene of a soak, without new users: the exporter keeps more memory for more users."""
+    return Scene(directory, seed=options.seed, quick=options.quick, in_memory=options.quick, new_users=False)
+
+
 def run(
-    directory: Path, options: Options, table: Mapping[str, Fault], note: Callable[[Struck], None] = lambda _: None
+    scene: Scene, options: Options, table: Mapping[str, Fault], note: Callable[[Struck], None] = lambda _: None
 ) -> Result:
     """Run a soak; `note` gets each fault that was struck."""
-    with (
-        Scene(directory, seed=options.seed, quick=options.quick, in_memory=options.quick, new_users=False) as scene,
-        scene.struck(scene.new_exporter(refresh_seconds=REFRESH_SECONDS)) as exporter,
-    ):
+    with scene.struck(scene.new_exporter(refresh_seconds=REFRESH_SECONDS)) as exporter:
         return _Soak(scene, exporter, options, table, note).run()
 
 
@@ -111,7 +113,7 @@ class _Soak:
         self._watch = Watch(exporter.url, scene.control.url, scene.gauges)
         self._rollup = _rollup(scene, exporter)
         self._clients = Clients(
-            scene.directory / "clients",
+            exporter.directory / "clients",
             Crowd(
                 exporter.url,
                 exporter.page,
@@ -179,7 +181,7 @@ class _Soak:
             time.sleep(POLL_SECONDS)
 
     def _check(self) -> None:
-        """Wait for the recovery, and look for what was lost."""
+        """Wait for the recovery, and look for losses."""
         try:
             self._rest("at the end")
             wrong, _ = check_values(self._scene, self._exporter)
@@ -223,7 +225,7 @@ def _rollup(scene: Scene, exporter: StruckExporter) -> Rollup:
     variables = {name: value for name, value in exporter.environment.items() if name.startswith("HIVESYNC_")}
     owner = make_conninfo(scene.owner_url, port=scene.database.port)
     return Rollup(
-        scene.directory / "roll-up",
+        exporter.directory / "roll-up",
         owner_url=owner,
         variables=variables | {"HIVESYNC_ROLLUP_DATABASE_URL": owner},
         every=ROLLUP_EVERY,

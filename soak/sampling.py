@@ -106,7 +106,7 @@ class _Latest:
 
 
 def read_process(pid: int) -> dict[Quantity, float]:
-    """Return memory (10^6 bytes), threads and descriptors of a process; nothing of one that has ended."""
+    """Return memory (10^6 bytes), threads and descriptors of a process; nothing of an ended process."""
     place = Path(f"/proc/{pid}")
     try:
         status = (place / "status").read_text()

@@ -2,8 +2,8 @@
 
 A series is cut into blocks of equal length, and each becomes its median: a fault, a burst, or a pass of a garbage
 collection within a block moves nothing. The slope is the median of the slopes of all pairs of blocks; its interval is
-that of Sen (1968), from the variance of Kendall's statistic, widened by the correlation of neighbouring blocks. What is
-left of the blocks beside the line is the noise.
+that of Sen (1968), from the variance of Kendall's statistic, widened by the correlation of neighbouring blocks. The
+deviation of the blocks from the line is the noise.
 
 A series *grows* if its slope is above zero for certain, and its rise over the run exceeds the noise. It is *flat* only
 if the run excludes such a rise: the upper end of the interval stays within the noise. In all other cases the run was
