@@ -225,6 +225,10 @@ class _Counts:
         new.rename(path)
 
 
+async def _end(over: asyncio.Event) -> None:
+    await over.wait()
+
+
 async def _run(directory: Path, crowd: Crowd) -> None:
     over, counts, random = asyncio.Event(), _Counts(crowd.api_key), Random(crowd.seed)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
@@ -234,7 +238,7 @@ async def _run(directory: Path, crowd: Crowd) -> None:
     tasks += [asyncio.ensure_future(each.watch_page()) for each in pages]
     result = directory / "tally.json"
     counts.write(result)
-    ended = asyncio.ensure_future(over.wait())
+    ended = asyncio.ensure_future(_end(over))
     done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()

@@ -80,7 +80,7 @@ def figures(options: Options, result: Result) -> dict[str, str]:
 def section(options: Options, result: Result, conditions: Conditions, left_out: Mapping[str, Sequence[str]]) -> str:
     """Return conditions, trends and faults as Markdown."""
     lines = [
-        *_table(("condition", ""), (conditions | figures(options, result)).items()),
+        *_table(("condition", ""), {**conditions, **figures(options, result)}.items()),
         "",
         summary(result),
         "",

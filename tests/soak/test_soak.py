@@ -11,6 +11,7 @@ import pytest
 
 from faults.catalogue import CATALOGUE
 from faults.promises import LOGS
+from faults.report import RESULTS_BEGIN, RESULTS_END
 from faults.scene import Scene
 from faults.table import FAULTS, fault
 from soak import report
@@ -68,7 +69,7 @@ def test_a_short_soak_loses_nothing_and_claims_nothing(scene: Scene) -> None:
 
 
 def test_a_lost_line_is_found_at_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faults.subject.COUNTED_SECONDS", 1.0)
+    monkeypatch.setattr("faults.subject.COUNTED_SECONDS", 0.5)
 
     @fault("logs", LOGS)
     def claims_a_line(scene: Scene) -> Iterator[None]:
@@ -98,13 +99,20 @@ def test_the_status_is_0_only_if_nothing_is_lost_and_all_is_flat(
     assert main(["--results", str(tmp_path / "page.md")]) == status
 
 
-def test_a_run_too_short_for_trends_leaves_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_a_run_long_enough_for_trends_is_written_beside_other_sections(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     fake(monkeypatch, result(TOO_SHORT))
-    monkeypatch.setattr("soak.__main__.PAGE", tmp_path / "page.md")
+    page = tmp_path / "page.md"
+    page.write_text(f"prose\n{RESULTS_BEGIN}\n\nof faults\n\n{RESULTS_END}\nmore\n")
+    before = page.read_text()
+    monkeypatch.setattr("soak.__main__.PAGE", page)
     main(["--hours", "0.1"])
-    assert not (tmp_path / "page.md").exists()
+    assert page.read_text() == before
     main(["--hours", "0.2"])
-    assert (tmp_path / "page.md").exists()
+    main(["--hours", "0.2"])
+    assert page.read_text().startswith(before)
+    assert page.read_text().count("| redis-killed |") == 1
 
 
 def test_a_long_run_makes_fewer_rows_per_second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def trend(
 
 
 def verdicts(**series: float) -> list[str]:
-    return [trend(seed, **series).verdict for seed in SEEDS]  # type: ignore[arg-type]
+    return [trend(seed, **series).verdict for seed in SEEDS]
 
 
 @pytest.mark.parametrize("leak", [10.0, 200.0])
