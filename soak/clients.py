@@ -36,6 +36,8 @@ RELOAD_REFRESHES = 8
 MOST_SHOWN = 5
 BROWSERS_CONNECTIONS = 6
 PATIENCE_SECONDS = 1.0
+ARRIVAL_SECONDS = 0.5
+"""Time from one page client to the next. If all came at once, they would need more connections than a port has."""
 
 LINKED = re.compile(r'(?:href|src)="([^"#]+)"')
 PAGE_DATA = re.compile(r'id="page-data">(.*?)</script>', re.DOTALL)
@@ -130,9 +132,9 @@ class _Client:
             await self.ask("metrics", PROMETHEUS)
             await asyncio.sleep(SCRAPE_SECONDS * self.random.uniform(0.9, 1.1))
 
-    async def watch_page(self) -> None:
-        """Use the page for ever."""
-        await asyncio.sleep(self.random.uniform(0, PATIENCE_SECONDS))
+    async def watch_page(self, arrival: float) -> None:
+        """Use the page for ever, from that second on."""
+        await asyncio.sleep(arrival)
         while True:
             page = await self._load() if self.cookie or await self._log_in() else None
             if page is None:
@@ -235,7 +237,7 @@ async def _run(directory: Path, crowd: Crowd) -> None:
     scrapers = [_Client("scrape", f"{crowd.metrics_url}/", counts, random) for _ in range(crowd.scrapers)]
     pages = [_Client("page", crowd.page_url, counts, random) for _ in range(crowd.pages)]
     tasks = [asyncio.ensure_future(each.scrape()) for each in scrapers]
-    tasks += [asyncio.ensure_future(each.watch_page()) for each in pages]
+    tasks += [asyncio.ensure_future(each.watch_page(number * ARRIVAL_SECONDS)) for number, each in enumerate(pages)]
     result = directory / "tally.json"
     counts.write(result)
     ended = asyncio.ensure_future(_end(over))
