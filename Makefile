@@ -3,16 +3,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := exporter admin adapters rollup grafana presentation attack bench demo docs faults fuzz servers tests
+PACKAGES := exporter admin adapters rollup grafana presentation attack bench demo docs faults fuzz servers soak tests
 SIZE ?= 1000000
 MINUTES ?= 10
 PROCESSES ?= 2
 BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail prometheus-redis-exporter nginx-light wrk
 ARGS ?=
+HOURS ?= 1
+SEED ?= 7
 LOWEST ?= $(or $(TMPDIR),/tmp)/hivesync-analytics-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page packages fmt lint types test attack bench faults fuzz demo generate lock lowest clean
+.PHONY: help setup page packages fmt lint types test attack bench faults fuzz soak demo generate lock lowest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +57,9 @@ faults: $(VENV)/installed packages ## every fault, and pairs of them, with a tab
 
 fuzz: $(VENV)/installed ## ten minutes of inputs to all that reads what others write, with a table in docs/reliability.md (MINUTES=60, ARGS="--only tokens")
 	@$(BIN)/python -m fuzz --minutes $(MINUTES) $(ARGS)
+
+soak: $(VENV)/installed page packages ## load and a fault a minute for hours, and the trend of every resource (HOURS=0.5 SEED=7)
+	@$(BIN)/python -m soak --hours $(HOURS) --seed $(SEED) $(ARGS)
 
 lint: $(VENV)/installed ## ruff: style and mistakes
 	@$(BIN)/ruff format --check --quiet $(PACKAGES) || { echo "run 'make fmt'" >&2; exit 1; }

@@ -18,13 +18,14 @@ LONGEST_BLOCK = "256h"
 
 
 class Rollup(Child):
-    """The roll-up, every minute; its log is roll-up.log in the directory."""
+    """The roll-up, every minute by default; its log is roll-up.log in the directory."""
 
     name = "Roll-up"
 
-    def __init__(self, directory: Path, *, owner_url: str, variables: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, *, owner_url: str, variables: Mapping[str, str], every: str = EVERY) -> None:
         """`owner_url` is the connection of a role that may create the table; `variables` are the roll-up's settings."""
         super().__init__(directory)
+        self._every = every
         self.working_directory = self.directory  # outside any directory with a .env
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HIVESYNC_")}
         self.environment = {**inherited, "PYTHONPATH": str(PROJECT), **variables}
@@ -63,7 +64,7 @@ class Rollup(Child):
             self.environment = own
 
     def command(self) -> Sequence[str]:
-        return [*_ROLLUP, "--every", EVERY]
+        return [*_ROLLUP, "--every", self._every]
 
     def is_ready(self) -> bool:
         return self.is_alive

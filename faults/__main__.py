@@ -13,14 +13,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
-import psycopg
-import redis
-
 from bench.conditions import machine
-from exporter.version import REVISION, VERSION
 from faults import report
 from faults.catalogue import CATALOGUE
 from faults.run import Row, choose_pairs, strike
@@ -68,7 +63,7 @@ def _run(faults: Sequence[Fault], pairs: int, *, seed: int, quick: bool) -> tupl
     started, conditions = time.monotonic(), machine()
     rows: list[Row] = []
     with Scene(temporary_directory("hivesync-faults-"), seed=seed, quick=quick) as scene:
-        conditions["versions"] = _versions(scene)
+        conditions["versions"] = scene.versions()
         for struck in [(each,) for each in faults] + choose_pairs(faults, scene, pairs):
             rows.append(strike(scene, *struck))
             print(report.line(rows[-1]), flush=True)
@@ -79,19 +74,6 @@ def _run(faults: Sequence[Fault], pairs: int, *, seed: int, quick: bool) -> tupl
         "took": f"{time.monotonic() - started:.0f} s",
     }
     return rows, conditions
-
-
-def _versions(scene: Scene) -> str:
-    with psycopg.connect(scene.owner_url) as connection, redis.Redis.from_url(scene.valkey.url) as client:
-        info = client.info("server")
-        versions = {
-            "hivesync-analytics": f"{VERSION} ({REVISION})",
-            "Python": sys.version.partition(" ")[0],
-            "PostgreSQL": str((connection.execute("SHOW server_version").fetchone() or ("",))[0]),
-            "Valkey": str(info.get("valkey_version", info.get("redis_version", ""))),
-            **{name: metadata.version(name) for name in ("psycopg", "redis", "uvicorn", "uvloop")},
-        }
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 if __name__ == "__main__":

@@ -151,10 +151,12 @@ def _older_standby(scene: Scene) -> Iterator[PostgresServer]:
     standby = PostgresServer(
         scene.directory / f"standby-{number}",
         {"max_connections": str(CONNECTIONS)},
-        in_memory=True,
+        in_memory=scene.in_memory,
         primary=scene.postgres,
     )
-    with standby:
+    with ExitStack() as stack:
+        stack.callback(standby.remove)  # a copy of the whole database
+        stack.enter_context(standby)
         scene.sql("SELECT pg_wal_replay_pause()", url=standby.url)
         scene.sql(
             "INSERT INTO users (email, username) SELECT t, t FROM (SELECT 'late-' || gen_random_uuid() AS t"

@@ -14,7 +14,7 @@ from socket import create_connection
 
 from faults.clock import faketime, no_faketime
 from faults.promises import CLIENTS, EXACTNESS, PROCESS
-from faults.scene import Scene
+from faults.scene import Scene, plain_exporter
 from faults.subject import POLL_SECONDS, StruckExporter, require
 from faults.table import fault
 from servers.bound import Bound, slowness
@@ -29,11 +29,7 @@ WRONG_KEYS = 300
 PIPE_BYTES = 4096
 
 
-def _plain(scene: Scene) -> StruckExporter:
-    return scene.new_exporter()
-
-
-@fault("process", PROCESS, silent=True, own=_plain, quick=True)
+@fault("process", PROCESS, silent=True, own=plain_exporter, quick=True)
 def exporter_stopped(scene: Scene) -> Iterator[None]:
     """The exporter is stopped (SIGSTOP) for 90 s, and continued."""
     os.kill(scene.exporter.pid, signal.SIGSTOP)
@@ -44,7 +40,7 @@ def exporter_stopped(scene: Scene) -> Iterator[None]:
         os.kill(scene.exporter.pid, signal.SIGCONT)
 
 
-@fault("process", PROCESS, silent=True, own=_plain, quick=True)
+@fault("process", PROCESS, silent=True, own=plain_exporter, quick=True)
 def exporter_killed(scene: Scene) -> Iterator[None]:
     """The exporter is killed while it reads a burst of lines, and started again, three times."""
     for _ in range(3):
@@ -54,7 +50,7 @@ def exporter_killed(scene: Scene) -> Iterator[None]:
     yield
 
 
-@fault("process", PROCESS, silent=True, own=_plain)
+@fault("process", PROCESS, silent=True, own=plain_exporter)
 def exporter_terminated(scene: Scene) -> Iterator[None]:
     """The exporter gets SIGTERM while PostgreSQL and Redis are stopped: it ends in time, and is started again."""
     exporter = scene.exporter
@@ -72,7 +68,7 @@ def exporter_terminated(scene: Scene) -> Iterator[None]:
     yield
 
 
-@fault("process", PROCESS, own=_plain)
+@fault("process", PROCESS, own=plain_exporter)
 def exporter_signals(scene: Scene) -> Iterator[None]:
     """The exporter gets every signal that is not meant to end it."""
     for number in HARMLESS:
@@ -158,7 +154,7 @@ def idle_connections(exporter: StruckExporter, number: int) -> Iterator[None]:
             connection.close()
 
 
-@fault("process", PROCESS, may_degrade=True, own=_plain)
+@fault("process", PROCESS, may_degrade=True, own=plain_exporter)
 def little_memory(scene: Scene) -> Iterator[None]:
     """The exporter may have 48 MB of address space more than it has (RLIMIT_AS), and Redis has many keys."""
     exporter = scene.exporter

@@ -49,10 +49,10 @@ def summary(rows: Sequence[Row]) -> str:
 def results(rows: Sequence[Row], conditions: Conditions) -> str:
     """Return conditions and table as Markdown."""
     lines = ["| condition | |", "|---|---|"]
-    lines += [f"| {name} | {_escaped(value)} |" for name, value in conditions.items()]
+    lines += [f"| {name} | {escaped(value)} |" for name, value in conditions.items()]
     lines += ["", summary(rows), "", f"| {' | '.join(HEADINGS)} | wrong |", f"|{'---|' * (len(HEADINGS) + 1)}"]
     lines += [
-        f"| {' | '.join(map(_escaped, (*cells(row), '; '.join(row.wrong) or ('' if row.obstacle else 'nil'))))} |"
+        f"| {' | '.join(map(escaped, (*cells(row), '; '.join(row.wrong) or ('' if row.obstacle else 'nil'))))} |"
         for row in rows
     ]
     return "\n".join(lines)
@@ -64,9 +64,7 @@ def promises(faults: Iterable[Fault]) -> str:
     lines: list[str] = []
     for name, text in PROMISES.items():
         lines += [f"**{name.capitalize()}.** {text}", "", "| fault | strikes | meaning |", "|---|---|---|"]
-        lines += [
-            f"| {each.name} | {each.strikes} | {_escaped(each.about)} |" for each in every if each.promise == name
-        ]
+        lines += [f"| {each.name} | {each.strikes} | {escaped(each.about)} |" for each in every if each.promise == name]
         lines.append("")
     return "\n".join(lines).rstrip()
 
@@ -79,11 +77,16 @@ def replaced(page: str, begin: str, end: str, text: str) -> str:
 
 
 def write(path: Path, rows: Sequence[Row], conditions: Conditions) -> None:
-    """Write the results into the page; a page without markers, or none, becomes the results alone."""
+    """Write the results into the page."""
+    write_section(path, RESULTS_BEGIN, RESULTS_END, results(rows, conditions))
+
+
+def write_section(path: Path, begin: str, end: str, text: str) -> None:
+    """Write the text between two markers of the page, and leave the rest; a page without them gets them at its end."""
     page = path.read_text(encoding="utf-8") if path.exists() else ""
-    if RESULTS_BEGIN not in page:
-        page = f"{RESULTS_BEGIN}{RESULTS_END}\n"
-    path.write_text(replaced(page, RESULTS_BEGIN, RESULTS_END, results(rows, conditions)), encoding="utf-8")
+    if begin not in page:
+        page += f"{begin}{end}\n"
+    path.write_text(replaced(page, begin, end, text), encoding="utf-8")
 
 
 def _milliseconds(seconds: float) -> str:
@@ -94,5 +97,6 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} s"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return a text for the cell of a table in Markdown."""
     return text.replace("|", "\\|").replace("\n", " ")

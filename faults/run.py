@@ -83,13 +83,13 @@ def strike(scene: Scene, *faults: Fault) -> Row:
     name, strikes = " + ".join(each.name for each in faults), ", ".join(each.strikes for each in faults)
     if obstacle := "; ".join(filter(None, (each.obstacle() for each in faults))):
         return Row(name, strikes, obstacle=obstacle)
-    strike = _Strike(scene, faults)
+    strike = Strike(scene, faults)
     try:
         own = faults[0].own
         with scene.struck(None if own is None else own(scene)) as exporter:
             strike.run(exporter)
     except FAILURES as error:
-        strike.wrong.append(_one_line(error))
+        strike.wrong.append(one_line(error))
     if strike.wrong:
         scene.renew()
     watch = strike.watch
@@ -112,11 +112,14 @@ def strike(scene: Scene, *faults: Fault) -> Row:
     )
 
 
-class _Strike:
-    """One run of one or more faults."""
+class Strike:
+    """One run of one or more faults. `run` checks everything; `act` is its part between two states of rest."""
 
-    def __init__(self, scene: Scene, faults: Sequence[Fault]) -> None:
+    def __init__(self, scene: Scene, faults: Sequence[Fault], hold_seconds: float | None = None) -> None:
+        """`hold_seconds`: the time for which the faults go on once they are shown."""
         self._scene, self._faults = scene, faults
+        usual = QUICK_HOLD_SECONDS if scene.quick else HOLD_SECONDS
+        self._hold = usual if hold_seconds is None else hold_seconds
         self.down = frozenset[str]().union(*(each.down for each in faults))
         self.failing = frozenset[str]().union(*(each.failing for each in faults))
         self.said_of = frozenset[str]().union(*(each.said_of for each in faults))
@@ -133,27 +136,34 @@ class _Strike:
         scene = self._scene
         with Watch(exporter.url, scene.control.url, scene.gauges, restarts=self.silent) as watch:
             self._until(watch, scene.is_well, "everything up before the fault", RECOVERED_SECONDS)
-            watch.degraded_at = None
             self.watch = watch
             logged = exporter.log.stat().st_size
             process = exporter.pid
-            with self._noted(), ExitStack() as acts:
-                struck = time.monotonic()
-                for fault in self._faults:
-                    acts.enter_context(fault.act(scene))
-                self._while_it_lasts(watch)
-                if watch.degraded_at is not None:
-                    self.degraded_after = max(0.0, watch.degraded_at - struck)
-            with self._noted():
-                ended = time.monotonic()
-                self._until(watch, scene.is_well, "everything up after the fault", RECOVERED_SECONDS, ended)
-                self.recovered_after = time.monotonic() - ended
-                self._check_values(exporter)
+            if self.act(watch):
+                with self._noted():
+                    wrong, self.connections = check_values(scene, exporter)
+                    self.wrong += wrong
             if not self.silent and (not exporter.is_alive or exporter.pid != process):
                 self.wrong.append("the exporter ended")
         self.wrong += watch.wrong
         self._check_answers(watch)
-        self._check_events(exporter, logged)
+        self.check_events(exporter, logged)
+
+    def act(self, watch: Watch) -> bool:
+        """Strike, wait until the faults are shown, end them, and wait until everything is up. Return whether it is."""
+        watch.degraded_at = None
+        with self._noted(), ExitStack() as acts:
+            struck = time.monotonic()
+            for fault in self._faults:
+                acts.enter_context(fault.act(self._scene))
+            self._while_it_lasts(watch)
+            if watch.degraded_at is not None:
+                self.degraded_after = max(0.0, watch.degraded_at - struck)
+        with self._noted():
+            ended = time.monotonic()
+            self._until(watch, self._scene.is_well, "everything up after the fault", RECOVERED_SECONDS, ended)
+            self.recovered_after = time.monotonic() - ended
+        return self.recovered_after is not None
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
@@ -161,7 +171,7 @@ class _Strike:
         try:
             yield
         except FAILURES as error:
-            self.wrong.append(_one_line(error))
+            self.wrong.append(one_line(error))
 
     def _while_it_lasts(self, watch: Watch) -> None:
         def is_shown(samples: Samples) -> bool:
@@ -170,7 +180,7 @@ class _Strike:
         if not self.may_degrade and not self.silent:
             what = f"down {_names(self.down)}, failing {_names(self.failing)}, and nothing else"
             self._until(watch, is_shown, what, NOTICED_SECONDS, time.monotonic())
-        time.sleep(QUICK_HOLD_SECONDS if self._scene.quick else HOLD_SECONDS)
+        time.sleep(self._hold)
         if not self.may_degrade and not self.silent:
             self._until(watch, is_shown, f"still {what}", NOTICED_SECONDS, time.monotonic())
 
@@ -189,29 +199,6 @@ class _Strike:
                 raise NotHeld(f"not within {bound.seconds:.0f} s: {what}; failing: {failing or 'nothing'}")
             time.sleep(POLL_SECONDS)
 
-    def _check_values(self, exporter: StruckExporter) -> None:
-        """Compare PostgreSQL's values with plain SQL, those of Redis with Redis, those of logs with the lines."""
-        for problem in (exporter.wait_until_counted(), exporter.verify(), self._wait_for_queues(exporter)):
-            if problem:
-                self.wrong.append(problem)
-        self.connections = self._scene.connections()
-        if self.connections > MOST_CONNECTIONS:
-            self.wrong.append(f"{self.connections} connections in PostgreSQL")
-
-    def _wait_for_queues(self, exporter: StruckExporter) -> str:
-        scene, differing, bound = self._scene, {"": ""}, Bound(20)
-        with scene.traffic.redis_paused(), scene.redis() as client:
-            expected = {_depth(queue): client.llen(queue) for queue in QUEUES if client.exists(queue)}
-            while differing and not bound.is_reached():
-                time.sleep(POLL_SECONDS)
-                samples = exporter.answer() or {}
-                differing = {
-                    name: f"{name} is {samples.get(name)}, not {length}"
-                    for name, length in expected.items()
-                    if samples.get(name) != length
-                }
-        return "; ".join(differing.values())
-
     def _check_answers(self, watch: Watch) -> None:
         exporter, control = watch.exporter, watch.control
         if self.silent:
@@ -223,7 +210,7 @@ class _Strike:
         if exporter.slowest > SLOWER_AT_WORST * control.slowest:
             self.wrong.append(f"slowest answer {exporter.slowest / control.slowest:.0f} times the control's")
 
-    def _check_events(self, exporter: StruckExporter, since: int) -> None:
+    def check_events(self, exporter: StruckExporter, since: int) -> None:
         """Look for events of failures that this fault does not explain."""
         readers = self._scene.readers
         if self.may_degrade or self.silent:
@@ -237,6 +224,31 @@ class _Strike:
                 self.wrong.append(f"{collector or event.get('source')} was degraded: {event.get('kind')}")
 
 
+def check_values(scene: Scene, exporter: StruckExporter) -> tuple[list[str], int]:
+    """Compare PostgreSQL's values with plain SQL, those of Redis with Redis, those of logs with the lines. Return the
+    differences, and the number of connections to PostgreSQL."""
+    problems = [exporter.wait_until_counted(), exporter.verify(), _wait_for_queues(scene, exporter)]
+    connections = scene.connections()
+    if connections > MOST_CONNECTIONS:
+        problems.append(f"{connections} connections in PostgreSQL")
+    return [problem for problem in problems if problem], connections
+
+
+def _wait_for_queues(scene: Scene, exporter: StruckExporter) -> str:
+    differing, bound = {"": ""}, Bound(20)
+    with scene.traffic.redis_paused(), scene.redis() as client:
+        expected = {_depth(queue): client.llen(queue) for queue in QUEUES if client.exists(queue)}
+        while differing and not bound.is_reached():
+            time.sleep(POLL_SECONDS)
+            samples = exporter.answer() or {}
+            differing = {
+                name: f"{name} is {samples.get(name)}, not {length}"
+                for name, length in expected.items()
+                if samples.get(name) != length
+            }
+    return "; ".join(differing.values())
+
+
 def _depth(key: str) -> str:
     queue, _, name = key.partition("_queue:")
     return f'{DEPTH.name}{{name="{name}",queue="{queue}"}}'
@@ -246,5 +258,6 @@ def _names(names: frozenset[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return the first line of an error."""
     return str(error).partition("\n")[0] or type(error).__name__

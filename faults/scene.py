@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib import metadata
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -19,8 +21,9 @@ from demo.database import DATABASE, EXPORTER_ROLE, create_database, fill_databas
 from exporter.collectors import build_collectors
 from exporter.settings import Settings
 from exporter.state import StateFile
+from exporter.version import REVISION, VERSION
 from faults.control import ControlServer
-from faults.subject import StruckExporter, is_as_expected
+from faults.subject import REFRESH_SECONDS, StruckExporter, is_as_expected
 from faults.traffic import LiveTraffic
 from faults.watch import Samples
 from servers.postgres import PostgresServer
@@ -42,14 +45,20 @@ class Scene:
 
     exporter: StruckExporter
 
-    def __init__(self, directory: Path, *, seed: int = 7, quick: bool = False) -> None:
-        """`quick`: smaller sizes and shorter faults, for `make test`."""
+    def __init__(
+        self, directory: Path, *, seed: int = 7, quick: bool = False, in_memory: bool = True, new_users: bool = True
+    ) -> None:
+        """`quick`: smaller sizes and shorter faults, for `make test`. `in_memory`: PostgreSQL's files. `new_users`:
+        users sign up all the time."""
         self.directory = directory
         self.quick = quick
         self.random = Random(seed)
-        self.postgres = PostgresServer(directory / "postgresql", {"max_connections": str(CONNECTIONS)}, in_memory=True)
+        self.in_memory = in_memory
+        self.postgres = PostgresServer(
+            directory / "postgresql", {"max_connections": str(CONNECTIONS)}, in_memory=in_memory
+        )
         self.valkey = ValkeyServer(directory / "valkey", VALKEY_SETTINGS)
-        self._seed = seed
+        self._seed, self._new_users = seed, new_users
         self._numbers = count(1)
         self._stack = ExitStack()
         self._common: StruckExporter | None = None
@@ -62,7 +71,9 @@ class Scene:
             fill_database(self.owner_url, users=USERS, days=DAYS, seed=self._seed)
             self.database = stack.enter_context(Proxy(self.postgres.port))
             self.cache = stack.enter_context(Proxy(self.valkey.port))
-            self.traffic = stack.enter_context(LiveTraffic(self.owner_url, self.valkey.url, self._seed))
+            self.traffic = stack.enter_context(
+                LiveTraffic(self.owner_url, self.valkey.url, self._seed, new_users=self._new_users)
+            )
             self.control = stack.enter_context(ControlServer(self.directory / "control", BODY_BYTES))
             self.readers, self.gauges = _reading()
             self._stack = stack.pop_all()
@@ -77,6 +88,7 @@ class Scene:
         *,
         prefix: Sequence[str] = (),
         kind: type[StruckExporter] = StruckExporter,
+        refresh_seconds: float = REFRESH_SECONDS,
     ) -> StruckExporter:
         """Return another exporter on the same servers, not started."""
         database = make_conninfo(self.postgres.url_of(DATABASE, EXPORTER_ROLE), port=self.database.port)
@@ -87,6 +99,7 @@ class Scene:
             database_url=database,
             redis_url=urlunsplit(parts._replace(netloc=address)),
             prefix=prefix,
+            refresh_seconds=refresh_seconds,
         )
 
     @contextmanager
@@ -130,6 +143,19 @@ class Scene:
         ((number,),) = self.sql(f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{EXPORTER_ROLE}'")
         return int(number)
 
+    def versions(self) -> str:
+        """Return the versions of everything that runs."""
+        with psycopg.connect(self.owner_url) as connection, self.redis() as client:
+            info = client.info("server")
+            versions = {
+                "hivesync-analytics": f"{VERSION} ({REVISION})",
+                "Python": sys.version.partition(" ")[0],
+                "PostgreSQL": str((connection.execute("SHOW server_version").fetchone() or ("",))[0]),
+                "Valkey": str(info.get("valkey_version", info.get("redis_version", ""))),
+                **{name: metadata.version(name) for name in ("psycopg", "redis", "uvicorn", "uvloop")},
+            }
+        return ", ".join(f"{name} {version}" for name, version in versions.items())
+
     @contextmanager
     def redis(self, **options: Any) -> Iterator[redis.Redis]:
         """Open a client of Redis, beside the proxy."""
@@ -145,6 +171,11 @@ class Scene:
         for server in (self.postgres, self.valkey):
             if not server.is_alive:
                 server.start()
+
+
+def plain_exporter(scene: Scene) -> StruckExporter:
+    """Return an exporter like the common one, for a fault after which another one is needed."""
+    return scene.new_exporter()
 
 
 def _reading() -> tuple[dict[str, tuple[str, ...]], dict[str, frozenset[str]]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from faults.promises import ISOLATION, STATE
-from faults.scene import Scene
+from faults.scene import Scene, plain_exporter
 from faults.subject import StruckExporter, require
 from faults.table import fault
 
@@ -47,10 +47,6 @@ def _on_its_own_disk(scene: Scene) -> StruckExporter:
     return scene.new_exporter(kind=_OnItsOwnDisk)
 
 
-def _plain(scene: Scene) -> StruckExporter:
-    return scene.new_exporter()
-
-
 @fault("state", STATE, failing=OF_LOGS, said_of=["workers"], own=_on_its_own_disk, obstacle=_no_mounts)
 def state_full(scene: Scene) -> Iterator[None]:
     """The file system of the state directory is full."""
@@ -76,7 +72,7 @@ def state_read_only(scene: Scene) -> Iterator[None]:
         _run("umount", state)
 
 
-@fault("state", STATE, failing=OF_LOGS, said_of=["workers"], own=_plain, quick=True)
+@fault("state", STATE, failing=OF_LOGS, said_of=["workers"], own=plain_exporter, quick=True)
 def file_size_limit(scene: Scene) -> Iterator[None]:
     """No file may grow any more (RLIMIT_FSIZE): neither state nor the exporter's own log."""
     pid = scene.exporter.pid
@@ -103,7 +99,7 @@ def _files(state: Path) -> list[Path]:
     return found
 
 
-@fault("state", STATE, silent=True, own=_plain)
+@fault("state", STATE, silent=True, own=plain_exporter)
 def state_corrupt(scene: Scene) -> Iterator[None]:
     """The exporter finds state files with random bytes at its start: the present files are counted from their start."""
     with _stopped(scene) as state:
@@ -112,7 +108,7 @@ def state_corrupt(scene: Scene) -> Iterator[None]:
     yield
 
 
-@fault("state", STATE, silent=True, own=_plain)
+@fault("state", STATE, silent=True, own=plain_exporter)
 def state_cut_off(scene: Scene) -> Iterator[None]:
     """The exporter finds state files that are cut off at its start."""
     with _stopped(scene) as state:
@@ -121,7 +117,7 @@ def state_cut_off(scene: Scene) -> Iterator[None]:
     yield
 
 
-@fault("state", STATE, silent=True, own=_plain, quick=True)
+@fault("state", STATE, silent=True, own=plain_exporter, quick=True)
 def state_of_a_newer_version(scene: Scene) -> Iterator[None]:
     """The exporter finds state files with another position and more fields at its start."""
     with _stopped(scene) as state:
@@ -130,7 +126,7 @@ def state_of_a_newer_version(scene: Scene) -> Iterator[None]:
     yield
 
 
-@fault("state", STATE, silent=True, own=_plain)
+@fault("state", STATE, silent=True, own=plain_exporter)
 def state_deleted_while_stopped(scene: Scene) -> Iterator[None]:
     """The state directory is deleted while the exporter does not run."""
     with _stopped(scene) as state:
@@ -138,14 +134,14 @@ def state_deleted_while_stopped(scene: Scene) -> Iterator[None]:
     yield
 
 
-@fault("state", STATE, may_degrade=True, own=_plain)
+@fault("state", STATE, may_degrade=True, own=plain_exporter)
 def state_deleted(scene: Scene) -> Iterator[None]:
     """The state directory is deleted while the exporter runs."""
     shutil.rmtree(scene.exporter.state)
     yield
 
 
-@fault("state", ISOLATION, own=_plain)
+@fault("state", ISOLATION, own=plain_exporter)
 def state_second_exporter(scene: Scene) -> Iterator[None]:
     """A second exporter is started on the same state directory: it is refused, and the first one goes on."""
     exporter = scene.exporter

@@ -118,8 +118,9 @@ class StruckExporter(Product):
         database_url: str,
         redis_url: str,
         prefix: Sequence[str] = (),
+        refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
-        super().__init__(directory, database_url=database_url, redis_url=redis_url, refresh_seconds=REFRESH_SECONDS)
+        super().__init__(directory, database_url=database_url, redis_url=redis_url, refresh_seconds=refresh_seconds)
         self.state = Path(self.environment["HIVESYNC_STATE_DIR"])
         self.writer = LogWriter(directory / "logs")
         self.clock: Path | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
 from threading import Event, Lock, Thread
@@ -32,7 +32,8 @@ SELECT id, 'succeeded', now() - interval '3 seconds', now() FROM users ORDER BY 
 class LiveTraffic:
     """LiveTraffic within a `with` block; a server that does not answer is tried again at the next tick."""
 
-    def __init__(self, database_url: str, redis_url: str, seed: int) -> None:
+    def __init__(self, database_url: str, redis_url: str, seed: int, *, new_users: bool = True) -> None:
+        self._statements = (_EVENTS, _EVENTS, _BEAT, _PREVIEW, *((_PEOPLE,) if new_users else ()))
         self._database_url, self._redis_url = database_url, redis_url
         self._random = Random(seed)
         self._over = Event()
@@ -58,19 +59,7 @@ class LiveTraffic:
             yield
 
     def _keep_database(self) -> None:
-        connection: psycopg.Connection | None = None
-        while not self._over.wait(TICK_SECONDS):
-            try:
-                if connection is None:
-                    connection = psycopg.connect(
-                        self._database_url, autocommit=True, connect_timeout=2, options=STATEMENT_LIMITS
-                    )
-                connection.execute(self._random.choice((_EVENTS, _EVENTS, _BEAT, _PEOPLE, _PREVIEW)).encode())
-            except psycopg.Error:
-                if connection is not None and (connection.broken or connection.closed):
-                    connection = None
-        if connection is not None:
-            connection.close()
+        keep_executing(self._database_url, self._over, lambda: self._random.choice(self._statements))
 
     def _keep_redis(self) -> None:
         with redis.Redis.from_url(self._redis_url, socket_timeout=1) as client:
@@ -94,6 +83,24 @@ class LiveTraffic:
             _store(client, f"worker:heartbeat:{worker}", fields | {"last_heartbeat": f"{time.time():.3f}"}, 3600)
         socket = self._random.randrange(20)
         _store(client, f"ws_sessions:{socket}", {"user_id": f"guest-{socket}", "device_type": "phone"}, 5)
+
+
+def keep_executing(
+    url: str, over: Event, choose: Callable[[], str], done: Callable[[int], None] = lambda _: None
+) -> None:
+    """Execute a statement at each tick until it is over; after a failure, the next one at the next tick. `done` gets
+    the number of rows of each statement that was executed."""
+    connection: psycopg.Connection | None = None
+    while not over.wait(TICK_SECONDS):
+        try:
+            if connection is None:
+                connection = psycopg.connect(url, autocommit=True, connect_timeout=2, options=STATEMENT_LIMITS)
+            done(connection.execute(choose().encode()).rowcount)
+        except psycopg.Error:
+            if connection is not None and (connection.broken or connection.closed):
+                connection = None
+    if connection is not None:
+        connection.close()
 
 
 def _store(client: redis.Redis, key: str, fields: Mapping[str, str], seconds: int) -> None:

@@ -103,6 +103,10 @@ class PostgresServer(Child):
         finally:
             self.environment = own
 
+    def remove(self) -> None:
+        """Remove the data of a stopped server, which is of no use any more."""
+        shutil.rmtree(self._data)
+
     def forget_standby(self) -> None:
         """Make a stopped copy of another server a server of its own at its next start, without a promotion: like a
         restored snapshot of its disk."""
