@@ -71,8 +71,9 @@ def failure(error: psycopg.Error) -> AnalyticsError:
 
 def failure_of_source(error: SourceUnavailable | CollectionFailed) -> AnalyticsError:
     """Return the error for a failure of a reading by `exporter/sources`."""
-    does_not_fit = isinstance(error, CollectionFailed) and error.altered and error.kind != TABLE_REWRITTEN
-    return Refused(f"PostgreSQL: {error.detail or error.kind}") if does_not_fit else _run_failed(error)
+    if isinstance(error, CollectionFailed) and error.altered and error.kind != TABLE_REWRITTEN:
+        return Refused(f"PostgreSQL: {error.detail or error.kind}")
+    return _run_failed(error)
 
 
 def _run_failed(meaning: SourceUnavailable | CollectionFailed) -> RunFailed:
