@@ -33,14 +33,18 @@ from exporter.windows.versions import PartState, RowVersions
 
 WITH, WITHOUT = "bench_with_versions", "bench_without_versions"
 
-_FINISH_AI = """
-UPDATE ai_usage_events SET completed_at = %(now)s, prompt_tokens = 700, completion_tokens = 400, status = 'succeeded'
-WHERE created_at > %(before)s AND completed_at IS NULL
-"""
-_FINISH_PREVIEWS = """
-UPDATE preview_jobs SET completed_at = %(now)s, status = 'succeeded'
-WHERE created_at > %(before)s AND completed_at IS NULL
-"""
+FINISH = (
+    """
+    UPDATE ai_usage_events SET completed_at = %(now)s, prompt_tokens = 700, completion_tokens = 400,
+        status = 'succeeded'
+    WHERE created_at > %(before)s AND completed_at IS NULL
+    """,
+    """
+    UPDATE preview_jobs SET completed_at = %(now)s, status = 'succeeded'
+    WHERE created_at > %(before)s AND completed_at IS NULL
+    """,
+)
+"""SQL that completes the jobs created since `before`, as live traffic would."""
 
 
 class _NoVersions(RowVersions):
@@ -84,7 +88,7 @@ async def _measure(
         for number in range(refreshes + 1):
             with connection.transaction():
                 database.catch_up(connection, now)
-                for finish in (_FINISH_AI, _FINISH_PREVIEWS):
+                for finish in FINISH:
                     connection.execute(finish.encode(), {"now": now, "before": now - timedelta(minutes=10)})
             shown = {}
             for role in (WITH, WITHOUT) if number % 2 else (WITHOUT, WITH):

@@ -41,6 +41,13 @@ async def keep_small(is_loaded: Callable[[], bool]) -> None:
         await asyncio.sleep(GIVE_BACK_SECONDS)
 
 
+def give_back() -> None:
+    """Return free memory to the system now."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
 def _trim() -> Callable[[int], int] | None:
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim

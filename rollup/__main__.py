@@ -14,28 +14,29 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
 from psycopg import AsyncConnection
 
-from exporter import events, process
+from exporter import events, memory, process
 from exporter.errors import AnalyticsError, SettingsError
 from exporter.inputs import not_in_postgres
 from exporter.settings import RollupSettings, read_settings
+from exporter.sources.postgres import Postgres
 from exporter.sources.prometheus import Prometheus
-from rollup import daily, installation, lock, migrate, openmetrics, rights, run, script, store, table
+from rollup import daily, installation, lock, migrate, rights, run, script, store, table
 from rollup.adapter import read_adapter
 from rollup.connection import connected, transaction
 from rollup.days import DAY, parse_day, parse_duration, seconds_until_next, start_of
 from rollup.errors import Busy, ReaderGone, Refused
-from rollup.history import HOUR, read_history
 from rollup.output import show
 from rollup.progress import Progress
 from rollup.queue_depth import QueueDepths
-from rollup.run import Range
+from rollup.run import Due, Range
+from rollup.window import DayWindow
 
 STATUS_FAILED = 1
 STATUS_REFUSED = 2
@@ -171,36 +172,59 @@ async def _command(options: argparse.Namespace, settings: RollupSettings) -> int
         if options.dry_run:
             return await _dry_run(url, asked, depths)
         if options.every:
-            return await _every(url, options.every, depths)
+            postgres = Postgres(url)
+            try:
+                return await _every(url, options.every, postgres, depths)
+            finally:
+                await postgres.close()
         return await _once(url, asked, depths)
 
 
 async def _once(url: str, asked: Range | None, depths: QueueDepths) -> int:
     began = time.monotonic()
-    async with connected(url) as connection:
-        await _check(connection, rights.TO_WRITE)
-        async with lock.table_locked(url, connection):
-            chosen = await run.choose(connection, asked)
-            progress = Progress(len(run.days_of(chosen)))
-            try:
-                written = await run.write(connection, chosen, depths, progress)
-            finally:
-                progress.end()
-    reach = {"first": str(chosen[0].first), "last": str(chosen[-1].last)} if chosen else {}
-    _log.info("rollup.finished", days=written, seconds=round(time.monotonic() - began, 3), **reach)
+    async with _locked(url) as connection:
+        chosen = await run.choose(connection, asked)
+        await _write(connection, Due(others=chosen), depths, began)
     return 0
 
 
-async def _every(url: str, every: int, depths: QueueDepths) -> int:
+async def follow(url: str, window: DayWindow, postgres: Postgres, depths: QueueDepths) -> None:
+    began = time.monotonic()
+    async with _locked(url) as connection:
+        await _write(connection, await run.read_due(connection, window, postgres), depths, began)
+
+
+@asynccontextmanager
+async def _locked(url: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """Hold the table's lock, with a second connection to write over."""
+    async with connected(url) as connection:
+        await _check(connection, rights.TO_WRITE)
+        async with lock.table_locked(url, connection):
+            yield connection
+
+
+async def _write(connection: AsyncConnection[Any], due: Due, depths: QueueDepths, began: float) -> None:
+    days = sorted([*run.days_of(due.others), *(row.date for row in due.rows)])
+    progress = Progress(len(days))
+    try:
+        await run.write(connection, due.others, depths, progress, due.rows)
+    finally:
+        progress.end()
+    reach = {"first": str(days[0]), "last": str(days[-1])} if days else {}
+    _log.info("rollup.finished", days=len(days), seconds=round(time.monotonic() - began, 3), **reach)
+
+
+async def _every(url: str, every: int, postgres: Postgres, depths: QueueDepths) -> int:
     """Run now and at every full multiple of `every` seconds; a failed run is repeated then.
 
     A refusal before the first success is permanent and raised; a later one may come from maintenance of the database.
     """
     worked = failed = False
     in_vain = 0
+    window = DayWindow()
     while True:
         try:
-            await _once(url, None, depths)
+            await follow(url, window, postgres, depths)
         except Busy as error:
             in_vain += 1
             if in_vain == LASTING_RUNS:
@@ -215,6 +239,7 @@ async def _every(url: str, every: int, depths: QueueDepths) -> int:
             if failed:
                 _log.info("system.analytics.recovered", source="postgres")
             worked, failed, in_vain = True, False, 0
+        memory.give_back()
         await asyncio.sleep(seconds_until_next(time.time(), every))
 
 
@@ -277,6 +302,10 @@ async def _install(url: str, name: str, roles: Sequence[migrate.Role], lacking: 
 
 
 async def _history(url: str, path: str, asked: Range, settings: RollupSettings) -> int:
+    # Loaded here, since the collectors that it needs would double the memory of `--every`.
+    from rollup import openmetrics
+    from rollup.history import read_history
+
     with openmetrics.whole_file(path) as write:
         async with connected(url) as connection:
             await rights.check(connection, rights.for_history(settings.not_provided))
@@ -304,7 +333,7 @@ async def _hours(connection: AsyncConnection[Any], asked: Range) -> tuple[dateti
             raise Refused(f"{asked.last} has not begun: today is {now.date()} (UTC, by the database's clock)")
         last = min(last, start_of(asked.last + DAY))
     first_day = max(asked.first or first_activity, first_activity)
-    first = start_of(first_day) + HOUR
+    first = start_of(first_day) + timedelta(hours=1)
     if first > last:
         raise Refused(f"no full hour lies between {first_day} and {asked.last or 'now'}")
     return first, last

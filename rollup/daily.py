@@ -28,8 +28,15 @@ from rollup.days import DAY, PIECE_DAYS, WINDOW_DAYS, Piece, start_of
 TABLES = ("sessions", "ai_usage_events", "preview_jobs")
 """The tables with activity (docs/definitions.md#activity)."""
 
-LEAD_DAYS = WINDOW_DAYS - 1
+JOB_TABLES = ("ai_usage_events", "preview_jobs")
+"""The tables with jobs (docs/definitions.md#job-latency)."""
 
+LEAD_DAYS = WINDOW_DAYS - 1
+"""Days before a day that its 30-day users need."""
+
+# A job that ended before it began has no latency, as in the exporter.
+SUCCEEDED = f"{is_word('status', 'succeeded')} AND completed_at >= created_at AND isfinite(created_at)"
+"""SQL for whether a job has a latency, once `completed_at` is in a finite range."""
 
 # The number of a day, from 0 for the first day with rows to read. A double separates microseconds until the year 2255,
 # and is several times cheaper than a date or a numeric; it does not depend on the session's time zone.
@@ -61,7 +68,7 @@ of_each AS (
 )
 """
 
-# A job that ended before it began has no latency, as in the exporter. Sums of whole microseconds are exact, and cost a
+# Sums of whole microseconds are exact, and cost a
 # tenth of sums of intervals. Both tables are in one sum, and not only for brevity: PostgreSQL then expects few days and
 # adds up in parallel, whereas for a single table it expects as many days as rows.
 _JOBS = " UNION ALL ".join(
@@ -69,14 +76,13 @@ _JOBS = " UNION ALL ".join(
   SELECT {_NUMBER.format("completed_at")} AS number,
          ((date_part('epoch', completed_at) - date_part('epoch', created_at)) * 1000000)::bigint AS microseconds
   FROM {table}
-  WHERE completed_at >= %(start)s AND completed_at < %(end)s AND {is_word("status", "succeeded")}
-    AND completed_at >= created_at AND isfinite(created_at)"""
-    for table in ("ai_usage_events", "preview_jobs")
+  WHERE completed_at >= %(start)s AND completed_at < %(end)s AND {SUCCEEDED}"""
+    for table in JOB_TABLES
 )
 
 _LATENCY = f"""
 latency AS (
-  SELECT number, (sum(microseconds) * 0.000001 * 1000 / count(*))::float8 AS average FROM ({_JOBS}) AS jobs GROUP BY 1
+  SELECT number, sum(microseconds)::float8 / (1000 * count(*)) AS average FROM ({_JOBS}) AS jobs GROUP BY 1
 )
 """
 

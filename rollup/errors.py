@@ -5,9 +5,10 @@ from __future__ import annotations
 import psycopg
 from psycopg import errors
 
-from exporter.errors import AnalyticsError, SourceUnavailable
+from exporter.errors import AnalyticsError, CollectionFailed, SourceUnavailable
 from exporter.sources.refusals import REFUSED_BY_SERVER
 from exporter.sources.refusals import failure as meaning_of
+from exporter.sources.rewritten import TABLE_REWRITTEN
 
 
 class Refused(AnalyticsError):
@@ -65,7 +66,17 @@ def failure(error: psycopg.Error) -> AnalyticsError:
         return Refused(f"PostgreSQL: {error.diag.message_primary}")
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return Refused("PostgreSQL: it is read only (a standby?); the roll-up has to write to the primary")
-    meaning = meaning_of(error)
+    return _run_failed(meaning_of(error))
+
+
+def failure_of_source(error: SourceUnavailable | CollectionFailed) -> AnalyticsError:
+    """Return the error for a failure of a reading by `exporter/sources`."""
+    if isinstance(error, CollectionFailed) and error.altered and error.kind != TABLE_REWRITTEN:
+        return Refused(f"PostgreSQL: {error.detail or error.kind}")
+    return _run_failed(error)
+
+
+def _run_failed(meaning: SourceUnavailable | CollectionFailed) -> RunFailed:
     if isinstance(meaning, SourceUnavailable):
         remedy = f" ({_REMEDIES[meaning.kind]})" if meaning.kind in _REMEDIES else ""
         return RunFailed(f"PostgreSQL cannot be reached: {meaning.kind}{remedy}")

@@ -101,6 +101,13 @@ async def read_now(connection: AsyncConnection[Any]) -> datetime:
     return now.astimezone(UTC)
 
 
+async def read_start(connection: AsyncConnection[Any]) -> datetime | None:
+    """Return the time at which the server was started, which no two servers share."""
+    cursor = await connection.execute("SELECT pg_postmaster_start_time()")
+    (started,) = await cursor.fetchone() or (None,)
+    return started
+
+
 async def read_depths(connection: AsyncConnection[Any]) -> dict[date, int | None]:
     """Return every day with a row, and its queue's depth."""
     async with transaction(connection):

@@ -171,6 +171,9 @@ class Transaction:
     server: DatabaseServer
     """The server that it runs on: whatever was read from another one must not be kept."""
 
+    started: datetime
+    """The start of that server, which no two servers share."""
+
     pid: int
     """The backend that it runs on."""
 
@@ -216,7 +219,7 @@ class Transaction:
             )
         now, self.pid, *seen = rows[0][:6]
         sighting = Sighting(*seen)
-        self.oldest_running = sighting.oldest_running
+        self.oldest_running, self.started = sighting.oldest_running, sighting.started
         self.now = fixed_now or now.astimezone(UTC)
         self.server, self.change = await identity.of(sighting, before, self._lineage)
 

@@ -23,7 +23,7 @@ from exporter.sources.postgres import Postgres, Transaction
 from exporter.spec import Sample
 from exporter.windows.cursor import ReadCursor
 from exporter.windows.resync import Resync
-from exporter.windows.units import HOUR, MINUTE, Part, minute
+from exporter.windows.units import HOUR, MINUTE, RESYNC, Part, minute
 from exporter.windows.versions import PartState, RowVersions, TimedRows
 
 
@@ -73,18 +73,23 @@ class History:
         begins: Callable[[datetime], int] | None = None,
         part: int = HOUR,
         hourly: bool = True,
+        older: int | None = None,
+        recheck: int = RESYNC,
     ) -> None:
         """`horizon` is the length of the longest window and `rows` are the rows in the windows. `known` returns the
         number of rows of a part that the windows hold, where they can count them.
 
         Optional: `refers` names tables that the rows refer to and with which they are deleted; `begins` returns the
         start of a window that begins with the calendar; `part` is the length of the past that is checked at a time;
-        without `hourly`, each part is checked once a day only, and the tables' counters are not used.
+        without `hourly`, each part is checked once a day only, and the tables' counters are not used. With `older`, the
+        whole window is checked in parts of that length, and its last day in those of `part` too, once per `recheck`.
+        The counters are not used then, so that no change makes a fill: `known` has to count all rows.
         """
         self._horizon, self._begins, self._known = horizon, begins, known
         self._cursor = ReadCursor(horizon)
         tables = {**dict.fromkeys((each.table for each in rows), True), **dict.fromkeys(refers, False)}
-        self._resync = Resync(collector, horizon, tables if hourly else {}, part)
+        counted = tables if hourly and older is None else {}
+        self._resync = Resync(collector, horizon, counted, part, older=older, recheck=recheck)
         self._versions = RowVersions(rows) if rows else None
         self._server: int | None = None  # the number of the server that the windows are read from
 

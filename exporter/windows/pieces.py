@@ -42,11 +42,11 @@ T = TypeVar("T")
 class Pace:
     """The length (microseconds) of the next piece: whole minutes."""
 
-    def __init__(self, longest: int | None = None) -> None:
+    def __init__(self, longest: int | None = None, first: int = FIRST) -> None:
         self._longest: float = math.inf if longest is None else longest
         self._seconds_per_length = math.inf
         self.length = MINUTE
-        self._set(FIRST)
+        self._set(first)
 
     def took(self, seconds: float) -> None:
         """Note the duration of a piece of this length."""
@@ -77,14 +77,15 @@ async def in_pieces(
     read: Callable[[Part], Awaitable[T]],
     *,
     longest: int | None = None,
+    first: int = FIRST,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[tuple[Part, T], None]:
     """Yield the pieces of a part, the newest first, and the result of `read` for each. They meet at whole minutes.
 
     `read` may be called again for a shorter piece: it must not keep anything. `longest` is the maximum length of a
-    piece. Raises CollectionFailed where the shortest piece takes too long too.
+    piece, `first` the length of the first one. Raises CollectionFailed where the shortest piece takes too long too.
     """
-    pace, end = Pace(longest), part.end
+    pace, end = Pace(longest, first), part.end
     while end > part.start:
         piece = Part(max(part.start, (end - pace.length) // MINUTE * MINUTE), end)
         began = clock()

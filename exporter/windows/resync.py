@@ -56,14 +56,25 @@ class ResyncPlan:
 class Resync:
     """The schedule and the counters of a collector's re-reading."""
 
-    def __init__(self, collector: str, horizon: int, tables: Mapping[str, bool], length: int) -> None:
+    def __init__(
+        self,
+        collector: str,
+        horizon: int,
+        tables: Mapping[str, bool],
+        length: int,
+        *,
+        older: int | None = None,
+        recheck: int = RESYNC,
+    ) -> None:
         """`tables` are the tables whose counters are read. The value is whether their rows count by `created_at`: in a
         table that the others only refer to, a deletion matters and an insertion does not. Without tables, each part is
-        checked once a day only."""
+        checked once a day only; with `older`, the whole in parts of that length, and the last day once per `recheck`
+        too."""
         self._collector, self._tables = collector, tables
         # Each part of a short window must be checked before it has left the window.
-        self._recent = Wheel(length, min(horizon, DAY) // length + 1, min(RESYNC, horizon // 3))
-        self._whole = Wheel(length, horizon // length + 1, DAY)
+        self._recent = Wheel(length, min(horizon, DAY) // length + 1, min(recheck, horizon // 3))
+        self._whole = Wheel(older or length, horizon // (older or length) + 1, DAY)
+        self._often = bool(tables) or older is not None
         self._long = horizon > DAY
         self._done_at: int | None = None
         self._filled_at = 0
@@ -84,9 +95,9 @@ class Resync:
             self._moved_at = self._checked_at = now
             return ResyncPlan()
         whole = self._whole.due(self._done_at, now)
-        recent = self._recent.due(self._done_at, now) if self._tables else []
-        if not recent:
-            return ResyncPlan(whole)
+        recent = self._recent.due(self._done_at, now) if self._often else []
+        if not recent or not self._tables:
+            return ResyncPlan([*recent, *whole])
         changes = await self._read_changes(transaction)
         if changes is None or changes != self._changes:
             self._changes, self._moved_at = changes, now

@@ -17,3 +17,7 @@ of the time of reading a row."""
 _NUMBER = "(floor(date_part('epoch', {0}) / {1}) + 1)::bigint"
 MINUTE_OF, HOUR_OF = _NUMBER.format(MINUTE_BIN, 60), _NUMBER.format(HOUR_BIN, 3600)
 """SQL for the numbers of these minutes and hours, as in `units.minute`: evaluated once per group."""
+
+CLOCK_MINUTE_BIN = "date_bin('1 minute', {0}, '2000-01-01 00:00:00+00')"
+CLOCK_MINUTE_OF = _NUMBER.format(CLOCK_MINUTE_BIN, 60)
+"""The same for minutes closed at their start, for days of the calendar: minute `m` holds `[(m-1) min, m min)`."""

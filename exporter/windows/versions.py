@@ -18,7 +18,7 @@ from exporter.columns import text_array
 from exporter.errors import CollectionFailed
 from exporter.sources.identity import DatabaseServer
 from exporter.sources.postgres import Transaction, moment
-from exporter.windows.units import Part
+from exporter.windows.units import DAY, Part
 
 _NEVER = 2**31 - 1
 """PostgreSQL's value for the age of a row that has always existed."""
@@ -28,6 +28,8 @@ _TOO_OLD = 2**30
 
 _XMIN = -2
 """The number of the column xmin. (Referenced by name, it makes PostgreSQL fail where an index is used first.)"""
+
+_LOOK = "SELECT coalesce(sum(rows), 0)::bigint, min(newest), age(%(oldest_running)s::text::xid) FROM ({0}) AS looks"
 
 # The description of a table is rows of PostgreSQL's catalogue, which have versions too; VACUUM and ANALYZE write no new
 # ones. The names are part of the text, so that one plan fits all executions. The ids are passed as an array, so that
@@ -55,14 +57,23 @@ class TimedRows:
     table: str
     time: str
     where: str = "true"
+    reach: int | None = None
+    """The length (microseconds) of the rows' own window, where it is shorter: parts that begin before it have none."""
+    from_start: bool = False
+    """Whether a part is closed at its start and open at its end, as days of the calendar are."""
 
     @property
     def look(self) -> str:
         """SQL for the number of rows from `start` to `end`, and the age of the newest version."""
+        after, until = (">=", "<") if self.from_start else (">", "<=")
         return (
             f"SELECT count(*) AS rows, coalesce(min(age({self.table}.xmin)), {_NEVER}) AS newest FROM {self.table}"
-            f" WHERE {self.where} AND {self.time} > %(start)s AND {self.time} <= %(end)s"
+            f" WHERE {self.where} AND {self.time} {after} %(start)s AND {self.time} {until} %(end)s"
         )
+
+    def reaches(self, part: Part, now: int) -> bool:
+        """Return whether a part has such rows in their window."""
+        return self.reach is None or part.start > now - self.reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +91,12 @@ class RowVersions:
     def __init__(self, rows: Sequence[TimedRows]) -> None:
         tables = list(dict.fromkeys(each.table for each in rows))
         self._catalogue = _CATALOGUE.format(tables=text_array(tables))
-        looks = " UNION ALL ".join(each.look for each in rows)
-        self._look = (
-            "SELECT coalesce(sum(rows), 0)::bigint, min(newest), age(%(oldest_running)s::text::xid)"
-            f" FROM ({looks}) AS looks"
-        )
+        self._rows = rows
         self._have_versions = False
         self._server: DatabaseServer | None = None
         self._checked = 0  # the oldest running transaction when the catalogue was last read
         self._filled: PartState | None = None
-        self._states: dict[int, PartState] = {}  # by the end of the part
+        self._states: dict[tuple[int, bool], PartState] = {}
 
     async def filled(self, transaction: Transaction) -> None:
         """Note that all parts are read in this transaction."""
@@ -116,7 +123,7 @@ class RowVersions:
         `known` is the number of rows that were read of the part, where that was counted; otherwise the number at the
         last look is expected.
         """
-        last = self._states.get(part.end, self._filled)
+        last = self._states.get(_key(part), self._filled)
         if not self._have_versions or last is None or not _comparable(last.oldest_running, transaction):
             return True, PartState(transaction.oldest_running)
         period = {
@@ -124,18 +131,25 @@ class RowVersions:
             "end": moment(part.end),
             "oldest_running": _id(last.oldest_running),
         }
-        ((rows, newest, age),) = await transaction.rows(self._look, period)
+        looks = " UNION ALL ".join(each.look for each in self._rows if each.reaches(part, transaction.now_us))
+        ((rows, newest, age),) = await transaction.rows(_LOOK.format(looks), period)
         expected = last.rows if known is None else known
         changed = newest <= age or (expected is not None and rows != expected)
         return changed, PartState(transaction.oldest_running, rows)
 
     def note(self, part: Part, state: PartState) -> None:
         """Note that the windows hold the part in that state."""
-        self._states[part.end] = state
+        self._states[_key(part)] = state
 
     def forget(self, until: int) -> None:
         """Drop the states of parts that ended by then."""
-        self._states = {end: state for end, state in self._states.items() if end > until}
+        self._states = {key: state for key, state in self._states.items() if key[0] > until}
+
+
+def _key(part: Part) -> tuple[int, bool]:
+    """Return the name of a part: its end, as the start of the oldest one moves with its window; and whether it is a
+    day, which ends with its last hour."""
+    return part.end, part.end - part.start >= DAY
 
 
 def _id(transaction: int) -> str:

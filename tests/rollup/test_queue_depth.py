@@ -10,8 +10,10 @@ from datetime import date, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from exporter.collectors.jobs import JOBS
+from exporter.collectors.queues import DEPTH
 from exporter.sources.prometheus import Prometheus
-from rollup.queue_depth import DAY_SECONDS, QueueDepths, step_of
+from rollup.queue_depth import DAY_SECONDS, MOST, QueueDepths, step_of
 from servers.prometheus import PrometheusServer
 from tests.rollup.rolling import DAY, midnight
 
@@ -212,3 +214,8 @@ def test_nothing_is_asked_and_nothing_said_when_no_day_is_wanted() -> None:
     with capture_logs() as events:
         assert read(None, []) == {}
     assert events == []
+
+
+def test_the_metrics_of_the_queries_are_those_of_the_collectors() -> None:
+    assert f"({DEPTH.name} offset" in MOST
+    assert f'({JOBS.name}{{{{state="waiting"}}}} offset' in MOST
