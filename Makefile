@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := exporter admin adapters rollup grafana presentation attack bench demo docs faults servers tests
+PACKAGES := exporter admin adapters rollup grafana presentation attack bench crash demo docs faults servers tests
 SIZE ?= 1000000
 PROCESSES ?= 2
 BENCH_PACKAGES := prometheus-sql-exporter prometheus-postgres-exporter mtail prometheus-redis-exporter nginx-light wrk
@@ -11,7 +11,7 @@ ARGS ?=
 LOWEST ?= $(or $(TMPDIR),/tmp)/hivesync-analytics-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page packages fmt lint types test attack bench faults demo generate lock lowest clean
+.PHONY: help setup page packages fmt lint types test attack bench crash faults demo generate lock lowest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,7 +34,7 @@ packages: ## install the tests' packages from Debian (Prometheus, VictoriaMetric
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || tools/packages.sh nginx-light || true
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tools/packages.sh pgbouncer || true
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tools/packages.sh postgresql || true
-	@tools/packages.sh logrotate faketime bzip2 xz-utils zstd || true
+	@tools/packages.sh logrotate faketime strace bzip2 xz-utils zstd || true
 
 demo: $(VENV)/installed page ## everything on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)
@@ -51,6 +51,9 @@ attack: $(VENV)/installed page ## some 780 attacks on a demo, or on a running in
 
 faults: $(VENV)/installed packages ## every fault, and pairs of them, with a table in docs/reliability.md (ARGS="--only redis-killed")
 	@$(BIN)/python -m faults $(ARGS)
+
+crash: $(VENV)/installed packages ## each system call of a save or a log's reading fails, or is the last; a table in docs/reliability.md (ARGS="--only rollup")
+	@$(BIN)/python -m crash $(ARGS)
 
 lint: $(VENV)/installed ## ruff: style and mistakes
 	@$(BIN)/ruff format --check --quiet $(PACKAGES) || { echo "run 'make fmt'" >&2; exit 1; }
