@@ -1,5 +1,5 @@
 """python -m crash: let every system call of a save and of a log's reading fail once and be the last once, and kill the
-roll-up at every statement; print what was struck.
+roll-up at every statement; print the table.
 
 Exit status: 0 if everything held and every fault was struck, 1 if not, 2 for invalid options or without strace, 130
 when interrupted. A whole run is written to docs/reliability.md; with --only, only to the file of --results.

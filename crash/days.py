@@ -37,7 +37,7 @@ OLD_DEPTH = 7
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A kill at a statement, by its number in the run, and what was wrong after it."""
+    """A kill at a statement, by its number in the run, and the findings after it."""
 
     statement: str
     number: int

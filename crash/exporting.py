@@ -89,7 +89,7 @@ class CrashingExporter(Exporter):
         return None if self._process is None else self._process.poll()
 
     def live(self, acts: Sequence[Callable[[CrashingExporter], None]]) -> Iterator[str]:
-        """Start the exporter, do something to its log several times, and stop it; yield what was wrong. It may end by a
+        """Start the exporter, do something to its log several times, and stop it; yield the findings. It may end by a
         kill, or refuse to start with a message."""
         try:
             self.start()

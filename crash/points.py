@@ -33,7 +33,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """A point, the number of calls that failed or were the last, and what was wrong then."""
+    """A point, the number of calls that failed or were the last, and the findings."""
 
     point: Point
     faults: int
@@ -61,7 +61,7 @@ def spread(occurrences: int, most: int) -> list[int]:
 
 
 def observe(directory: Path) -> tuple[dict[Call, Seen], list[str]]:
-    """Return the calls of an ordinary run, and what was wrong in it."""
+    """Return the calls of an ordinary run, and its findings."""
     with _folder(directory) as folder:
         outputs = [folder / f"trace-{life}" for life in (1, 2)]
         wrong = _run(folder, [observing(output) for output in outputs])
@@ -79,7 +79,7 @@ def strike(point: Point, directory: Path) -> Struck:
 
 
 def _run(folder: Path, prefixes: Prefixes) -> list[str]:
-    """Run the lives; lines are written and the log is rotated between them. Return what was wrong."""
+    """Run the lives; lines are written and the log is rotated between them. Return the findings."""
     try:
         return list(dict.fromkeys(_lives(CrashingExporter(folder), prefixes)))
     except FAILURES as error:

@@ -23,7 +23,7 @@ Conditions = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Everything that a run found. `ordinary`: what was wrong in the run without a fault."""
+    """Everything that a run found. `ordinary`: the findings in the run without a fault."""
 
     struck: Sequence[Struck]
     killed: Sequence[Killed]
@@ -56,7 +56,7 @@ def never_struck(struck: Iterable[Struck]) -> list[tuple[Call, str]]:
 
 
 def line(struck: Struck) -> str:
-    """Return a point for the terminal, with what was wrong below it."""
+    """Return a point for the terminal, with the findings below it."""
     verdict = "NOT HELD" if struck.wrong else "held" if struck.faults else "not reached"
     return "\n    ".join((f"{name(struck):<70} {struck.faults:>3}  {verdict}", *struck.wrong))
 

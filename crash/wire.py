@@ -40,7 +40,7 @@ class KillingProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait until PostgreSQL has ended every session: what reached it has then had its effect."""
+        """Wait until PostgreSQL has ended every session: the statements that reached it have then had their effect."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
