@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := exporter admin adapters rollup grafana presentation attack bench demo docs faults fuzz servers soak tests
+PACKAGES := exporter admin adapters rollup grafana presentation attack bench crash demo docs faults fuzz servers soak tests
 SIZE ?= 1000000
 MINUTES ?= 10
 PROCESSES ?= 2
@@ -14,7 +14,7 @@ SEED ?= 7
 LOWEST ?= $(or $(TMPDIR),/tmp)/hivesync-analytics-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page packages fmt lint types test attack bench faults fuzz soak demo generate lock lowest clean
+.PHONY: help setup page packages fmt lint types test attack bench crash faults fuzz soak demo generate lock lowest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,7 +37,7 @@ packages: ## install the tests' packages from Debian (Prometheus, VictoriaMetric
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || tools/packages.sh nginx-light || true
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tools/packages.sh pgbouncer || true
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tools/packages.sh postgresql || true
-	@tools/packages.sh logrotate faketime bzip2 xz-utils zstd || true
+	@tools/packages.sh logrotate faketime strace bzip2 xz-utils zstd || true
 
 demo: $(VENV)/installed page ## everything on embedded servers with live made-up traffic (ARGS="--users 500 --speed 2")
 	@$(BIN)/python -m demo $(ARGS)
@@ -54,6 +54,9 @@ attack: $(VENV)/installed page ## some 780 attacks on a demo, or on a running in
 
 faults: $(VENV)/installed packages ## every fault, and pairs of them, with a table in docs/reliability.md (ARGS="--only redis-killed")
 	@$(BIN)/python -m faults $(ARGS)
+
+crash: $(VENV)/installed packages ## each system call of a save or a log's reading fails, or is the last; a table in docs/reliability.md (ARGS="--only rollup")
+	@$(BIN)/python -m crash $(ARGS)
 
 fuzz: $(VENV)/installed ## ten minutes of inputs to all that reads what others write, with a table in docs/reliability.md (MINUTES=60, ARGS="--only tokens")
 	@$(BIN)/python -m fuzz --minutes $(MINUTES) $(ARGS)

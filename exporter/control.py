@@ -111,7 +111,7 @@ async def _listen(path: Path, answer: Connected) -> asyncio.Server | None:
 async def _until_removed(path: Path, is_ours: Callable[[], bool]) -> None:
     def is_removed() -> bool:
         ours = is_ours()  # at each look: a lock that is lost is reported without a save
-        return ours and _identity(path) is None
+        return ours and _is_gone(path)
 
     while not await disk.run(is_removed):  # noqa: ASYNC110 - the file system sends no event
         await asyncio.sleep(LOOK_SECONDS)
@@ -124,6 +124,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _is_gone(path: Path) -> bool:
+    """Return whether there is no such file; False where a disk that fails hides it."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _remove(path: Path, made: tuple[int, int] | None) -> None:

@@ -55,10 +55,14 @@ class StateLock:
         with self._mutex:
             if self._descriptor < 0:
                 raise StateError(f"{self._path.parent}: no longer locked by this process")
-            if self._is_in_place():
-                self._is_lost = False
-                return
-            if not self._path.exists() and self._retake():
+            try:
+                if self._is_in_place():
+                    self._is_lost = False
+                    return
+                is_removed = not self._path.exists()
+            except OSError as error:  # a disk that fails has replaced nothing
+                raise StateError(f"{self._path.parent}: cannot be examined: {error.strerror}") from error
+            if is_removed and self._retake():
                 _log.warning("state.lock_retaken", path=str(self._path.parent))
                 self._is_lost = False
                 return
@@ -81,7 +85,7 @@ class StateLock:
     def _is_in_place(self) -> bool:
         try:
             return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def _retake(self) -> bool:

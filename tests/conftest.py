@@ -108,6 +108,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "postgresql": list(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
         "victoriametrics": shutil.which("victoria-metrics") and shutil.which("vmagent"),
         "redis": shutil.which("redis-server"),
+        "strace": shutil.which("strace"),
         "logrotate": all(map(_is_installed, LOGROTATE)),
     }
     packages = {
@@ -119,6 +120,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "postgresql": "postgresql",
         "victoriametrics": "victoria-metrics",
         "redis": "redis-server",
+        "strace": "strace",
         "logrotate": " ".join(LOGROTATE.values()),
     }
     for marker, package in packages.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -372,3 +373,15 @@ def test_who_asks_nothing_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch
             return answer
 
     assert asyncio.run(asked()) == b""
+
+
+def test_a_disk_that_fails_is_not_taken_for_a_removed_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [OSError(errno.EIO, "Input/output error"), FileNotFoundError(errno.ENOENT, "No such file")]
+
+    def look(_: Path) -> None:
+        raise failures.pop(0)
+
+    monkeypatch.setattr("exporter.control.LOOK_SECONDS", 0)
+    monkeypatch.setattr(Path, "lstat", look)
+    asyncio.run(control._until_removed(tmp_path / "control.sock", lambda: True))
+    assert failures == []

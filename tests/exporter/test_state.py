@@ -293,3 +293,21 @@ def test_a_directory_that_cannot_be_locked_is_a_wrong_setting(tmp_path: Path, mo
     with pytest.raises(SettingsError, match="cannot be locked: No locks available"):
         StateDirectory(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize("call", ["pathlib.Path.stat", "os.fstat"])
+def test_a_disk_that_fails_is_not_taken_for_a_replaced_directory(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with StateDirectory(tmp_path / "state") as directory:
+        file = directory.file("counts")
+        with monkeypatch.context() as patch, capture_logs() as logged:
+            patch.setattr(call, fail)
+            with pytest.raises(StateError, match="cannot be examined: Input/output error"):
+                file.save({"a": 1})
+        assert logged == []
+        file.save({"a": 2})
+        assert file.load() == {"a": 2}

@@ -18,33 +18,12 @@ import orjson
 import psycopg
 import pytest
 
+from crash.definition import PLAINLY
 from demo.exporting import PROJECT
 from rollup.__main__ import main
 from rollup.daily import Row
 
 DAY = timedelta(days=1)
-
-# The definitions (docs/definitions.md#daily-roll-up) as plain SQL, one day at a time, without the code's own SQL.
-_PLAINLY = """
-WITH activity AS (
-  SELECT user_id, created_at FROM sessions
-  UNION ALL SELECT user_id, created_at FROM ai_usage_events
-  UNION ALL SELECT user_id, created_at FROM preview_jobs
-), jobs AS (
-  SELECT status, created_at, completed_at FROM ai_usage_events
-  UNION ALL SELECT status, created_at, completed_at FROM preview_jobs
-)
-SELECT day,
-  (SELECT count(DISTINCT user_id) FROM activity WHERE created_at >= start AND created_at < start + interval '24 hours'),
-  (SELECT count(DISTINCT user_id) FROM activity
-   WHERE created_at >= start - interval '696 hours' AND created_at < start + interval '24 hours'),
-  (SELECT count(*) FROM ai_usage_events WHERE created_at >= start AND created_at < start + interval '24 hours'),
-  (SELECT count(*) FROM preview_jobs WHERE created_at >= start AND created_at < start + interval '24 hours'),
-  (SELECT avg(extract(epoch FROM completed_at) - extract(epoch FROM created_at)) * 1000 FROM jobs
-   WHERE status = 'succeeded' AND completed_at >= start AND completed_at < start + interval '24 hours'
-     AND completed_at >= created_at AND created_at > '-infinity')
-FROM unnest(%(days)s::date[]) AS day, LATERAL (SELECT day::timestamp AT TIME ZONE 'UTC' AS start) AS starts
-"""
 
 
 def midnight(day: date) -> datetime:
@@ -54,7 +33,7 @@ def midnight(day: date) -> datetime:
 
 def plainly(connection: psycopg.Connection, days: Iterable[date]) -> list[Row]:
     """The rows of these days by the definitions; latencies are compared approximately."""
-    found = connection.execute(_PLAINLY, {"days": list(days)}).fetchall()
+    found = connection.execute(PLAINLY, {"days": list(days)}).fetchall()
     return [
         Row(day, dau, mau, ai_requests, preview_requests, None if latency is None else _about(latency))
         for day, dau, mau, ai_requests, preview_requests, latency in found
