@@ -195,7 +195,7 @@ def state_timeline(
         color=_thresholds(),
         thresholds=_steps(None),
         mappings=_mappings(UP),
-        custom=sdk.statetimeline.FieldConfig(line_width=0, fill_opacity=70, span_nulls=False),
+        custom=sdk.statetimeline.FieldConfig(line_width=0, fill_opacity=70),
     )
     options = sdk.statetimeline.Options(
         show_value=common.VisibilityMode.NEVER,
@@ -225,7 +225,10 @@ def table(
     the value. Rows are sorted by the column `sort_by`, the first by default. `nothing` is the text without rows.
     """
     defaults = dashboard.FieldConfig(
-        unit="string", no_value=nothing, custom=common.TableFieldOptions(), color=_fixed(TEXT)
+        unit="string",
+        no_value=nothing,
+        custom=common.TableFieldOptions(cell_options=common.TableAutoCellOptions()),
+        color=_fixed(TEXT),
     )
     colored = dashboard.DynamicConfigValue("custom.cellOptions", common.TableColorTextCellOptions())
     overrides = [
