@@ -11,7 +11,7 @@ from string import ascii_uppercase
 
 from exporter.spec import MetricSpec
 from grafana import sdk
-from grafana.promql import highest_first
+from grafana.promql import NONE, highest_first
 from grafana.queries import PromQL, Query
 from grafana.sdk import common, dashboard
 from grafana.thresholds import Thresholds
@@ -51,6 +51,9 @@ OTHERS = GREY
 TEXT = "text"
 """Colour of the theme's text, in Grafana's name: numbers and words without judgement. No token is readable on the
 backgrounds of both themes."""
+
+NOTHING: LabelStyles = {NONE: LabelStyle("None", GREY)}
+"""Of the series in place of those that are all 0."""
 
 LINE_WIDTH, FILL, STACK_FILL = 2, 10, 40
 

@@ -10,7 +10,7 @@ from exporter.collectors.queues import DEPTH, PROCESSING
 from exporter.collectors.unacked import UNACKED
 from exporter.spec import MetricSpec
 from grafana import thresholds
-from grafana.drawing import MINUTES, RATE, SECONDS, about, stat, timeseries
+from grafana.drawing import MINUTES, NOTHING, RATE, SECONDS, about, stat, timeseries
 from grafana.promql import age, ever_above_zero, in_minutes, max_by, per_minute, rate, ratio, sum_by
 from grafana.queries import PromQL
 from grafana.sdk import dashboard
@@ -65,7 +65,7 @@ def queues() -> list[dashboard.Panel]:
             about(DEAD_LETTERS),
             PromQL(ever_above_zero(max_by(DEAD_LETTERS, "name"), DEAD_LETTERS, "name"), "{{name}}"),
             shades_of=colors.BAD,
-            styles=label_styles.NOTHING,
+            styles=NOTHING,
         ),
     ]
 

@@ -126,7 +126,5 @@ LOG_EVENTS: LabelStyles = {
     "live_view.left": LabelStyle("Live View left", GREY),
 }
 ALERT_STATES: LabelStyles = {"firing": LabelStyle("Firing", BAD), "pending": LabelStyle("Pending", WARNING)}
-NOTHING: LabelStyles = {"none": LabelStyle("None", GREY)}
-"""Of the series in place of those that are all 0."""
 UP: LabelStyles = {"1": LabelStyle("Up", GOOD), "0": LabelStyle("Down", BAD)}
 """Words for the values 1 and 0 of a metric of availability."""

@@ -16,7 +16,7 @@ from exporter.collectors.workers import GPU_INFO, GPU_SECONDS, GPU_STATE, HEALTH
 from exporter.spec import MetricSpec
 from grafana import thresholds
 from grafana.chart_panels import FORTNIGHT, ai_latency, ai_requests, daily_users, users_by_plan
-from grafana.drawing import AGE, LARGE, RATE, RATIO, about, bargauge, stat, table, timeseries
+from grafana.drawing import AGE, LARGE, NOTHING, RATE, RATIO, about, bargauge, stat, table, timeseries
 from grafana.layout import assemble
 from grafana.promql import (
     NONE,
@@ -144,7 +144,7 @@ def active_users(now: Panel, by_plan: Panel, window: str) -> list[dashboard.Pane
 def ai_usage() -> list[dashboard.Panel]:
     """Build the panels of AI usage."""
     errors = max_by(ERRORS, "kind", window="24h")
-    styles = {**label_styles.ERROR_KINDS, **label_styles.NOTHING}
+    styles = {**label_styles.ERROR_KINDS, **NOTHING}
     return [
         requests(Analytics.AI_REQUESTS_PER_MINUTE, AI_REQUESTS, "ai", "1m"),
         timeseries(
@@ -265,7 +265,7 @@ def incidents() -> list[dashboard.Panel]:
             f"{QUEUES[queue].title}: {kind_style.title.lower()}", kind_style.color
         )
         for queue, (_, kinds) in both.items()
-        for kind, kind_style in {**kinds, **label_styles.NOTHING}.items()
+        for kind, kind_style in {**kinds, **NOTHING}.items()
     }
     in_range = " or ".join(
         labelled(rounded(log_increase(spec, "kind", over=RANGE)), "queue", queue) for queue, (spec, _) in both.items()
@@ -286,7 +286,7 @@ def incidents() -> list[dashboard.Panel]:
             Analytics.INCIDENTS_BY_KIND,
             f"{text}; extrapolated by Prometheus to the time range, and rounded. Source: the log files.",
             PromQL(without_zeros(f"({in_range})", "queue", "kind"), "{{queue}} {{kind}}"),
-            styles={**styles, f"{NONE} {NONE}": label_styles.NOTHING[NONE]},
+            styles={**styles, f"{NONE} {NONE}": NOTHING[NONE]},
         ),
     ]
 

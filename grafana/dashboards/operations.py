@@ -11,7 +11,7 @@ from exporter.collectors.rollup import LATEST_DAY
 from exporter.exposition import BUILD_INFO
 from exporter.snapshot import COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES, SOURCE_LAST_SUCCESS, SOURCE_UP
 from grafana import thresholds
-from grafana.drawing import AGE, HOURS, RATE, SECONDS, about, bargauge, stat, state_timeline, table, timeseries
+from grafana.drawing import AGE, HOURS, NOTHING, RATE, SECONDS, about, bargauge, stat, state_timeline, table, timeseries
 from grafana.layout import assemble
 from grafana.promql import (
     ALERTS,
@@ -121,7 +121,7 @@ def sources() -> list[dashboard.Panel]:
             ),
             unit=RATE,
             shades_of=colors.BAD,
-            styles=label_styles.NOTHING,
+            styles=NOTHING,
         ),
     ]
 
@@ -151,7 +151,7 @@ def refreshes() -> list[dashboard.Panel]:
                 "{{collector}}: {{reason}}",
             ),
             shades_of=colors.BAD,
-            styles={f"{NONE}: {NONE}": label_styles.NOTHING[NONE]},
+            styles={f"{NONE}: {NONE}": NOTHING[NONE]},
         ),
         timeseries(
             Operations.SCRAPES,
@@ -171,7 +171,7 @@ def logs() -> list[dashboard.Panel]:
             about(LINES, "Shown per second, both logs, over all log hosts."),
             PromQL(ever_above_zero(log_rate(LINES, "result"), LINES, "result"), "{{result}}"),
             unit="cps",
-            styles={**label_styles.LOG_RESULTS, **label_styles.NOTHING},
+            styles={**label_styles.LOG_RESULTS, **NOTHING},
             stacked=True,
         ),
         timeseries(
@@ -186,7 +186,7 @@ def logs() -> list[dashboard.Panel]:
             about(LATE, "Shown per second, over all log hosts."),
             PromQL(ever_above_zero(log_rate(LATE, "log"), LATE, "log"), "{{log}}"),
             unit="cps",
-            styles={**label_styles.LOGS, **label_styles.NOTHING},
+            styles={**label_styles.LOGS, **NOTHING},
         ),
         timeseries(
             Operations.LOG_EVENTS,
