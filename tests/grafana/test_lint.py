@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from grafana.drawing import COUNT, RECORDED_ONLY, TEXT
+from grafana.drawing import COUNT, RECORDED_ONLY
 from grafana.thresholds import QUEUE_DEPTH, ROLLUP_AGE
 from presentation.colors import BAD, GOOD, TOKENS, WARNING
 from presentation.panels import ANALYTICS, EMBEDDED, OPERATIONS
@@ -36,6 +36,9 @@ PRIVATE = re.compile(
 )
 PANEL_TYPES = {"stat", "timeseries", "bargauge", "state-timeline", "table"}
 """Panel types of every Grafana, without plugins, and without scripts or HTML of ours."""
+
+TEXT = "text"
+"""Grafana's name for the colour of text in the theme."""
 
 NOW = {"stat", "bargauge", "table"}
 """Panel types that show the end of the time range alone."""
