@@ -148,7 +148,7 @@ class Processes:
         prometheus = PrometheusServer(
             self.directory / "prometheus", retention=retention, port=port, configuration=folder / "prometheus.yml"
         )
-        with self._console.step(prometheus.name, "a new server, with the past that PostgreSQL can still tell"):
+        with self._console.step(prometheus.name, "a new server, with a past"):
             rollup.make_blocks(prometheus.data)
             self._run(prometheus)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from demo.database import EXPORTER_ROLE, GRAFANA_ROLE, ROLLUP_ROLE
 from demo.exporting import PROJECT
+from demo.past import read_past
+from rollup.openmetrics import render
 from servers.child import Child
 
 EVERY = "1m"
@@ -46,13 +48,16 @@ class Rollup(Child):
         self.run(_ROLLUP)
 
     def make_blocks(self, data: Path) -> None:
-        """Write the metrics' past as blocks into the data directory of a Prometheus that has not been started yet."""
+        """Write the metrics' past as blocks into the data directory of a Prometheus that has not been started yet: the
+        roll-up's, and that of metrics without rows."""
         promtool = shutil.which("promtool")
         if promtool is None:
             return
         past = self.directory / "past.openmetrics"
-        self._run_as_owner("--history", str(past))  # the roll-up's own role may not read users' plans
         create = ["tsdb", "create-blocks-from", f"--max-block-duration={LONGEST_BLOCK}", "openmetrics"]
+        self._run_as_owner("--history", str(past))  # the roll-up's own role may not read users' plans
+        self.run([str(Path(promtool).absolute()), *create, str(past), str(data)])
+        past.write_bytes(render(read_past(self._owner["HIVESYNC_ROLLUP_DATABASE_URL"])))
         self.run([str(Path(promtool).absolute()), *create, str(past), str(data)])
         past.unlink()
 

@@ -42,6 +42,10 @@ class GpuWorker:
     lifecycle: str
 
 
+CPU_WORKERS = ("cpu-1", "cpu-2", "cpu-3")
+GPU_WORKERS = (GpuWorker("gpu-1", "g5.xlarge", "spot"), GpuWorker("gpu-2", "g6.xlarge", "on-demand"))
+
+
 class WorkerPool:
     """All workers. `now` is the traffic's own, perhaps faster, time."""
 
@@ -51,11 +55,7 @@ class WorkerPool:
         self._rng = backend.rng
         self._jobs = jobs
         self._slots = slots
-        self._cpu_workers = [CpuWorker(f"cpu-{number}") for number in (1, 2, 3)]
-        self._gpu_workers = [
-            GpuWorker("gpu-1", "g5.xlarge", "spot"),
-            GpuWorker("gpu-2", "g6.xlarge", "on-demand"),
-        ]
+        self._cpu_workers = [CpuWorker(worker) for worker in CPU_WORKERS]
         self._next_silence = time.monotonic() + FIRST_SILENCE_SECONDS
 
     def running(self) -> list[UUID]:
@@ -78,7 +78,7 @@ class WorkerPool:
                 if not worker.is_silent:
                     fields = _heartbeat("cpu", is_active=bool(worker.jobs))
                     pipeline.hset(f"worker:heartbeat:{worker.id}", mapping=fields)
-            for number, gpu in enumerate(self._gpu_workers):
+            for number, gpu in enumerate(GPU_WORKERS):
                 fields = _heartbeat("gpu", is_active=number < self._local_jobs())
                 fields |= {"instance_type": gpu.instance_type, "lifecycle": gpu.lifecycle}
                 pipeline.hset(f"worker:heartbeat:{gpu.id}", mapping=fields)

@@ -6,11 +6,13 @@ presentation/, thresholds.py, queries.py -> a kind of panel (this) -> dashboards
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from string import ascii_uppercase
 
 from exporter.spec import MetricSpec
 from grafana import sdk
-from grafana.queries import Query
+from grafana.promql import NONE, highest_first
+from grafana.queries import PromQL, Query
 from grafana.sdk import common, dashboard
 from grafana.thresholds import Thresholds
 from presentation.colors import BAD, GOOD, GREY, WARNING
@@ -28,8 +30,30 @@ joins points strictly less than this apart, and a chart's steps do not fall on t
 NO_DATA = "no data"
 """Text in place of a missing value: not 0, which would be a value."""
 
+COUNT = "locale"
+"""Unit of counts: whole numbers in full, where Grafana's `short` rounds 1,624 to 1.62 K, or to 2 K."""
+
+SECONDS, MINUTES, HOURS = "s", "m", "h"
+"""Units of durations."""
+
+RATE, RATIO, LARGE = "short", "short", "short"
+"""Units of rates per minute, of quotients, and of counts of millions, which may be rounded."""
+
+AGE = "dtdurations"
+"""Unit of long times as text: 14 hours, 17 minutes."""
+
+RECORDED_ONLY = "Recorded by Prometheus since its first scrape; an earlier past is not known."
+"""Part of the description of charts whose past is neither in PostgreSQL nor written by the roll-up."""
+
 OTHERS = GREY
-"""Colour of values without a colour of their own, such as a new label value."""
+"""Colour of series without a colour of their own, such as a new label value."""
+
+TEXT = "text"
+"""Colour of the theme's text, in Grafana's name: numbers and words without judgement. No token is readable on the
+backgrounds of both themes."""
+
+NOTHING: LabelStyles = {NONE: LabelStyle("None", GREY)}
+"""Of the series in place of those that are all 0."""
 
 LINE_WIDTH, FILL, STACK_FILL = 2, 10, 40
 
@@ -42,41 +66,41 @@ def about(spec: MetricSpec, more: str = "") -> str:
 def stat(
     panel: Panel,
     description: str,
-    *queries: Query,
-    unit: str = "short",
+    *queries: PromQL,
+    unit: str = COUNT,
     decimals: int | None = None,
     thresholds: Thresholds | None = None,
     mappings: LabelStyles | None = None,
     styles: LabelStyles | None = None,
-    sparkline: bool = True,
 ) -> dashboard.Panel:
-    """Draw the latest value, large: with `thresholds` in the colour of its judgement, with `mappings` as a word.
+    """Draw the value at the end of the time range, large: with `thresholds` in the colour of its judgement, with
+    `mappings` as a word.
 
     `styles` are the titles of several series.
     """
     judged = thresholds is not None or mappings is not None
     defaults = dashboard.FieldConfig(
         unit=unit,
-        decimals=decimals,
+        decimals=_decimals(unit, decimals),
         min_val=0,
         no_value=NO_DATA,
-        color=_thresholds() if judged else _fixed(OTHERS),
+        color=_thresholds() if judged else _fixed(TEXT),
         thresholds=_steps(thresholds),
         mappings=_mappings(mappings),
     )
     options = sdk.stat.Options(
         reduce_options=_latest(),
         color_mode=common.BigValueColorMode.VALUE if judged else common.BigValueColorMode.NONE,
-        graph_mode=common.BigValueGraphMode.AREA if sparkline else common.BigValueGraphMode.NONE,
+        graph_mode=common.BigValueGraphMode.NONE,
     )
-    return _panel("stat", panel, description, queries, defaults, options, _titles(styles))
+    return _panel("stat", panel, description, _at_the_end(queries), defaults, options, _titles(styles))
 
 
 def timeseries(
     panel: Panel,
     description: str,
     *queries: Query,
-    unit: str = "short",
+    unit: str = COUNT,
     decimals: int | None = None,
     styles: LabelStyles | None = None,
     color: str | None = None,
@@ -109,14 +133,14 @@ def timeseries(
     )
     defaults = dashboard.FieldConfig(
         unit=unit,
-        decimals=decimals,
+        decimals=_decimals(unit, decimals),
         min_val=0,
         no_value=NO_DATA,
         color=_shades(shades_of) if shades_of else _fixed(color or OTHERS),
         custom=custom,
     )
     options = sdk.timeseries.Options(
-        legend=common.VizLegendOptions(show_legend=True, calcs=["lastNotNull", "max"]),
+        legend=common.VizLegendOptions(show_legend=not panel.is_framed, calcs=["lastNotNull", "max"]),
         tooltip=common.VizTooltipOptions(
             mode=common.TooltipDisplayMode.MULTI, sort=common.SortOrder.DESCENDING, hide_zeros=False
         ),
@@ -126,6 +150,8 @@ def timeseries(
         *_overrides(styles),
         *(_override(name, [dashboard.DynamicConfigValue("custom.spanNulls", HISTORY_GAP)]) for name in history_of),
     ]
+    if not has_history and not history_of and isinstance(queries[0], PromQL):
+        description = f"{description} {RECORDED_ONLY}"
     drawn = _panel("timeseries", panel, description, queries, defaults, options, overrides)
     if last is not None:
         drawn.time_from, drawn.hide_time_override = last, True
@@ -135,15 +161,17 @@ def timeseries(
 def bargauge(
     panel: Panel,
     description: str,
-    *queries: Query,
-    unit: str = "short",
+    query: PromQL,
+    *,
+    unit: str = COUNT,
     styles: LabelStyles | None = None,
     color: str | None = None,
     thresholds: Thresholds | None = None,
 ) -> dashboard.Panel:
-    """Draw the latest value of each series as a bar from zero."""
+    """Draw the value of each series at the end of the time range as a bar from zero, the highest first."""
     defaults = dashboard.FieldConfig(
         unit=unit,
+        decimals=_decimals(unit),
         min_val=0,  # otherwise the smallest bar has no length
         no_value=NO_DATA,
         color=_thresholds() if thresholds else _fixed(color or OTHERS),
@@ -156,7 +184,8 @@ def bargauge(
         value_mode=common.BarGaugeValueMode.TEXT,
         name_placement=common.BarGaugeNamePlacement.LEFT,
     )
-    return _panel("bargauge", panel, description, queries, defaults, options, _overrides(styles))
+    highest = replace(query, expression=highest_first(query.expression))
+    return _panel("bargauge", panel, description, _at_the_end([highest]), defaults, options, _overrides(styles))
 
 
 def state_timeline(
@@ -169,7 +198,7 @@ def state_timeline(
         color=_thresholds(),
         thresholds=_steps(None),
         mappings=_mappings(UP),
-        custom=sdk.statetimeline.FieldConfig(line_width=0, fill_opacity=70, span_nulls=False),
+        custom=sdk.statetimeline.FieldConfig(line_width=0, fill_opacity=70),
     )
     options = sdk.statetimeline.Options(
         show_value=common.VisibilityMode.NEVER,
@@ -183,19 +212,26 @@ def state_timeline(
 def table(
     panel: Panel,
     description: str,
-    query: Query,
+    query: PromQL,
     *,
     columns: dict[str, str],
     mappings: dict[str, LabelStyles] | None = None,
-    unit: str = "short",
+    unit: str = COUNT,
+    decimals: int | None = None,
     thresholds: Thresholds | None = None,
+    sort_by: str | None = None,
+    nothing: str = NO_DATA,
 ) -> dashboard.Panel:
     """Draw a row per series: `columns` are its labels and `Value`, in order, with their titles.
 
-    Labels with an entry in `mappings` are shown by its titles and colours; `unit` and `thresholds` are for the value.
+    Labels with an entry in `mappings` are shown by its titles and colours; `unit`, `decimals` and `thresholds` are for
+    the value. Rows are sorted by the column `sort_by`, the first by default. `nothing` is the text without rows.
     """
     defaults = dashboard.FieldConfig(
-        unit="string", no_value=NO_DATA, custom=common.TableFieldOptions(), color=_fixed(OTHERS)
+        unit="string",
+        no_value=nothing,
+        custom=common.TableFieldOptions(cell_options=common.TableAutoCellOptions()),
+        color=_fixed(TEXT),
     )
     colored = dashboard.DynamicConfigValue("custom.cellOptions", common.TableColorTextCellOptions())
     overrides = [
@@ -204,6 +240,8 @@ def table(
     ]
     if "Value" in columns:
         value = [dashboard.DynamicConfigValue("unit", unit)]
+        if (places := _decimals(unit, decimals)) is not None:
+            value.append(dashboard.DynamicConfigValue("decimals", places))
         if thresholds:
             value += [
                 colored,
@@ -211,9 +249,10 @@ def table(
                 dashboard.DynamicConfigValue("thresholds", _steps(thresholds)),
             ]
         overrides.append(_override(columns["Value"], value))
-    options = sdk.table.Options(sort_by=[common.TableSortByFieldState(next(iter(columns.values())), desc=False)])
+    first = columns[sort_by or next(iter(columns))]
+    options = sdk.table.Options(sort_by=[common.TableSortByFieldState(first, desc=False)])
     options.footer = None
-    drawn = _panel("table", panel, description, (query,), defaults, options, overrides, as_table=True)
+    drawn = _panel("table", panel, description, _at_the_end([query]), defaults, options, overrides, as_table=True)
     hidden = {"Time"} | ({"Value"} - columns.keys())
     drawn.transformations = [
         dashboard.DataTransformerConfig(
@@ -245,7 +284,8 @@ def _panel(
         plugin_version=PLUGIN_VERSION,
         id_val=panel.id,
         title=panel.title,
-        description=" ".join(description.split()),
+        description=None if panel.is_framed else " ".join(description.split()),
+        transparent=panel.is_framed,
         datasource=queries[0].datasource,
         targets=[query.target(ref_id, table=as_table) for ref_id, query in targets],
         grid_pos=dashboard.GridPos(w=panel.width, h=panel.height),
@@ -277,6 +317,16 @@ def _title(style: LabelStyle) -> dashboard.DynamicConfigValue:
     return dashboard.DynamicConfigValue("displayName", style.title)
 
 
+def _at_the_end(queries: Sequence[PromQL]) -> list[PromQL]:
+    """Return instant queries: the last point of a range is up to a step old, and empty over long ranges."""
+    return [replace(query, now=True) for query in queries]
+
+
+def _decimals(unit: str, decimals: int | None = None) -> int | None:
+    """Return the decimal places of a unit: counts have no halves."""
+    return 0 if unit == COUNT else decimals
+
+
 def _latest() -> common.ReduceDataOptions:
     return common.ReduceDataOptions(calcs=["lastNotNull"], fields="", values=False)
 
@@ -303,11 +353,14 @@ def _steps(thresholds: Thresholds | None) -> dashboard.ThresholdsConfig:
 
 
 def _mappings(styles: LabelStyles | None) -> list[dashboard.ValueMapping]:
-    """Return the mapping of each value to its title, in its colour."""
+    """Return the mapping of each value to its title, in its colour if that is a judgement."""
     if not styles:
         return []
+    judgements = (GOOD, WARNING, BAD)
     results = {
-        value: dashboard.ValueMappingResult(text=style.title, color=style.color, index=index)
+        value: dashboard.ValueMappingResult(
+            text=style.title, color=style.color if style.color in judgements else TEXT, index=index
+        )
         for index, (value, style) in enumerate(styles.items())
     }
     return [dashboard.ValueMap(options=results)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from grafana.sdk import common, dashboard
-from presentation.panels import ANALYTICS_PATH, COLUMNS, REFRESH, Dashboard, Panel
+from presentation.panels import COLUMNS, LINK_TO_PAGE, REFRESH, Dashboard, Panel
 
 TAG = "hivesync"
 REFRESHES = [REFRESH, "1m", "5m"]
@@ -19,8 +19,10 @@ def assemble(
     *,
     since: str,
     others: Sequence[Dashboard],
+    folded: Collection[Panel] = (),
 ) -> dashboard.Dashboard:
-    """Return the dashboard of a part of the catalogue; `drawn` are its panels, in any order.
+    """Return the dashboard of a part of the catalogue; `drawn` are its panels, in any order, `folded` its rows that are
+    closed at first.
 
     Raises ValueError when a panel of the catalogue is not drawn or drawn twice, or when a panel is not in the
     catalogue.
@@ -43,26 +45,35 @@ def assemble(
         annotations=dashboard.AnnotationContainer(list_val=[_no_annotations()]),
         templating=dashboard.DashboardDashboardTemplating(list_val=[]),
         links=[_to_the_page(), *map(_to_dashboard, others)],
-        panels=_laid_out(catalogue, by_id),
+        panels=_laid_out(catalogue, by_id, folded),
     )
 
 
 def _laid_out(
-    catalogue: type[Panel], drawn: Mapping[int, dashboard.Panel]
+    catalogue: type[Panel], drawn: Mapping[int, dashboard.Panel], folded: Collection[Panel]
 ) -> list[dashboard.Panel | dashboard.RowPanel]:
     """Place panels from left to right; a new line begins where the next panel would cross the edge, below the highest
-    one."""
+    one. The panels of a folded row are inside it, placed as after its opening; the next row follows its heading."""
     placed: list[dashboard.Panel | dashboard.RowPanel] = []
+    row: dashboard.RowPanel | None = None
     x = y = line_height = 0
     for panel in catalogue:
-        if x + panel.width > COLUMNS:
+        if panel.is_row and row is not None and row.collapsed and row.grid_pos is not None:
+            x, y, line_height = 0, row.grid_pos.y + row.grid_pos.h, 0
+        elif x + panel.width > COLUMNS:
             x, y, line_height = 0, y + line_height, 0
         position = dashboard.GridPos(x=x, y=y, w=panel.width, h=panel.height)
         if panel.is_row:
-            placed.append(dashboard.RowPanel(id_val=panel.id, title=panel.title, grid_pos=position))
+            row = dashboard.RowPanel(
+                id_val=panel.id, title=panel.title, grid_pos=position, collapsed=panel in folded, panels=[]
+            )
+            placed.append(row)
         elif panel.id in drawn:
             drawn[panel.id].grid_pos = position
-            placed.append(drawn[panel.id])
+            if row is not None and row.collapsed and row.panels is not None:
+                row.panels.append(drawn[panel.id])
+            else:
+                placed.append(drawn[panel.id])
         else:
             raise ValueError(f"{panel.dashboard.title}: {panel.name} is not drawn")
         x, line_height = x + panel.width, max(line_height, panel.height)
@@ -83,15 +94,14 @@ def _no_annotations() -> dashboard.AnnotationQuery:
 
 
 def _to_the_page() -> dashboard.DashboardLink:
-    """Return the link to the Analytics page, in a new tab: Grafana treats a path on its own origin as a page of its
-    own."""
-    link = dashboard.DashboardLink(title="Analytics", icon="external link", url=ANALYTICS_PATH, target_blank=True)
+    """Return the link to the Analytics page, in a new tab: in the same, Grafana opens a page of its own."""
+    link = dashboard.DashboardLink(title="Analytics", icon="external link", url=LINK_TO_PAGE, target_blank=True)
     link.tooltip = "The Analytics page, with the users and incidents behind these numbers"
     return _shown(link)
 
 
 def _to_dashboard(board: Dashboard) -> dashboard.DashboardLink:
-    return _shown(dashboard.DashboardLink(title=board.title, icon="dashboard", url=board.path, keep_time=True))
+    return _shown(dashboard.DashboardLink(title=board.title, icon="dashboard", url=board.link, keep_time=True))
 
 
 def _shown(link: dashboard.DashboardLink) -> dashboard.DashboardLink:

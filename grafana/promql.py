@@ -18,6 +18,9 @@ RATE_INTERVAL = "$__rate_interval"
 RANGE = "$__range"
 """Grafana's variable: the time range."""
 
+NONE = "none"
+"""Value of each label of the series in place of those that are all 0."""
+
 LOG_HOST = "log_host"
 """The target label that separates the hosts of logs; without it there is a single host."""
 
@@ -104,9 +107,9 @@ def log_increase(spec: MetricSpec, *by: str, over: str) -> str:
     return _over_log_hosts(spec, by, f"increase({select(spec)}[{over}])")
 
 
-def quantile(of: float, spec: MetricSpec, *by: str) -> str:
-    """Return a histogram's quantile over the observations of all exporters."""
-    buckets = _by("sum", (*by, "le"), f"rate({select(spec, '_bucket')}[{RATE_INTERVAL}])")
+def quantile(of: float, spec: MetricSpec, *by: str, over: str) -> str:
+    """Return a histogram's quantile over the observations of all exporters in a time."""
+    buckets = _by("sum", (*by, "le"), f"rate({select(spec, '_bucket')}[{over}])")
     return f"histogram_quantile({of:g}, {buckets})"
 
 
@@ -124,6 +127,40 @@ def age(timestamp: str) -> str:
 def per_minute(expression: str) -> str:
     """Convert a rate per second into a rate per minute."""
     return f"60 * {expression}"
+
+
+def in_minutes(seconds: str) -> str:
+    """Convert seconds into minutes, so that a chart's axis is divided into minutes."""
+    return f"({seconds}) / 60"
+
+
+def in_hours(seconds: str) -> str:
+    """Convert seconds into hours, so that a chart's axis is divided into hours."""
+    return f"({seconds}) / 3600"
+
+
+def rounded(expression: str) -> str:
+    """Round to whole numbers: an increase is extrapolated, but counts have no halves."""
+    return f"round({expression})"
+
+
+def highest_first(expression: str) -> str:
+    """Sort the result of an instant query by value."""
+    return f"sort_desc({expression})"
+
+
+def without_zeros(expression: str, *by: str) -> str:
+    """Return the series above 0, for an instant query; if all are 0, a single series `none` of 0, which is not the same
+    as no data."""
+    return f"{expression} > 0 or {_none(f'max({expression}) == 0', by)}"
+
+
+def ever_above_zero(expression: str, spec: MetricSpec, *by: str, **labels: Matcher) -> str:
+    """Return the series of an expression of this metric that are above 0 at any time of the range, with their zeros; if
+    none is, a single series `none` of 0, which is not the same as no data."""
+    over = "max_over_time" if spec.type == "gauge" else "increase"
+    ever = _by("max", by, f"{over}({select(spec, **labels)}[{RANGE}] @ end()) > 0")
+    return f"{expression} and on ({', '.join(by)}) {ever} or {_none(f'max({expression}) unless on () {ever}', by)}"
 
 
 def number_of_zeros(expression: str) -> str:
@@ -169,6 +206,12 @@ def gpu_workers(state: MetricSpec, heartbeat: MetricSpec, info: MetricSpec) -> s
         f"({known} or on (worker) {unknown}) * on (worker) group_left (instance_type, lifecycle) {instance}"
         f" * on (worker) group_left () {since}"
     )
+
+
+def _none(expression: str, by: Sequence[str]) -> str:
+    for label in by:
+        expression = labelled(expression, label, NONE)
+    return expression
 
 
 def _all_named(spec: MetricSpec, by: Sequence[str], labels: dict[str, Matcher]) -> dict[str, Matcher]:

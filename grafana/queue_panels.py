@@ -10,15 +10,13 @@ from exporter.collectors.queues import DEPTH, PROCESSING
 from exporter.collectors.unacked import UNACKED
 from exporter.spec import MetricSpec
 from grafana import thresholds
-from grafana.drawing import about, stat, timeseries
-from grafana.promql import age, max_by, per_minute, rate, ratio, sum_by
+from grafana.drawing import MINUTES, NOTHING, RATE, SECONDS, about, stat, timeseries
+from grafana.promql import age, ever_above_zero, in_minutes, max_by, per_minute, rate, ratio, sum_by
 from grafana.queries import PromQL
 from grafana.sdk import dashboard
 from presentation import colors, label_styles
 from presentation.label_styles import QUEUES
 from presentation.panels import Analytics, Panel
-
-SECONDS = "s"
 
 
 def queues() -> list[dashboard.Panel]:
@@ -34,6 +32,7 @@ def queues() -> list[dashboard.Panel]:
             Analytics.AI_JOBS,
             about(PROCESSING),
             PromQL(per_minute(jobs), "{{queue}}"),
+            unit=RATE,
             styles={"ai": QUEUES["ai"]},
         ),
         timeseries(
@@ -51,8 +50,8 @@ def queues() -> list[dashboard.Panel]:
         timeseries(
             Analytics.OLDEST_WAITING,
             about(OLDEST, "Shown: time since then."),
-            PromQL(age(max_by(OLDEST, "queue")), "{{queue}}"),
-            unit=SECONDS,
+            PromQL(in_minutes(age(max_by(OLDEST, "queue"))), "{{queue}}"),
+            unit=MINUTES,
             styles=QUEUES,
         ),
         timeseries(
@@ -64,8 +63,9 @@ def queues() -> list[dashboard.Panel]:
         timeseries(
             Analytics.DEAD_LETTERS,
             about(DEAD_LETTERS),
-            PromQL(max_by(DEAD_LETTERS, "name"), "{{name}}"),
+            PromQL(ever_above_zero(max_by(DEAD_LETTERS, "name"), DEAD_LETTERS, "name"), "{{name}}"),
             shades_of=colors.BAD,
+            styles=NOTHING,
         ),
     ]
 

@@ -40,13 +40,17 @@ class Dashboard:
     title: str
 
     @property
-    def path(self) -> str:
-        """Path from the Analytics section."""
-        return f"{GRAFANA_PATH}d/{self.uid}/"
+    def link(self) -> str:
+        """URL of a link on another dashboard: Grafana puts its own path before each URL that begins with a slash."""
+        return f"/d/{self.uid}/"
 
 
 ANALYTICS = Dashboard("hivesync-analytics", "HiveSync Analytics")
 OPERATIONS = Dashboard("hivesync-operations", "HiveSync Operations")
+EMBEDDED = Dashboard("hivesync-embedded", "HiveSync Analytics: charts of the page")
+
+LINK_TO_PAGE = "../"
+"""URL of a link from a dashboard to the Analytics page: relative to Grafana's path, the base of its pages' URLs."""
 
 
 class Panel(Enum):
@@ -67,6 +71,11 @@ class Panel(Enum):
     def is_row(self) -> bool:
         """True for the heading of a row."""
         return self.height == 1
+
+    @property
+    def is_framed(self) -> bool:
+        """True for a panel without a title: the page that frames it has title, definition and background."""
+        return not self.title
 
     @property
     def pixels(self) -> int:
@@ -92,36 +101,35 @@ class Panel(Enum):
 
 @unique
 class Analytics(Panel):
-    """Users, AI usage, queues and workers, monetization: first the header and charts of the page, then row by row."""
+    """Users, AI usage, queues and workers, monetization: header and charts on one screen, then row by row."""
 
     SUMMARY = 1, "Now", COLUMNS, 1
-    ONLINE_USERS_NOW = 2, "Online users", 4, 4
-    AI_REQUESTS_LAST_HOUR = 3, "AI requests, last hour", 5, 4
-    AI_QUEUE_NOW = 4, "AI queue", 5, 4
-    PREVIEW_QUEUE_NOW = 5, "Preview queue", 5, 4
-    PAID_TO_FREE = 6, "Paid users per free user", 5, 4
+    ONLINE_USERS_NOW = 2, "Online users", 4, 3
+    AI_REQUESTS_LAST_HOUR = 3, "AI requests, last hour", 5, 3
+    AI_QUEUE_NOW = 4, "AI queue", 5, 3
+    PREVIEW_QUEUE_NOW = 5, "Preview queue", 5, 3
+    PAID_TO_FREE = 6, "Paid users per free user", 5, 3
 
     CHARTS = 10, "Charts", COLUMNS, 1
-    AI_REQUESTS_DAY = 11, "AI requests per hour, last 24 hours", 12, 8
-    DAU_FORTNIGHT = 12, "Daily active users, last 14 days", 12, 8
-    USERS_BY_PLAN = 13, "Users by plan", 12, 8
-    AI_LATENCY_DAY = 14, "Average AI latency, last 24 hours", 12, 8
+    AI_REQUESTS_DAY = 11, "AI requests per hour", 12, 7
+    DAU_FORTNIGHT = 12, "Active users by UTC day, last 14 days", 12, 7
+    USERS_BY_PLAN = 13, "Users by plan", 12, 7
+    AI_LATENCY_DAY = 14, "Average AI latency", 12, 7
 
     USERS = 20, "Users and sessions", COLUMNS, 1
-    ONLINE_USERS = 21, "Online users", 8, 8
+    ONLINE_USERS = 21, "Online users over time", 8, 8
     ONLINE_DEVICES = 22, "Online devices by type", 8, 8
     LIVE_VIEW_SESSIONS = 23, "Live View sessions", 8, 8
-    DAU_NOW = 24, "Daily active users", 4, 8
-    DAU_BY_PLAN = 25, "Daily active users by plan", 8, 8
-    MAU_NOW = 26, "Monthly active users", 4, 8
-    MAU_BY_PLAN = 27, "Monthly active users by plan", 8, 8
+    DAU_NOW = 24, "Active users, last 24 hours", 4, 8
+    DAU_BY_PLAN = 25, "Active users by plan, sliding 24 hours", 8, 8
+    MAU_NOW = 26, "Active users, last 30 days", 4, 8
+    MAU_BY_PLAN = 27, "Active users by plan, sliding 30 days", 8, 8
 
     AI_USAGE = 30, "AI usage", COLUMNS, 1
     AI_REQUESTS_PER_MINUTE = 31, "AI requests per minute", 12, 8
-    AI_REQUESTS_PER_HOUR = 32, "AI requests per hour", 12, 8
     AI_REQUESTS_PER_USER = 33, "AI requests per user, last 24 hours", 12, 8
-    AI_ERRORS_NOW = 34, "AI errors, last 24 hours", 4, 8
-    AI_ERRORS = 35, "AI errors by kind, sliding 24 hours", 8, 8
+    AI_ERRORS_NOW = 34, "AI errors, last 24 hours", 8, 8
+    AI_ERRORS = 35, "AI errors by kind, sliding 24 hours", 16, 8
 
     QUEUES = 40, "Queues and jobs", COLUMNS, 1
     AI_QUEUE = 41, "AI queue depth", 12, 8
@@ -156,8 +164,8 @@ class Analytics(Panel):
     AI_COST = 69, "AI cost this month by component (estimate)", 12, 8
 
     INCIDENTS = 80, "Recent incidents", COLUMNS, 1
-    INCIDENTS_OVER_TIME = 81, "AI errors and preview failures", 16, 8
-    INCIDENTS_BY_KIND = 82, "By kind, selected time range", 8, 8
+    INCIDENTS_OVER_TIME = 81, "AI errors and preview failures per minute", 16, 8
+    INCIDENTS_BY_KIND = 82, "Incidents by kind, in the time range", 8, 8
 
     @property
     def dashboard(self) -> Dashboard:
@@ -204,5 +212,19 @@ class Operations(Panel):
         return OPERATIONS
 
 
-CATALOGUE: tuple[type[Panel], ...] = (Analytics, Operations)
+@unique
+class Embedded(Panel):
+    """The charts of the page, each for every range: one below the other, on a dashboard without other readers."""
+
+    AI_REQUESTS = 1, "", COLUMNS, 8
+    DAU = 2, "", COLUMNS, 8
+    USERS_BY_PLAN = 3, "", COLUMNS, 8
+    AI_LATENCY = 4, "", COLUMNS, 8
+
+    @property
+    def dashboard(self) -> Dashboard:
+        return EMBEDDED
+
+
+CATALOGUE: tuple[type[Panel], ...] = (Analytics, Operations, Embedded)
 """The panels of every dashboard."""

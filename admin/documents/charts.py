@@ -6,7 +6,7 @@ collectors reach back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -18,7 +18,7 @@ from admin.documents.models import Model, Status, status_of
 from admin.documents.values import Value, Values, combined, iso
 from exporter.collectors import charts, rollup, users
 from exporter.collectors.users import FRESHNESS
-from presentation.panels import Analytics, Panel
+from presentation.panels import Embedded, Panel
 
 DAY_SECONDS = 86_400
 
@@ -68,7 +68,7 @@ class ChartData:
 
 @dataclass(frozen=True, slots=True)
 class ChartCard:
-    """A chart: Grafana's panel if there is one for the range, otherwise drawn from the API."""
+    """A chart: Grafana's panel while Grafana responds, otherwise drawn from the API."""
 
     id: str
     title: str
@@ -76,9 +76,8 @@ class ChartCard:
     unit: str
     data: Callable[[Values, str], ChartData]
     """The data for a range, the empty string for a chart without ranges."""
-    frames: Mapping[str, Panel]
-    """The panel by range. Some panels have a fixed span, so that other ranges need another panel or none."""
-    height: int
+    panel: Panel
+    """Grafana's panel, for every range."""
     ranges: tuple[str, ...] = ()
     range: str = ""
     """The range at first."""
@@ -87,6 +86,11 @@ class ChartCard:
     """Its times are UTC days, and are written as days; others are in the viewer's time zone."""
     series: tuple[str, str] | None = None
     """Name and label of its series; by default unit and title."""
+
+    @property
+    def height(self) -> int:
+        """The height of the drawing in pixels."""
+        return self.panel.pixels
 
     @property
     def document(self) -> str:
@@ -153,27 +157,21 @@ CHARTS: tuple[ChartCard, ...] = (
         Meaning("AI jobs requested per hour, regardless of their outcome.", AS_CHOSEN, POSTGRES),
         "requests",
         _ai_requests,
-        {
-            "24h": Analytics.AI_REQUESTS_DAY,
-            "6h": Analytics.AI_REQUESTS_PER_HOUR,
-            "7d": Analytics.AI_REQUESTS_PER_HOUR,
-        },
-        Analytics.AI_REQUESTS_DAY.pixels,
+        Embedded.AI_REQUESTS,
         tuple(HOURS),
         "24h",
     ),
     ChartCard(
         "dau",
-        "Daily active users",
+        "Active users by UTC day",
         Meaning(f"{ACTIVE} on each UTC day; the last day is today so far.", AS_CHOSEN, POSTGRES),
         "users",
         _dau,
-        {"14d": Analytics.DAU_FORTNIGHT},
-        Analytics.DAU_FORTNIGHT.pixels,
+        Embedded.DAU,
         tuple(DAYS),
         "14d",
         has_days=True,
-        series=("dau", "Daily active users"),
+        series=("dau", "Active users"),
     ),
     ChartCard(
         "plans",
@@ -181,8 +179,7 @@ CHARTS: tuple[ChartCard, ...] = (
         Meaning(f"All users by plan. {PLAN_CLASSES}", f"now. {FRESHNESS}", POSTGRES),
         "users",
         _plans,
-        {"": Analytics.USERS_BY_PLAN},
-        Analytics.USERS_BY_PLAN.pixels,
+        Embedded.USERS_BY_PLAN,
         series=("users", "Users"),
     ),
     ChartCard(
@@ -191,8 +188,7 @@ CHARTS: tuple[ChartCard, ...] = (
         Meaning("Mean time from creation to completion of the AI jobs that succeeded.", AS_CHOSEN, POSTGRES),
         "seconds",
         _ai_latency,
-        {"24h": Analytics.AI_LATENCY_DAY, "6h": Analytics.AI_LATENCY, "7d": Analytics.AI_LATENCY},
-        Analytics.AI_LATENCY_DAY.pixels,
+        Embedded.AI_LATENCY,
         tuple(HOURS),
         "24h",
         "seconds",

@@ -149,8 +149,9 @@ def _base(request: Request) -> str:
 def _frames(chart: ChartCard, base: str) -> dict[str, str]:
     """The URL of Grafana's panel by range, in the light theme, which the modules replace by the chosen theme."""
     return {
-        span: base + panel.url(theme="light", **({"since": f"now-{span}"} if span else {})).removeprefix(ANALYTICS_PATH)
-        for span, panel in chart.frames.items()
+        span: base
+        + chart.panel.url(theme="light", **({"since": f"now-{span}"} if span else {})).removeprefix(ANALYTICS_PATH)
+        for span in chart.ranges or ("",)
     }
 
 

@@ -14,7 +14,7 @@ from exporter.doctor.findings import Finding, Findings, check, listed, look, ok,
 from exporter.doctor.installation import Installation
 from exporter.sources.web import Answer, NoAnswer, fetch
 from exporter.urls import read_web
-from presentation.panels import ANALYTICS, CATALOGUE, GRAFANA_PATH, Analytics
+from presentation.panels import CATALOGUE, EMBEDDED, GRAFANA_PATH, Embedded
 
 DATASOURCES = ("hivesync-prometheus", "hivesync-postgres")
 """Their uids, as provisioned (grafana/queries.py; a test compares the two)."""
@@ -135,7 +135,7 @@ async def embedding(installation: Installation) -> Findings:
     """Panels may stand in frames of the page."""
     if not _set(installation):
         return []
-    answer = await _ask(installation, f"d-solo/{ANALYTICS.uid}/panel?orgId=1&panelId={Analytics.AI_REQUESTS_DAY.id}")
+    answer = await _ask(installation, f"d-solo/{EMBEDDED.uid}/panel?orgId=1&panelId={Embedded.AI_REQUESTS.id}")
     if "x-frame-options" in answer.headers:
         return [wrong("Grafana forbids frames (X-Frame-Options)", "[security]\nallow_embedding = true")]
     if answer.status != 200:
@@ -168,7 +168,7 @@ async def datasources(installation: Installation) -> Findings:
 
 @check("grafana.dashboards", seconds=6)
 async def dashboards(installation: Installation) -> Findings:
-    """Both dashboards are there, with the ids of panels that the page embeds."""
+    """The dashboards are there, with the ids of panels that the page embeds."""
     if not _set(installation):
         return []
     findings: list[Finding] = []
@@ -183,7 +183,7 @@ async def dashboards(installation: Installation) -> Findings:
         ids = set(_ids((content or {}).get("dashboard", {})))
         missing = [panel for panel in panels if panel.id not in ids]
         if missing:
-            names = listed((f"{panel.id} ({panel.title})" for panel in missing), 5)
+            names = listed((f"{panel.id} ({panel.title or panel.name})" for panel in missing), 5)
             findings.append(wrong(f"{dashboard.uid} lacks the panels {names}: of another version", copy))
     return findings or [ok(listed(next(iter(panels)).dashboard.uid for panels in CATALOGUE))]
 

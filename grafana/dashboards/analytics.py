@@ -9,29 +9,34 @@ from exporter.collectors.activity import ACTIVE_USERS
 from exporter.collectors.ai import ERRORS, PER_USER
 from exporter.collectors.ai import REQUESTS as AI_REQUESTS
 from exporter.collectors.cost import MONTH_TO_DATE, PROJECTED, TOKENS
-from exporter.collectors.latency import LATENCY
 from exporter.collectors.logs import AI_ERRORS, PREVIEW_FAILURES
 from exporter.collectors.online import LIVE_VIEW_SESSIONS, ONLINE_DEVICES, ONLINE_USERS
 from exporter.collectors.users import USERS
 from exporter.collectors.workers import GPU_INFO, GPU_SECONDS, GPU_STATE, HEALTHY, LAST_HEARTBEAT
 from exporter.spec import MetricSpec
 from grafana import thresholds
-from grafana.drawing import about, bargauge, stat, table, timeseries
+from grafana.chart_panels import FORTNIGHT, ai_latency, ai_requests, daily_users, users_by_plan
+from grafana.drawing import AGE, LARGE, NOTHING, RATE, RATIO, about, bargauge, stat, table, timeseries
 from grafana.layout import assemble
 from grafana.promql import (
+    NONE,
     RANGE,
     cpu_workers,
+    ever_above_zero,
     gpu_workers,
+    labelled,
     log_increase,
     log_rate,
     max_by,
     per_minute,
     rate,
     ratio,
+    rounded,
     sum_by,
+    without_zeros,
 )
-from grafana.queries import SQL, PromQL
-from grafana.queue_panels import SECONDS, queue_now, queues, requests
+from grafana.queries import PromQL
+from grafana.queue_panels import queue_now, queues, requests
 from grafana.sdk import dashboard
 from presentation import colors, label_styles
 from presentation.label_styles import QUEUES
@@ -44,15 +49,10 @@ DESCRIPTION = (
     "Of several exporters each number is taken once."
 )
 
-DAILY = """
-    SELECT date::timestamp AT TIME ZONE 'UTC' AS "time", dau AS "Daily active users"
-    FROM usage_analytics_daily
-    WHERE date > (now() AT TIME ZONE 'UTC')::date - 14 AND date <= (now() AT TIME ZONE 'UTC')::date
-    ORDER BY 1
-"""
-"""Fourteen UTC days, today's up to now, at any time range of the dashboard."""
-
 IN_MONTH = "Not an invoice."
+
+FOLDED = [panel for panel in Analytics if panel.is_row and panel not in (Analytics.SUMMARY, Analytics.CHARTS)]
+"""Header and charts are on the first screen; the other rows open one by one."""
 
 
 def build() -> dashboard.Dashboard:
@@ -67,7 +67,7 @@ def build() -> dashboard.Dashboard:
         *monetization(),
         *incidents(),
     ]
-    return assemble(Analytics, DESCRIPTION, drawn, since="now-24h", others=[OPERATIONS])
+    return assemble(Analytics, DESCRIPTION, drawn, since="now-24h", others=[OPERATIONS], folded=FOLDED)
 
 
 def summary() -> list[dashboard.Panel]:
@@ -82,6 +82,7 @@ def summary() -> list[dashboard.Panel]:
             Analytics.PAID_TO_FREE,
             about(USERS, "Shown: paid users per free user, so 0.5 is one per two; no value without free users."),
             PromQL(ratio(paid, free)),
+            unit=RATIO,
             decimals=2,
         ),
     ]
@@ -90,39 +91,10 @@ def summary() -> list[dashboard.Panel]:
 def charts() -> list[dashboard.Panel]:
     """Build the four charts."""
     return [
-        timeseries(
-            Analytics.AI_REQUESTS_DAY,
-            about(AI_REQUESTS, "Each point is for the hour before it."),
-            PromQL(max_by(AI_REQUESTS, window="1h"), QUEUES["ai"].title),
-            color=QUEUES["ai"].color,
-            has_history=True,
-            last="24h",
-        ),
-        timeseries(
-            Analytics.DAU_FORTNIGHT,
-            """Distinct users with a login, Live View join, AI request or preview request on each UTC day; the last
-            point is today so far. Source: PostgreSQL (usage_analytics_daily), written by the roll-up.""",
-            SQL(DAILY),
-            color=colors.BLUE,
-            points=True,
-            utc=True,
-            last="14d",
-        ),
-        bargauge(
-            Analytics.USERS_BY_PLAN,
-            about(USERS),
-            PromQL(max_by(USERS, "plan"), "{{plan}}"),
-            styles=label_styles.PLANS,
-        ),
-        timeseries(
-            Analytics.AI_LATENCY_DAY,
-            about(LATENCY, "AI jobs only; each point is for the hour before it."),
-            PromQL(max_by(LATENCY, queue="ai", window="1h"), QUEUES["ai"].title),
-            unit=SECONDS,
-            color=QUEUES["ai"].color,
-            has_history=True,
-            last="24h",
-        ),
+        ai_requests(Analytics.AI_REQUESTS_DAY),
+        daily_users(Analytics.DAU_FORTNIGHT, after=FORTNIGHT, last="14d"),
+        users_by_plan(Analytics.USERS_BY_PLAN),
+        ai_latency(Analytics.AI_LATENCY_DAY),
     ]
 
 
@@ -171,26 +143,28 @@ def active_users(now: Panel, by_plan: Panel, window: str) -> list[dashboard.Pane
 
 def ai_usage() -> list[dashboard.Panel]:
     """Build the panels of AI usage."""
+    errors = max_by(ERRORS, "kind", window="24h")
+    styles = {**label_styles.ERROR_KINDS, **NOTHING}
     return [
         requests(Analytics.AI_REQUESTS_PER_MINUTE, AI_REQUESTS, "ai", "1m"),
-        requests(Analytics.AI_REQUESTS_PER_HOUR, AI_REQUESTS, "ai", "1h"),
         timeseries(
             Analytics.AI_REQUESTS_PER_USER,
             about(PER_USER, "No value without requests."),
             PromQL(max_by(PER_USER, "statistic", window="24h"), "{{statistic}}"),
+            unit=RATIO,
             styles=label_styles.STATISTICS,
         ),
         bargauge(
             Analytics.AI_ERRORS_NOW,
             about(ERRORS),
-            PromQL(max_by(ERRORS, "kind", window="24h"), "{{kind}}"),
-            styles=label_styles.ERROR_KINDS,
+            PromQL(without_zeros(errors, "kind"), "{{kind}}"),
+            styles=styles,
         ),
         timeseries(
             Analytics.AI_ERRORS,
             about(ERRORS, "Each point is for the 24 hours before it."),
-            PromQL(max_by(ERRORS, "kind", window="24h"), "{{kind}}"),
-            styles=label_styles.ERROR_KINDS,
+            PromQL(ever_above_zero(errors, ERRORS, "kind", window="24h"), "{{kind}}"),
+            styles=styles,
             stacked=True,
             has_history=True,
         ),
@@ -204,16 +178,17 @@ def workers() -> list[dashboard.Panel]:
         table(
             Analytics.CPU_WORKERS,
             about(HEALTHY, "All workers other than GPU workers; the time is the age of the last heartbeat."),
-            PromQL(cpu_workers(HEALTHY, LAST_HEARTBEAT), now=True),
+            PromQL(cpu_workers(HEALTHY, LAST_HEARTBEAT)),
             columns={"worker": worker, "kind": "Kind", "status": "Status", "Value": heartbeat},
             mappings={"kind": label_styles.WORKER_KINDS, "status": label_styles.WORKER_STATES},
-            unit=SECONDS,
+            unit=AGE,
+            decimals=1,
             thresholds=thresholds.HEARTBEAT,
         ),
         table(
             Analytics.GPU_WORKERS,
             about(GPU_STATE, "The time is the age of the last heartbeat."),
-            PromQL(gpu_workers(GPU_STATE, LAST_HEARTBEAT, GPU_INFO), now=True),
+            PromQL(gpu_workers(GPU_STATE, LAST_HEARTBEAT, GPU_INFO)),
             columns={
                 "worker": worker,
                 "state": "State",
@@ -222,7 +197,8 @@ def workers() -> list[dashboard.Panel]:
                 "lifecycle": "Lifecycle",
             },
             mappings={"state": label_styles.WORKER_STATES},
-            unit=SECONDS,
+            unit=AGE,
+            decimals=1,
             thresholds=thresholds.HEARTBEAT,
         ),
         timeseries(
@@ -274,6 +250,7 @@ def monetization() -> list[dashboard.Panel]:
             Analytics.AI_TOKENS,
             about(TOKENS),
             PromQL(max_by(TOKENS, "model", "direction"), "{{model}} {{direction}}"),
+            unit=LARGE,
             color=QUEUES["ai"].color,
         ),
     ]
@@ -288,24 +265,28 @@ def incidents() -> list[dashboard.Panel]:
             f"{QUEUES[queue].title}: {kind_style.title.lower()}", kind_style.color
         )
         for queue, (_, kinds) in both.items()
-        for kind, kind_style in kinds.items()
+        for kind, kind_style in {**kinds, **NOTHING}.items()
     }
+    in_range = " or ".join(
+        labelled(rounded(log_increase(spec, "kind", over=RANGE)), "queue", queue) for queue, (spec, _) in both.items()
+    )
     return [
         timeseries(
             Analytics.INCIDENTS_OVER_TIME,
             f"{text}, per minute. Source: the log files.",
-            *(PromQL(per_minute(log_rate(spec, "kind")), f"{queue} {{{{kind}}}}") for queue, (spec, _) in both.items()),
+            *(
+                PromQL(ever_above_zero(per_minute(log_rate(spec, "kind")), spec, "kind"), f"{queue} {{{{kind}}}}")
+                for queue, (spec, _) in both.items()
+            ),
+            unit=RATE,
             styles=styles,
             bars=True,
         ),
         bargauge(
             Analytics.INCIDENTS_BY_KIND,
-            f"{text}; extrapolated by Prometheus, so not always a whole number. Source: the log files.",
-            *(
-                PromQL(log_increase(spec, "kind", over=RANGE), f"{queue} {{{{kind}}}}", now=True)
-                for queue, (spec, _) in both.items()
-            ),
-            styles=styles,
+            f"{text}; extrapolated by Prometheus to the time range, and rounded. Source: the log files.",
+            PromQL(without_zeros(f"({in_range})", "queue", "kind"), "{{queue}} {{kind}}"),
+            styles={**styles, f"{NONE} {NONE}": NOTHING[NONE]},
         ),
     ]
 

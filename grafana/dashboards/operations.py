@@ -11,14 +11,18 @@ from exporter.collectors.rollup import LATEST_DAY
 from exporter.exposition import BUILD_INFO
 from exporter.snapshot import COLLECTOR_UP, REFRESH_DURATION, REFRESH_FAILURES, SOURCE_LAST_SUCCESS, SOURCE_UP
 from grafana import thresholds
-from grafana.drawing import about, bargauge, stat, state_timeline, table, timeseries
+from grafana.drawing import AGE, HOURS, NOTHING, RATE, SECONDS, about, bargauge, stat, state_timeline, table, timeseries
 from grafana.layout import assemble
 from grafana.promql import (
     ALERTS,
+    NONE,
     ON_TARGET,
+    RANGE,
     SCRAPE_DURATION,
     UP,
     age,
+    ever_above_zero,
+    in_hours,
     log_rate,
     max_by,
     mean,
@@ -34,8 +38,6 @@ from grafana.queries import PromQL
 from grafana.sdk import dashboard
 from presentation import colors, label_styles
 from presentation.panels import ANALYTICS, Operations
-
-SECONDS = "s"
 
 DESCRIPTION = (
     "The exporter itself: state of the sources, age of the data, duration of refreshes, progress of the logs and the "
@@ -59,7 +61,6 @@ def state() -> list[dashboard.Panel]:
             mappings=label_styles.UP,
             styles=label_styles.SOURCES,
             unit="bool",
-            sparkline=False,
         ),
         stat(
             Operations.TARGETS_NOW,
@@ -83,9 +84,9 @@ def state() -> list[dashboard.Panel]:
             Operations.ROLLUP_NOW,
             about(LATEST_DAY, "Shown: the time since then, normally under a day."),
             PromQL(age(max_by(LATEST_DAY))),
-            unit=SECONDS,
+            unit=AGE,
+            decimals=1,
             thresholds=thresholds.ROLLUP_AGE,
-            sparkline=False,
         ),
     ]
 
@@ -114,8 +115,13 @@ def sources() -> list[dashboard.Panel]:
         timeseries(
             Operations.COLLECTORS_FAILURES,
             about(REFRESH_FAILURES, "Shown per minute."),
-            PromQL(per_minute(rate(REFRESH_FAILURES, "collector")), "{{collector}}"),
+            PromQL(
+                ever_above_zero(per_minute(rate(REFRESH_FAILURES, "collector")), REFRESH_FAILURES, "collector"),
+                "{{collector}}",
+            ),
+            unit=RATE,
             shades_of=colors.BAD,
+            styles=NOTHING,
         ),
     ]
 
@@ -125,8 +131,8 @@ def refreshes() -> list[dashboard.Panel]:
     return [
         bargauge(
             Operations.REFRESH_DURATIONS,
-            about(REFRESH_DURATION, "Shown: the 95th percentile, estimated from the buckets."),
-            PromQL(quantile(0.95, REFRESH_DURATION, "collector"), "{{collector}}"),
+            about(REFRESH_DURATION, "Shown: the 95th percentile in the time range, estimated from the buckets."),
+            PromQL(quantile(0.95, REFRESH_DURATION, "collector", over=RANGE), "{{collector}}"),
             unit=SECONDS,
             thresholds=thresholds.REFRESH_SECONDS,
         ),
@@ -140,8 +146,12 @@ def refreshes() -> list[dashboard.Panel]:
         timeseries(
             Operations.SKIPPED_VALUES,
             about(SKIPPED),
-            PromQL(max_by(SKIPPED, "collector", "reason"), "{{collector}}: {{reason}}"),
+            PromQL(
+                ever_above_zero(max_by(SKIPPED, "collector", "reason"), SKIPPED, "collector", "reason"),
+                "{{collector}}: {{reason}}",
+            ),
             shades_of=colors.BAD,
+            styles={f"{NONE}: {NONE}": NOTHING[NONE]},
         ),
         timeseries(
             Operations.SCRAPES,
@@ -159,9 +169,9 @@ def logs() -> list[dashboard.Panel]:
         timeseries(
             Operations.LOG_LINES,
             about(LINES, "Shown per second, both logs, over all log hosts."),
-            PromQL(log_rate(LINES, "result"), "{{result}}"),
+            PromQL(ever_above_zero(log_rate(LINES, "result"), LINES, "result"), "{{result}}"),
             unit="cps",
-            styles=label_styles.LOG_RESULTS,
+            styles={**label_styles.LOG_RESULTS, **NOTHING},
             stacked=True,
         ),
         timeseries(
@@ -174,14 +184,15 @@ def logs() -> list[dashboard.Panel]:
         timeseries(
             Operations.LOG_LATE,
             about(LATE, "Shown per second, over all log hosts."),
-            PromQL(log_rate(LATE, "log"), "{{log}}"),
+            PromQL(ever_above_zero(log_rate(LATE, "log"), LATE, "log"), "{{log}}"),
             unit="cps",
-            styles=label_styles.LOGS,
+            styles={**label_styles.LOGS, **NOTHING},
         ),
         timeseries(
             Operations.LOG_EVENTS,
             "Known events in both logs, per minute, over all log hosts. Source: the log files.",
             *(PromQL(per_minute(log_rate(spec, "event")), "{{event}}") for spec in (AI_EVENTS, PREVIEW_EVENTS)),
+            unit=RATE,
             styles=label_styles.LOG_EVENTS,
         ),
     ]
@@ -193,16 +204,18 @@ def rollup_and_alerts() -> list[dashboard.Panel]:
         timeseries(
             Operations.ROLLUP_AGE,
             about(LATEST_DAY, "Shown: the time since then, normally a sawtooth of one day."),
-            PromQL(age(max_by(LATEST_DAY)), "Age"),
-            unit=SECONDS,
+            PromQL(in_hours(age(max_by(LATEST_DAY))), "Age"),
+            unit=HOURS,
             color=colors.BLUE,
         ),
         table(
             Operations.ALERTS,
-            about(ALERTS, "Normally empty."),
-            PromQL(max_by(ALERTS, "alertname", "alertstate", "severity"), now=True),
+            about(ALERTS, "Normally none."),
+            PromQL(max_by(ALERTS, "alertname", "alertstate", "severity")),
             columns={"alertname": "Alert", "alertstate": "State", "severity": "Severity"},
             mappings={"alertstate": label_styles.ALERT_STATES},
+            sort_by="alertstate",
+            nothing="none firing",
         ),
         state_timeline(
             Operations.TARGETS,
@@ -212,7 +225,7 @@ def rollup_and_alerts() -> list[dashboard.Panel]:
         table(
             Operations.EXPORTERS,
             about(BUILD_INFO),
-            PromQL(max_by(BUILD_INFO, "instance", "version", "revision"), now=True),
+            PromQL(max_by(BUILD_INFO, "instance", "version", "revision")),
             columns={"instance": "Exporter", "version": "Version", "revision": "Revision"},
         ),
     ]

@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -128,6 +128,9 @@ def test_two_demos_at_once_run_the_exporter_and_leave_nothing(demos: list[Demo])
 
     prometheus = first.wait_until_it_shows(r"^ +Prometheus +(http\S+)")[1]
     assert urls[0].removeprefix("http://").removesuffix("/metrics") in fetch(f"{prometheus}/api/v1/status/config")[1]
+
+    past = asked(prometheus, f"query?query={quote('count(hivesync_worker_healthy offset 1d)')}")["result"]
+    assert [value for series in past for value in series["value"][1:]] == ["5"], "charts are not blank at the start"
 
     names = {rule["name"] for group in asked(prometheus, "rules")["groups"] for rule in group["rules"]}
     assert {"HiveSyncQueueBacklog", "queue:hivesync_queue_depth:sum"} <= names

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ import pytest
 from demo import world
 from demo.database import EXPORTER_ROLE, READING, create_role, fill_database
 from demo.history import make_history
+from demo.past import read_past
 from demo.tables import NULL, Table
 from servers.postgres import PostgresServer
 from tests.demo.consistency import lies
@@ -178,3 +180,26 @@ def test_the_exporters_role_may_read_every_table_and_write_none(
                     exporter.execute(f"DELETE FROM {table}".encode())
     finally:
         connection.execute(f"DROP OWNED BY {EXPORTER_ROLE}; DROP ROLE {EXPORTER_ROLE}".encode())
+
+
+def test_metrics_without_rows_have_a_past_of_two_days(
+    past: psycopg.Connection, postgres_server: PostgresServer
+) -> None:
+    series = {(one.spec.name, *one.labels): one.points for one in read_past(postgres_server.url_of(past.info.dbname))}
+    devices = [series["hivesync_online_devices", name] for name in ("desktop", "ipad", "phone", "unknown")]
+    (now,) = past.execute("SELECT now()").fetchone() or ()
+    moments = sorted(series["hivesync_online_users",])
+    assert all(sorted(points) == moments for points in series.values())
+    assert {after - before for before, after in pairwise(moments)} == {timedelta(minutes=4)}
+    assert moments[0] <= now - timedelta(days=2) + timedelta(minutes=4)
+    assert timedelta(minutes=5) <= now - moments[-1] < timedelta(minutes=10), "no sample outlives its successor"
+    assert sum(series["hivesync_online_users",].values()) > len(moments)
+    assert max(series["hivesync_queue_depth", "ai", "default"].values()) > 0
+    assert set(series["hivesync_worker_healthy", "cpu-3", "cpu"].values()) == {1}
+    for at in moments[::50]:
+        (online,) = past.execute(
+            """SELECT count(*) FROM sessions WHERE created_at <= %s
+               AND (ended_at > %s OR ended_at IS NULL AND last_heartbeat_at > %s - interval '2 minutes')""",
+            (at, at, at),
+        ).fetchone() or (None,)
+        assert sum(points[at] for points in devices) == online

@@ -53,9 +53,16 @@ def dashboards() -> dict[str, dict[str, Any]]:
     return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(GENERATED.glob("*.json"))}
 
 
+def everything_in(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every panel and heading of a dashboard, those inside folded rows too."""
+    return [one for panel in board["panels"] for one in (panel, *panel.get("panels", ()))]
+
+
 def panels() -> list[tuple[str, dict[str, Any]]]:
     """Every panel with data, and the uid of its dashboard."""
-    return [(board["uid"], panel) for board in dashboards().values() for panel in board["panels"] if not is_row(panel)]
+    return [
+        (board["uid"], panel) for board in dashboards().values() for panel in everything_in(board) if not is_row(panel)
+    ]
 
 
 def is_row(panel: dict[str, Any]) -> bool:

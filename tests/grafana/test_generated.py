@@ -12,8 +12,8 @@ import pytest
 
 import grafana.__main__ as command
 from grafana.dashboards import DASHBOARDS
-from presentation.panels import CATALOGUE, Analytics, Operations, Panel
-from tests.grafana.boards import ROOT, dashboards
+from presentation.panels import ANALYTICS, CATALOGUE, GAP_PIXELS, UNIT_PIXELS, Analytics, Operations, Panel
+from tests.grafana.boards import ROOT, dashboards, everything_in, is_row
 
 PANEL_IDS = Path(__file__).with_name("golden") / "panel_ids.txt"
 
@@ -90,7 +90,7 @@ def test_the_dashboards_hold_exactly_the_catalogue() -> None:
     found = {
         (board["uid"], panel["id"], panel["title"], panel["gridPos"]["w"], panel["gridPos"]["h"])
         for board in dashboards().values()
-        for panel in board["panels"]
+        for panel in everything_in(board)
     }
     catalogue = {(p.dashboard.uid, p.id, p.title, p.width, p.height) for part in CATALOGUE for p in part}
     assert len(catalogue) > 60
@@ -132,8 +132,8 @@ def test_an_iframes_url_holds_what_was_asked_for() -> None:
 
 
 def test_a_panels_height_in_pixels_is_the_one_on_the_dashboard() -> None:
-    assert Analytics.AI_LATENCY_DAY.height == 8
-    assert Analytics.AI_LATENCY_DAY.pixels == 8 * 30 + 7 * 8
+    assert Analytics.AI_LATENCY.height == 8
+    assert Analytics.AI_LATENCY.pixels == 8 * 30 + 7 * 8
 
 
 @pytest.mark.parametrize("part", CATALOGUE)
@@ -141,9 +141,20 @@ def test_rows_and_panels_fill_lines_to_the_edge(part: type[Panel]) -> None:
     """The panels of each line have one height and fill its width, without gaps."""
     boards = {board["uid"]: board for board in dashboards().values()}
     (uid,) = {panel.dashboard.uid for panel in part}
-    lines: dict[int, list[dict[str, int]]] = {}
-    for panel in boards[uid]["panels"]:
-        lines.setdefault(panel["gridPos"]["y"], []).append(panel["gridPos"])
-    assert len(lines) > 8
-    assert {y: sum(place["w"] for place in line) for y, line in lines.items()} == dict.fromkeys(lines, 24)
-    assert [y for y, line in lines.items() if len({place["h"] for place in line}) > 1] == []
+    rows = [panel["panels"] for panel in boards[uid]["panels"] if is_row(panel)]
+    for inside in [boards[uid]["panels"], *filter(None, rows)]:
+        lines: dict[int, list[dict[str, int]]] = {}
+        for panel in inside:
+            lines.setdefault(panel["gridPos"]["y"], []).append(panel["gridPos"])
+        assert {y: sum(place["w"] for place in line) for y, line in lines.items()} == dict.fromkeys(lines, 24)
+        assert [y for y, line in lines.items() if len({place["h"] for place in line}) > 1] == []
+
+
+def test_header_and_charts_fit_on_the_first_screen() -> None:
+    """At 1440 x 900, with the first of the folded rows below them."""
+    chrome = 130  # Grafana's bar, its row of links and time range, and their margins
+    (board,) = [board for board in dashboards().values() if board["uid"] == ANALYTICS.uid]
+    first = next(panel for panel in board["panels"] if is_row(panel) and panel["collapsed"])
+    assert first["gridPos"]["y"] * (UNIT_PIXELS + GAP_PIXELS) + chrome < 900
+    shown = [panel["id"] for panel in board["panels"] if not is_row(panel)]
+    assert shown == [2, 3, 4, 5, 6, 11, 12, 13, 14]

@@ -11,10 +11,23 @@ from typing import Any
 import pytest
 import yaml
 
+from grafana.drawing import COUNT, RECORDED_ONLY
 from grafana.thresholds import QUEUE_DEPTH, ROLLUP_AGE
-from presentation.colors import TOKENS
-from presentation.panels import ANALYTICS, ANALYTICS_PATH, GRAFANA_PATH, OPERATIONS
-from tests.grafana.boards import RULES, SELECTOR, dashboards, is_row, metrics_in, panels, recorded, specs, targets, walk
+from presentation.colors import BAD, GOOD, TOKENS, WARNING
+from presentation.panels import ANALYTICS, EMBEDDED, OPERATIONS
+from tests.grafana.boards import (
+    RULES,
+    SELECTOR,
+    dashboards,
+    everything_in,
+    is_row,
+    metrics_in,
+    panels,
+    recorded,
+    specs,
+    targets,
+    walk,
+)
 from tests.prometheus.rules import values_never_had
 
 UIDS = {"prometheus": "hivesync-prometheus", "grafana-postgresql-datasource": "hivesync-postgres"}
@@ -24,17 +37,23 @@ PRIVATE = re.compile(
 PANEL_TYPES = {"stat", "timeseries", "bargauge", "state-timeline", "table"}
 """Panel types of every Grafana, without plugins, and without scripts or HTML of ours."""
 
+TEXT = "text"
+"""Grafana's name for the colour of text in the theme."""
+
+NOW = {"stat", "bargauge", "table"}
+"""Panel types that show the end of the time range alone."""
+
 ALL = [pytest.param(panel, id=f"{uid}-{panel['id']}") for uid, panel in panels()]
 BOARDS = [pytest.param(board, id=name) for name, board in dashboards().items()]
 PROMQL = [pytest.param(target, id=target.where) for target in targets("prometheus")]
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert len(BOARDS) == 2
+    assert len(BOARDS) == 3
     assert len(ALL) > 55
     assert len(PROMQL) > 55
-    assert len(targets("grafana-postgresql-datasource")) == 1
-    assert sum(len(panel["targets"]) for _, panel in panels()) == len(PROMQL) + 1
+    assert len(targets("grafana-postgresql-datasource")) == 2
+    assert sum(len(panel["targets"]) for _, panel in panels()) == len(PROMQL) + 2
     assert len(specs()) > 40
 
 
@@ -53,46 +72,71 @@ def test_a_dashboard_is_read_only_fresh_and_in_the_viewers_time(board: dict[str,
 
 def test_uids_are_unique_and_the_ones_that_are_known() -> None:
     uids = [board["uid"] for board in dashboards().values()]
-    assert sorted(uids) == ["hivesync-analytics", "hivesync-operations"]
+    assert sorted(uids) == ["hivesync-analytics", "hivesync-embedded", "hivesync-operations"]
 
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_ids_are_unique_and_nothing_overlaps_or_goes_over_the_edge(board: dict[str, Any]) -> None:
-    everything = board["panels"]
-    assert len(everything) > 20
+    everything = everything_in(board)
+    assert len(everything) >= 4
     assert max(Counter(panel["id"] for panel in everything).values()) == 1
     assert all(panel["id"] > 0 for panel in everything)
-    places = [(panel["title"], panel["gridPos"]) for panel in everything]
-    assert [title for title, p in places if p["x"] < 0 or p["x"] + p["w"] > 24 or p["w"] < 1 or p["h"] < 1] == []
-    overlapping = [
-        (one, other)
-        for (one, a), (other, b) in combinations(places, 2)
-        if a["x"] < b["x"] + b["w"]
-        and b["x"] < a["x"] + a["w"]
-        and a["y"] < b["y"] + b["h"]
-        and b["y"] < a["y"] + a["h"]
-    ]
-    assert overlapping == []
+    folded = [[row, *row["panels"]] for row in board["panels"] if is_row(row) and row["collapsed"]]
+    for together in [board["panels"], *folded]:
+        places = [(panel["id"], panel["gridPos"]) for panel in together]
+        assert [number for number, p in places if p["x"] < 0 or p["x"] + p["w"] > 24 or p["w"] < 1 or p["h"] < 1] == []
+        overlapping = [
+            (one, other)
+            for (one, a), (other, b) in combinations(places, 2)
+            if a["x"] < b["x"] + b["w"]
+            and b["x"] < a["x"] + a["w"]
+            and a["y"] < b["y"] + b["h"]
+            and b["y"] < a["y"] + a["h"]
+        ]
+        assert overlapping == []
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_rows_are_open_and_hold_no_panels_of_their_own(board: dict[str, Any]) -> None:
-    """Grafana drops the panels inside an open row, and does not draw a panel of a closed row alone."""
+def test_folded_rows_hold_their_panels_and_open_rows_none(board: dict[str, Any]) -> None:
+    """Grafana drops the panels inside an open row, and leaves a folded row without panels empty."""
     rows = [panel for panel in board["panels"] if is_row(panel)]
-    assert len(rows) >= 5
-    assert [row["title"] for row in rows if row["collapsed"] or row["panels"]] == []
+    assert [row["title"] for row in rows if row["collapsed"] is not bool(row["panels"])] == []
+    last = next((index for index, panel in enumerate(board["panels"]) if panel.get("collapsed")), None)
+    assert last is None or all(panel.get("collapsed") for panel in board["panels"][last:])
+
+
+def test_panels_for_frames_have_nothing_that_the_page_has() -> None:
+    """Title, definition, legend and background are the card's."""
+    framed = [panel for uid, panel in panels() if uid == EMBEDDED.uid]
+    assert len(framed) == 4
+    for panel in framed:
+        assert (panel["title"], panel.get("description"), panel["transparent"]) == ("", None, True)
+        assert panel["options"].get("legend", {"showLegend": False})["showLegend"] is False
+    assert {panel["id"] for uid, panel in panels() if uid != EMBEDDED.uid and panel.get("transparent")} == set()
+
+
+def test_one_title_is_one_number_and_no_panel_is_there_twice() -> None:
+    for uid in (ANALYTICS.uid, OPERATIONS.uid):
+        shown = [panel for its, panel in panels() if its == uid]
+        assert [title for title, times in Counter(panel["title"] for panel in shown).items() if times > 1] == []
+        drawn = Counter(f"{panel['type']} {_queries(panel)}" for panel in shown)
+        assert [queries for queries, times in drawn.items() if times > 1] == []
+
+
+def _queries(panel: dict[str, Any]) -> str:
+    return " ".join(sorted(query.get("expr", query.get("rawSql")) for query in panel["targets"]))
 
 
 @pytest.mark.parametrize("panel", ALL)
 def test_a_panel_says_what_it_shows_and_what_it_shows_without_data(panel: dict[str, Any]) -> None:
     defaults = panel["fieldConfig"]["defaults"]
     assert panel["type"] in PANEL_TYPES
-    assert panel["title"]
-    assert panel["description"].endswith(".")
-    assert "Source: " in panel["description"]
-    assert "\n" not in panel["description"]
+    if panel["title"]:
+        assert panel["description"].endswith(".")
+        assert "Source: " in panel["description"]
+        assert "\n" not in panel["description"]
     assert defaults["unit"]
-    assert defaults["noValue"] == "no data"
+    assert defaults["noValue"] == ("none firing" if panel["title"] == "Alerts" else "no data")
     assert panel["pluginVersion"]
 
 
@@ -112,8 +156,8 @@ def test_queries_have_ids_and_say_how_they_are_asked(panel: dict[str, Any]) -> N
         if target["datasource"]["type"] == "prometheus":
             assert target["instant"] is not target["range"]
             assert target["format"] == ("table" if panel["type"] == "table" else "time_series")
-            assert target["instant"] or panel["type"] != "table"
-            assert target["instant"] or "$__range" not in target["expr"]
+            assert target["instant"] is (panel["type"] in NOW), "a number is that of now, a line that of its time"
+            assert target["instant"] or "$__range" not in target["expr"].replace("[$__range] @ end()", "")
         else:
             assert target["rawQuery"] is True
             assert target["format"] in {"time_series", "table"}
@@ -160,17 +204,6 @@ def test_nothing_is_added_up_over_exporters(target: Any) -> None:
         assert re.match(r"max by \(|1 - min by \(|rate\(hivesync_refresh_duration_seconds_", inner), target.expression
 
 
-def test_links_lead_to_the_other_dashboard_and_to_the_page() -> None:
-    for board in dashboards().values():
-        (other,) = {ANALYTICS, OPERATIONS} - {d for d in (ANALYTICS, OPERATIONS) if d.uid == board["uid"]}
-        links = {link["url"]: link for link in board["links"]}
-        assert links.keys() == {ANALYTICS_PATH, f"{GRAFANA_PATH}d/{other.uid}/"}
-        # Without a target, Grafana opens any path of its own origin inside itself, and the page is not there.
-        assert links[ANALYTICS_PATH]["targetBlank"] is True
-        assert links[other.path]["keepTime"] is True
-        assert all(link["type"] == "link" and "placement" not in link for link in links.values())
-
-
 def test_nothing_asks_for_annotations() -> None:
     for board in dashboards().values():
         (builtin,) = board["annotations"]["list"]
@@ -202,7 +235,7 @@ def test_colours_are_the_design_tokens() -> None:
         for text in walk(panel)
         if isinstance(text, dict) and "fixedColor" in text
     }
-    assert named <= TOKENS
+    assert named <= TOKENS | {TEXT}
 
 
 def test_one_thing_has_one_colour() -> None:
@@ -223,6 +256,49 @@ def test_counts_begin_at_zero(panel: dict[str, Any]) -> None:
     if panel["type"] == "bargauge":
         assert panel["fieldConfig"]["defaults"]["min"] == 0
         assert panel["options"]["reduceOptions"]["calcs"] == ["lastNotNull"]
+        assert [query["expr"][:10] for query in panel["targets"]] == ["sort_desc("]
+
+
+@pytest.mark.parametrize("panel", ALL)
+def test_counts_are_whole_numbers_in_full(panel: dict[str, Any]) -> None:
+    """`short` rounds 1,624 users to 1.62 K: it is for rates, quotients and millions."""
+    defaults = panel["fieldConfig"]["defaults"]
+    if defaults["unit"] == COUNT:
+        assert defaults["decimals"] == 0
+    if defaults["unit"] == "short":
+        asked = _queries(panel)
+        assert "rate(" in asked or " / " in asked or "_per_user" in asked or "_tokens_" in asked, asked
+    for query in panel["targets"]:
+        shown = query.get("expr", "").replace("[$__range] @ end()", "")
+        assert len(re.findall(r"increase\([a-z_]+\[", shown)) == shown.count("round(")
+
+
+@pytest.mark.parametrize("panel", ALL)
+def test_numbers_without_judgement_have_the_colour_of_text(panel: dict[str, Any]) -> None:
+    """No colour of a design token reaches 4.5:1 on the backgrounds of both themes."""
+    defaults = panel["fieldConfig"]["defaults"]
+    if panel["type"] == "stat" and defaults["color"]["mode"] == "fixed":
+        assert (defaults["color"]["fixedColor"], panel["options"]["colorMode"]) == (TEXT, "none")
+    words = [
+        result["color"]
+        for text in walk(panel)
+        if isinstance(text, dict) and text.get("type") == "value"
+        for result in text["options"].values()
+    ]
+    assert set(words) <= {TEXT, GOOD, WARNING, BAD}
+
+
+@pytest.mark.parametrize("panel", ALL)
+def test_a_line_without_a_written_past_says_since_when(panel: dict[str, Any]) -> None:
+    if panel["type"] == "timeseries" and panel["title"] and panel["datasource"]["type"] == "prometheus":
+        spans = [panel["fieldConfig"]["defaults"]["custom"]["spanNulls"]]
+        spans += [
+            entry["value"]
+            for override in panel["fieldConfig"]["overrides"]
+            for entry in override["properties"]
+            if entry["id"] == "custom.spanNulls"
+        ]
+        assert (RECORDED_ONLY in panel["description"]) is not any(spans)
 
 
 @pytest.mark.parametrize("panel", ALL)

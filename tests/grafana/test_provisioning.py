@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from psycopg.conninfo import make_conninfo
 
+from admin.documents.charts import DAYS
 from demo.database import create_role
 from exporter.settings import Settings
 from grafana.provisioning import SCRAPE_INTERVAL
@@ -58,9 +60,9 @@ WANTED = {
 """Settings required for embedding behind the Analytics section, all other than Grafana's defaults."""
 
 
-DAYS = """
+ROLLED_UP = """
 INSERT INTO usage_analytics_daily
-SELECT (now() AT TIME ZONE 'UTC')::date - ago, 10 + ago, 20, 1, 1, NULL, NULL FROM generate_series(0, 20) AS ago
+SELECT (now() AT TIME ZONE 'UTC')::date - ago, 10 + ago, 20, 1, 1, NULL, NULL FROM generate_series(0, 99) AS ago
 """
 
 
@@ -141,11 +143,11 @@ def test_what_the_files_ask_the_environment_for_is_there() -> None:
 
 @pytest.fixture
 def reader(connection: psycopg.Connection, database: str) -> Iterator[psycopg.Connection]:
-    """A connection of Grafana's role, with its rights from the roll-up, and three weeks of days."""
+    """A connection of Grafana's role, with its rights from the roll-up, and a hundred days."""
     create_role(connection, READER)
     try:
         connection.execute((FOLDER / "reader.sql").read_bytes())
-        connection.execute(DAYS.encode())
+        connection.execute(ROLLED_UP.encode())
         subprocess.run(
             [sys.executable, "-m", "rollup", "--migrate", "--grant", f"grafana={READER}"],
             cwd=ROOT,
@@ -160,22 +162,24 @@ def reader(connection: psycopg.Connection, database: str) -> Iterator[psycopg.Co
         connection.execute(f"DROP OWNED BY {READER}; DROP ROLE {READER}".encode())
 
 
-def test_every_sql_panel_is_answered_as_the_reader(reader: psycopg.Connection) -> None:
-    """Each result is a series: ascending times, then numbers."""
+@pytest.mark.parametrize("days", DAYS.values())
+def test_every_sql_panel_is_answered_as_the_reader(reader: psycopg.Connection, days: int) -> None:
+    """Each result is a series: ascending times, then numbers, one per UTC day of the range of the page's chart."""
     asked = targets("grafana-postgresql-datasource")
-    assert asked
+    assert len(asked) == 2
     for target in asked:
-        cursor = reader.execute(target.query["rawSql"].encode())
+        since = datetime.now(UTC) - timedelta(days=days)
+        cursor = reader.execute(target.query["rawSql"].replace("$__timeFrom()", f"'{since:%FT%T.%f}Z'").encode())
         columns = [column.name for column in cursor.description or ()]
         rows = cursor.fetchall()
-        assert columns == ["time", "Daily active users"], target.where
+        assert columns == ["time", "Active users"], target.where
         times = [row[0] for row in rows]
-        assert len(times) == 14
+        assert len(times) == (14 if target.panel.get("timeFrom") == "14d" else days)
         assert times == sorted(times)
         assert all(time.utcoffset() is not None and time.timestamp() % 86_400 == 0 for time in times), (
             "a UTC day's start"
         )
-        assert [row[1] for row in rows] == list(range(23, 9, -1))
+        assert [row[1] for row in rows] == list(range(9 + len(times), 9, -1))
 
 
 REFUSED = (

@@ -19,6 +19,8 @@ import pytest
 from demo.history import make_history
 from demo.tables import insert
 from demo.traffic import Traffic
+from exporter.spec import Label, MetricSpec
+from grafana.promql import NONE, ever_above_zero, max_by, without_zeros
 from servers.postgres import PostgresServer
 from servers.prometheus import PrometheusServer
 from servers.valkey import ValkeyServer
@@ -159,6 +161,7 @@ def test_every_expression_returns_data(prometheus: Prometheus, target: Target) -
     assert placeholders <= labels
     assert placeholders or len(series) == 1, "several series under one name"
     overridden = {override["matcher"]["options"] for override in target.panel["fieldConfig"]["overrides"]}
+    overridden -= {NONE, f"{NONE}: {NONE}"} if len(overridden) == 1 else set()
     if overridden and placeholders:
         shown = {shown_as(legend, one["metric"]) for one in series}
         assert shown <= overridden, "without a title and colour of its own"
@@ -239,6 +242,30 @@ def test_hosts_of_logs_are_added_up_by_their_label(
             return both > 0 and one == pytest.approx(other, rel=0.3) and both == pytest.approx(one + other)
 
         until(added_up, "the rates of two hosts added up", within=60)
+
+
+def test_zeros_alone_are_one_series_and_no_data_is_none(prometheus: Prometheus) -> None:
+    """Only what is above 0 is in a legend; 0 everywhere is `none`, and an absent metric still shows as no data."""
+    users = MetricSpec("hivesync_users", "gauge", "", "", (Label("plan"),))
+    nothing = MetricSpec("hivesync_nothing", "gauge", "", "", (Label("plan"),))
+    by_plan, absent = (max_by(spec, "plan") for spec in (users, nothing))
+    until(lambda: prometheus.values("hivesync_users > 0", time.time()), "users")
+    at = time.time()
+
+    def plans(expression: str) -> dict[str, float]:
+        return {name[11:-3]: value for name, value in prometheus.values(expression, at).items()}
+
+    some = {plan: value for plan, value in plans(by_plan).items() if value > 0}
+    assert len(some) > 1
+    assert plans(without_zeros(by_plan, "plan")) == some
+    assert plans(without_zeros(f"{by_plan} * 0", "plan")) == {NONE: 0}
+    assert plans(without_zeros(absent, "plan")) == {}
+    assert some.items() <= plans(ever_above_zero(by_plan, users, "plan")).items()
+    never = ever_above_zero(f"{by_plan} * 0", nothing, "plan")
+    assert plans(never) == {NONE: 0}
+    assert plans(ever_above_zero(absent, nothing, "plan")) == {}
+    paid = ever_above_zero(f"{by_plan} * 0", users, "plan", plan="paid")
+    assert plans(paid) == {"paid": 0}, "a series that was above 0 in the range keeps its zeros"
 
 
 def test_every_metric_there_is_is_on_a_dashboard() -> None:

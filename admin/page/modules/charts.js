@@ -1,8 +1,9 @@
-// The charts: Grafana's panels in frames if Grafana responds and has a panel for the range, otherwise drawn here.
+// The charts: Grafana's panels in frames if Grafana responds, otherwise drawn here.
 
 import { read } from "./api.js";
 import { knowsNothing, mark, NO_ANSWER } from "./degraded.js";
 import { number } from "./formats.js";
+import { clearBackground } from "./frame.js";
 import { Plot, pointNames } from "./plot.js";
 import { recall, remember } from "./remembered.js";
 import { shownTheme } from "./theme.js";
@@ -120,6 +121,7 @@ class Chart {
     frame.loading = "lazy";
     frame.height = this.#panel.dataset.height;
     frame.src = address.href;
+    frame.addEventListener("load", () => clearBackground(frame));
     this.#slot.replaceChildren(frame);
   }
 
@@ -147,7 +149,6 @@ class Chart {
   #caption() {
     const caption = this.#panel.querySelector("[data-caption]");
     if (this.#frame || !this.#grafana) caption.textContent = "";
-    else if (this.#grafana.up === true) caption.textContent = `Grafana has no panel for this range: ${OWN_DATA}`;
     else if (!this.#grafana.configured) caption.textContent = `Grafana is not configured: ${OWN_DATA}`;
     else caption.textContent = `Grafana unavailable: ${OWN_DATA}`;
   }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from admin.grafana.paths import Decision, below, decide
-from presentation.panels import ANALYTICS, GRAFANA_PATH, OPERATIONS, Analytics
+from presentation.panels import CATALOGUE, GRAFANA_PATH
 from tests.admin.client import scope_of
 
 MOUNT = "/admin/analytics/grafana"
@@ -155,8 +155,8 @@ def test_requests_of_panels_are_passed_on(method: str, path: str) -> None:
 
 
 def test_the_panels_of_the_page_are_passed_on() -> None:
-    urls = [panel.url(theme="light") for panel in Analytics if not panel.is_row] + [ANALYTICS.path, OPERATIONS.path]
-    assert len(urls) > 20
+    urls = [panel.url(theme="light") for part in CATALOGUE for panel in part if not panel.is_row]
+    assert len(urls) > 60
     for url in urls:
         path = url.partition("?")[0].removeprefix(GRAFANA_PATH)
         assert decide("GET", path) is Decision.PASS

@@ -75,7 +75,8 @@ class Stage:
     async def grafana(self, request: Request) -> Response:
         """A panel, with its query for the test."""
         self.framed.append(request.url.query)
-        return HTMLResponse(f"<!doctype html><title>Panel</title><p>Panel {request.query_params['panelId']}</p>")
+        style = "<style>html { color-scheme: light; } body { background: #F4F5F5; }</style>"
+        return HTMLResponse(f"<!doctype html><title>Panel</title>{style}<p>Panel {request.query_params['panelId']}</p>")
 
 
 def application(stage: Stage, uplot: Path = UPLOT) -> ASGIApp:

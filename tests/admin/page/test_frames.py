@@ -39,16 +39,16 @@ def test_the_four_charts_are_grafanas_panels_when_it_is_up(open_page: Open, stag
     page = settled(open_page(viewport=TALL))
     panels = loaded(page, stage, 4)
     assert sorted((panel["panelId"], panel["from"]) for panel in panels) == [
-        ("11", "now-24h"),
-        ("12", "now-14d"),
-        ("13", "now-24h"),
-        ("14", "now-24h"),
+        ("1", "now-24h"),
+        ("2", "now-14d"),
+        ("3", "now-24h"),
+        ("4", "now-24h"),
     ]
     assert {(panel["theme"], panel["refresh"]) for panel in panels} == {("light", "30s")}
-    expect(page.locator("#chart-dau iframe")).to_have_attribute("title", "Daily active users")
+    expect(page.locator("#chart-dau iframe")).to_have_attribute("title", "Active users by UTC day")
     expect(page.locator("#chart-dau iframe")).to_have_attribute("loading", "lazy")
     expect(page.locator("#chart-dau iframe")).to_have_attribute("height", "296")
-    expect(page.frame_locator("#chart-dau iframe").locator("p")).to_have_text("Panel 12")
+    expect(page.frame_locator("#chart-dau iframe").locator("p")).to_have_text("Panel 2")
     expect(page.locator("canvas")).to_have_count(0)
     expect(page.locator("#chart-dau [data-caption]")).to_have_text("")
 
@@ -72,16 +72,29 @@ def test_theme_and_switch_are_passed_on(open_page: Open, stage: Stage) -> None:
     assert {panel.get("refresh") for panel in loaded(page, stage, 12)[8:]} == {None}
 
 
-def test_another_range_is_another_panel_or_drawn_here(open_page: Open, stage: Stage) -> None:
+def test_another_range_is_the_same_panel_over_that_range(open_page: Open, stage: Stage) -> None:
     page = settled(open_page(viewport=TALL))
     loaded(page, stage, 4)
-    page.locator("#chart-ai-requests label", has_text="7d").click()
-    assert loaded(page, stage, 5)[4]["from"] == "now-7d"
+    page.locator("#chart-ai-latency label", has_text="7d").click()
     page.locator("#chart-dau label", has_text="90d").click()
-    expect(page.locator("#chart-dau canvas")).to_have_count(1)
-    expect(page.locator("#chart-dau [data-caption]")).to_have_text(
-        "Grafana has no panel for this range: drawn from HiveSync's own data"
+    assert [(panel["panelId"], panel["from"]) for panel in loaded(page, stage, 6)[4:]] == [
+        ("4", "now-7d"),
+        ("2", "now-90d"),
+    ]
+    expect(page.locator("canvas")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_panel_stands_on_the_background_of_its_card(open_page: Open, stage: Stage, scheme: str) -> None:
+    """With a page of Grafana that has a background and a colour scheme of its own."""
+    page = settled(open_page(viewport=TALL, color_scheme=scheme))
+    loaded(page, stage, 4)
+    shown = page.locator("#chart-plans iframe").evaluate(
+        """frame => [frame.contentDocument.documentElement, frame.contentDocument.body].map(
+          element => [getComputedStyle(element).backgroundColor, getComputedStyle(element).colorScheme])"""
     )
+    own = page.locator("html").evaluate("element => getComputedStyle(element).colorScheme")
+    assert shown == [["rgba(0, 0, 0, 0)", own]] * 2
 
 
 def test_charts_are_drawn_here_while_grafana_is_down_and_framed_again_later(open_page: Open, stage: Stage) -> None:
