@@ -23,11 +23,11 @@ from starlette.staticfiles import StaticFiles
 from admin.access.session_list import ListedSession
 from admin.documents import DOCUMENTS, status, summary
 from admin.documents.cards import LABEL_STYLES
-from admin.documents.charts import CHARTS, ChartCard
+from admin.documents.charts import CHARTS
 from admin.documents.tables import TABLES
+from admin.page import grafana_links
 from exporter.version import VERSION
 from presentation.label_styles import SOURCES
-from presentation.panels import ANALYTICS_PATH
 
 HERE = Path(__file__).parent
 UPLOT = HERE / "node_modules" / "uplot" / "dist"
@@ -86,6 +86,7 @@ class Page:
             tables=tuple(table.card for table in TABLES),
             sections=DOCUMENTS,
             sources=SOURCES,
+            dashboards={board.title: grafana_links.dashboard(board, base) for board in grafana_links.DASHBOARDS},
             version=VERSION,
             modules=MODULES,
             documents=(summary.PATH, *(document.path for document in DOCUMENTS), status.PATH),
@@ -120,7 +121,8 @@ class Page:
                 name: {value: {"title": style.title, "color": style.color} for value, style in styles.items()}
                 for name, styles in LABEL_STYLES.items()
             },
-            "frames": {chart.id: _frames(chart, base) for chart in CHARTS},
+            "frames": {chart.id: grafana_links.frames(chart, base) for chart in CHARTS},
+            "panels": {chart.id: grafana_links.panels(chart, base) for chart in CHARTS},
         }
 
 
@@ -144,14 +146,6 @@ def _templates() -> Environment:
 def _base(request: Request) -> str:
     """The path of the section, with a final slash."""
     return f"{request.scope.get('root_path', '').rstrip('/')}/"
-
-
-def _frames(chart: ChartCard, base: str) -> dict[str, str]:
-    """The URL of Grafana's panel by range, in the light theme, which the modules replace by the chosen theme."""
-    return {
-        span: base + panel.url(theme="light", **({"since": f"now-{span}"} if span else {})).removeprefix(ANALYTICS_PATH)
-        for span, panel in chart.frames.items()
-    }
 
 
 class _Files(StaticFiles):

@@ -7,6 +7,7 @@ import { Charts } from "./charts.js";
 import { Clock } from "./clock.js";
 import { mindDefinitions } from "./definitions.js";
 import { timeOfDaySeconds } from "./formats.js";
+import { GrafanaLinks } from "./grafana-links.js";
 import { recall, remember } from "./remembered.js";
 import { Sources } from "./sources.js";
 import { Tables } from "./tables.js";
@@ -25,7 +26,8 @@ const clock = new Clock(refresh, {
 const sources = new Sources(page.sources);
 const cards = new Cards(document, sources);
 const tables = new Tables(document, page.labelStyles, sources);
-const charts = new Charts(document, page, uPlot, sources, () => clock.on);
+const charts = new Charts(document, page, uPlot, sources, { isRefreshing: () => clock.on, refused: end });
+const grafanaLinks = new GrafanaLinks(document, page);
 
 /** Request all documents and show them. The result for the clock: "ok", "troubled" or "ended". */
 async function refresh() {
@@ -55,6 +57,7 @@ async function readAndShow() {
   cards.show(documents);
   tables.show(documents);
   charts.show(documents, known ? status.grafana : null);
+  if (known) grafanaLinks.show(status.grafana.up === true);
 
   const failed = [...documents.values()].filter((document) => document instanceof Error).length;
   if (failed === documents.size) {
@@ -73,7 +76,11 @@ function say(kind, ...parts) {
   notice.replaceChildren(...parts);
 }
 
+/** The session has ended (401), or the user is no admin any more (403): for good. */
 function end(status) {
+  clock.stop();
+  charts.end();
+  grafanaLinks.show(false);
   if (!page.hasLogin) {
     document.documentElement.dataset.ended = "";
     say("error", "HiveSync no longer allows you to see these numbers; these are the last values.");
@@ -95,8 +102,11 @@ autoRefresh.addEventListener("click", () => {
   showSwitch();
   charts.redraw();
 });
-document.getElementById("refresh-now").addEventListener("click", () => clock.refresh());
+document.getElementById("refresh-now").addEventListener("click", () => charts.reloadFrames(clock.refresh()));
 showSwitch();
-chooseTheme(document.getElementById("theme"), () => charts.redraw());
+chooseTheme(document.getElementById("theme"), () => {
+  charts.redraw();
+  grafanaLinks.redraw();
+});
 mindDefinitions(document);
 await clock.start();
