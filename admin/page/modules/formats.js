@@ -14,11 +14,18 @@ function seconds(value) {
   return `${(symbol === "ms" ? count : oneDigit).format(value / size)}\u00a0${symbol}`;
 }
 
+/** A duration in round numbers: "less than a minute", "12 min", "3.5 h". */
+function about(value) {
+  if (value < 60) return "less than a minute";
+  return value < 7200 ? `${count.format(value / 60)}\u00a0min` : `${oneDigit.format(value / 3600)}\u00a0h`;
+}
+
 const FORMATS = {
   count: (value) => count.format(value),
   ratio: (value) => ratio.format(value),
   dollars: (value) => dollars.format(value),
   seconds,
+  about,
 };
 
 /** A number in one of the formats of cards.py; `empty` for null. */

@@ -1,7 +1,9 @@
 // The entry point of the Analytics page: requests all documents at every tick of the clock, and shows them.
 
 import "./kept-page.js";
+import { Announcer } from "./announcer.js";
 import { NotAllowed, readAll } from "./api.js";
+import { Attention } from "./attention.js";
 import { Cards } from "./cards.js";
 import { Charts } from "./charts.js";
 import { Clock } from "./clock.js";
@@ -23,6 +25,8 @@ const clock = new Clock(refresh, {
   longest: page.longestPauseSeconds,
   on: recall("auto-refresh", true) === true,
 });
+const announcer = new Announcer(document.getElementById("announced"));
+const attention = new Attention(document.getElementById("attention"), page, { announcer, refused: end });
 const sources = new Sources(page.sources);
 const cards = new Cards(document, sources);
 const tables = new Tables(document, page.labelStyles, sources);
@@ -44,6 +48,7 @@ async function readAndShow() {
   try {
     documents = await readAll(page.base, [
       "status",
+      attention.document,
       ...new Set([...cards.documents, ...tables.documents, ...charts.documents]),
     ]);
   } catch (error) {
@@ -54,6 +59,7 @@ async function readAndShow() {
   const status = documents.get("status");
   const known = !(status instanceof Error);
   sources.status = known ? status : null;
+  attention.show(documents.get(attention.document));
   cards.show(documents);
   tables.show(documents);
   charts.show(documents, known ? status.grafana : null);
@@ -69,16 +75,18 @@ async function readAndShow() {
   return failed || !known || status.degraded ? "troubled" : "ok";
 }
 
-/** Show a notice at the top; none if `kind` is empty. */
+/** Show a notice at the top, and announce it once; none if `kind` is empty. */
 function say(kind, ...parts) {
   notice.dataset.kind = kind;
   notice.hidden = kind === "";
   notice.replaceChildren(...parts);
+  announcer.state("notice", notice.textContent);
 }
 
 /** The session has ended (401), or the user is no admin any more (403): for good. */
 function end(status) {
   clock.stop();
+  attention.end();
   charts.end();
   grafanaLinks.show(false);
   if (!page.hasLogin) {
@@ -102,7 +110,10 @@ autoRefresh.addEventListener("click", () => {
   showSwitch();
   charts.redraw();
 });
-document.getElementById("refresh-now").addEventListener("click", () => charts.reloadFrames(clock.refresh()));
+document.getElementById("refresh-now").addEventListener("click", async () => {
+  await charts.reloadFrames(clock.refresh());
+  if (notice.hidden) announcer.say(document.getElementById("updated").textContent);
+});
 showSwitch();
 chooseTheme(document.getElementById("theme"), () => {
   charts.redraw();

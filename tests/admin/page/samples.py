@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from admin.documents import DOCUMENTS, summary
+from admin.documents import DOCUMENTS, attention, summary
 from admin.documents.charts import CHARTS
 from admin.documents.models import is_value
 from admin.documents.tables import INCIDENTS, TABLES, TOP_USERS
@@ -29,6 +29,7 @@ def iso(seconds: float) -> str:
 
 MODELS: dict[str, type[BaseModel]] = {
     summary.PATH: summary.Summary,
+    attention.PATH: attention.Attention,
     **{document.path: document.model for document in DOCUMENTS},
     **{table.card.document: table.model for table in TABLES},
 }
@@ -83,6 +84,7 @@ def _documents(now: float) -> dict[str, Document]:
     }
     return {
         "summary": summary,
+        "attention": {"ready": True, "alerts": "ok", "findings": [], "left_out": 0, "drains": []},
         "users": {
             "online_users": value(42, "postgres", "redis"),
             "online_devices": each("postgres", "redis", desktop=29, ipad=6, phone=12, unknown=2),

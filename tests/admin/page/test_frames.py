@@ -164,7 +164,7 @@ def test_at_the_end_of_the_session_frames_give_way_and_requests_stop(open_page: 
 
 
 def test_a_session_that_ends_between_refreshes_is_noticed_by_a_chart(open_page: Open, stage: Stage) -> None:
-    page = settled(open_page(viewport=TALL, fails=True))
+    page = settled(open_page(viewport=TALL, fails=True, before=without_auto_refresh))
     loaded(page, stage, 4)
     stage.failing["*"] = 401
     page.locator("#chart-dau label", has_text="90d").click()

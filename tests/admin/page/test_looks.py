@@ -226,13 +226,6 @@ def test_nulls_are_last_in_both_directions(open_page: Open) -> None:
         assert texts == ["openai"] * 16 + ["–"] * 8
 
 
-def test_only_the_time_of_the_refresh_is_announced(open_page: Open) -> None:
-    page = settled(open_page())
-    live = page.locator("[aria-live], [role=status], [role=alert], output")
-    expect(live).to_have_count(1)
-    expect(live).to_have_attribute("id", "updated")
-
-
 def test_degraded_is_shown_in_words_and_not_by_colour_alone(open_page: Open, stage: Stage) -> None:
     stage.documents = degraded(stage.documents, "redis")
     page = settled(open_page())
