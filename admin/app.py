@@ -116,8 +116,10 @@ class AnalyticsSection:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(asyncio.Event().wait())
-                for background in filter(None, (self._grafana, self._alerts)):
-                    tasks.create_task(background.run())
+                if self._grafana:
+                    tasks.create_task(self._grafana.run())
+                if self._alerts:
+                    tasks.create_task(self._alerts.run())
         finally:
             if self._grafana:
                 await self._grafana.aclose()

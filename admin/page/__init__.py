@@ -27,7 +27,7 @@ from admin.access.session_list import ListedSession
 from admin.documents import DOCUMENTS, attention, status, summary
 from admin.documents.cards import LABEL_STYLES
 from admin.documents.charts import CHARTS
-from admin.documents.tables import TABLES
+from admin.documents.tables import INCIDENT_RUNBOOKS, TABLES
 from admin.page import grafana_links
 from exporter.version import VERSION
 from presentation.label_styles import SOURCES
@@ -135,6 +135,7 @@ class Page:
             "hasUplot": self._uplot is not None,
             "hasLogin": self._has_login,
             "grafanaUp": self._grafana_up(),
+            "incidentRunbooks": INCIDENT_RUNBOOKS,
             "sources": {name: source.title for name, source in SOURCES.items()},
             "labelStyles": {
                 name: {value: {"title": style.title, "color": style.color} for value, style in styles.items()}

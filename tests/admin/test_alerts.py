@@ -68,7 +68,14 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusS
 
 @pytest.mark.prometheus
 def test_firing_alerts_of_ours_the_limit_and_drain_times_are_read(prometheus: PrometheusServer) -> None:
-    view = until(lambda: (v := read(prometheus.url)).alerts and v.cost_limit and v.drain_limits and v, "all are there")
+    seen: list[PrometheusView] = []
+
+    def all_there() -> bool:
+        seen.append(read(prometheus.url))
+        return bool(seen[-1].alerts and seen[-1].cost_limit and seen[-1].drain_limits)
+
+    until(all_there, "the rules are evaluated")
+    view = seen[-1]
     assert view.state == "ok"
     (alert,) = view.alerts
     assert (alert.name, alert.severity, alert.about) == ("HiveSyncQueueBacklog", "critical", "ai")

@@ -63,13 +63,14 @@ export class Attention {
     this.#quiet.textContent = "";
   }
 
-  #inOneLine({ ready, alerts, drains, left_out: leftOut }, count) {
+  #inOneLine({ ready, alerts, findings, drains, left_out: leftOut }, count) {
     const parts = [];
     if (count === 0 && !ready) parts.push("Starting: not everything has been read yet");
     else if (count === 0) parts.push("All is well");
     if (leftOut) parts.push(`${number(leftOut)} more`);
     if (UNKNOWN[alerts]) parts.push(count === 0 && ready ? `${parts.pop()} by HiveSync's own data; ${UNKNOWN[alerts]}` : UNKNOWN[alerts]);
-    for (const { queue, seconds } of drains) parts.push(`${this.#queues[queue]?.title ?? queue} queue: ${emptyIn(seconds)}`);
+    const said = new Set(findings.map((finding) => finding.about));
+    for (const { queue, seconds } of drains.filter((drain) => !said.has(drain.queue))) parts.push(`${this.#queues[queue]?.title ?? queue} queue: ${emptyIn(seconds)}`);
     return parts.map((part) => `${part[0].toUpperCase()}${part.slice(1)}.`).join(" ");
   }
 

@@ -7,6 +7,9 @@ const ratio = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
 const dollars = new Intl.NumberFormat(undefined, { style: "currency", currency: "USD" });
 const oneDigit = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
+const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 0 });
+const smallPercent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
+
 /** A duration in the unit that suits it; the units' symbols are the same in every language. */
 function seconds(value) {
   const [size, symbol] =
@@ -23,6 +26,7 @@ function about(value) {
 const FORMATS = {
   count: (value) => count.format(value),
   ratio: (value) => ratio.format(value),
+  percent: (value) => (value < 0.1 ? smallPercent : percent).format(value),
   dollars: (value) => dollars.format(value),
   seconds,
   about,

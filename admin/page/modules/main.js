@@ -29,7 +29,7 @@ const announcer = new Announcer(document.getElementById("announced"));
 const attention = new Attention(document.getElementById("attention"), page, { announcer, refused: end });
 const sources = new Sources(page.sources);
 const cards = new Cards(document, sources);
-const tables = new Tables(document, page.labelStyles, sources);
+const tables = new Tables(document, page, sources);
 const charts = new Charts(document, page, uPlot, sources, { isRefreshing: () => clock.on, refused: end });
 const grafanaLinks = new GrafanaLinks(document, page);
 

@@ -71,13 +71,15 @@ def _documents(now: float) -> dict[str, Document]:
         "ai_requests_last_hour": value(1234),
         "ai_queue_depth": value(7, "redis"),
         "preview_queue_depth": value(3, "redis"),
-        "paid_free_ratio": value(0.25),
+        "paid_share": value(0.2875),
     }
     summary = {
         "degraded": False,
         **header,
         "ai_jobs_waiting": value(19, "postgres", "redis"),
         "preview_jobs_waiting": value(4, "postgres", "redis"),
+        "paid_free_ratio": value(0.25),
+        "users": value(183),
         "paid_users": value(31),
         "free_users": value(124),
         "trends": {name: {"times": minutes, "values": wave(one["value"], 60)} for name, one in header.items()},

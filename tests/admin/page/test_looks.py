@@ -218,6 +218,7 @@ def test_a_table_is_sorted_by_enter_and_stays_so_over_a_refresh(open_page: Open,
 
 def test_nulls_are_last_in_both_directions(open_page: Open) -> None:
     page = settled(open_page())
+    page.get_by_label("Group repeats").uncheck()
     providers = page.locator("#table-incidents tbody tr td:nth-child(4)")
     button = page.locator("#table-incidents th", has_text="Provider").locator("button")
     for _ in range(2):

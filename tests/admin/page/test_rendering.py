@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.routing import Mount
 
 from admin.documents import DOCUMENTS, models, summary
-from admin.documents.cards import Card, TableCard
+from admin.documents.cards import REPEATS, Card, TableCard
 from admin.documents.charts import CHARTS, ChartCard
 from admin.documents.tables import TABLES, TableDocument
 from admin.page import HERE, UPLOT, Page
@@ -86,7 +86,9 @@ def at(kind: Any, keys: list[str]) -> Any:
     return at(dict(members(kind))[keys[0]], keys[1:])
 
 
-@pytest.mark.parametrize("number", [n for card in CARDS for n in card.numbers], ids=lambda n: n.path)
+@pytest.mark.parametrize(
+    "number", [n for card in CARDS for n in (*card.numbers, *card.meaning.numbers)], ids=lambda n: n.path
+)
 def test_every_number_is_one_that_the_api_gives(number: Any) -> None:
     document, *keys = number.path.split("/")
     known, not_provided = get_args(at(MODELS[document], keys))
@@ -105,7 +107,7 @@ def test_every_value_of_the_api_is_on_the_page() -> None:
                 yield from paths(inner, f"{path}/{name}")
 
     given = {path for name, kind in MODELS.items() for path in paths(kind, name)}
-    shown = {number.path for card in CARDS for number in card.numbers}
+    shown = {number.path for card in CARDS for number in (*card.numbers, *card.meaning.numbers)}
     assert len(given) > 50
     twice = {"queues/ai_queue_depth", "queues/preview_queue_depth", "monetization/paid_free_ratio"}
     assert given - shown == twice
@@ -115,7 +117,9 @@ def test_every_value_of_the_api_is_on_the_page() -> None:
 def test_every_column_is_one_that_the_api_gives(table: TableCard) -> None:
     (row,) = get_args(at(MODELS[table.document], [table.rows]))
     assert {column.name for column in table.columns} <= set(row.model_fields)
-    assert set(table.shown) <= {column.name for column in table.columns}
+    of_repeats = {column.name for column in REPEATS} if table.equal_by else set()
+    assert set(table.shown) <= {column.name for column in table.columns} | of_repeats
+    assert {*table.equal_by, *(("kind", "time") if table.equal_by else ())} <= set(row.model_fields)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.card.id)
