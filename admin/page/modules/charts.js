@@ -5,6 +5,7 @@ import { knowsNothing, mark, NO_ANSWER } from "./degraded.js";
 import { number } from "./formats.js";
 import { Frame } from "./frame.js";
 import { Plot, pointNames } from "./plot.js";
+import { savePng } from "./png.js";
 import { recall, remember } from "./remembered.js";
 
 const OWN_DATA = "drawn from HiveSync's own data";
@@ -86,6 +87,7 @@ class Chart {
     }
     this.#slot.style.minHeight = `${height}px`;
     this.#details.addEventListener("toggle", () => this.#details.open && !this.#shown && this.#fetch());
+    this.#panel.querySelector("[data-png]").addEventListener("click", () => this.#save());
     this.#chooseRange();
   }
 
@@ -123,6 +125,7 @@ class Chart {
   redraw() {
     if (this.framed) this.#drawFrame();
     else if (!this.#isTurning) this.#drawOwn();
+    this.#panel.querySelector("[data-png]").hidden = this.framed !== null || !this.#plot?.picture;
     this.#caption();
   }
 
@@ -171,6 +174,13 @@ class Chart {
     const message = Object.assign(document.createElement("p"), { className: "chart-message", textContent: words });
     message.style.height = `${this.#panel.dataset.height}px`;
     this.#slot.replaceChildren(message);
+  }
+
+  #save() {
+    const picture = this.#plot?.picture;
+    if (!picture) return;
+    const name = ["hivesync", this.#panel.dataset.chart, this.#range].filter(Boolean).join("-");
+    savePng(picture.canvas, { name, title: this.#panel.querySelector("h3").textContent, entries: picture.entries });
   }
 
   #caption() {

@@ -12,6 +12,7 @@ from tests.admin.page.conftest import Open
 from tests.admin.page.looking import note, settled
 from tests.admin.page.samples import degraded
 from tests.admin.page.stage import Stage
+from tests.admin.page.test_attention import BACKLOG, COST, QUEUE, SOURCE, attend
 
 pytestmark = pytest.mark.chromium
 
@@ -36,10 +37,19 @@ def barriers(page: Page) -> list[Any]:
 def test_axe_finds_no_serious_barrier(open_page: Open, stage: Stage, scheme: str, state: str) -> None:
     if state == "degraded":
         stage.documents = degraded(degraded(stage.documents, "redis"), "postgres")
+        attend(stage, SOURCE, COST, QUEUE, BACKLOG)
     page = settled(open_page(color_scheme=scheme))
+    if state == "degraded":
+        page.locator(".finding summary").first.click()
+        expect(page.locator(".finding .runbook").first).to_contain_text("Mitigation")
     page.locator("#chart-dau summary").click()
     page.locator("#header-online-users .meaning-button").focus()
     assert barriers(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_barrier_in_a_runbook(open_page: Open, scheme: str) -> None:
+    assert barriers(open_page("runbooks/HiveSyncCollectorFailing", color_scheme=scheme)) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -123,7 +133,7 @@ def focused(page: Page) -> str:
 def test_the_keyboard_reaches_all_controls_in_visual_order(open_page: Open) -> None:
     page = settled(open_page())
     reached: list[str] = []
-    for _ in range(25):
+    for _ in range(29):
         page.keyboard.press("Tab")
         name = focused(page)
         reached.append(name or str(page.evaluate("document.activeElement.value")))
@@ -141,17 +151,21 @@ def test_the_keyboard_reaches_all_controls_in_visual_order(open_page: Open) -> N
         "Definition of “Paid vs free”",
         "Definition of “AI requests per hour”",
         "24h",
+        "AI requests per hour as PNG",
         "AI requests per hour as CSV",
         "Data table of AI requests per hour",
         "Definition of “Daily active users”",
         "14d",
+        "Daily active users as PNG",
         "Daily active users as CSV",
         "Data table of Daily active users",
         "Definition of “Users by plan”",
+        "Users by plan as PNG",
         "Users by plan as CSV",
         "Data table of Users by plan",
         "Definition of “Average AI latency”",
         "24h",
+        "Average AI latency as PNG",
         "Average AI latency as CSV",
     ]
 

@@ -253,7 +253,7 @@ COLOR = re.compile(r"#[0-9a-fA-F]{3,8}\b|\b(?:rgb|hsl|oklch|lab|lch|color)a?\(|:
 
 def test_colours_are_tokens_and_stand_in_one_file() -> None:
     styles = {path.name: path.read_text() for path in (HERE / "styles").glob("*.css")}
-    assert set(styles) == {"tokens.css", "layout.css", "parts.css", "attention.css"}
+    assert set(styles) == {"tokens.css", "layout.css", "parts.css", "attention.css", "print.css"}
     assert len(COLOR.findall(styles.pop("tokens.css"))) > 40
     assert {name: COLOR.findall(text) for name, text in styles.items()} == {name: [] for name in styles}
     used = set(re.findall(r"var\((--[a-z-]+)", " ".join(styles.values())))
