@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from admin.documents import DOCUMENTS, csv_files, status, summary
+from admin.documents import DOCUMENTS, attention, csv_files, status, summary
 from admin.documents.cards import TableCard
 from admin.documents.charts import CHARTS, Chart, ChartCard
 from admin.documents.models import Problem
@@ -68,10 +68,12 @@ class DocumentCache:
         read: Callable[[], Values],
         grafana: Callable[[], status.GrafanaState],
         clock: Callable[[], float],
+        prometheus: Callable[[], attention.PrometheusView] = lambda: attention.NOT_CONFIGURED,
     ) -> None:
-        """`grafana`: its state, which is not part of the snapshot; `clock`: Unix seconds."""
+        """`grafana`, `prometheus`: their states, which are not part of the snapshot; `clock`: Unix seconds."""
         self._read = read
         self.grafana = grafana
+        self.prometheus = prometheus
         self._clock = clock
         self.trends = Trends()
         self._values: Values | None = None
@@ -121,6 +123,13 @@ def build_router(cache: DocumentCache) -> APIRouter:
     for document in DOCUMENTS:
         add(document.path, document.title, document.model, lambda build=document.build: build(cache.values))  # type: ignore[misc]
     add(status.PATH, status.TITLE, status.State, lambda: status.build(cache.values, cache.grafana()), cache.grafana)
+    add(
+        attention.PATH,
+        attention.TITLE,
+        attention.Attention,
+        lambda: attention.build(cache.values, cache.prometheus()),
+        cache.prometheus,
+    )
     for chart in CHARTS:
         _add_chart(router, cache, chart)
     for table in TABLES:

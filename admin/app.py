@@ -26,7 +26,9 @@ from admin.access.middleware import GRAFANA, LOGIN, AccessMiddleware
 from admin.access.origins import build_origins
 from admin.access.security_headers import SecurityHeaders
 from admin.access.session_list import SessionCommands, session_routes
+from admin.alerts import AlertReader
 from admin.api import DocumentCache, build_router
+from admin.documents.attention import NOT_CONFIGURED, PrometheusView
 from admin.documents.status import GrafanaState
 from admin.documents.values import Values
 from admin.grafana.proxy import GrafanaProxy
@@ -49,7 +51,7 @@ DESCRIPTION = "HiveSync's usage, read only. Every value has a status, its source
 
 
 class AnalyticsSection:
-    """The section: its application and its background task."""
+    """The section: its application and its background tasks."""
 
     def __init__(
         self,
@@ -66,8 +68,9 @@ class AnalyticsSection:
         SettingsError for a key that cannot be used."""
         self._access = None if check else build_access(settings, state_directory, check_state)
         self._grafana = GrafanaProxy(settings.grafana_url) if settings.grafana_url else None
+        self._alerts = AlertReader(settings.prometheus_url) if settings.prometheus_url else None
         self._documents = DocumentCache(
-            lambda: Values(view(), clock(), settings.workers_from), self._grafana_state, clock
+            lambda: Values(view(), clock(), settings.workers_from), self._grafana_state, clock, self._prometheus_view
         )
         page = Page(self._grafana_up, has_login=check is None)
         self.api = build_api(self._documents, self._access, page, self._grafana)
@@ -109,15 +112,23 @@ class AnalyticsSection:
         return f"{origin}{ANALYTICS_PATH.rstrip('/')}{LOGIN}#code={self.access.codes.issue()}"
 
     async def run(self) -> None:
-        """Probe Grafana until cancelled; then close its connections."""
+        """Probe Grafana and read Prometheus' alerts until cancelled; then close their connections."""
         try:
-            await (self._grafana.run() if self._grafana else asyncio.Event().wait())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(asyncio.Event().wait())
+                if self._grafana:
+                    tasks.create_task(self._grafana.run())
+                if self._alerts:
+                    tasks.create_task(self._alerts.run())
         finally:
             if self._grafana:
                 await self._grafana.aclose()
 
     def _grafana_up(self) -> bool | None:
         return self._grafana.up if self._grafana else None
+
+    def _prometheus_view(self) -> PrometheusView:
+        return self._alerts.view if self._alerts else NOT_CONFIGURED
 
     def _grafana_state(self) -> GrafanaState:
         return GrafanaState(configured=self._grafana is not None, up=self._grafana_up())

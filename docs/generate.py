@@ -4,6 +4,7 @@
     fields of `Settings`     -> docs/settings.md
     checks of the doctor     -> docs/doctor.md
     faults, targets of fuzz  -> the promises in docs/reliability.md
+    docs/runbooks/           -> admin/runbooks/, for the Analytics page
 
 With `--check` no file is written, and the exit status is 1 when a file differs from the generated one.
 """
@@ -12,9 +13,10 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from docs import runbook_pages
 from exporter import exposition, snapshot
 from exporter.collectors import build_collectors
 from exporter.doctor.subjects import SUBJECTS
@@ -160,15 +162,23 @@ PAGES = {
 def main(arguments: list[str]) -> int:
     """Write or check every page and return the exit status."""
     check = arguments == ["--check"]
-    stale = []
-    for name, page in PAGES.items():
-        path, text = HERE / name, page()
+    pages: Mapping[Path, Callable[[], str]] = {
+        **{HERE / name: page for name, page in PAGES.items()},
+        **runbook_pages.pages(),
+    }
+    stale = [path for path in runbook_pages.TARGETS.glob("*.html") if path not in pages]
+    if not check:
+        for path in stale:
+            path.unlink()
+    for path, page in pages.items():
+        text = page()
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            stale.append(name)
+            stale.append(path)
             if not check:
                 path.write_text(text, encoding="utf-8")
     if check and stale:
-        print(f"not up to date, run 'make generate': {', '.join(stale)}", file=sys.stderr)
+        names = ", ".join(path.name for path in stale)
+        print(f"not up to date, run 'make generate': {names}", file=sys.stderr)
         return 1
     return 0
 

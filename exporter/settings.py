@@ -143,7 +143,9 @@ class Settings(PlainSettings):
     admin_frame_ancestors: Origins = Field(
         (), description="Origins, beside the page's own, whose pages may show the Analytics page in a frame."
     )
-    prometheus_url: str | None = Field(None, repr=False, description="Prometheus' URL, for metrics with history.")
+    prometheus_url: str | None = Field(
+        None, repr=False, description="Prometheus' URL, for metrics with history and the alerts on the Analytics page."
+    )
     grafana_url: str | None = Field(None, repr=False, description="Grafana's URL as this process reaches it.")
     prices_file: Path | None = Field(
         None,

@@ -30,7 +30,7 @@ from presentation.label_styles import (
     LabelStyles,
 )
 
-Format = Literal["count", "ratio", "seconds", "dollars"]
+Format = Literal["count", "ratio", "percent", "seconds", "dollars"]
 """The format of a number; page/modules/formats.js has each."""
 
 ColumnType = Literal["text", "number", "time"]
@@ -49,6 +49,8 @@ class Meaning:
     counts: str
     window: str
     source: str
+    numbers: tuple[Number, ...] = ()
+    """Further values, shown in the popover alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,19 @@ class TableColumn:
     """An identifier, in a fixed-width font."""
     has_dot: bool = False
     """A dot in the value's colour before it."""
+    has_runbook: bool = False
+    """The text is a link to the runbook of the value's kind, in INCIDENT_RUNBOOKS."""
+    is_repeats: bool = False
+    """Says something of several equal rows; without any, the page shows the identifiers in its place."""
     needs: tuple[Need, ...] = ()
     """The inputs without which it has no values."""
+
+
+REPEATS = (
+    TableColumn("count", "Times", "number", is_repeats=True),
+    TableColumn("first", "First", "time", is_repeats=True),
+)
+"""The columns that the page adds where equal rows are one: of these, the number and the time of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,12 @@ class TableCard:
     has_csv: bool = False
     needs: tuple[Need, ...] = ()
     """The inputs without which it has no rows."""
+    equal_by: tuple[str, ...] = ()
+    """The columns in which equal rows agree: the page shows these as one row, with `count` and `first`."""
+    kinds: tuple[tuple[str, str], ...] = ()
+    """The values of `kind` by which the page filters, with their titles."""
+    spans: tuple[str, ...] = ()
+    """The ranges that the page offers, the longest being that of the API."""
 
     @property
     def document(self) -> str:
@@ -121,7 +140,7 @@ class TableCard:
     @property
     def columns_on_page(self) -> tuple[TableColumn, ...]:
         """The columns that the page shows."""
-        columns = {column.name: column for column in self.columns}
+        columns = {column.name: column for column in (*self.columns, *(REPEATS if self.equal_by else ()))}
         return tuple(columns[name] for name in self.shown or columns)
 
 

@@ -18,7 +18,7 @@ from admin.documents.models import Model, Status, status_of
 from admin.documents.values import Value, Values, combined, iso
 from exporter.collectors import charts, rollup, users
 from exporter.collectors.users import FRESHNESS
-from presentation.panels import Embedded, Panel
+from presentation.panels import Analytics, Embedded, Panel
 
 DAY_SECONDS = 86_400
 
@@ -77,7 +77,9 @@ class ChartCard:
     data: Callable[[Values, str], ChartData]
     """The data for a range, the empty string for a chart without ranges."""
     panel: Panel
-    """Grafana's panel, for every range."""
+    """Grafana's panel in the chart's frame, for every range."""
+    full_panel: Panel
+    """Grafana's panel of the same numbers, with title and definition, on the dashboard that the chart links."""
     ranges: tuple[str, ...] = ()
     range: str = ""
     """The range at first."""
@@ -158,6 +160,7 @@ CHARTS: tuple[ChartCard, ...] = (
         "requests",
         _ai_requests,
         Embedded.AI_REQUESTS,
+        Analytics.AI_REQUESTS_DAY,
         tuple(HOURS),
         "24h",
     ),
@@ -168,6 +171,7 @@ CHARTS: tuple[ChartCard, ...] = (
         "users",
         _dau,
         Embedded.DAU,
+        Analytics.DAU_FORTNIGHT,
         tuple(DAYS),
         "14d",
         has_days=True,
@@ -180,6 +184,7 @@ CHARTS: tuple[ChartCard, ...] = (
         "users",
         _plans,
         Embedded.USERS_BY_PLAN,
+        Analytics.USERS_BY_PLAN,
         series=("users", "Users"),
     ),
     ChartCard(
@@ -189,6 +194,7 @@ CHARTS: tuple[ChartCard, ...] = (
         "seconds",
         _ai_latency,
         Embedded.AI_LATENCY,
+        Analytics.AI_LATENCY_DAY,
         tuple(HOURS),
         "24h",
         "seconds",

@@ -48,16 +48,20 @@ CARDS: tuple[Card, ...] = (
         "paid-free",
         "Paid vs free",
         Meaning(
-            "Paid users per free user: 0.5 is one paid user per two free users. Trials count as neither.",
+            "Paid users, of all users. The ratio is that of paid users to free users; trials count as neither.",
             "now",
             POSTGRES,
+            (
+                Number("Paid users per free user", "summary/paid_free_ratio", "ratio"),
+                Number("Free users", "summary/free_users"),
+            ),
         ),
         (
-            Number("", "summary/paid_free_ratio", "ratio"),
-            Number("paid", "summary/paid_users"),
-            Number("free", "summary/free_users"),
+            Number("paid", "summary/paid_share", "percent"),
+            Number("of", "summary/paid_users"),
+            Number("users", "summary/users"),
         ),
-        "paid_free_ratio",
+        "paid_share",
     ),
 )
 
@@ -73,6 +77,8 @@ class Summary(Model):
     ai_jobs_waiting: Count = Field(description="The larger of the depth and the rows with status queued.")
     preview_jobs_waiting: Count = Field(description="The larger of the depth and the rows with status queued.")
     paid_free_ratio: Amount = Field(description="Paid users per free user.")
+    paid_share: Amount = Field(description="Paid users of all users, from 0 to 1.")
+    users: Count
     paid_users: Count
     free_users: Count
     trends: dict[str, Points] = Field(description="Since this process started, an hour at most.")
@@ -80,6 +86,7 @@ class Summary(Model):
 
 def numbers(values: Values) -> dict[str, Value]:
     """The numbers of the summary's cards."""
+    all_users = values.total(users.USERS)
     by_plan = {plan: values.value(users.USERS, plan=plan) for plan in ("paid", "free")}
     return {
         "online_users": values.value(online.ONLINE_USERS),
@@ -89,6 +96,8 @@ def numbers(values: Values) -> dict[str, Value]:
         "ai_jobs_waiting": waiting(values, "ai"),
         "preview_jobs_waiting": waiting(values, "preview"),
         "paid_free_ratio": paid_free_ratio(values),
+        "paid_share": combined((by_plan["paid"], all_users), ratio),
+        "users": all_users,
         "paid_users": by_plan["paid"],
         "free_users": by_plan["free"],
     }
@@ -102,7 +111,8 @@ def paid_free_ratio(values: Values) -> Value:
 def build(values: Values, trends: Trends) -> Summary:
     """The document."""
     content = {
-        name: known(value, float if name == "paid_free_ratio" else int) for name, value in numbers(values).items()
+        name: known(value, float if name in ("paid_free_ratio", "paid_share") else int)
+        for name, value in numbers(values).items()
     }
     shown = trends.shown(card.trend for card in CARDS)
     return Summary(degraded=values.degraded, trends=shown, **content)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from admin.documents.values import Values, iso
 from exporter import incident
 from exporter.collectors import incidents, logs, top_users
 from exporter.inputs import Need
+from presentation.label_styles import INCIDENT_KINDS
 
 TOP_USERS = TableCard(
     "top-users",
@@ -43,14 +44,16 @@ INCIDENTS = TableCard(
     "incidents",
     "Recent incidents",
     Meaning(
-        "Failed AI jobs and preview builds, newest first. While PostgreSQL is down, failures in the logs are added.",
-        "the last 7 days",
+        f"The newest {incident.KEPT} failed AI jobs and preview builds. Those with the same error are one row: the"
+        " latest time, their number among these, and the first time. While PostgreSQL is down, failures in the logs are"
+        " added.",
+        "the last 7 days, or the range selected above the table",
         f"{POSTGRES}; the logs while it is down",
     ),
     "tables/incidents/rows",
     (
         TableColumn("time", "Time", "time"),
-        TableColumn("kind", "Kind", styles="incidents"),
+        TableColumn("kind", "Kind", styles="incidents", has_runbook=True),
         TableColumn("job_id", "Job", is_code=True),
         TableColumn("provider", "Provider", needs=(Need(("ai_usage_events.provider",)),)),
         TableColumn("model", "Model", needs=(Need(("ai_usage_events.model",)),)),
@@ -62,9 +65,15 @@ INCIDENTS = TableCard(
         ),
     ),
     "No incidents in the last 7 days",
-    ("time", "kind", "error_kind", "provider", "model", "job_id"),
+    ("time", "count", "first", "kind", "error_kind", "provider", "model", "job_id"),
     has_csv=True,
+    equal_by=("kind", "error_kind", "provider", "model"),
+    kinds=tuple((kind, style.title) for kind, style in INCIDENT_KINDS.items()),
+    spans=("24h", "7d"),
 )
+
+INCIDENT_RUNBOOKS = {"ai_error": "HiveSyncAIErrorRatioHigh", "preview_failure": "HiveSyncPreviewFailureRatioHigh"}
+"""The runbook by kind of incident."""
 
 LOGS = (logs.AI, logs.PREVIEW)
 

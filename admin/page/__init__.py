@@ -15,19 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from admin import runbooks
 from admin.access.session_list import ListedSession
-from admin.documents import DOCUMENTS, status, summary
+from admin.documents import DOCUMENTS, attention, status, summary
 from admin.documents.cards import LABEL_STYLES
-from admin.documents.charts import CHARTS, ChartCard
-from admin.documents.tables import TABLES
+from admin.documents.charts import CHARTS
+from admin.documents.tables import INCIDENT_RUNBOOKS, TABLES
+from admin.page import grafana_links
 from exporter.version import VERSION
 from presentation.label_styles import SOURCES
-from presentation.panels import ANALYTICS_PATH
 
 HERE = Path(__file__).parent
 UPLOT = HERE / "node_modules" / "uplot" / "dist"
@@ -71,24 +74,41 @@ class Page:
         static: list[BaseRoute] = [Mount(f"/{name}", _Files(directory=HERE / name)) for name in ("modules", "styles")]
         if self._uplot:
             static.append(Mount("/uplot", _Files(directory=self._uplot)))
-        return [Route("/", self._answer, name="page"), Mount("/static", routes=static, name="static")]
+        return [
+            Route("/", self._answer, name="page"),
+            Route("/runbooks/{name}", self._answer_runbook, name="runbook"),
+            Mount("/static", routes=static, name="static"),
+        ]
 
     async def _answer(self, request: Request) -> Response:
         return HTMLResponse(self.render(request), headers=NOT_STORED)
+
+    async def _answer_runbook(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in runbooks.NAMES:
+            raise HTTPException(404)
+        page = self._templates.get_template("runbook.html").render(
+            base=_base(request),
+            name=name,
+            content=Markup(runbooks.read(name)),  # noqa: S704 - generated, without raw HTML
+        )
+        return HTMLResponse(page, headers=NOT_STORED)
 
     def render(self, request: Request) -> str:
         """The Analytics page."""
         base = _base(request)
         return self._templates.get_template("page.html").render(
             base=base,
+            attention=attention,
             summary=summary,
             charts=CHARTS,
             tables=tuple(table.card for table in TABLES),
             sections=DOCUMENTS,
             sources=SOURCES,
+            dashboards={board.title: grafana_links.dashboard(board, base) for board in grafana_links.DASHBOARDS},
             version=VERSION,
             modules=MODULES,
-            documents=(summary.PATH, *(document.path for document in DOCUMENTS), status.PATH),
+            documents=(summary.PATH, *(document.path for document in DOCUMENTS), attention.PATH, status.PATH),
             data=self._data(base),
             has_uplot=self._uplot is not None,
             has_login=self._has_login,
@@ -115,12 +135,14 @@ class Page:
             "hasUplot": self._uplot is not None,
             "hasLogin": self._has_login,
             "grafanaUp": self._grafana_up(),
+            "incidentRunbooks": INCIDENT_RUNBOOKS,
             "sources": {name: source.title for name, source in SOURCES.items()},
             "labelStyles": {
                 name: {value: {"title": style.title, "color": style.color} for value, style in styles.items()}
                 for name, styles in LABEL_STYLES.items()
             },
-            "frames": {chart.id: _frames(chart, base) for chart in CHARTS},
+            "frames": {chart.id: grafana_links.frames(chart, base) for chart in CHARTS},
+            "panels": {chart.id: grafana_links.panels(chart, base) for chart in CHARTS},
         }
 
 
@@ -144,15 +166,6 @@ def _templates() -> Environment:
 def _base(request: Request) -> str:
     """The path of the section, with a final slash."""
     return f"{request.scope.get('root_path', '').rstrip('/')}/"
-
-
-def _frames(chart: ChartCard, base: str) -> dict[str, str]:
-    """The URL of Grafana's panel by range, in the light theme, which the modules replace by the chosen theme."""
-    return {
-        span: base
-        + chart.panel.url(theme="light", **({"since": f"now-{span}"} if span else {})).removeprefix(ANALYTICS_PATH)
-        for span in chart.ranges or ("",)
-    }
 
 
 class _Files(StaticFiles):

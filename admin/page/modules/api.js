@@ -17,6 +17,11 @@ const kept = new Map();
 
 /** The document at this path below the section. Rejects with NotAllowed, or another Error without a response. */
 export async function read(base, path) {
+  return JSON.parse(await readText(base, path, "application/json"));
+}
+
+/** The text at this path below the section; rejects as `read` does. */
+export async function readText(base, path, type = "text/html") {
   const giveUp = new AbortController();
   const timer = setTimeout(() => giveUp.abort(), PATIENCE_MS);
   const url = base + path;
@@ -26,15 +31,15 @@ export async function read(base, path) {
       cache: "no-store",
       credentials: "same-origin",
       redirect: "error",
-      headers: { Accept: "application/json", ...(before && { "If-None-Match": before.etag }) },
+      headers: { Accept: type, ...(before?.etag && { "If-None-Match": before.etag }) },
       signal: giveUp.signal,
     });
     if (answer.status === 401 || answer.status === 403) throw new NotAllowed(answer.status);
-    if (answer.status === 304 && before) return JSON.parse(before.text);
+    if (answer.status === 304 && before) return before.text;
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const text = await answer.text();
     kept.set(url, { etag: answer.headers.get("ETag"), text });
-    return JSON.parse(text);
+    return text;
   } finally {
     clearTimeout(timer);
   }

@@ -1,26 +1,27 @@
 // The charts: Grafana's panels in frames if Grafana responds, otherwise drawn here.
 
-import { read } from "./api.js";
+import { NotAllowed, read } from "./api.js";
 import { knowsNothing, mark, NO_ANSWER } from "./degraded.js";
 import { number } from "./formats.js";
-import { clearBackground } from "./frame.js";
+import { Frame } from "./frame.js";
 import { Plot, pointNames } from "./plot.js";
+import { savePng } from "./png.js";
 import { recall, remember } from "./remembered.js";
-import { shownTheme } from "./theme.js";
 
 const OWN_DATA = "drawn from HiveSync's own data";
+const ENDED = "The session has ended";
 
 export class Charts {
   #charts;
   #grafana;
 
-  /** `page`: the page's data; `uPlot`: null if it is not installed. */
-  constructor(root, page, uPlot, sources, isRefreshing) {
+  /** `page`: the page's data; `uPlot`: null if it is not installed; `refused(status)` follows the end of the session. */
+  constructor(root, page, uPlot, sources, { isRefreshing, refused }) {
     this.#grafana = page.grafanaUp === true ? { configured: true, up: true } : null;
     this.#charts = [...root.querySelectorAll("[data-chart]")].map(
-      (panel) => new Chart(panel, page, uPlot, sources, isRefreshing),
+      (panel) => new Chart(panel, page, uPlot, sources, { isRefreshing, refused }),
     );
-    for (const chart of this.#charts) chart.show(this.#grafana);
+    for (const chart of this.#charts) chart.begin(this.#grafana);
   }
 
   /** The documents of the charts that are drawn here. */
@@ -38,6 +39,18 @@ export class Charts {
   redraw() {
     for (const chart of this.#charts) chart.redraw();
   }
+
+  /** Load the frames again that are there now and still there after `refreshed`, a promise. */
+  async reloadFrames(refreshed) {
+    const before = this.#charts.map((chart) => [chart, chart.framed]);
+    await refreshed;
+    for (const [chart, url] of before) if (url !== null && chart.framed === url) chart.reloadFrame();
+  }
+
+  /** The session has ended: no frame remains, and nothing is requested any more. */
+  end() {
+    for (const chart of this.#charts) chart.end();
+  }
 }
 
 class Chart {
@@ -45,28 +58,36 @@ class Chart {
   #page;
   #sources;
   #isRefreshing;
+  #refused;
   #frames;
+  #frame;
   #range;
   #slot;
   #details;
   #plot = null;
   #grafana = null;
   #shown = null;
+  #failed = false;
+  #isTurning = false; // from a frame to its own drawing, whose document is on its way
+  #ended = false;
 
-  constructor(panel, page, uPlot, sources, isRefreshing) {
+  constructor(panel, page, uPlot, sources, { isRefreshing, refused }) {
     this.#panel = panel;
     this.#page = page;
     this.#sources = sources;
     this.#isRefreshing = isRefreshing;
+    this.#refused = refused;
     this.#frames = page.frames[panel.dataset.chart];
     this.#slot = panel.querySelector("[data-slot]");
     this.#details = panel.querySelector("[data-details]");
     const { height, unit } = panel.dataset;
+    this.#frame = new Frame(this.#slot, { title: panel.querySelector("h3").textContent, height });
     if (uPlot) {
       this.#plot = new Plot(uPlot, page.labelStyles, this.#slot, { height: Number(height), unit, hasDays: "days" in panel.dataset });
     }
     this.#slot.style.minHeight = `${height}px`;
     this.#details.addEventListener("toggle", () => this.#details.open && !this.#shown && this.#fetch());
+    this.#panel.querySelector("[data-png]").addEventListener("click", () => this.#save());
     this.#chooseRange();
   }
 
@@ -76,26 +97,47 @@ class Chart {
 
   /** Whether it is drawn here, or its data table is open. */
   get needsDocument() {
-    return !this.#frame || this.#details.open;
+    return !this.framed || this.#details.open;
+  }
+
+  /** The URL of Grafana's panel if it is to be shown, else null. */
+  get framed() {
+    return (!this.#ended && this.#grafana?.up === true && this.#frames[this.#range]) || null;
+  }
+
+  /** Draw before the first document. */
+  begin(grafana) {
+    this.#grafana = grafana;
+    this.redraw();
   }
 
   /** `document`: undefined if it was not requested, an Error without a response. */
   show(grafana, document) {
     this.#grafana = grafana;
-    if (document instanceof Error) this.#mark(NO_ANSWER);
+    this.#failed = document instanceof Error;
+    if (this.#failed) this.#mark(NO_ANSWER);
     else if (document) this.#take(document);
+    this.#isTurning = document === undefined && !this.framed && this.#frame.isThere;
     this.redraw();
+    if (document === undefined && this.needsDocument) this.#fetch();
   }
 
   redraw() {
-    if (this.#frame) this.#drawFrame(this.#frame);
-    else this.#drawOwn();
+    if (this.framed) this.#drawFrame();
+    else if (!this.#isTurning) this.#drawOwn();
+    this.#panel.querySelector("[data-png]").hidden = this.framed !== null || !this.#plot?.picture;
     this.#caption();
   }
 
-  /** The URL of Grafana's panel, if it is shown. */
-  get #frame() {
-    return (this.#grafana?.up === true && this.#frames[this.#range]) || null;
+  reloadFrame() {
+    this.#frame.reload();
+  }
+
+  end() {
+    this.#ended = true;
+    this.#isTurning = false;
+    for (const input of this.#panel.querySelectorAll("input")) input.disabled = true;
+    this.redraw();
   }
 
   #take(document) {
@@ -109,24 +151,12 @@ class Chart {
     mark(this.#panel, { reason, asOf: this.#shown?.as_of ?? null });
   }
 
-  #drawFrame(url) {
-    const address = new URL(url, location.href);
-    address.searchParams.set("theme", shownTheme());
-    if (!this.#isRefreshing()) address.searchParams.delete("refresh");
-    const there = this.#slot.querySelector("iframe");
-    if (there?.src === address.href) return;
-    this.#plot?.clear();
-    const frame = document.createElement("iframe");
-    frame.title = this.#panel.querySelector("h3").textContent;
-    frame.loading = "lazy";
-    frame.height = this.#panel.dataset.height;
-    frame.src = address.href;
-    frame.addEventListener("load", () => clearBackground(frame));
-    this.#slot.replaceChildren(frame);
+  #drawFrame() {
+    this.#frame.show(this.framed, { refreshes: this.#isRefreshing(), clear: () => this.#plot?.clear() });
   }
 
   #drawOwn() {
-    if (!this.#shown) this.#say("Loading…");
+    if (!this.#shown) this.#say(this.#ended ? `${ENDED}: no chart` : this.#failed ? "No answer yet" : "Loading…");
     else if (!this.#plot) {
       this.#details.open = true;
       this.#slot.replaceChildren();
@@ -146,9 +176,17 @@ class Chart {
     this.#slot.replaceChildren(message);
   }
 
+  #save() {
+    const picture = this.#plot?.picture;
+    if (!picture) return;
+    const name = ["hivesync", this.#panel.dataset.chart, this.#range].filter(Boolean).join("-");
+    savePng(picture.canvas, { name, title: this.#panel.querySelector("h3").textContent, entries: picture.entries });
+  }
+
   #caption() {
     const caption = this.#panel.querySelector("[data-caption]");
-    if (this.#frame || !this.#grafana) caption.textContent = "";
+    if (this.#ended && this.#shown) caption.textContent = `${ENDED}: this is the last drawing`;
+    else if (this.#ended || this.framed || !this.#grafana) caption.textContent = "";
     else if (!this.#grafana.configured) caption.textContent = `Grafana is not configured: ${OWN_DATA}`;
     else caption.textContent = `Grafana unavailable: ${OWN_DATA}`;
   }
@@ -179,9 +217,11 @@ class Chart {
   }
 
   async #fetch() {
+    if (this.#ended) return;
     const asked = this.document;
     const answer = await read(this.#page.base, asked).catch((error) => error);
-    if (asked === this.document) this.show(this.#grafana, answer);
+    if (answer instanceof NotAllowed) this.#refused(answer.status);
+    else if (asked === this.document && !this.#ended) this.show(this.#grafana, answer);
   }
 
   #drawTable() {

@@ -39,6 +39,12 @@ export class Clock {
     this.#plan();
   }
 
+  /** Stop for good. */
+  stop() {
+    this.#ended = true;
+    clearTimeout(this.#timer);
+  }
+
   /** Refresh now, on or off; the next refresh follows a full interval later. */
   async refresh() {
     if (this.#running || this.#ended) return;
@@ -46,7 +52,7 @@ export class Clock {
     clearTimeout(this.#timer);
     try {
       const result = await this.#task();
-      this.#ended = result === "ended";
+      this.#ended ||= result === "ended";
       this.#pause = result === "ok" ? this.#seconds : Math.min(this.#pause * 2, this.#longest);
     } finally {
       this.#running = false;

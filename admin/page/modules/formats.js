@@ -7,6 +7,9 @@ const ratio = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
 const dollars = new Intl.NumberFormat(undefined, { style: "currency", currency: "USD" });
 const oneDigit = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
+const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 0 });
+const smallPercent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
+
 /** A duration in the unit that suits it; the units' symbols are the same in every language. */
 function seconds(value) {
   const [size, symbol] =
@@ -14,11 +17,19 @@ function seconds(value) {
   return `${(symbol === "ms" ? count : oneDigit).format(value / size)}\u00a0${symbol}`;
 }
 
+/** A duration in round numbers: "less than a minute", "12 min", "3.5 h". */
+function about(value) {
+  if (value < 60) return "less than a minute";
+  return value < 7200 ? `${count.format(value / 60)}\u00a0min` : `${oneDigit.format(value / 3600)}\u00a0h`;
+}
+
 const FORMATS = {
   count: (value) => count.format(value),
   ratio: (value) => ratio.format(value),
+  percent: (value) => (value < 0.1 ? smallPercent : percent).format(value),
   dollars: (value) => dollars.format(value),
   seconds,
+  about,
 };
 
 /** A number in one of the formats of cards.py; `empty` for null. */

@@ -1,12 +1,15 @@
 // The entry point of the Analytics page: requests all documents at every tick of the clock, and shows them.
 
 import "./kept-page.js";
+import { Announcer } from "./announcer.js";
 import { NotAllowed, readAll } from "./api.js";
+import { Attention } from "./attention.js";
 import { Cards } from "./cards.js";
 import { Charts } from "./charts.js";
 import { Clock } from "./clock.js";
 import { mindDefinitions } from "./definitions.js";
 import { timeOfDaySeconds } from "./formats.js";
+import { GrafanaLinks } from "./grafana-links.js";
 import { recall, remember } from "./remembered.js";
 import { Sources } from "./sources.js";
 import { Tables } from "./tables.js";
@@ -22,10 +25,13 @@ const clock = new Clock(refresh, {
   longest: page.longestPauseSeconds,
   on: recall("auto-refresh", true) === true,
 });
+const announcer = new Announcer(document.getElementById("announced"));
+const attention = new Attention(document.getElementById("attention"), page, { announcer, refused: end });
 const sources = new Sources(page.sources);
 const cards = new Cards(document, sources);
-const tables = new Tables(document, page.labelStyles, sources);
-const charts = new Charts(document, page, uPlot, sources, () => clock.on);
+const tables = new Tables(document, page, sources);
+const charts = new Charts(document, page, uPlot, sources, { isRefreshing: () => clock.on, refused: end });
+const grafanaLinks = new GrafanaLinks(document, page);
 
 /** Request all documents and show them. The result for the clock: "ok", "troubled" or "ended". */
 async function refresh() {
@@ -42,6 +48,7 @@ async function readAndShow() {
   try {
     documents = await readAll(page.base, [
       "status",
+      attention.document,
       ...new Set([...cards.documents, ...tables.documents, ...charts.documents]),
     ]);
   } catch (error) {
@@ -52,9 +59,11 @@ async function readAndShow() {
   const status = documents.get("status");
   const known = !(status instanceof Error);
   sources.status = known ? status : null;
+  attention.show(documents.get(attention.document));
   cards.show(documents);
   tables.show(documents);
   charts.show(documents, known ? status.grafana : null);
+  if (known) grafanaLinks.show(status.grafana.up === true);
 
   const failed = [...documents.values()].filter((document) => document instanceof Error).length;
   if (failed === documents.size) {
@@ -66,14 +75,20 @@ async function readAndShow() {
   return failed || !known || status.degraded ? "troubled" : "ok";
 }
 
-/** Show a notice at the top; none if `kind` is empty. */
+/** Show a notice at the top, and announce it once; none if `kind` is empty. */
 function say(kind, ...parts) {
   notice.dataset.kind = kind;
   notice.hidden = kind === "";
   notice.replaceChildren(...parts);
+  announcer.state("notice", notice.textContent);
 }
 
+/** The session has ended (401), or the user is no admin any more (403): for good. */
 function end(status) {
+  clock.stop();
+  attention.end();
+  charts.end();
+  grafanaLinks.show(false);
   if (!page.hasLogin) {
     document.documentElement.dataset.ended = "";
     say("error", "HiveSync no longer allows you to see these numbers; these are the last values.");
@@ -95,8 +110,14 @@ autoRefresh.addEventListener("click", () => {
   showSwitch();
   charts.redraw();
 });
-document.getElementById("refresh-now").addEventListener("click", () => clock.refresh());
+document.getElementById("refresh-now").addEventListener("click", async () => {
+  await charts.reloadFrames(clock.refresh());
+  if (notice.hidden) announcer.say(document.getElementById("updated").textContent);
+});
 showSwitch();
-chooseTheme(document.getElementById("theme"), () => charts.redraw());
+chooseTheme(document.getElementById("theme"), () => {
+  charts.redraw();
+  grafanaLinks.redraw();
+});
 mindDefinitions(document);
 await clock.start();

@@ -82,6 +82,18 @@ export class Plot {
     this.#say(null);
   }
 
+  /** The drawing and its legend for a file; null without a drawing. */
+  get picture() {
+    if (!this.#plot) return null;
+    const { kind, series } = this.#document;
+    const isBar = kind === "bar";
+    const entries = this.#styles.map(({ title, color }, index) => {
+      const value = isBar ? series[0].values[index] : series[index].values.at(-1);
+      return { color, text: `${title} ${number(value ?? null, this.#unit)}` };
+    });
+    return { canvas: this.#plot.ctx.canvas, entries };
+  }
+
   /** Clear the slot. */
   clear() {
     this.#plot?.destroy();

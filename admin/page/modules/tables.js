@@ -2,14 +2,15 @@
 
 import { inSum, isNotProvided, isValue, knowsNothing, mark, markNotProvided, NO_ANSWER } from "./degraded.js";
 import { NOTHING, number, writeTime } from "./formats.js";
+import { Selection } from "./selection.js";
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
 export class Tables {
   #tables;
 
-  constructor(root, labelStyles, sources) {
-    this.#tables = [...root.querySelectorAll(".table-panel")].map((panel) => new Table(panel, labelStyles, sources));
+  constructor(root, page, sources) {
+    this.#tables = [...root.querySelectorAll(".table-panel")].map((panel) => new Table(panel, page, sources));
   }
 
   /** The documents of all tables. */
@@ -27,23 +28,30 @@ export class Tables {
 
 class Table {
   #panel;
+  #page;
   #sources;
   #columns;
+  #selection;
   #rows = [];
   #known = false;
   #asOf = null;
   #sorted = null;
+  #lacking = new Set();
 
-  constructor(panel, labelStyles, sources) {
+  constructor(panel, page, sources) {
     this.#panel = panel;
+    this.#page = page;
+    this.#selection = new Selection(panel, () => this.#draw());
     this.#sources = sources;
     this.#columns = [...panel.querySelectorAll("thead th")].map((head) => ({
       head,
       name: head.dataset.name,
       type: head.dataset.type,
-      styles: labelStyles[head.dataset.styles] ?? {},
+      styles: page.labelStyles[head.dataset.styles] ?? {},
       isCode: "code" in head.dataset,
       hasDot: "dot" in head.dataset,
+      when: head.dataset.when,
+      runbooks: "runbooks" in head.dataset ? page.incidentRunbooks : {},
     }));
     for (const column of this.#columns) {
       column.head.querySelector("button").addEventListener("click", () => this.#sortBy(column));
@@ -85,7 +93,7 @@ class Table {
   #showNotProvided(document, rows, lacking) {
     const isMissing = lacking.has(this.#panel.dataset.input);
     const columns = new Set((document.columns ?? []).filter(isNotProvided).map((one) => one.name));
-    for (const { head, name } of this.#columns) head.hidden = columns.has(name);
+    this.#lacking = columns;
     this.#panel.toggleAttribute("data-not-there", isMissing);
     const names = this.#columns.filter(({ name }) => columns.has(name)).map(({ head }) => head.textContent.trim());
     const named = this.#columns.find((column) => Object.keys(column.styles).length > 0);
@@ -113,13 +121,13 @@ class Table {
     this.#draw();
   }
 
-  #inOrder() {
-    if (!this.#sorted) return this.#rows;
+  #inOrder(rows) {
+    if (!this.#sorted) return rows;
     const { column, direction } = this.#sorted;
     const sign = direction === "ascending" ? 1 : -1;
     const key = (row) => (column.type === "text" ? this.#text(column, row[column.name]) : row[column.name]);
     const compare = (a, b) => (typeof a === "number" ? a - b : collator.compare(a, b));
-    return this.#rows.toSorted((one, other) => {
+    return rows.toSorted((one, other) => {
       const [a, b] = [key(one), key(other)];
       if (a == null || b == null) return (a == null) - (b == null); // nulls are last in both directions
       return sign * compare(a, b);
@@ -128,11 +136,13 @@ class Table {
 
   #draw() {
     const body = this.#panel.querySelector("tbody");
+    for (const { head, name, when } of this.#columns) head.hidden = this.#lacking.has(name) || this.#selection.hides(when);
     if (!this.#known) return;
-    if (this.#rows.length === 0) {
+    const rows = this.#selection.of(this.#rows, this.#asOf);
+    if (rows.length === 0) {
       const cell = Object.assign(document.createElement("td"), {
         colSpan: this.#shown.length,
-        textContent: "old" in this.#panel.dataset ? NOTHING : this.#panel.dataset.empty,
+        textContent: this.#rows.length ? "None of this kind and range" : "old" in this.#panel.dataset ? NOTHING : this.#panel.dataset.empty,
       });
       const row = Object.assign(document.createElement("tr"), { className: "table-empty" });
       row.append(cell);
@@ -140,7 +150,7 @@ class Table {
       return;
     }
     body.replaceChildren(
-      ...this.#inOrder().map((values) => {
+      ...this.#inOrder(rows).map((values) => {
         const row = document.createElement("tr");
         row.append(...this.#shown.map((column) => this.#cell(column, values[column.name])));
         return row;
@@ -151,6 +161,14 @@ class Table {
   #text(column, value) {
     if (value == null || value === "") return null;
     return column.styles[String(value)]?.title ?? String(value);
+  }
+
+  /** The text, as a link if its value has a runbook. */
+  #linked(column, value) {
+    const text = this.#text(column, value);
+    const runbook = column.runbooks[value];
+    const href = `${this.#page.base}runbooks/${runbook}`;
+    return runbook ? Object.assign(document.createElement("a"), { href, textContent: text }) : text;
   }
 
   #cell(column, value) {
@@ -171,7 +189,7 @@ class Table {
         dot.style.backgroundColor = color;
         cell.append(dot);
       }
-      cell.append(this.#text(column, value));
+      cell.append(this.#linked(column, value));
       cell.title = cell.textContent; // the cell may be too narrow for it
     }
     return cell;

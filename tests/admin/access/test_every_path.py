@@ -59,6 +59,7 @@ def paths(section: AnalyticsSection) -> list[str]:
         "/redoc",
         "/grafana/d-solo/x/y",
         "/grafana/api/ds/query",
+        "/runbooks/HiveSyncSourceDown",
         "/none",
     ]
 

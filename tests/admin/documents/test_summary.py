@@ -30,6 +30,8 @@ def test_numbers_are_those_of_the_metrics(world: World) -> None:
         "ai_jobs_waiting": 9,
         "preview_jobs_waiting": 2,
         "paid_free_ratio": paid / free,
+        "paid_share": paid / 6,
+        "users": 6,
         "paid_users": paid,
         "free_users": free,
     }

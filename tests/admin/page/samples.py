@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from admin.documents import DOCUMENTS, summary
+from admin.documents import DOCUMENTS, attention, summary
 from admin.documents.charts import CHARTS
 from admin.documents.models import is_value
 from admin.documents.tables import INCIDENTS, TABLES, TOP_USERS
@@ -29,6 +29,7 @@ def iso(seconds: float) -> str:
 
 MODELS: dict[str, type[BaseModel]] = {
     summary.PATH: summary.Summary,
+    attention.PATH: attention.Attention,
     **{document.path: document.model for document in DOCUMENTS},
     **{table.card.document: table.model for table in TABLES},
 }
@@ -70,19 +71,22 @@ def _documents(now: float) -> dict[str, Document]:
         "ai_requests_last_hour": value(1234),
         "ai_queue_depth": value(7, "redis"),
         "preview_queue_depth": value(3, "redis"),
-        "paid_free_ratio": value(0.25),
+        "paid_share": value(0.2875),
     }
     summary = {
         "degraded": False,
         **header,
         "ai_jobs_waiting": value(19, "postgres", "redis"),
         "preview_jobs_waiting": value(4, "postgres", "redis"),
+        "paid_free_ratio": value(0.25),
+        "users": value(183),
         "paid_users": value(31),
         "free_users": value(124),
         "trends": {name: {"times": minutes, "values": wave(one["value"], 60)} for name, one in header.items()},
     }
     return {
         "summary": summary,
+        "attention": {"ready": True, "alerts": "ok", "findings": [], "left_out": 0, "drains": []},
         "users": {
             "online_users": value(42, "postgres", "redis"),
             "online_devices": each("postgres", "redis", desktop=29, ipad=6, phone=12, unknown=2),

@@ -78,10 +78,14 @@ class Stage:
         style = "<style>html { color-scheme: light; } body { background: #F4F5F5; }</style>"
         return HTMLResponse(f"<!doctype html><title>Panel</title>{style}<p>Panel {request.query_params['panelId']}</p>")
 
+    async def dashboard(self, request: Request) -> Response:
+        """A dashboard, with its path and query for the test."""
+        return HTMLResponse(f"<!doctype html><title>Dashboard</title><p>{request.url.path}?{request.url.query}</p>")
+
 
 def application(stage: Stage, uplot: Path = UPLOT) -> ASGIApp:
     """The page with that API, under its usual path."""
-    page = Page(uplot=uplot)
+    page = Page(lambda: stage.documents["status"]["grafana"]["up"], uplot=uplot)
 
     async def login(request: Request) -> Response:
         if request.method == "GET":
@@ -103,6 +107,7 @@ def application(stage: Stage, uplot: Path = UPLOT) -> ASGIApp:
         Route("/login", login, methods=["GET", "POST"]),
         Route("/logout", logout, methods=["POST"]),
         Route("/grafana/d-solo/{path:path}", stage.grafana),
+        Route("/grafana/d/{path:path}", stage.dashboard),
         Route("/{path:path}", stage.api),
     ]
     return Starlette(routes=[Mount(BASE.rstrip("/"), SecurityHeaders(Router(routes)))])

@@ -65,7 +65,7 @@ def test_with_all_down_each_card_names_those_it_needs(open_page: Open, stage: St
 
 
 def test_a_collector_that_fails_alone_is_named_by_its_source_and_error(open_page: Open, stage: Stage) -> None:
-    stage.documents["summary"]["paid_free_ratio"]["status"] = "degraded"
+    stage.documents["summary"]["paid_share"]["status"] = "degraded"
     stage.documents["status"]["collectors"][0] |= {"up": False, "error": "undefined_table"}
     page = settled(open_page())
     expect(note(page, "#header-paid-free")).to_contain_text("PostgreSQL: undefined table")

@@ -101,8 +101,8 @@ def test_what_is_not_provided_is_no_failure(open_page: Open, lacking: Stage) -> 
 def test_columns_and_rows_without_values_are_left_out(open_page: Open, lacking: Stage) -> None:
     page = settled(open_page())
     heads = page.locator("#table-incidents thead th:visible")
-    expect(heads).to_have_text(["Time", "Kind", "Error", "Job"])
-    expect(page.locator("#table-incidents tbody tr").first.locator("td")).to_have_count(4)
+    expect(heads).to_have_text(["Time", "Times", "First", "Kind", "Error"])
+    expect(page.locator("#table-incidents tbody tr").first.locator("td")).to_have_count(5)
     expect(page.locator("#table-tokens tbody tr")).to_have_count(4)
     expect(page.locator("#table-workers table")).to_be_hidden()
     expect(page.locator("#table-top-users thead th:visible")).to_have_count(4)

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.routing import Mount
 
 from admin.documents import DOCUMENTS, models, summary
-from admin.documents.cards import Card, TableCard
+from admin.documents.cards import REPEATS, Card, TableCard
 from admin.documents.charts import CHARTS, ChartCard
 from admin.documents.tables import TABLES, TableDocument
 from admin.page import HERE, UPLOT, Page
@@ -87,7 +87,9 @@ def at(kind: Any, keys: list[str]) -> Any:
     return at(dict(members(kind))[keys[0]], keys[1:])
 
 
-@pytest.mark.parametrize("number", [n for card in CARDS for n in card.numbers], ids=lambda n: n.path)
+@pytest.mark.parametrize(
+    "number", [n for card in CARDS for n in (*card.numbers, *card.meaning.numbers)], ids=lambda n: n.path
+)
 def test_every_number_is_one_that_the_api_gives(number: Any) -> None:
     document, *keys = number.path.split("/")
     known, not_provided = get_args(at(MODELS[document], keys))
@@ -106,7 +108,7 @@ def test_every_value_of_the_api_is_on_the_page() -> None:
                 yield from paths(inner, f"{path}/{name}")
 
     given = {path for name, kind in MODELS.items() for path in paths(kind, name)}
-    shown = {number.path for card in CARDS for number in card.numbers}
+    shown = {number.path for card in CARDS for number in (*card.numbers, *card.meaning.numbers)}
     assert len(given) > 50
     twice = {"queues/ai_queue_depth", "queues/preview_queue_depth", "monetization/paid_free_ratio"}
     assert given - shown == twice
@@ -116,7 +118,9 @@ def test_every_value_of_the_api_is_on_the_page() -> None:
 def test_every_column_is_one_that_the_api_gives(table: TableCard) -> None:
     (row,) = get_args(at(MODELS[table.document], [table.rows]))
     assert {column.name for column in table.columns} <= set(row.model_fields)
-    assert set(table.shown) <= {column.name for column in table.columns}
+    of_repeats = {column.name for column in REPEATS} if table.equal_by else set()
+    assert set(table.shown) <= {column.name for column in table.columns} | of_repeats
+    assert {*table.equal_by, *(("kind", "time") if table.equal_by else ())} <= set(row.model_fields)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.card.id)
@@ -241,9 +245,9 @@ COLOR = re.compile(r"#[0-9a-fA-F]{3,8}\b|\b(?:rgb|hsl|oklch|lab|lch|color)a?\(|:
 
 def test_colours_are_tokens_and_stand_in_one_file() -> None:
     styles = {path.name: path.read_text() for path in (HERE / "styles").glob("*.css")}
-    assert set(styles) == {"tokens.css", "layout.css", "parts.css"}
+    assert set(styles) == {"tokens.css", "layout.css", "parts.css", "attention.css", "print.css"}
     assert len(COLOR.findall(styles.pop("tokens.css"))) > 40
-    assert {name: COLOR.findall(text) for name, text in styles.items()} == {"layout.css": [], "parts.css": []}
+    assert {name: COLOR.findall(text) for name, text in styles.items()} == {name: [] for name in styles}
     used = set(re.findall(r"var\((--[a-z-]+)", " ".join(styles.values())))
     of_charts = {"--success-bg"}
     assert used | of_charts == set(re.findall(r"(--[a-z-]+):", (HERE / "styles" / "tokens.css").read_text()))

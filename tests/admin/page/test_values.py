@@ -22,6 +22,8 @@ WRITTEN = {
     "summary/preview_queue_depth": "3",
     "summary/ai_jobs_waiting": "19",
     "summary/paid_free_ratio": "0.25",
+    "summary/paid_share": "29%",
+    "summary/users": "183",
     "summary/paid_users": "31",
     "users/live_view_sessions": "5",
     "users/online_devices/ipad": "6",
@@ -79,6 +81,7 @@ def test_the_tables_have_the_rows_of_the_api_in_its_order(open_page: Open, stage
     expect(rows).to_have_count(20)
     assert rows.first.locator("td").all_text_contents()[:2] == ["ada@example.com", "Paid"]
     assert rows.nth(7).locator("td").all_text_contents()[3] == f"{2_000 - 7 * 83:,}"
+    page.get_by_label("Group repeats").uncheck()
     incidents = page.locator("#table-incidents tbody tr")
     expect(incidents).to_have_count(24)
     assert incidents.nth(2).locator("td").all_text_contents()[1:] == [
