@@ -30,7 +30,7 @@ from presentation.label_styles import (
     LabelStyles,
 )
 
-Format = Literal["count", "ratio", "seconds", "dollars"]
+Format = Literal["count", "ratio", "percent", "seconds", "dollars"]
 """The format of a number; page/modules/formats.js has each."""
 
 ColumnType = Literal["text", "number", "time"]

@@ -17,6 +17,7 @@ from exporter.collectors.workers import GPU_INFO, GPU_SECONDS, GPU_STATE, HEALTH
 from exporter.spec import MetricSpec
 from grafana import thresholds
 from grafana.drawing import about, bargauge, stat, table, timeseries
+from grafana.growth_panels import growth
 from grafana.layout import assemble
 from grafana.promql import (
     RANGE,
@@ -61,6 +62,7 @@ def build() -> dashboard.Dashboard:
         *summary(),
         *charts(),
         *users(),
+        *growth(),
         *ai_usage(),
         *queues(),
         *workers(),

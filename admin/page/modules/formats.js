@@ -4,6 +4,7 @@ export const NOTHING = "–";
 
 const count = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const ratio = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
+const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
 const dollars = new Intl.NumberFormat(undefined, { style: "currency", currency: "USD" });
 const oneDigit = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
@@ -17,6 +18,7 @@ function seconds(value) {
 const FORMATS = {
   count: (value) => count.format(value),
   ratio: (value) => ratio.format(value),
+  percent: (value) => percent.format(value),
   dollars: (value) => dollars.format(value),
   seconds,
 };
