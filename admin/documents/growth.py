@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from admin.documents.cards import ACTIVE, BOTH, POSTGRES, Card, Document, Meaning, Number, each
-from admin.documents.models import Amount, Count, Model, known
+from admin.documents.before import new_users
+from admin.documents.cards import ACTIVE, BOTH, POSTGRES, Card, Document, Meaning, Number
+from admin.documents.models import Amount, ComparedCount, Count, Model, compared, known
 from admin.documents.values import Value, Values, combined, ratio
 from exporter.collectors import activity, cost, growth, users
 from exporter.collectors.users import FRESHNESS
@@ -37,7 +38,10 @@ CARDS = (
         "new-users",
         "New users",
         Meaning("Users created, and not deleted since.", f"sliding, given per line. {FRESHNESS}", POSTGRES),
-        each("growth/new_users", DAYS),
+        tuple(
+            Number(style.title, f"growth/new_users/{window}", than=f"in the {style.title.removeprefix('Last ')} before")
+            for window, style in DAYS.items()
+        ),
     ),
     Card(
         "returning-users",
@@ -107,9 +111,9 @@ CARDS = (
 class NewUsers(Model):
     """Users created, by window."""
 
-    h24: Count = Field(alias="24h")
-    d7: Count = Field(alias="7d")
-    d30: Count = Field(alias="30d")
+    h24: ComparedCount = Field(alias="24h")
+    d7: ComparedCount = Field(alias="7d")
+    d30: ComparedCount = Field(alias="30d")
 
 
 class Growth(Model):
@@ -151,7 +155,10 @@ def build(values: Values) -> Growth:
         daily_active_users=known(daily, int),
         monthly_active_users=known(monthly, int),
         new_users=NewUsers(
-            **{window: known(values.value(growth.NEW_USERS, window=window), int) for window in growth.NEW_WINDOWS}
+            **{
+                window: compared(values.value(growth.NEW_USERS, window=window), new_users(values, window))
+                for window in growth.NEW_WINDOWS
+            }
         ),
         previously_active_users=known(before, int),
         returning_users=known(returning, int),

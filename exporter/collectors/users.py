@@ -74,7 +74,8 @@ _PLAN = f"coalesce({WORD.format('subscriptions.plan')}, '')"
 _TRIAL_ENDS_AT, _ENDED_AT = "subscriptions.trial_ends_at", "subscriptions.ended_at"
 
 RECENT = 30 * DAY
-"""The longest window over new users, and over trials and paid plans that ended."""
+"""The longest window over new users, and over trials and paid plans that ended. Of new users the same is known once
+more: the window before."""
 
 _NEVER = 253_370_764_800 * SECOND
 """The year 9999: later times stand for none (`_TIME`)."""
@@ -205,7 +206,7 @@ class Plans:
             "since": moment(since),
         }
         await transaction.integers_in_blocks(_subscriptions(self._not_provided), 7, plans, take)
-        created = await transaction.integers(_SINCE_CREATED, 2, {"since": moment(since)})
+        created = await transaction.integers(_SINCE_CREATED, 2, {"since": moment(since - RECENT)})
         if unknown:
             await self._name_unknown_plans(transaction)
         await transaction.check_tables()
@@ -279,7 +280,8 @@ class Plans:
         return dict(zip(PLAN_CLASSES, counts.tolist(), strict=True))
 
     def new(self, now: int, window: int) -> int:
-        """Return the number of users created in a window, of RECENT at most, that ends at `now`."""
+        """Return the number of users created in a window, of RECENT at most, that ends at `now` or up to RECENT before
+        it."""
         since, until = np.searchsorted(self._created_at, (now - window, now), side="right")
         return int(self._created[until] - self._created[since])
 
