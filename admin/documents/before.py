@@ -37,4 +37,4 @@ def active_users(values: Values, window: str) -> float | None:
 def new_users(values: Values, window: str) -> float | None:
     """The new users of the window before."""
     known = values.content(Growth)
-    return None if known is None else known[window]
+    return None if known is None else dict(known)[window]

@@ -11,8 +11,7 @@ readings too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 from exporter.collector import SKIPPED, Sources, skipped
 from exporter.collectors.users import FRESHNESS, RECENT, TRIALS, Plans
@@ -87,7 +86,7 @@ class Growth:
 
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
-        self.content: Mapping[str, int] | None = None
+        self.content: tuple[tuple[str, int], ...] | None = None
         """New users of the window before each, by window, at the last reading; None before the first."""
         self.behind = 0.0
 
@@ -97,9 +96,7 @@ class Growth:
             now, plans = transaction.now_us, self._plans
             await plans.read_if_neglected(transaction)
         self.behind = (now - plans.read_at) / SECOND
-        self.content = MappingProxyType(
-            {window: plans.new(now - length, length) for window, length in NEW_WINDOWS.items()}
-        )
+        self.content = tuple((window, plans.new(now - length, length)) for window, length in NEW_WINDOWS.items())
         return [
             *(NEW_USERS.sample(plans.new(now, length), window=window) for window, length in NEW_WINDOWS.items()),
             *(

@@ -86,6 +86,7 @@ def test_no_collectors_content_can_change_once_it_is_handed_out(
         "ai_log",
         "preview_log",
         "activity",
+        "growth",
         "rollup",
         "charts",
         "incidents",
