@@ -40,7 +40,7 @@ _JOBS = ("id", "user_id", "status", "created_at", "completed_at")
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "users": ("id", "created_at", "username", "email"),
-    "subscriptions": ("user_id", "plan", "status", "started_at", "ended_at"),
+    "subscriptions": ("user_id", "plan", "status", "started_at"),
     "projects": (),
     "sessions": ("id", "user_id", "created_at"),
     "ai_usage_events": _JOBS,
@@ -122,8 +122,15 @@ INPUTS = (
     Input(
         "subscriptions.trial_ends_at",
         "end of a trial",
-        "`hivesync_users` and `hivesync_active_users` have the plan classes `paid` and `free` alone; a user with a"
-        " trial counts as `free`.",
+        "`hivesync_users`, `hivesync_active_users` and `hivesync_paid_plans_ended_in_window` have the plan classes"
+        " `paid` and `free` alone; a user with a trial counts as `free`. `hivesync_trials_ended_in_window` is absent.",
+        "timestamptz",
+    ),
+    Input(
+        "subscriptions.ended_at",
+        "end of a subscription",
+        "No subscription has ended. `hivesync_paid_plans_ended_in_window` is absent; a trial ends at its"
+        " `trial_ends_at`.",
         "timestamptz",
     ),
     Input(

@@ -16,7 +16,7 @@ OF_PREVIEWS = ("activity", "previews", "latency", "jobs", "incidents")
 """The collectors that read `preview_jobs`."""
 
 OF_POSTGRES = (
-    *("users", "online", "activity", "ai", "previews", "latency", "jobs", "cost", "rollup"),
+    *("users", "online", "activity", "growth", "ai", "previews", "latency", "jobs", "cost", "rollup"),
     *("charts", "incidents", "top_users"),
 )
 

@@ -62,6 +62,15 @@ WINDOWS: LabelStyles = {
     "15m": LabelStyle("15 minutes", LIGHT_BLUE),
     "1h": LabelStyle("1 hour", BLUE),
 }
+DAYS: LabelStyles = {
+    "24h": LabelStyle("Last 24 hours", BLUE),
+    "7d": LabelStyle("Last 7 days", LIGHT_BLUE),
+    "30d": LabelStyle("Last 30 days", GREY),
+}
+ACTIVE_SINCE: LabelStyles = {
+    "returning": LabelStyle("Returning", GREEN),
+    "lost": LabelStyle("Lost", ORANGE),
+}
 STATISTICS: LabelStyles = {
     "median": LabelStyle("Median", LIGHT_BLUE),
     "p90": LabelStyle("90th percentile", BLUE),

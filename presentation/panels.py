@@ -125,6 +125,17 @@ class Analytics(Panel):
     MAU_NOW = 26, "Active users, last 30 days", 4, 8
     MAU_BY_PLAN = 27, "Active users by plan, sliding 30 days", 8, 8
 
+    GROWTH = 100, "Growth", COLUMNS, 1
+    STICKINESS = 101, "Stickiness", 4, 8
+    NEW_USERS = 102, "New users", 8, 8
+    PREVIOUSLY_ACTIVE = 103, "Active in the 30 days before the last 30: returning and lost", 12, 8
+    TRIAL_CONVERSION = 104, "Trial conversion, last 30 days", 4, 8
+    TRIALS_ENDED = 105, "Trials ended, by plan now", 8, 8
+    CHURN = 106, "Churn of paid users, last 30 days", 4, 8
+    PAID_PLANS_ENDED = 107, "Paid plans ended, by plan now", 8, 8
+    COST_PER_ACTIVE_USER = 108, "AI cost per active user, this month (estimate)", 12, 4
+    COST_PER_1000_REQUESTS = 109, "AI cost per 1,000 AI requests, this month (estimate)", 12, 4
+
     AI_USAGE = 30, "AI usage", COLUMNS, 1
     AI_REQUESTS_PER_MINUTE = 31, "AI requests per minute", 12, 8
     AI_REQUESTS_PER_USER = 33, "AI requests per user, last 24 hours", 12, 8

@@ -53,15 +53,15 @@ class HourlySeries:
 _PLAN = f"coalesce({WORD.format('s.plan')}, '')"
 
 
-def _class_then(trial_ends_at: str) -> str:
+def _class_then(trial_ends_at: str, ended_at: str) -> str:
     return f"""
 CASE
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} <> ALL(%(free_plans)s)
                AND {_PLAN} <> '{TRIAL}'
-               AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
-               AND ({WORD.format("s.status")} IN {words(PAYING_STATUSES)} OR s.ended_at <= now())) THEN 'paid'
+               AND s.started_at <= marks.at AND ({ended_at} IS NULL OR {ended_at} > marks.at)
+               AND ({WORD.format("s.status")} IN {words(PAYING_STATUSES)} OR {ended_at} <= now())) THEN 'paid'
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} = '{TRIAL}'
-               AND s.started_at <= marks.at AND (s.ended_at IS NULL OR s.ended_at > marks.at)
+               AND s.started_at <= marks.at AND ({ended_at} IS NULL OR {ended_at} > marks.at)
                AND {trial_ends_at} > marks.at) THEN 'trial'
   WHEN EXISTS (SELECT FROM subscriptions s WHERE s.user_id = marks.user_id AND {_PLAN} = '{TRIAL}'
                AND s.started_at <= marks.at AND {trial_ends_at} <= marks.at) THEN 'trial_expired'
@@ -73,7 +73,9 @@ END
 # As in daily.py: every active hour makes its user one of the window's for the hours from it on, until the next active
 # hour takes over or the window has passed. The result is the change of the number of users, hour by hour.
 def _active(not_provided: Collection[str]) -> str:
-    trial_ends_at = optional("subscriptions.trial_ends_at", not_provided, "s")
+    trial_ends_at, ended_at = (
+        optional(f"subscriptions.{column}", not_provided, "s") for column in ("trial_ends_at", "ended_at")
+    )
     return f"""
 WITH hits AS (
   SELECT user_id, {_HOUR.format("created_at")} AS hour FROM ai_usage_events
@@ -89,10 +91,10 @@ WITH hits AS (
 ), marks AS (
   SELECT DISTINCT s.user_id, times.at
   FROM subscriptions s JOIN users ON users.id = s.user_id,
-    LATERAL (VALUES (s.started_at), (s.ended_at), ({trial_ends_at})) AS times(at)
+    LATERAL (VALUES (s.started_at), ({ended_at}), ({trial_ends_at})) AS times(at)
   WHERE {_PLAN} <> ALL(%(free_plans)s) AND times.at IS NOT NULL
 ), classes AS (
-  SELECT user_id, {_class_then(trial_ends_at)} AS plan, at AS since,
+  SELECT user_id, {_class_then(trial_ends_at, ended_at)} AS plan, at AS since,
          coalesce(lead(at) OVER (PARTITION BY user_id ORDER BY at), 'infinity') AS until
   FROM marks
 ), shares AS (

@@ -10,11 +10,12 @@ module and its entry in DOCUMENTS.
 
 from __future__ import annotations
 
-from admin.documents import ai, monetization, queues, users, workers
+from admin.documents import ai, growth, monetization, queues, users, workers
 from admin.documents.cards import Document
 
 DOCUMENTS: tuple[Document, ...] = (
     users.DOCUMENT,
+    growth.DOCUMENT,
     ai.DOCUMENT,
     queues.DOCUMENT,
     workers.DOCUMENT,

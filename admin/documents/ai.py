@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from admin.documents.before import DAY, HOUR, ai_requests
 from admin.documents.cards import AI_LOG, POSTGRES, SLIDING, Card, Document, Meaning, Number, each
-from admin.documents.models import Amount, Count, Model, known
+from admin.documents.models import Amount, ComparedCount, Count, Model, compared, known
 from admin.documents.values import Value, Values
 from exporter.collectors import ai, logs
 from exporter.labels import OTHER
@@ -22,8 +23,8 @@ CARDS = (
         Meaning("AI jobs requested, regardless of their outcome.", SLIDING, POSTGRES),
         (
             Number("Last minute", "ai/requests_per_minute"),
-            Number("Last hour", "ai/requests_per_hour"),
-            Number("Last 24 hours", "ai/requests_per_day"),
+            Number("Last hour", "ai/requests_per_hour", than="yesterday at this time"),
+            Number("Last 24 hours", "ai/requests_per_day", than="in the 24 hours before"),
         ),
     ),
     Card(
@@ -72,8 +73,8 @@ class Ai(Model):
     """AI usage."""
 
     requests_per_minute: Count
-    requests_per_hour: Count
-    requests_per_day: Count
+    requests_per_hour: ComparedCount
+    requests_per_day: ComparedCount
     requests_per_user: PerUser
     errors_per_day: Count = Field(description="Of all kinds.")
     errors: AiErrors
@@ -87,8 +88,8 @@ def build(values: Values) -> Ai:
     """The document."""
     return Ai(
         requests_per_minute=known(values.value(ai.REQUESTS, window="1m"), int),
-        requests_per_hour=known(values.value(ai.REQUESTS, window="1h"), int),
-        requests_per_day=known(values.value(ai.REQUESTS, window="24h"), int),
+        requests_per_hour=compared(values.value(ai.REQUESTS, window="1h"), ai_requests(values, HOUR, DAY)),
+        requests_per_day=compared(values.value(ai.REQUESTS, window="24h"), ai_requests(values, DAY, DAY)),
         requests_per_user=PerUser(
             **{
                 statistic: known(values.value(ai.PER_USER, window="24h", statistic=statistic), float)

@@ -63,6 +63,10 @@ class Number:
     format: Format = "count"
     empty: str = ""
     """The text for a null that is no failure; by default a dash."""
+    than: str = ""
+    """The span before with which it is compared, in words; empty for a value without one."""
+    than_week: str = ""
+    """The span a week before, for a value that has that too."""
 
 
 @dataclass(frozen=True, slots=True)

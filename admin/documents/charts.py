@@ -6,7 +6,7 @@ collectors reach back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from admin.documents.cards import ACTIVE, PLAN_CLASSES, POSTGRES, Format, Meaning
-from admin.documents.models import Model, Status, status_of
+from admin.documents.models import Model, Status, change, status_of
 from admin.documents.values import Value, Values, combined, iso
 from exporter.collectors import charts, rollup, users
 from exporter.collectors.users import FRESHNESS
@@ -24,6 +24,13 @@ DAY_SECONDS = 86_400
 
 HOURS = {"6h": (15, 25), "24h": (60, 24), "7d": (60, 168)}
 """Minutes between two points, and the number of points, by range."""
+
+SPANS = {
+    "6h": (360, 1440, "the same 6 hours yesterday"),
+    "24h": (1440, 1440, "the 24 hours before"),
+    "7d": (10_080, 10_080, "the 7 days before"),
+}
+"""By range: its length, the distance to the span that it is compared with (minutes), and that span in words."""
 
 DAYS = {"14d": 14, "30d": 30, "90d": 90}
 """The number of points by range."""
@@ -37,6 +44,19 @@ class Series(Model):
     name: str
     label: str
     values: list[float | None]
+    previous: list[float | None] | None = Field(
+        description="The values of the same points of the span before; null where that span is not known."
+    )
+
+
+class Comparison(Model):
+    """A chart's span as one number, and the span before (docs/definitions.md#compared-with-before)."""
+
+    counts: str = Field(description="What the numbers count.")
+    than: str = Field(description="The span before, in words.")
+    value: float | None
+    previous: float | None
+    change: float | None = Field(description="Relative to `previous`: 0.25 is 25 % more.")
 
 
 class Chart(Model):
@@ -54,6 +74,7 @@ class Chart(Model):
     times: list[int] | None = Field(description="Unix seconds: ends of hours, or starts of days.")
     categories: list[str] | None
     series: list[Series]
+    comparison: Comparison | None = Field(description="Null for a chart of what is now.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +85,8 @@ class ChartData:
     values: Iterable[float | None]
     times: list[int] | None = None
     categories: list[str] | None = None
+    previous: list[float | None] | None = None
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,35 +138,67 @@ class ChartCard:
             as_of=iso(data.source.as_of),
             times=data.times,
             categories=data.categories,
-            series=[Series(name=name, label=label, values=list(data.values))],
+            series=[Series(name=name, label=label, values=list(data.values), previous=data.previous)],
+            comparison=data.comparison if data.source.ok else None,
         )
 
 
 def _ai_requests(values: Values, span: str) -> ChartData:
-    return _hourly(values, span, charts.Hours.requests_per_hour)
+    return _hourly(values, span, charts.Hours.requests_per_hour, charts.Hours.requests_in, "AI requests")
 
 
 def _ai_latency(values: Values, span: str) -> ChartData:
-    return _hourly(values, span, charts.Hours.latency_seconds)
+    return _hourly(values, span, charts.Hours.latency_seconds, charts.Hours.latency_in, "mean latency")
 
 
 def _hourly(
-    values: Values, span: str, numbers: Callable[[charts.Hours, int, int], list[int] | list[float | None]]
+    values: Values,
+    span: str,
+    points: Callable[[charts.Hours, int, int, int], list[float | None]],
+    whole: Callable[[charts.Hours, int, int], float | None],
+    counts: str,
 ) -> ChartData:
     hours = values.content(charts.Charts)
     source = values.of_collector(charts.Charts.name)
     if hours is None:
         return ChartData(source, (), times=[])
-    step, count = HOURS[span]
-    return ChartData(source, numbers(hours, step, count), times=hours.ending(step, count))
+    (step, count), (length, back, than) = HOURS[span], SPANS[span]
+    return ChartData(
+        source,
+        points(hours, step, count, 0),
+        times=hours.ending(step, count),
+        previous=points(hours, step, count, back) if hours.knows(length, back) else None,
+        comparison=_comparison(counts, than, whole(hours, length, 0), whole(hours, length, back)),
+    )
 
 
 def _dau(values: Values, span: str) -> ChartData:
     days = values.content(rollup.Rollup)
     counted = dict(days or ())
     today = int(datetime.fromtimestamp(values.now, UTC).timestamp()) // DAY_SECONDS * DAY_SECONDS
-    times = [today - back * DAY_SECONDS for back in reversed(range(DAYS[span]))]
-    return ChartData(values.of_collector(rollup.Rollup.name), [counted.get(day) for day in times], times=times)
+    length = DAYS[span]
+    times = [today - back * DAY_SECONDS for back in reversed(range(length))]
+    before = [time - length * DAY_SECONDS for time in times]
+    shown, previous = ([counted.get(day) for day in span] for span in (times, before))
+    return ChartData(
+        values.of_collector(rollup.Rollup.name),
+        shown,
+        times=times,
+        previous=list(previous) if any(count is not None for count in previous) else None,
+        comparison=_comparison(
+            "mean of the complete days", f"the {length} days before", _mean(shown[:-1]), _mean(previous[:-1])
+        ),
+    )
+
+
+def _mean(days: Sequence[float | None]) -> float | None:
+    """The mean over days; None while one of them is not known."""
+    known = [count for count in days if count is not None]
+    return sum(known) / len(known) if known and len(known) == len(days) else None
+
+
+def _comparison(counts: str, than: str, value: float | None, previous: float | None) -> Comparison:
+    return Comparison(counts=counts, than=than, value=value, previous=previous, change=change(value, previous))
 
 
 def _plans(values: Values, _: str) -> ChartData:

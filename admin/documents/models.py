@@ -13,6 +13,7 @@ from admin.documents.values import Value, iso
 
 Status = Literal["ok", "degraded"]
 Content = TypeVar("Content")
+ComparedModel = TypeVar("ComparedModel", bound=BaseModel)
 
 
 class Model(BaseModel):
@@ -40,8 +41,25 @@ class NotProvided(Model):
     input: str = Field(description="The input, as in the setting NOT_PROVIDED.")
 
 
+class Compared(Known[Content], Generic[Content]):
+    """A value, and that of the same span before (docs/definitions.md#compared-with-before)."""
+
+    previous: Content | None = Field(description="Null where it is not known, and while the value is degraded.")
+    change: float | None = Field(
+        description="Relative to `previous`: 0.25 is 25 % more. Null without it, and where it is 0."
+    )
+
+
+class ComparedTwice(Compared[Content], Generic[Content]):
+    """A value, that of the same span a day before, and that of a week before."""
+
+    previous_week: Content | None = Field(description="As `previous`, a week before.")
+    change_week: float | None = Field(description="As `change`, to `previous_week`.")
+
+
 Count = Known[int] | NotProvided
 Amount = Known[float] | NotProvided
+ComparedCount = Compared[int] | NotProvided
 Text = Known[str] | NotProvided
 Flag = Known[bool] | NotProvided
 
@@ -83,6 +101,30 @@ def known(value: Value, kind: type[Content]) -> Known[Content] | NotProvided:
     return Known[kind](  # type: ignore[valid-type]
         value=content, status=status_of(value), sources=list(value.sources), as_of=iso(value.as_of)
     )
+
+
+def compared(value: Value, previous: float | None) -> ComparedCount:
+    """A count with that of the same span before, as the API gives it."""
+    return _compared(Compared[int], value, previous=previous)
+
+
+def compared_twice(value: Value, day: float | None, week: float | None) -> ComparedTwice[int] | NotProvided:
+    """A count with those of the same span a day and a week before, as the API gives it."""
+    return _compared(ComparedTwice[int], value, previous=day, previous_week=week)
+
+
+def _compared(model: type[ComparedModel], value: Value, **previous: float | None) -> ComparedModel | NotProvided:
+    shown = known(value, int)
+    if isinstance(shown, NotProvided):
+        return shown
+    then = {name: count if value.ok and shown.value is not None else None for name, count in previous.items()}
+    changes = {name.replace("previous", "change"): change(shown.value, count) for name, count in then.items()}
+    return model(**shown.model_dump(), **then, **changes)
+
+
+def change(value: float | None, previous: float | None) -> float | None:
+    """The relative change since then; None where it has no meaning."""
+    return None if value is None or not previous else (value - previous) / previous
 
 
 def status_of(value: Value) -> Status:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
+from admin.documents.before import DAY, HOUR, WEEK, ai_requests, hours
 from admin.documents.cards import BOTH, NO_QUEUE, ONLINE, POSTGRES, Card, Meaning, Number
-from admin.documents.models import Amount, Count, Model, known
+from admin.documents.models import Amount, ComparedTwice, Count, Model, NotProvided, compared_twice, known
 from admin.documents.queues import waiting
-from admin.documents.trends import Points, Trends
+from admin.documents.trends import POINTS, Points, Trends
 from admin.documents.values import Value, Values, combined, ratio
 from exporter.collectors import ai, online, queues, users
 
 PATH, TITLE = "summary", "Summary"
 
 WAITING = "Waiting: with those that a worker has fetched and not begun, as PostgreSQL knows them."
+
+YESTERDAY, LAST_WEEK = "yesterday at this time", "a week ago at this time"
 
 CARDS: tuple[Card, ...] = (
     Card(
@@ -27,7 +32,7 @@ CARDS: tuple[Card, ...] = (
         "ai-requests-last-hour",
         "AI requests (last hour)",
         Meaning("AI jobs requested, regardless of their outcome.", "the last 60 minutes, sliding", POSTGRES),
-        (Number("", "summary/ai_requests_last_hour"),),
+        (Number("", "summary/ai_requests_last_hour", than=YESTERDAY, than_week=LAST_WEEK),),
         "ai_requests_last_hour",
     ),
     Card(
@@ -71,7 +76,7 @@ class Summary(Model):
 
     degraded: bool
     online_users: Count
-    ai_requests_last_hour: Count
+    ai_requests_last_hour: ComparedTwice[int] | NotProvided
     ai_queue_depth: Count = Field(description="Null where no queue is known.")
     preview_queue_depth: Count = Field(description="Null where no queue is known.")
     ai_jobs_waiting: Count = Field(description="The larger of the depth and the rows with status queued.")
@@ -81,7 +86,9 @@ class Summary(Model):
     users: Count
     paid_users: Count
     free_users: Count
-    trends: dict[str, Points] = Field(description="Since this process started, an hour at most.")
+    trends: dict[str, Points] = Field(
+        description="The last hour: that of AI requests from PostgreSQL, the others since this process started."
+    )
 
 
 def numbers(values: Values) -> dict[str, Value]:
@@ -110,9 +117,16 @@ def paid_free_ratio(values: Values) -> Value:
 
 def build(values: Values, trends: Trends) -> Summary:
     """The document."""
-    content = {
+    content: dict[str, Any] = {
         name: known(value, float if name in ("paid_free_ratio", "paid_share") else int)
         for name, value in numbers(values).items()
     }
+    content["ai_requests_last_hour"] = compared_twice(
+        values.value(ai.REQUESTS, window="1h"), *(ai_requests(values, HOUR, before) for before in (DAY, WEEK))
+    )
     shown = trends.shown(card.trend for card in CARDS)
-    return Summary(degraded=values.degraded, trends=shown, **content)  # type: ignore[arg-type]
+    if (known_hours := hours(values)) is not None:
+        shown["ai_requests_last_hour"] = Points(
+            times=known_hours.ending(1, POINTS), values=known_hours.requests_per_hour(1, POINTS)
+        )
+    return Summary(degraded=values.degraded, trends=shown, **content)

@@ -5,6 +5,7 @@ See docs/definitions.md#active-users, docs/definitions.md#online-user and docs/d
 
 from __future__ import annotations
 
+from admin.documents.before import active_users
 from admin.documents.cards import (
     ACTIVE,
     BOTH,
@@ -17,7 +18,7 @@ from admin.documents.cards import (
     Number,
     each,
 )
-from admin.documents.models import ByPlan, Count, Model, known
+from admin.documents.models import ByPlan, ComparedCount, Count, Model, compared, known
 from admin.documents.values import Values
 from exporter.collectors import activity, online
 from presentation.label_styles import DEVICES, PLANS
@@ -43,7 +44,7 @@ CARDS = (
         "Daily active users",
         Meaning(f"{ACTIVE}, by their current plan. {PLAN_CLASSES}", "the last 24 hours, sliding", POSTGRES),
         (
-            Number("All", "users/daily_active_users"),
+            Number("All", "users/daily_active_users", than="in the 24 hours before"),
             *each("users/daily_active_users_by_plan", PLANS),
         ),
     ),
@@ -52,7 +53,7 @@ CARDS = (
         "Monthly active users",
         Meaning(f"{ACTIVE}, by their current plan. {PLAN_CLASSES}", "the last 30 days, sliding", POSTGRES),
         (
-            Number("All", "users/monthly_active_users"),
+            Number("All", "users/monthly_active_users", than="in the 30 days before"),
             *each("users/monthly_active_users_by_plan", PLANS),
         ),
     ),
@@ -74,8 +75,8 @@ class Users(Model):
     online_users: Count
     online_devices: OnlineDevices
     live_view_sessions: Count
-    daily_active_users: Count
-    monthly_active_users: Count
+    daily_active_users: ComparedCount
+    monthly_active_users: ComparedCount
     daily_active_users_by_plan: ByPlan
     monthly_active_users_by_plan: ByPlan
 
@@ -91,11 +92,15 @@ def build(values: Values) -> Users:
             }
         ),
         live_view_sessions=known(values.value(online.LIVE_VIEW_SESSIONS), int),
-        daily_active_users=known(values.total(activity.ACTIVE_USERS, window="24h"), int),
-        monthly_active_users=known(values.total(activity.ACTIVE_USERS, window="30d"), int),
+        daily_active_users=_active(values, "24h"),
+        monthly_active_users=_active(values, "30d"),
         daily_active_users_by_plan=_by_plan(values, "24h"),
         monthly_active_users_by_plan=_by_plan(values, "30d"),
     )
+
+
+def _active(values: Values, window: str) -> ComparedCount:
+    return compared(values.total(activity.ACTIVE_USERS, window=window), active_users(values, window))
 
 
 def _by_plan(values: Values, window: str) -> ByPlan:

@@ -11,6 +11,7 @@ from exporter.collectors.ai import Ai
 from exporter.collectors.charts import Charts
 from exporter.collectors.cost import TokenCost
 from exporter.collectors.dead_letters import DeadLetters
+from exporter.collectors.growth import Growth
 from exporter.collectors.incidents import Incidents
 from exporter.collectors.jobs import Jobs
 from exporter.collectors.latency import Latency
@@ -37,7 +38,8 @@ OpenState = Callable[[str], StateFile]
 
 
 def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, ...]:
-    """Build the collectors to run, in the order of `/metrics`. `users` comes before `activity`: they share the plans.
+    """Build the collectors to run, in the order of `/metrics`. `users` comes before `activity` and `growth`:
+    they share the plans.
     The collectors from `charts` on have no metrics, only content for the Analytics page. A collector whose input is not
     provided is left out.
 
@@ -50,6 +52,7 @@ def build_collectors(settings: Settings, state: OpenState) -> tuple[Collector, .
         Users(plans, lacking),
         OnlineNow(settings.ws_session_keys, lacking),
         Activity(plans, last_seen),
+        Growth(plans),
         Ai(by_user, lacking),
         Previews(),
         Latency(),

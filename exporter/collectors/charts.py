@@ -15,8 +15,11 @@ from exporter.spec import MetricSpec, Sample
 from exporter.windows import DAY, HOUR, MINUTE, Integers, minute
 from exporter.windows.sums import SlidingSums, Sums, history_of
 
-HORIZON = 7 * DAY + HOUR
-"""A week of hours that end now; the first of them began an hour earlier."""
+KEPT = 7 * DAY + HOUR
+"""A week of hours that end now, and the hour that ended a week ago."""
+
+HORIZON = KEPT + 2 * MINUTE
+"""The last minute is not complete yet, and the first that is read need not be whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,29 @@ class Hours:
         """Return the end of each of the last `points` hours, `step` minutes apart, oldest first; unix seconds."""
         return [(self.until - step * back) * 60 for back in reversed(range(points))]
 
-    def requests_per_hour(self, step: int, points: int) -> list[int]:
-        """Return the AI requests in each of those hours."""
-        return [int(hour[0]) for hour in _each_hour(self.requests, step, points)]
+    def knows(self, span: int, before: int) -> bool:
+        """Return whether the sums reach back to the start of a span (minutes) that ended `before` minutes ago."""
+        return before + span <= len(self.requests)
 
-    def latency_seconds(self, step: int, points: int) -> list[float | None]:
-        """Return the mean latency of the AI jobs that succeeded in each of those hours; None for hours without such a
-        job."""
-        sums = _each_hour(self.latency, step, points)
-        return [int(total) / int(count) / 1e6 if count else None for total, count, _ in sums]
+    def requests_per_hour(self, step: int, points: int, before: int = 0) -> list[float | None]:
+        """Return the AI requests in each of those hours, or `before` minutes before each."""
+        return [self.requests_in(60, before + step * back) for back in reversed(range(points))]
+
+    def latency_seconds(self, step: int, points: int, before: int = 0) -> list[float | None]:
+        """Return the mean latency of the AI jobs that succeeded in each of those hours, or `before` minutes before
+        each; None for hours without such a job."""
+        return [self.latency_in(60, before + step * back) for back in reversed(range(points))]
+
+    def requests_in(self, span: int, before: int = 0) -> float | None:
+        """Return the AI requests in a span (minutes) that ended `before` minutes ago; None if it is not known."""
+        return int(_sum(self.requests, span, before)[0]) if self.knows(span, before) else None
+
+    def latency_in(self, span: int, before: int = 0) -> float | None:
+        """Return the mean latency (seconds) in a span, as `requests_in`; None without such a job too."""
+        if not self.knows(span, before):
+            return None
+        total, count, _ = _sum(self.latency, span, before)
+        return int(total) / int(count) / 1e6 if count else None
 
 
 class Charts:
@@ -71,12 +88,13 @@ class Charts:
             await self._requests.read(plan)
             await self._latency.read(plan)
         until = minute(plan.now) - 1  # the last complete minute
-        since = until - HORIZON // MINUTE
+        since = until - KEPT // MINUTE
         self.content = Hours(until, self._requests.minutes(since, until), self._latency.minutes(since, until))
         return []
 
 
-def _each_hour(minutes: Integers, step: int, points: int) -> list[Integers]:
-    """Return the sums over 60 minutes, `points` times, `step` minutes apart, the last of them over the last 60."""
-    ends = [len(minutes) - step * back for back in reversed(range(points))]
-    return [minutes[end - 60 : end].sum(axis=0) for end in ends]
+def _sum(minutes: Integers, span: int, before: int) -> Integers:
+    """Return the sums over `span` minutes that ended `before` minutes ago."""
+    end = len(minutes) - before
+    total: Integers = minutes[end - span : end].sum(axis=0)
+    return total

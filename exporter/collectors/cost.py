@@ -81,6 +81,17 @@ LEFT JOIN tokens ON tokens.model = labels.model GROUP BY 1, 2
         Need(("ai_usage_events.model",), "model", but=OTHER),
     ),
 )
+REQUESTS = MetricSpec(
+    "hivesync_ai_requests_ended_month_to_date",
+    "gauge",
+    "AI requests that ended, with or without success, in this calendar month (UTC) so far: those with the tokens of"
+    " hivesync_ai_tokens_month_to_date.",
+    "PostgreSQL (ai_usage_events.completed_at)",
+    definition=Definition("""
+SELECT count(*) FROM ai_usage_events
+WHERE completed_at >= date_trunc('month', %(now)s::timestamptz, 'UTC') AND completed_at <= %(now)s
+"""),
+)
 COST_NEEDS = (
     *(
         Need((f"ai_usage_events.{column}",), "component", ("tokens",))
@@ -163,7 +174,7 @@ class TokenCost:
     name = "cost"
     sources = ("postgres",)
     periods = 4  # the tokens of a month change little in a minute
-    specs = (TOKENS, MONTH_TO_DATE, PROJECTED, SKIPPED, *RESYNC_SPECS)
+    specs = (TOKENS, REQUESTS, MONTH_TO_DATE, PROJECTED, SKIPPED, *RESYNC_SPECS)
 
     def __init__(self, prices: Prices | None, not_provided: Collection[str] = ()) -> None:
         self._prices = prices
@@ -174,7 +185,7 @@ class TokenCost:
         self._total: dict[str, Tokens] = {}  # of all settled hours
         self._settled_until = 0
         rows = [TimedRows("ai_usage_events", _COMPLETED_AT)]
-        self._history = History(self.name, HORIZON, rows, known=self._rows_in, begins=_before_month)
+        self._history = History(self.name, HORIZON, rows, known=self._rows_in, begins=before_month)
         self._named: set[str] = set()
 
     async def refresh(self, sources: Sources) -> Sequence[Sample]:
@@ -261,7 +272,8 @@ class TokenCost:
             cost += self._prices.of_tokens(model, prompt, completion) if self._prices else 0.0
         if self._prices is not None:
             samples += dollars("tokens", cost, now)
-        _, _, negative, excessive, _ = map(sum, zip(NONE, *month_to_date.values(), strict=True))
+        _, _, negative, excessive, requests = map(sum, zip(NONE, *month_to_date.values(), strict=True))
+        samples.append(REQUESTS.sample(requests))
         return samples + skipped(self.name, {"negative_tokens": negative, "excessive_tokens": excessive})
 
     def _label(self, model: str | None, tokens: Sequence[int]) -> str:
@@ -279,7 +291,7 @@ class TokenCost:
         return label
 
 
-def _before_month(now: datetime) -> int:
+def before_month(now: datetime) -> int:
     """Return the instant before the calendar month (UTC) of `now`: the month's first instant is in the window."""
     return microseconds(now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)) - 1
 

@@ -24,8 +24,8 @@ LATEST_DAY = MetricSpec(
 TABLE_EXISTS = "SELECT to_regclass('usage_analytics_daily') IS NOT NULL"
 """Without an installed roll-up the table does not exist, which is no error."""
 
-DAYS = 90
-"""Maximum of days shown."""
+DAYS = 180
+"""Maximum of days: the longest range shown, and the same before."""
 
 _DAYS = (
     "SELECT extract(epoch from usage_analytics_daily.date)::bigint, usage_analytics_daily.dau"

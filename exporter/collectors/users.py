@@ -7,8 +7,9 @@
 `users`, `subscriptions` and `projects` have no column that marks new rows, so they are read as a whole: at every
 refresh up to 100,000 users, beyond that after a pause in proportion to the rows (`recount.py`).
 
-`Plans` is also used to split active users by plan (`activity.py`): it holds the users with a paid plan or a trial, with
-the times at which their class changes, so that a trial ends at the exact instant, between two readings too.
+`Plans` is also used to split active users by plan (`activity.py`) and for new users and ended plans (`growth.py`): it
+holds the users with a paid plan or a trial, with the times at which their class changes, so that a trial ends at the
+exact instant, between two readings too.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from exporter.definitions import PLAN_CLASS
 from exporter.inputs import Need
 from exporter.labels import clean, folded_forms
 from exporter.recount import READ_ALWAYS, Recount, longest_pause
-from exporter.sources.postgres import Transaction
+from exporter.sources.postgres import Transaction, moment
 from exporter.spec import Definition, Label, MetricSpec, Sample
 from exporter.vocabulary import FREE_PLANS, PAID_PLANS, PAYING_STATUSES, PLAN_CLASSES, TRIAL
-from exporter.windows import MINUTE, SECOND, Integers, contained
+from exporter.windows import DAY, MINUTE, SECOND, Integers, contained
 from exporter.windows.sql import MICROSECONDS
 
 _PAID, _TRIAL, _TRIAL_EXPIRED, _FREE = range(len(PLAN_CLASSES))
@@ -70,7 +71,21 @@ _TIME = MICROSECONDS.format("least(greatest(coalesce({0}, 'infinity'), 'epoch'),
 
 _PLAN = f"coalesce({WORD.format('subscriptions.plan')}, '')"
 
-_TRIAL_ENDS_AT = "subscriptions.trial_ends_at"
+_TRIAL_ENDS_AT, _ENDED_AT = "subscriptions.trial_ends_at", "subscriptions.ended_at"
+
+RECENT = 30 * DAY
+"""The longest window over new users, and over trials and paid plans that ended. Of new users the same is known once
+more: the window before."""
+
+_NEVER = 253_370_764_800 * SECOND
+"""The year 9999: later times stand for none (`_TIME`)."""
+
+_SINCE_CREATED = f"""
+SELECT CASE WHEN users.created_at > %(since)s AND isfinite(users.created_at)
+            THEN {_TIME.format("users.created_at")} ELSE -1 END, count(*)
+FROM users GROUP BY 1
+"""
+"""All users in one scan: those created since then by their times, the others together as -1."""
 
 
 def _paid_or_trial(not_provided: Collection[str]) -> str:
@@ -86,13 +101,16 @@ _IS_UNKNOWN = f"{_PLAN} <> ALL(%(known)s::text[])"
 
 def _subscriptions(not_provided: Collection[str]) -> str:
     # A foreign key does not prove that the users exist: it is not checked while rows are restored with triggers
-    # disabled.
+    # disabled. Beside the rows that give a class are those of paid plans and trials that ended lately, or at no known
+    # time.
+    gives_class = f"coalesce({_paid_or_trial(not_provided)}, false)"
+    ended_at = optional(_ENDED_AT, not_provided)
     return f"""
 SELECT coalesce({USER.format("subscriptions.user_id")}, 0), ({_PLAN} = '{TRIAL}')::int::bigint,
-       {_TIME.format("subscriptions.ended_at")}, {_TIME.format(optional(_TRIAL_ENDS_AT, not_provided))},
-       (users.id IS NULL)::int::bigint, ({_IS_UNKNOWN})::int::bigint
+       {_TIME.format(ended_at)}, {_TIME.format(optional(_TRIAL_ENDS_AT, not_provided))},
+       (users.id IS NULL)::int::bigint, ({_IS_UNKNOWN} AND {gives_class})::int::bigint, ({gives_class})::int::bigint
 FROM subscriptions LEFT JOIN users ON users.id = subscriptions.user_id
-WHERE {_paid_or_trial(not_provided)}
+WHERE {gives_class} OR {_PLAN} <> ALL(%(free_plans)s::text[]) AND ({ended_at} IS NULL OR {ended_at} > %(since)s)
 """
 
 
@@ -151,6 +169,13 @@ class Plans:
         self._ended_at = np.empty(0, dtype=np.int64)  # parallel to it, like the next:
         self._trial_ends_at = np.empty(0, dtype=np.int64)
         self._total = 0
+        self._created_at = np.empty(0, dtype=np.int64)  # sorted: the times at which recent users were created
+        self._created = np.zeros(1, dtype=np.int64)  # the number of recent users created before each, and in all
+        self._ends = np.empty(
+            (0, 3), dtype=np.int64
+        )  # user, whether it is a trial, and its end, within RECENT or ahead
+        self.undated = 0
+        """Number of trials and of paid plans that no user pays for, as last read, without a time of their end."""
         self.orphans = 0
         """Number of paid plans and trials, as last read, whose user does not exist; they belong to no class."""
         self._seen_to_at: int | None = None
@@ -160,33 +185,50 @@ class Plans:
 
     async def read(self, transaction: Transaction) -> None:
         """Read the plans."""
-        blocks = [np.empty((0, 4), dtype=np.int64)]
-        orphans = unknown = 0
+        blocks, ends = [np.empty((0, 4), dtype=np.int64)], [np.empty((0, 3), dtype=np.int64)]
+        orphans = unknown = undated = 0
+        since = transaction.now_us - RECENT
 
         def take(rows: Integers) -> None:
-            nonlocal orphans, unknown
-            is_orphan = rows[:, 4] == 1
-            orphans += int(is_orphan.sum())
+            nonlocal orphans, unknown, undated
+            is_orphan, gives_class = rows[:, 4] == 1, rows[:, 6] == 1
+            orphans += int((is_orphan & gives_class).sum())
             unknown += int(rows[:, 5].sum())
-            owned = rows[~is_orphan, :4]
+            ended, without_time = _ends_in(rows[~is_orphan], since)
+            ends.append(ended)
+            undated += self._undated_in(without_time)
+            owned = rows[~is_orphan & gives_class, :4]
             blocks.append(owned[np.argsort(owned[:, 0])])
 
-        plans = {"free_plans": self._free_plans, "known": sorted(self._known_plans)}
-        await transaction.integers_in_blocks(_subscriptions(self._not_provided), 6, plans, take)
-        total = await transaction.integers("SELECT count(*) FROM users", 1)
+        plans = {
+            "free_plans": self._free_plans,
+            "known": sorted(self._known_plans),
+            "since": moment(since),
+        }
+        await transaction.integers_in_blocks(_subscriptions(self._not_provided), 7, plans, take)
+        created = await transaction.integers(_SINCE_CREATED, 2, {"since": moment(since - RECENT)})
         if unknown:
             await self._name_unknown_plans(transaction)
         await transaction.check_tables()
-        self.orphans = orphans
+        self.orphans, self.undated, self._ends = orphans, undated, np.concatenate(ends)
         user, is_trial, self._ended_at, self._trial_ends_at = map(
             np.concatenate, zip(*(b.T for b in blocks), strict=True)
         )
         self._is_trial = is_trial == 1
         self._first = np.flatnonzero(np.diff(user, prepend=user[:1] - 1))
         self._users = user[self._first]
-        self._total = int(total[0, 0])
+        self._total = int(created[:, 1].sum())
+        recent = created[created[:, 0] >= 0]
+        recent = recent[recent[:, 0].argsort()]
+        self._created_at, self._created = recent[:, 0], np.concatenate([[0], recent[:, 1].cumsum()])
         self.read_at, self._server = transaction.now_us, transaction.server.number
         self.seen_to(transaction)
+
+    def _undated_in(self, rows: Integers) -> int:
+        """Return the number of rows whose end ought to be known."""
+        is_trial = rows[:, 1] == 1
+        trials, paid = (column not in self._not_provided for column in (_TRIAL_ENDS_AT, _ENDED_AT))
+        return int(trials * is_trial.sum() + paid * (~is_trial).sum())
 
     async def _name_unknown_plans(self, transaction: Transaction) -> None:
         """Log each plan that is neither known nor logged before, so that it does not count as a paid plan unnoticed."""
@@ -236,6 +278,29 @@ class Plans:
         counts = np.bincount(self.at(now).classes, minlength=len(PLAN_CLASSES))
         counts[_FREE] = self._total - counts[:_FREE].sum()
         return dict(zip(PLAN_CLASSES, counts.tolist(), strict=True))
+
+    def new(self, now: int, window: int) -> int:
+        """Return the number of users created in a window, of RECENT at most, that ends at `now` or up to RECENT before
+        it."""
+        since, until = np.searchsorted(self._created_at, (now - window, now), side="right")
+        return int(self._created[until] - self._created[since])
+
+    def ended(self, now: int, window: int, *, trials: bool) -> dict[str, int]:
+        """Return the number of users with a trial, or with a paid plan, that ended in a window, of RECENT at most, that
+        ends at `now`: by their class at `now`."""
+        user, is_trial, at = self._ends.T
+        users = np.unique(user[(is_trial == trials) & (at > now - window) & (at <= now)])
+        counts = np.bincount(self.at(now).of(users), minlength=len(PLAN_CLASSES))
+        return dict(zip(PLAN_CLASSES, counts.tolist(), strict=True))
+
+
+def _ends_in(rows: Integers, since: int) -> tuple[Integers, Integers]:
+    """Return the ends after `since` of rows of `_subscriptions` (user, whether it is a trial, end), and the rows that
+    give no class and have no time of their end. A trial ends at the earlier of its two times."""
+    ends = np.where(rows[:, 1] == 1, np.minimum(rows[:, 2], rows[:, 3]), rows[:, 2])
+    is_dated = ends < _NEVER
+    shown = is_dated & (ends > since)
+    return np.stack((rows[shown, 0], rows[shown, 1], ends[shown]), axis=1), rows[~is_dated & (rows[:, 6] == 0)]
 
 
 class Users:

@@ -18,11 +18,12 @@ a time.
           │    └─ sql.py      the minutes and hours of rows
           ├─ users.py    counts per user
           ├─ latest.py   the latest activity per user
+          │    └─ earlier.py  the same for a window that ended before
           ├─ pieces.py   pieces of a fill, none of which takes long
           └─ shared.py   a window that another collector reads too
 
-`units.py`, `cursor.py`, `wheel.py`, `minutes.py`, `users.py` and `latest.py` are arithmetic: no I/O and no clock, all
-times are parameters. docs/writing-a-collector.md shows a complete collector.
+`units.py`, `cursor.py`, `wheel.py`, `minutes.py`, `users.py`, `latest.py` and `earlier.py` are arithmetic: no I/O and
+no clock, all times are parameters. docs/writing-a-collector.md shows a complete collector.
 """
 
 from __future__ import annotations

@@ -110,6 +110,10 @@ class LatestActivity:
         counts: Integers = np.bincount(self._classes[self._times > start], minlength=classes)
         return counts
 
+    def count_between(self, start: int, end: int) -> int:
+        """Return the number of users whose latest activity is after `start`, and at `end` or before."""
+        return int(np.count_nonzero((self._times > start) & (self._times <= end)))
+
     def differing(self, other: LatestActivity, until: int) -> int:
         """Return the number of users whose latest activity until then differs from that in `other`, which knows
         more."""

@@ -17,6 +17,7 @@ from exporter.spec import MetricSpec
 from grafana import thresholds
 from grafana.chart_panels import FORTNIGHT, ai_latency, ai_requests, daily_users, users_by_plan
 from grafana.drawing import AGE, LARGE, NOTHING, RATE, RATIO, about, bargauge, stat, table, timeseries
+from grafana.growth_panels import growth
 from grafana.layout import assemble
 from grafana.promql import (
     NONE,
@@ -61,6 +62,7 @@ def build() -> dashboard.Dashboard:
         *summary(),
         *charts(),
         *users(),
+        *growth(),
         *ai_usage(),
         *queues(),
         *workers(),

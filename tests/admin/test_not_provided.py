@@ -23,7 +23,7 @@ KEYS = {"ws_sessions": "ws_sessions:*", "workers": "worker:heartbeat:*", "queue_
 """The keys of the inputs in Redis."""
 
 COLLECTORS = (
-    *("users", "online", "activity", "ai", "previews", "latency", "queues", "workers", "cost"),
+    *("users", "online", "activity", "growth", "ai", "previews", "latency", "queues", "workers", "cost"),
     *("ai_log", "preview_log", "rollup", "charts", "incidents"),
 )
 """All but `top_users`, which waits a minute for those that fail."""
@@ -90,10 +90,11 @@ LACKS = {
     ),
     "preview_jobs.error_kind": Lack(),
     "subscriptions.trial_ends_at": Lack(
-        r'hivesync_(active_)?users.*plan="trial',
-        "/(users|monetization)/.*by_plan/trial",
+        r'hivesync_((active_)?users|paid_plans_ended).*plan="trial|hivesync_trials_ended',
+        "/(users|monetization)/.*by_plan/trial|/growth/trial",
         {**plans(5), **plans(3, "24h"), **plans(5, "30d")},
     ),
+    "subscriptions.ended_at": Lack("hivesync_paid_plans_ended", "/growth/(paid_users_lost|churn)"),
     "users.last_login_at": Lack(fails=False),
     "projects": Lack("hivesync_projects", "/monetization/projects"),
     "ws_sessions": Lack(

@@ -27,7 +27,7 @@ from tests.scenario import settings_for, sources_at_noon
 
 API_KEY = "the key of an admin, long enough to be one"
 
-DOCUMENTS = ("/summary", "/users", "/ai", "/queues", "/workers", "/monetization", "/attention", "/status")
+DOCUMENTS = ("/summary", "/users", "/growth", "/ai", "/queues", "/workers", "/monetization", "/attention", "/status")
 CHARTS = ("/charts/ai-requests", "/charts/dau", "/charts/plans", "/charts/ai-latency")
 TABLES = ("/tables/top-users", "/tables/incidents")
 DATA = (*DOCUMENTS, *CHARTS, *TABLES)

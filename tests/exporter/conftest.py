@@ -52,7 +52,7 @@ def build(tmp_path: Path) -> Build:
     def collectors() -> dict[str, Collector]:
         every = build_collectors(settings, lambda name: StateFile(tmp_path, name))
         chosen = {collector.name: collector for collector in every if set(collector.sources) <= {"postgres", "redis"}}
-        assert len(chosen) == 16
+        assert len(chosen) == 17
         return chosen
 
     return collectors

@@ -39,6 +39,7 @@ spot = 3.6
 def seed(connection: psycopg.Connection, valkey: redis.Redis, now: datetime) -> None:
     """Insert six users with rows and keys of every kind, as of `now`."""
     payer, tester, tired, free, idle, _ = users(connection, 6)
+    connection.execute("UPDATE users SET created_at = %s", [now - 3 * DAY])
     insert(connection, "subscriptions", user_id=payer, plan="pro", status="past_due")
     insert(connection, "subscriptions", user_id=payer, plan="trial", trial_ends_at=now - DAY)
     insert(connection, "subscriptions", user_id=tester, plan="trial", trial_ends_at=now + HOUR)
@@ -52,6 +53,7 @@ def seed(connection: psycopg.Connection, valkey: redis.Redis, now: datetime) -> 
         connection, "sessions", user_id=tester, device_type="ipad", kind="live_view", **at(now - 2 * DAY, now - HOUR)
     )
     insert(connection, "sessions", user_id=None, kind="live_view", **at(now - DAY / 2, now - MINUTE))
+    insert(connection, "sessions", user_id=idle, **at(now - 40 * DAY, now - 40 * DAY))
     keep(valkey, "ws_sessions:1", user_id=payer, session_id=beating, device_type="phone")
     keep(valkey, "ws_sessions:2", user_id=tester, session_id=silent)
     keep(valkey, "ws_sessions:3", user_id=idle, device_type="phone")
@@ -128,6 +130,20 @@ EXPECTED: Mapping[str, float] = {
     "hivesync_active_users{30d,trial}": 1,
     "hivesync_active_users{30d,trial_expired}": 1,
     "hivesync_active_users{30d,free}": 1,
+    "hivesync_previously_active_users{30d,returning}": 0,
+    "hivesync_previously_active_users{30d,lost}": 1,
+    "hivesync_active_users_month_to_date": 2,
+    "hivesync_new_users_in_window{24h}": 0,
+    "hivesync_new_users_in_window{7d}": 6,
+    "hivesync_new_users_in_window{30d}": 6,
+    "hivesync_trials_ended_in_window{30d,paid}": 1,
+    "hivesync_trials_ended_in_window{30d,trial}": 0,
+    "hivesync_trials_ended_in_window{30d,trial_expired}": 1,
+    "hivesync_trials_ended_in_window{30d,free}": 0,
+    "hivesync_paid_plans_ended_in_window{30d,paid}": 0,
+    "hivesync_paid_plans_ended_in_window{30d,trial}": 0,
+    "hivesync_paid_plans_ended_in_window{30d,trial_expired}": 0,
+    "hivesync_paid_plans_ended_in_window{30d,free}": 1,
     "hivesync_ai_requests_in_window{1m}": 0,
     "hivesync_ai_requests_in_window{1h}": 5,
     "hivesync_ai_requests_in_window{24h}": 5,
@@ -149,6 +165,7 @@ EXPECTED: Mapping[str, float] = {
     "hivesync_ai_tokens_month_to_date{gpt-4.1,completion}": 10**6,
     "hivesync_ai_tokens_month_to_date{other,prompt}": 0,
     "hivesync_ai_tokens_month_to_date{other,completion}": 0,
+    "hivesync_ai_requests_ended_month_to_date": 3,
     "hivesync_ai_cost_month_to_date_dollars{tokens}": 2 * 2 + 8,
     "hivesync_ai_cost_month_projected_dollars{tokens}": 12 * 31 * 24 / 5.5,
     "hivesync_ai_cost_month_to_date_dollars{gpu}": 0,

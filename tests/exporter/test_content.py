@@ -82,6 +82,17 @@ def test_no_collectors_content_can_change_once_it_is_handed_out(
             return {view.name: view.last_content for view in snapshot.view().collectors if view.name in presenting}
 
     found = asyncio.run(contents())
-    assert found.keys() == {"ai_log", "preview_log", "rollup", "charts", "incidents", "top_users", "jobs", "unacked"}
+    assert found.keys() == {
+        "ai_log",
+        "preview_log",
+        "activity",
+        "growth",
+        "rollup",
+        "charts",
+        "incidents",
+        "top_users",
+        "jobs",
+        "unacked",
+    }
     assert [name for name, content in found.items() if not content] == ["unacked"], "without a queue of Celery"
     assert [part for name, content in found.items() for part in changeable(content, name)] == []

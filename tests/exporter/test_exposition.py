@@ -73,8 +73,8 @@ def _promised(kind: str, labels: Mapping[str, str | None]) -> Promised:
 PLANS = "paid trial trial_expired free"
 LOGS = "ai-events preview"
 COLLECTORS = (
-    "users online activity ai previews latency queues unacked dead_letters jobs workers cost ai_log preview_log rollup"
-    " charts incidents top_users"  # not in the public interface
+    "users online activity growth ai previews latency queues unacked dead_letters jobs workers cost ai_log preview_log"
+    " rollup charts incidents top_users"  # not in the public interface
 )
 
 PUBLIC = {
@@ -82,7 +82,12 @@ PUBLIC = {
     "hivesync_online_devices": gauge(device_type="desktop ipad phone unknown"),
     "hivesync_live_view_sessions": gauge(),
     "hivesync_active_users": gauge(window="24h 30d", plan=PLANS),
+    "hivesync_previously_active_users": gauge(window="30d", state="returning lost"),
+    "hivesync_active_users_month_to_date": gauge(),
     "hivesync_users": gauge(plan=PLANS),
+    "hivesync_new_users_in_window": gauge(window="24h 7d 30d"),
+    "hivesync_trials_ended_in_window": gauge(window="30d", plan=PLANS),
+    "hivesync_paid_plans_ended_in_window": gauge(window="30d", plan=PLANS),
     "hivesync_projects": gauge(),
     "hivesync_ai_requests_in_window": gauge(window="1m 1h 24h"),
     "hivesync_preview_requests_in_window": gauge(window="1m 1h 24h"),
@@ -90,6 +95,7 @@ PUBLIC = {
     "hivesync_ai_errors_in_window": gauge(window="24h", kind="provider_error timeout safety_rejection other"),
     "hivesync_job_latency_average_seconds": gauge(queue="ai preview", window="1m 15m 1h"),
     "hivesync_ai_tokens_month_to_date": gauge(model="gpt-4.1 other", direction="prompt completion"),
+    "hivesync_ai_requests_ended_month_to_date": gauge(),
     "hivesync_ai_cost_month_to_date_dollars": gauge(component="tokens gpu"),
     "hivesync_ai_cost_month_projected_dollars": gauge(component="tokens gpu"),
     "hivesync_queue_depth": gauge(queue="ai preview", name=None),

@@ -32,7 +32,9 @@ from tests.waiting import until
 STEP = timedelta(seconds=15)
 
 
-COLLECTORS = ["users", "activity", "ai", "previews", "latency", "cost", "rollup", "charts", "incidents", "top_users"]
+COLLECTORS = [
+    *("users", "activity", "growth", "ai", "previews", "latency", "cost", "rollup", "charts", "incidents", "top_users")
+]
 """All collectors of PostgreSQL alone."""
 
 

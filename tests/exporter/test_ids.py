@@ -128,7 +128,7 @@ def test_the_clocks_that_matter_are_the_servers(
 
 READS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "users": {
-        "users": ["id"],
+        "users": ["id", "created_at"],
         "subscriptions": ["user_id", "plan", "status", "trial_ends_at", "ended_at"],
         "projects": [],
     },
@@ -137,7 +137,11 @@ READS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "sessions": ["user_id", "created_at"],
         "ai_usage_events": ["user_id", "created_at"],
         "preview_jobs": ["user_id", "created_at"],
-        "users": ["id"],
+        "users": ["id", "created_at"],
+        "subscriptions": ["user_id", "plan", "status", "trial_ends_at", "ended_at"],
+    },
+    "growth": {
+        "users": ["id", "created_at"],
         "subscriptions": ["user_id", "plan", "status", "trial_ends_at", "ended_at"],
     },
     "ai": {"ai_usage_events": ["user_id", "status", "error_kind", "created_at", "completed_at"]},

@@ -28,8 +28,8 @@ from tests.rows import by_name, sources
 from tests.running import RunningExporter, seed_database, some_of
 
 READ_BY = {
-    "users": {"users", "activity"},
-    "subscriptions": {"users", "activity"},
+    "users": {"users", "activity", "growth"},
+    "subscriptions": {"users", "activity", "growth"},
     "projects": {"users"},
     "sessions": {"activity", "online"},
     "ai_usage_events": {"activity", "ai", "charts", "cost", "incidents", "jobs", "latency"},

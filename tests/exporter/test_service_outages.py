@@ -92,7 +92,7 @@ class Services:
 
 def all_is_well(samples: Samples) -> bool:
     collectors = [value for name, value in samples.items() if name.startswith("hivesync_collector_up")]
-    return all_there(samples, EVERYTHING) and len(collectors) == 18 and min(collectors) == 1
+    return all_there(samples, EVERYTHING) and len(collectors) == 19 and min(collectors) == 1
 
 
 @pytest.fixture(scope="module")

@@ -265,7 +265,7 @@ def test_a_scrape_asks_no_source_for_anything(
     exporter.preview_log.touch()
     with exporter:
         before = exporter.wait_for(
-            lambda samples: sum(name.startswith("hivesync_collector_up") for name in samples) == 18
+            lambda samples: sum(name.startswith("hivesync_collector_up") for name in samples) == 19
         )
         assert before['hivesync_users{plan="free"}'] == 3
         assert before['hivesync_ai_log_events_total{event="ai.requested"}'] == 1

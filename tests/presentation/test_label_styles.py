@@ -23,7 +23,7 @@ BY_LABEL: Mapping[str, tuple[styles.LabelStyles, ...]] = {
     "queue": (styles.QUEUES,),
     "result": (styles.LOG_RESULTS,),
     "source": (styles.SOURCES,),
-    "state": (styles.WORKER_STATES, styles.JOB_STATES),
+    "state": (styles.WORKER_STATES, styles.JOB_STATES, styles.ACTIVE_SINCE),
     "statistic": (styles.STATISTICS,),
 }
 
@@ -52,13 +52,14 @@ def test_every_title_is_of_a_value_of_a_closed_label() -> None:
     values = {value for spec in specs().values() for label in spec.labels for value in label.values or ()}
     titled = {value for groups in BY_LABEL.values() for group in groups for value in group}
     assert titled - values <= NO_LABEL
-    assert styles.WINDOWS.keys() <= values
+    assert styles.WINDOWS.keys() | styles.DAYS.keys() <= values
 
 
 def test_every_group_of_styles_is_of_a_label_or_on_the_page() -> None:
     groups = [value for name, value in vars(styles).items() if name.isupper() and isinstance(value, dict)]
     assert len(groups) > 15
-    known = [styles.UP, styles.WINDOWS, *LABEL_STYLES.values(), *(g for groups in BY_LABEL.values() for g in groups)]
+    windows = (styles.WINDOWS, styles.DAYS)
+    known = [styles.UP, *windows, *LABEL_STYLES.values(), *(g for groups in BY_LABEL.values() for g in groups)]
     assert [group for group in groups if group not in known] == []
 
 

@@ -1,6 +1,7 @@
 // The cards: every <data data-path="document/key/..."> gets its value, and every card its state.
 
 import { inSum, isNotProvided, isValue, knowsNothing, mark, markNotProvided, NO_ANSWER } from "./degraded.js";
+import { writeComparison } from "./comparisons.js";
 import { number } from "./formats.js";
 import { drawTrend } from "./sparkline.js";
 
@@ -14,7 +15,8 @@ export class Cards {
       panel,
       numbers: [...panel.querySelectorAll("data[data-path]")].map((element) => {
         const [path, ...keys] = element.dataset.path.split("/");
-        return { element, line: element.closest("[data-line]"), path, keys, last: null };
+        const changes = [...panel.querySelectorAll(`[data-of="${element.dataset.path}"]`)];
+        return { element, changes, line: element.closest("[data-line]"), path, keys, last: null };
       }),
       spark: panel.querySelector("[data-trend]"),
     }));
@@ -55,11 +57,16 @@ export class Cards {
     panel.toggleAttribute("data-empty-card", lacking.length === numbers.length);
   }
 
-  #write({ element, last, failed }) {
+  #write({ element, changes, last, failed }) {
     const old = failed || last.status === "degraded";
     element.toggleAttribute("data-old", old);
     if (last === null) return;
     element.value = last.value ?? "";
     element.textContent = number(last.value, element.dataset.format, old ? "" : element.dataset.empty);
+    for (const one of changes) {
+      const { key, than } = one.dataset;
+      const compared = { value: last.value, previous: last[key], change: last[key.replace("previous", "change")] };
+      writeComparison(one, old ? {} : compared, { than, format: element.dataset.format });
+    }
   }
 }

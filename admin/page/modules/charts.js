@@ -1,6 +1,7 @@
 // The charts: Grafana's panels in frames if Grafana responds, otherwise drawn here.
 
 import { NotAllowed, read } from "./api.js";
+import { writeComparison } from "./comparisons.js";
 import { knowsNothing, mark, NO_ANSWER } from "./degraded.js";
 import { number } from "./formats.js";
 import { Frame } from "./frame.js";
@@ -143,6 +144,7 @@ class Chart {
   #take(document) {
     if (!this.#shown || !knowsNothing(document)) this.#shown = document;
     this.#mark(document.status === "ok" ? "" : this.#sources.reason(document.sources));
+    this.#compare(document.status === "ok" && document.comparison);
     this.#drawTable();
   }
 
@@ -224,12 +226,22 @@ class Chart {
     else if (asked === this.document && !this.#ended) this.show(this.#grafana, answer);
   }
 
+  #compare(comparison) {
+    const format = this.#panel.dataset.unit;
+    const options = { than: comparison ? `in ${comparison.than} (${comparison.counts})` : "", format, lessIsBetter: format === "seconds" };
+    writeComparison(this.#panel.querySelector("[data-comparison]"), comparison || {}, options);
+  }
+
   #drawTable() {
     const { series, kind } = this.#shown;
     const names = pointNames(this.#shown, this.#page.labelStyles, "days" in this.#panel.dataset);
-    const head = row("th", [kind === "bar" ? "" : "Time", ...series.map((one) => one.label ?? one.name)]);
+    const columns = series.flatMap((one) => [
+      [one.label ?? one.name, one.values],
+      ...(one.previous ? [["Before", one.previous]] : []),
+    ]);
+    const head = row("th", [kind === "bar" ? "" : "Time", ...columns.map(([title]) => title)]);
     const rows = names.map((name, index) =>
-      row("td", [name, ...series.map((one) => number(one.values[index], this.#panel.dataset.unit))]),
+      row("td", [name, ...columns.map(([, values]) => number(values[index], this.#panel.dataset.unit))]),
     );
     const [top, body] = [document.createElement("thead"), document.createElement("tbody")];
     top.append(head);

@@ -4,11 +4,10 @@ export const NOTHING = "–";
 
 const count = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const ratio = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
-const dollars = new Intl.NumberFormat(undefined, { style: "currency", currency: "USD" });
-const oneDigit = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
-
 const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 0 });
 const smallPercent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
+const dollars = new Intl.NumberFormat(undefined, { style: "currency", currency: "USD" });
+const oneDigit = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
 /** A duration in the unit that suits it; the units' symbols are the same in every language. */
 function seconds(value) {

@@ -28,6 +28,16 @@ function seriesStyles(document, labelStyles) {
   }));
 }
 
+/** The lines of a document: its series, and for each that has it the span before, in the colour `quiet`. */
+function lines(document, styles, quiet) {
+  return [
+    ...document.series.map(({ values }, index) => ({ values, ...styles[index], isBefore: false })),
+    ...document.series
+      .filter(({ previous }) => previous)
+      .map(({ previous }) => ({ values: previous, title: "Before", color: quiet, isBefore: true })),
+  ];
+}
+
 /** The label of each point of a document. */
 export function pointNames(document, labelStyles, hasDays) {
   if (document.kind === "bar") return seriesStyles(document, labelStyles).map((style) => style.title);
@@ -46,6 +56,7 @@ export class Plot {
   #legend = null;
   #document = null;
   #styles = [];
+  #drawn = [];
   #watch;
 
   constructor(uPlot, labelStyles, slot, { height, unit, hasDays }) {
@@ -66,6 +77,7 @@ export class Plot {
     this.clear();
     this.#document = document;
     this.#styles = seriesStyles(document, this.#labelStyles);
+    this.#drawn = document.kind === "bar" ? [] : lines(document, this.#styles, token(this.#slot, "--text-quiet"));
     this.#legend = this.#buildLegend();
     const place = Object.assign(window.document.createElement("div"), { className: "plot" });
     place.setAttribute("role", "img");
@@ -76,7 +88,7 @@ export class Plot {
     const options = isBar ? this.#bars() : this.#lines();
     this.#plot = new this.#uPlot(
       { ...this.#size, legend: { show: false }, ...options },
-      [xs, ...document.series.map((series) => series.values)],
+      [xs, ...(isBar ? document.series : this.#drawn).map((series) => series.values)],
       place,
     );
     this.#say(null);
@@ -140,12 +152,13 @@ export class Plot {
       axes: [this.#timeAxis(), this.#valueAxis()],
       series: [
         {},
-        ...this.#styles.map(({ title, color }) => ({
+        ...this.#drawn.map(({ title, color, isBefore }) => ({
           label: title,
           stroke: color,
-          width: 2,
-          fill: this.#styles.length === 1 ? `${color}1A` : undefined,
-          points: { show: points, size: 5, fill: color, width: 0 },
+          width: isBefore ? 1.5 : 2,
+          dash: isBefore ? [5, 4] : undefined,
+          fill: this.#styles.length === 1 && !isBefore ? `${color}1A` : undefined,
+          points: { show: points && !isBefore, size: 5, fill: color, width: 0 },
           spanGaps: false,
         })),
       ],
@@ -209,7 +222,7 @@ export class Plot {
   #buildLegend() {
     const list = Object.assign(document.createElement("ul"), { className: "legend" });
     list.setAttribute("aria-hidden", "true"); // the label of the picture and the data table have the same values
-    for (const { title, color } of this.#styles) {
+    for (const { title, color } of this.#drawn) {
       const item = document.createElement("li");
       const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
       swatch.style.backgroundColor = color;
@@ -222,11 +235,11 @@ export class Plot {
 
   /** Show the values at a point (default: the last) in the legend. */
   #say(index) {
-    const { kind, series, times } = this.#document;
+    const { kind, times } = this.#document;
     if (kind === "bar") return;
     const at = index ?? times.length - 1;
     this.#legend.querySelectorAll("b").forEach((element, which) => {
-      element.textContent = number(series[which].values[at], this.#unit);
+      element.textContent = number(this.#drawn[which].values[at], this.#unit);
     });
     this.#legend.lastElementChild.textContent = pointNames(this.#document, this.#labelStyles, this.#hasDays)[at] ?? "";
   }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import psycopg
+
 from admin.documents.summary import CARDS
 from admin.documents.trends import POINTS, Trends
 from admin.documents.values import Value
@@ -41,8 +43,21 @@ def test_numbers_are_those_of_the_metrics(world: World) -> None:
 def test_trends_hold_the_numbers_of_the_summary(world: World) -> None:
     summary = world.get("/summary").json
     for name, points in summary["trends"].items():
-        assert points == {"times": [int(NOON.timestamp())], "values": [summary[name]["value"]]}
+        if name != "ai_requests_last_hour":
+            assert points == {"times": [int(NOON.timestamp())], "values": [summary[name]["value"]]}
     assert summary["trends"].keys() == {card.trend for card in CARDS}
+
+
+def test_the_trend_of_ai_requests_begins_with_history(connection: psycopg.Connection, world: World) -> None:
+    trend = world.get("/summary").json["trends"]["ai_requests_last_hour"]
+    assert trend["times"] == [int(NOON.timestamp()) - 60 * back for back in range(60, 0, -1)]
+    query = (
+        "SELECT count(*) FROM ai_usage_events"
+        " WHERE created_at > to_timestamp(%s) - interval '1 hour' AND created_at <= to_timestamp(%s)"
+    )
+    rows = [connection.execute(query, [time, time]).fetchone() for time in trend["times"]]
+    assert trend["values"] == [row[0] for row in rows if row]
+    assert len(set(trend["values"])) > 1
 
 
 def test_a_trend_has_one_point_per_minute_for_an_hour() -> None:

@@ -10,6 +10,8 @@ from tests.admin.world import World
 from tests.running import parse
 
 KEYS = {"value", "status", "sources", "as_of"}
+COMPARED = {"previous", "change"}
+WEEKLY = {"previous_week", "change_week"}
 AS_OF = "2026-03-17T12:00:00.000Z"
 
 
@@ -36,7 +38,7 @@ def check_values(world: World, path: str) -> None:
     found = dict(values_in(world.get(path).json))
     assert found
     for where, value in found.items():
-        assert value.keys() == KEYS, where
+        assert value.keys() in (KEYS, KEYS | COMPARED, KEYS | COMPARED | WEEKLY), where
         assert (value["status"], value["as_of"]) == ("ok", AS_OF), where
         assert value["sources"], where
         assert set(value["sources"]) <= {"postgres", "redis", "ai_events_log", "preview_log"}

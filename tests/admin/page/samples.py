@@ -64,11 +64,15 @@ def _documents(now: float) -> dict[str, Document]:
     def each(*sources: str, **values: Any) -> Document:
         return {name: value(number, *sources) for name, number in values.items()}
 
+    def before(previous: float, change: float | None) -> Document:
+        return {"previous": previous, "change": change}
+
+    unknown = {"previous": None, "change": None}
     minutes = [int(now) // 60 * 60 - 60 * back for back in reversed(range(60))]
     plans = {"paid": 31, "trial": 17, "trial_expired": 11, "free": 124}
     header = {
         "online_users": value(42, "postgres", "redis"),
-        "ai_requests_last_hour": value(1234),
+        "ai_requests_last_hour": value(1234) | before(1000, 0.234) | {"previous_week": 0, "change_week": None},
         "ai_queue_depth": value(7, "redis"),
         "preview_queue_depth": value(3, "redis"),
         "paid_share": value(0.2875),
@@ -91,15 +95,39 @@ def _documents(now: float) -> dict[str, Document]:
             "online_users": value(42, "postgres", "redis"),
             "online_devices": each("postgres", "redis", desktop=29, ipad=6, phone=12, unknown=2),
             "live_view_sessions": value(5, "postgres", "redis"),
-            "daily_active_users": value(96),
-            "monthly_active_users": value(171),
+            "daily_active_users": value(96) | before(128, -0.25),
+            "monthly_active_users": value(171) | before(171, 0.0),
             "daily_active_users_by_plan": each(paid=28, trial=13, trial_expired=4, free=51),
             "monthly_active_users_by_plan": each(paid=30, trial=16, trial_expired=9, free=116),
         },
+        "growth": {
+            "stickiness": value(0.5614),
+            "daily_active_users": value(96),
+            "monthly_active_users": value(171),
+            "new_users": {
+                window: value(count) | before(count + 1, -1 / (count + 1))
+                for window, count in (("24h", 9), ("7d", 58), ("30d", 203))
+            },
+            "previously_active_users": value(160),
+            "returning_users": value(118),
+            "lost_users": value(40),
+            "share_lost": value(0.25),
+            "trials_ended": value(22),
+            "trials_converted": value(8),
+            "trial_conversion": value(0.3636),
+            "paid_users": value(31),
+            "paid_users_lost": value(2),
+            "churn": value(0.0606),
+            "active_users_month_to_date": value(165),
+            "ai_requests_ended_month_to_date": value(301_400),
+            "estimate": True,
+            "cost_per_active_user_dollars": value(2.405, "postgres", "redis"),
+            "cost_per_1000_requests_dollars": value(1.3166, "postgres", "redis"),
+        },
         "ai": {
             "requests_per_minute": value(21),
-            "requests_per_hour": value(1234),
-            "requests_per_day": value(20_480),
+            "requests_per_hour": value(1234) | unknown,
+            "requests_per_day": value(20_480) | unknown,
             "requests_per_user": each(median=8.5, p90=33.7, max=402),
             "errors": each(provider_error=14, timeout=9, safety_rejection=1, other=0),
             "log_events": {

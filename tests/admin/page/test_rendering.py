@@ -93,7 +93,8 @@ def at(kind: Any, keys: list[str]) -> Any:
 def test_every_number_is_one_that_the_api_gives(number: Any) -> None:
     document, *keys = number.path.split("/")
     known, not_provided = get_args(at(MODELS[document], keys))
-    assert [name for name, _ in members(known)] == ["value", "status", "sources", "as_of"]
+    compared = ["previous", "change"] * bool(number.than) + ["previous_week", "change_week"] * bool(number.than_week)
+    assert [name for name, _ in members(known)] == ["value", "status", "sources", "as_of", *compared]
     assert not_provided is models.NotProvided
 
 

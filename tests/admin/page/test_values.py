@@ -29,6 +29,8 @@ WRITTEN = {
     "users/online_devices/ipad": "6",
     "users/daily_active_users_by_plan/trial_expired": "4",
     "users/monthly_active_users": "171",
+    "growth/trial_conversion": "36.4%",
+    "growth/cost_per_active_user_dollars": "US$2.41",
     "ai/requests_per_user/p90": "33.7",
     "ai/errors/safety_rejection": "1",
     "ai/log_events/ai.requested": "81,002",
@@ -56,6 +58,42 @@ def test_every_number_is_what_the_api_says(open_page: Open, stage: Stage) -> Non
             said = said[key]
         assert text == ("" if said["value"] is None else str(said["value"])), path
     assert page.locator("[data-note]:visible").count() == 0
+
+
+def test_numbers_are_compared_with_those_before_in_words(open_page: Open, stage: Stage) -> None:
+    page = settled(open_page())
+
+    def change(path: str, key: str = "previous") -> Any:
+        return page.locator(f'[data-of="{path}"][data-key="{key}"]').first
+
+    expect(change("summary/ai_requests_last_hour")).to_have_text("▲ up 234 (23.4%) from 1,000 yesterday at this time")
+    expect(change("summary/ai_requests_last_hour", "previous_week")).to_have_text("▲ new: 0 a week ago at this time")
+    expect(change("users/daily_active_users")).to_have_text("▼ down 32 (25%) from 128 in the 24 hours before")
+    expect(change("users/monthly_active_users")).to_have_text("= the same, 171, in the 30 days before")
+    expect(change("ai/requests_per_hour")).to_be_hidden()  # not known
+    for path, judged in (("summary/ai_requests_last_hour", "better"), ("users/daily_active_users", "worse")):
+        expect(change(path)).to_have_attribute("data-judged", judged)
+
+    stage.documents["users"]["daily_active_users"]["status"] = "degraded"
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    expect(change("users/daily_active_users")).to_be_hidden()
+
+
+def test_a_chart_is_compared_with_the_span_before(open_page: Open, stage: Stage) -> None:
+    """A longer latency is worse; a span before that is not known has no line."""
+    before = {"counts": "mean latency", "than": "the 24 hours before", "value": 1.5, "previous": 1.2, "change": 0.25}
+    latency = stage.documents["charts/ai-latency?range=24h"]
+    latency["comparison"] = before
+    latency["series"][0]["previous"] = [1.25] * 24
+    page = settled(open_page())
+    words = page.locator("#chart-ai-latency [data-comparison]")
+    expect(words).to_have_text("▲ up 300\u00a0ms (25%) from 1.2\u00a0s in the 24 hours before (mean latency)")
+    expect(words).to_have_attribute("data-judged", "worse")
+    expect(page.locator("#chart-ai-latency .legend li")).to_have_count(3)
+    page.locator("#chart-ai-latency summary").click()
+    assert page.locator("#chart-ai-latency [data-table] th").all_text_contents()[2] == "Before"
+    expect(page.locator("#chart-dau [data-comparison]")).to_be_hidden()
+    expect(page.locator("#chart-dau .legend li")).to_have_count(2)
 
 
 def test_null_is_a_dash_or_a_text_and_not_zero(open_page: Open, stage: Stage) -> None:

@@ -58,6 +58,21 @@ def test_every_hour_is_as_plain_sql_counts_it(
         assert sum(requests) > 0
         assert found.requests_per_hour(step, points) == requests
         assert found.latency_seconds(step, points) == pytest.approx(latency, nan_ok=False)
+        if points < 168:
+            requests, latency = from_scratch(connection, [end - 86_400 for end in ends])
+            assert found.requests_per_hour(step, points, 1440) == requests
+            assert found.latency_seconds(step, points, 1440) == pytest.approx(latency, nan_ok=False)
+
+
+def test_a_span_is_known_as_far_back_as_the_sums_reach(database: str, connection: psycopg.Connection) -> None:
+    end = NOON - MINUTE
+    for at in (end - 7 * DAY, end - 7 * DAY - HOUR + INSTANT, end - 2 * DAY + INSTANT, end - DAY, end):
+        insert(connection, "ai_usage_events", created_at=at, completed_at=at + 4 * MINUTE / 60, status="succeeded")
+    found = hours(Charts(), database, NOON)
+    assert found.requests_in(60, 10_080) == 2
+    assert found.requests_in(61, 10_080) is found.latency_in(61, 10_080) is None
+    assert (found.requests_in(1440), found.requests_in(1440, 1440)) == (1, 2)
+    assert (found.latency_in(60, 10_080), found.latency_in(60, 3000)) == (4.0, None)
 
 
 def test_an_hour_is_open_at_its_start_and_closed_at_its_end(database: str, connection: psycopg.Connection) -> None:
@@ -75,7 +90,7 @@ def test_what_came_late_is_found_within_a_day(database: str, connection: psycopg
     collector = Charts()
     hours(collector, database, NOON)
     insert(connection, "ai_usage_events", created_at=NOON - 3 * DAY)
-    assert sum(hours(collector, database, NOON + MINUTE).requests_per_hour(60, 168)) == 0
+    assert not any(hours(collector, database, NOON + MINUTE).requests_per_hour(60, 168))
     for passed in range(1, 49):
         found = hours(collector, database, NOON + passed * HOUR / 2)
-    assert sum(found.requests_per_hour(60, 168)) == 1
+    assert found.requests_in(10_080) == 1

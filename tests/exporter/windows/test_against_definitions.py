@@ -26,9 +26,10 @@ from hypothesis.stateful import (
 )
 
 from exporter.collector import Collector
-from exporter.collectors.activity import Activity
+from exporter.collectors.activity import Activity, Before
 from exporter.collectors.ai import Ai
 from exporter.collectors.cost import TokenCost
+from exporter.collectors.growth import Growth
 from exporter.collectors.latency import Latency
 from exporter.collectors.previews import Previews
 from exporter.collectors.users import Plans, Users
@@ -54,14 +55,40 @@ ages = st.one_of(
 )
 ends = st.one_of(
     st.none(),
-    st.sampled_from([timedelta(0), timedelta(minutes=15), timedelta(hours=1)]),
+    st.sampled_from([timedelta(0), timedelta(minutes=15), timedelta(hours=1), timedelta(days=-30)]),
     st.timedeltas(timedelta(hours=-2), timedelta(hours=2)),
+    st.timedeltas(timedelta(days=-30, hours=-1), timedelta(days=-30, hours=1)),
 )
+
+
+DAY = timedelta(days=1)
+
+# The starts and ends of the windows of days, to which the steps above come back.
+past = st.one_of(
+    st.timedeltas(timedelta(0), 62 * DAY),
+    st.builds(
+        lambda edge, step: edge + step,
+        st.sampled_from([DAY, 2 * DAY, 7 * DAY, 30 * DAY, 60 * DAY]),
+        st.one_of(
+            st.sampled_from([timedelta(0), timedelta(microseconds=1)]),
+            st.timedeltas(timedelta(minutes=-20), timedelta(minutes=20)),
+        ),
+    ),
+)
+
+BEFORE = """
+SELECT count(DISTINCT user_id) FILTER (WHERE created_at > %(now)s - interval '48 hours'
+                                         AND created_at <= %(now)s - interval '24 hours'),
+       count(DISTINCT user_id) FILTER (WHERE created_at > %(now)s - interval '1440 hours'
+                                         AND created_at <= %(now)s - interval '720 hours')
+FROM (SELECT user_id, created_at FROM sessions UNION ALL SELECT user_id, created_at FROM ai_usage_events
+      UNION ALL SELECT user_id, created_at FROM preview_jobs) AS activity
+"""
 
 
 def collectors() -> list[Collector]:
     plans = Plans()
-    return [Users(plans), Activity(plans), Ai(), Previews(), Latency(), TokenCost(PRICES)]
+    return [Users(plans), Activity(plans), Growth(plans), Ai(), Previews(), Latency(), TokenCost(PRICES)]
 
 
 class Stream(RuleBasedStateMachine):
@@ -81,6 +108,7 @@ class Stream(RuleBasedStateMachine):
         self.now = NOON
         self.refreshed_at = NOON
         self.unseen_deletion = False
+        self.created = 0
         self.context = sources(self.database, self.redis_url, self.now)
         self.sources = self.loop.run(self.context.__aenter__())
 
@@ -89,10 +117,10 @@ class Stream(RuleBasedStateMachine):
         self.loop.close()
         self.connection.close()
 
-    @initialize(target=jobs, back=st.lists(st.timedeltas(timedelta(0), timedelta(days=31)), max_size=6))
+    @initialize(target=jobs, back=st.lists(past, max_size=12))
     def history(self, back: Sequence[timedelta]) -> Any:
         """Rows from before the exporter was started."""
-        rows = [self._job("ai_usage_events", index % 4, self.now - age) for index, age in enumerate(back)]
+        rows = [self._job(TABLES[index % 3], index % 4, self.now - age) for index, age in enumerate(back)]
         self._refresh()
         return multiple(*rows)
 
@@ -135,6 +163,16 @@ class Stream(RuleBasedStateMachine):
         table, identity = job
         self.connection.execute(f"DELETE FROM {table} WHERE id = %s".encode(), [identity])
         self.unseen_deletion = True
+
+    @rule(age=past)
+    def user_is_created(self, age: timedelta) -> None:
+        self.created += 1
+        insert(self.connection, "users", email=f"new-{self.created}", created_at=self.now - age)
+
+    @rule()
+    def newest_user_is_deleted(self) -> None:
+        newest = "SELECT id FROM users WHERE username IS NULL ORDER BY created_at DESC LIMIT 1"
+        self.connection.execute(f"DELETE FROM users WHERE id = ({newest})".encode())
 
     @rule(
         owner=st.integers(0, 3),
@@ -182,13 +220,15 @@ class Stream(RuleBasedStateMachine):
         if not self.unseen_deletion:
             wrong = [comparison for comparison in compared if not comparison.same]
             assert not wrong, render(wrong)
+            (before,) = (each.content for each in self.collectors if isinstance(each, Activity))
+            assert before == Before(*self._one(BEFORE, now=self.now))
 
     def _job(self, table: str, owner: int, created_at: Any) -> tuple[str, str]:
         user_id = self.users[owner] if owner < len(self.users) else None
         return table, insert(self.connection, table, user_id=user_id, created_at=created_at)
 
-    def _one(self, query: str, *values: object) -> Any:
-        return self.connection.execute(query.encode(), values).fetchone()
+    def _one(self, query: str, *values: object, **named: object) -> Any:
+        return self.connection.execute(query.encode(), named or values).fetchone()
 
 
 def test_windows_equal_the_definitions_whatever_happens_to_the_tables(
