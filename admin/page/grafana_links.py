@@ -10,7 +10,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from admin.documents.charts import ChartCard
-from presentation.panels import ANALYTICS, ANALYTICS_PATH, OPERATIONS, Dashboard, Panel
+from presentation.panels import ANALYTICS, ANALYTICS_PATH, GRAFANA_PATH, OPERATIONS, Dashboard, Panel
 
 DASHBOARDS: tuple[Dashboard, ...] = (ANALYTICS, OPERATIONS)
 """The dashboards that the page links."""
@@ -31,12 +31,16 @@ def panels(chart: ChartCard, base: str) -> dict[str, str]:
 
 def dashboard(board: Dashboard, base: str) -> str:
     """The URL of a dashboard without Grafana's menus, which would lead to refused requests."""
-    return f"{_below(base, board.path)}?kiosk"
+    return f"{_below(base, _path(board))}?kiosk"
 
 
 def _full_size(panel: Panel, span: str) -> str:
     time = {"from": _since(span), "to": "now"} if span else {}
-    return f"{panel.dashboard.path}?{urlencode({'orgId': '1', 'viewPanel': str(panel.id), **time})}&kiosk"
+    return f"{_path(panel.dashboard)}?{urlencode({'orgId': '1', 'viewPanel': str(panel.id), **time})}&kiosk"
+
+
+def _path(board: Dashboard) -> str:
+    return f"{GRAFANA_PATH}d/{board.uid}/"
 
 
 def _since(span: str) -> str:

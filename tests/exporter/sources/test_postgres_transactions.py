@@ -174,4 +174,4 @@ def test_a_query_works_again_after_a_failure_has_dropped_its_plan(database: str)
             assert await _prepared(postgres, fails=True) == []
             return await _prepared(postgres)
 
-    assert dict(asyncio.run(attempt()))["SELECT 1"] == 2
+    assert ("SELECT 1", 2) in asyncio.run(attempt())
