@@ -53,7 +53,7 @@ attack: $(VENV)/installed page ## some 780 attacks on a demo, or on a running in
 faults: $(VENV)/installed packages ## every fault, and pairs of them, with a table in docs/reliability.md (ARGS="--only redis-killed")
 	@$(BIN)/python -m faults $(ARGS)
 
-fuzz: $(VENV)/installed ## ten minutes of inputs to all that reads what others write, with a table in docs/reliability.md (MINUTES=60, ARGS="--only tokens")
+fuzz: $(VENV)/installed ## ten minutes of inputs to every reader of foreign input, with a table in docs/reliability.md (MINUTES=60, ARGS="--only tokens")
 	@$(BIN)/python -m fuzz --minutes $(MINUTES) $(ARGS)
 
 lint: $(VENV)/installed ## ruff: style and mistakes

@@ -31,7 +31,7 @@ from fuzz.corpus import CORPUS
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 MINUTES = 10.0
 START_SECONDS = 300
-"""Time beyond its share after which a worker counts as one that never ends: servers start, a last finding is shrunk."""
+"""Time beyond its share after which a worker counts as endless: servers start, a last finding is shrunk."""
 
 STATUS_FOUND, STATUS_INTERRUPTED = 1, 130
 

@@ -19,7 +19,7 @@ from fuzz import corpus
 from fuzz.target import Check
 
 HANG_SECONDS = 30
-"""Time after which an input counts as one that never ends: a thousand times the usual, on a busy machine too."""
+"""Time after which an input counts as endless: a thousand times the usual, on a busy machine too."""
 
 SHRINK_SECONDS = 5.0
 FINDINGS_AT_MOST = 20
