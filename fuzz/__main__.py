@@ -24,7 +24,7 @@ from pathlib import Path
 from bench.conditions import machine
 from exporter.version import REVISION, VERSION
 from fuzz import engines, report
-from fuzz.campaign import Finding, Tally
+from fuzz.campaign import Breach, Tally
 from fuzz.catalogue import BYTE_TARGETS, CATALOGUE
 from fuzz.corpus import CORPUS
 
@@ -136,7 +136,7 @@ class Lanes:
         if worker.returncode == 0 and output.strip():
             return Tally.from_json(json.loads(output.splitlines()[-1]))
         last = (said.strip().splitlines() or [""])[-1]
-        ended = Finding(f"the process ended with {worker.returncode}", last[:200], "(none)")
+        ended = Breach(f"the process ended with {worker.returncode}", last[:200], "(none)")
         return Tally(name, engine, self._seed, findings=[ended])
 
 
