@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from faults import report as faults_report
 from fuzz import campaign, corpus, engines, report
 from fuzz.__main__ import main
-from fuzz.campaign import Campaign, Breach, Tally
+from fuzz.campaign import Breach, Campaign, Tally
 from fuzz.catalogue import BYTE_TARGETS, CATALOGUE, MACHINES
 from fuzz.mutation import mutations
 from fuzz.target import ByteTarget, Check, MachineTarget
@@ -121,7 +121,7 @@ def test_the_command_runs_both_lanes_and_writes_the_table(tmp_path: Path) -> Non
 
 
 def test_a_worker_that_dies_is_a_finding_and_no_silence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(CATALOGUE, "no-such", WEAK)  # type: ignore[misc]  # the worker does not know it
+    monkeypatch.setitem(CATALOGUE, "no-such", WEAK)  # the worker does not know it
     assert main(["--minutes", "0.05", "--only", "no-such", "--seed", "1", "--corpus", str(tmp_path)]) == 1
 
 
