@@ -58,7 +58,7 @@ faults: $(VENV)/installed packages ## every fault, and pairs of them, with a tab
 crash: $(VENV)/installed packages ## each system call of a save or a log's reading fails, or is the last; a table in docs/reliability.md (ARGS="--only rollup")
 	@$(BIN)/python -m crash $(ARGS)
 
-fuzz: $(VENV)/installed ## ten minutes of inputs to all that reads what others write, with a table in docs/reliability.md (MINUTES=60, ARGS="--only tokens")
+fuzz: $(VENV)/installed ## ten minutes of inputs to every reader of foreign input, with a table in docs/reliability.md (MINUTES=60, ARGS="--only tokens")
 	@$(BIN)/python -m fuzz --minutes $(MINUTES) $(ARGS)
 
 soak: $(VENV)/installed page packages ## load and a fault a minute for hours, and the trend of every resource (HOURS=0.5 SEED=7)

@@ -24,14 +24,14 @@ from pathlib import Path
 from bench.conditions import machine
 from exporter.version import REVISION, VERSION
 from fuzz import engines, report
-from fuzz.campaign import Finding, Tally
+from fuzz.campaign import Breach, Tally
 from fuzz.catalogue import BYTE_TARGETS, CATALOGUE
 from fuzz.corpus import CORPUS
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 MINUTES = 10.0
 START_SECONDS = 300
-"""Time beyond its share after which a worker counts as one that never ends: servers start, a last finding is shrunk."""
+"""Time beyond its share after which a worker counts as endless: servers start, a last finding is shrunk."""
 
 STATUS_FOUND, STATUS_INTERRUPTED = 1, 130
 
@@ -136,7 +136,7 @@ class Lanes:
         if worker.returncode == 0 and output.strip():
             return Tally.from_json(json.loads(output.splitlines()[-1]))
         last = (said.strip().splitlines() or [""])[-1]
-        ended = Finding(f"the process ended with {worker.returncode}", last[:200], "(none)")
+        ended = Breach(f"the process ended with {worker.returncode}", last[:200], "(none)")
         return Tally(name, engine, self._seed, findings=[ended])
 
 

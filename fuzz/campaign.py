@@ -19,7 +19,7 @@ from fuzz import corpus
 from fuzz.target import Check
 
 HANG_SECONDS = 30
-"""Time after which an input counts as one that never ends: a thousand times the usual, on a busy machine too."""
+"""Time after which an input counts as endless: a thousand times the usual, on a busy machine too."""
 
 SHRINK_SECONDS = 5.0
 FINDINGS_AT_MOST = 20
@@ -32,7 +32,7 @@ class HangError(Exception):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Breach:
     """A way to break the property: the error and its place, and the name of the smallest input in the corpus."""
 
     error: str
@@ -49,7 +49,7 @@ class Tally:
     seed: int
     executions: int = 0
     seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Breach] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -58,7 +58,7 @@ class Tally:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Tally:
         """Restore a result of `to_json`."""
-        return cls(**{**content, "findings": [Finding(**each) for each in content["findings"]]})
+        return cls(**{**content, "findings": [Breach(**each) for each in content["findings"]]})
 
 
 class Campaign:
@@ -91,7 +91,7 @@ class Campaign:
             error, where = found
             if (error, where) not in {(each.error, each.where) for each in self.tally.findings}:
                 entry = corpus.add(self.tally.target, self._shrunk(content, found), self._directory)
-                self.tally.findings.append(Finding(error, where, entry))
+                self.tally.findings.append(Breach(error, where, entry))
 
     def broken_by(self, content: bytes) -> tuple[str, str] | None:
         """Return the error that this input causes and its place; None where the property holds."""

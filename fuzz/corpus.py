@@ -1,6 +1,6 @@
 """The corpus: for each target, the inputs that broke its property once, as small files.
 
-`make fuzz` adds what it finds; `make test` replays all of it. A file's name says what it is, or is a digest of it.
+`make fuzz` adds its findings; `make test` replays it. A file's name is a description, or a digest of its content.
 """
 
 from __future__ import annotations

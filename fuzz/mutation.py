@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 CHANGES_AT_MOST = 5
 INTERESTING = (b"", b"\0", b"\n", b"\r\n", b"\xff", b"\xef\xbb\xbf", b"%00", b"..", b"-1", b"1e999", b"nan", b"9" * 25)
 COPIES = (2, 8, 64, 1_100)
-"""Repetitions of a piece: over a thousand for what is nested."""
+"""Repetitions of a piece: over a thousand for nesting."""
 
 
 def mutations(seed: int, pool: Sequence[bytes], words: Sequence[bytes], size: int) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The domain of samples: what any collector may return, whatever it has read."""
+"""The domain of samples: the bounds of a collector's results for any input."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class ByteTarget:
 
 @dataclass(frozen=True)
 class MachineTarget:
-    """A target whose input is a sequence of steps, with a model that says what must be true after each."""
+    """A target whose input is a sequence of steps, with a model that knows the true result of each."""
 
     name: str
     promise: str

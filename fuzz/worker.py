@@ -23,8 +23,8 @@ from fuzz.corpus import CORPUS
 from fuzz.target import ByteTarget, MachineTarget
 from servers.postgres_files import MEMORY
 
-LEAST_SECONDS = 1.0
-"""Time for the inputs, however long the start takes."""
+LEAST_SHARE = 0.5
+"""Share of the time that is left to the inputs, however long the start takes on a busy machine."""
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def main() -> int:
     inner.mkdir()
     with target.opened(inner) if isinstance(target, ByteTarget) else nullcontext(engines.steps_check(target)) as check:
         campaign = Campaign(
-            tally, check, max(LEAST_SECONDS, started + chosen.seconds - time.monotonic()), chosen.corpus
+            tally, check, max(LEAST_SHARE * chosen.seconds, started + chosen.seconds - time.monotonic()), chosen.corpus
         )
         if not isinstance(target, ByteTarget):
             engines.by_steps(target, campaign, chosen.seed)

@@ -1,4 +1,4 @@
-"""Cookies: a session is found by its own signed value alone, whatever else a browser sends."""
+"""Cookies: a session is found by its own signed value alone, beside any other cookies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fuzz.inputs import damaged, joined
 from fuzz.target import ByteTarget, Check
 
 OPEN, ENDED, FOREIGN = b"{open}", b"{ended}", b"{foreign}"
-"""In an input: the cookie's value of an open session, of one that has ended, and of one that another key has signed."""
+"""In an input: the cookie's value of an open session, of an ended one, and of a session signed by another key."""
 
 
 @contextmanager

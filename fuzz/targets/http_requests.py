@@ -87,7 +87,7 @@ def _is_serving(address: Address) -> bool:
 
 
 def _check_passed(ports: Ports) -> None:
-    """What reached Grafana is what panels request."""
+    """The requests that reached Grafana are those of panels."""
     passed, ports.passed[:] = list(ports.passed), []
     for method, target in passed:
         path = target.partition("?")[0]

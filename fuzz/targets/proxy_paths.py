@@ -1,4 +1,4 @@
-"""Paths to Grafana: what is passed on stays in the allowed list after any decoding, and is read in one way only.
+"""Paths to Grafana: a path that is passed on stays in the allowed list after any decoding, and is read in one way only.
 
 The list here is written apart from the product's (`admin/grafana/paths.py`): the beginnings of paths that show panels.
 """

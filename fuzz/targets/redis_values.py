@@ -1,4 +1,4 @@
-"""Redis: whatever its keys hold, each value is in its domain or a counted skip, and the counts equal a plain reading.
+"""Redis: any value of a key is in its domain or a counted skip, and the counts equal a plain reading.
 
 An input is a command per line, its words separated by tabs; it is sent to an empty Valkey, and refused commands have no
 effect. Then the product's collectors of Redis read it. The model is a plain reading of the same keys, a type at a time,
@@ -117,7 +117,7 @@ def _keys(client: redis.Redis, pattern: str) -> dict[bytes, str]:
 
 
 def _check_workers(samples: Sequence[Sample], client: redis.Redis, before: float, after: float) -> None:
-    """Each key is a worker that is shown, one that is forgotten, or counted as skipped."""
+    """Each key is a worker that is shown or forgotten, or is counted as skipped."""
     shown, skips = 0, Counter[str]()
     labels: set[str] = set()
     for key, kind in _keys(client, HEARTBEATS).items():
@@ -173,7 +173,7 @@ def _number(value: bytes | None) -> float | None:
 
 
 def _check_queues(samples: Sequence[Sample], counters: Sequence[Sample], client: redis.Redis) -> None:
-    """The depths are the lengths of the lists, and what is no list is counted."""
+    """The depths are the lengths of the lists, and keys of other types are counted."""
     strange = 0
     for queue, pattern in (("ai", "ai_queue:*"), ("preview", "preview_queue:*")):
         depths = Counter[str]()

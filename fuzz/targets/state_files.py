@@ -77,7 +77,7 @@ def opened(directory: Path) -> Iterator[Check]:
 
 
 def _check_exact(kept: Mapping[str, Any], stored: Any) -> None:
-    """What was kept is in the file, unless the file is of an older version that did not have it."""
+    """The loaded state is in the file, unless the file is of an older version that did not have it."""
     assert isinstance(stored, dict)
     for name, value in kept.items():
         if name in stored:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from faults import report as faults_report
 from fuzz import campaign, corpus, engines, report
 from fuzz.__main__ import main
-from fuzz.campaign import Campaign, Finding, Tally
+from fuzz.campaign import Breach, Campaign, Tally
 from fuzz.catalogue import BYTE_TARGETS, CATALOGUE, MACHINES
 from fuzz.mutation import mutations
 from fuzz.target import ByteTarget, Check, MachineTarget
@@ -133,7 +133,7 @@ def test_invalid_options_end_with_2(option: str) -> None:
 
 
 def test_the_table_names_each_finding_and_its_file() -> None:
-    tally = Tally("tokens", "grammar", 7, 1_200, 3.0, [Finding("KeyError", "admin/x.py:3", "abc")])
+    tally = Tally("tokens", "grammar", 7, 1_200, 3.0, [Breach("KeyError", "admin/x.py:3", "abc")])
     assert Tally.from_json(tally.to_json()) == tally
     assert report.line(tally).splitlines()[1].strip() == "KeyError at admin/x.py:3: fuzz/corpus/tokens/abc"
     assert "| tokens | grammar | 1,200 | 400 | 1 |" in report.results([tally], {"cpu": "two"})
