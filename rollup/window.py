@@ -158,6 +158,7 @@ class DayWindow:
             raise failure_of_source(error) from error
 
     async def _read(self, postgres: Postgres) -> list[Row]:
+        self._history.look_back()  # runs are rare: each finds all rows committed within five minutes
         async with self._history.reading(postgres) as plan:
             today = plan.now // DAY
             written = range(plan.begin // DAY + LEAD_DAYS, today + 1)

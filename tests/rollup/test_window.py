@@ -84,7 +84,7 @@ def by_definition(connection: psycopg.Connection, rows: Sequence[Row]) -> list[R
     return plainly(connection, [row.date for row in rows])
 
 
-class Stream(RuleBasedStateMachine):
+class DayStream(RuleBasedStateMachine):
     """HiveSync's changes to its tables; after every run each column of each day must equal plain SQL."""
 
     rows = Bundle("rows")
@@ -192,7 +192,7 @@ class Stream(RuleBasedStateMachine):
 
 
 def test_every_column_equals_plain_sql_whatever_happens_to_the_tables(database: str) -> None:
-    machine = type("OnThisDatabase", (Stream,), {"database": database})
+    machine = type("OnThisDatabase", (DayStream,), {"database": database})
     run_state_machine_as_test(machine, settings=settings(max_examples=6, stateful_step_count=12))
 
 
