@@ -67,9 +67,11 @@ class _Recorded:
     def _add(self, query: str, parameters: Mapping[str, object] | None) -> None:
         self._note(query, {"now": self._transaction.now, **(parameters or {})})
 
-    async def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
+    async def rows(
+        self, query: str, parameters: Mapping[str, object] | None = None, *, plan_once: bool = False
+    ) -> list[Row]:
         self._add(query, parameters)
-        return await self._transaction.rows(query, parameters)
+        return await self._transaction.rows(query, parameters, plan_once=plan_once)
 
     async def batches(
         self, query: str, parameters: Mapping[str, object] | None = None

@@ -123,12 +123,20 @@ def _in_window(column: str, window: str) -> str:
     return f"{column} > %(now)s - interval '{_WINDOWS[window]}' AND {column} <= %(now)s"
 
 
-def _active(window: str, tiers: str) -> str:
-    seen = " UNION ".join(
-        f"SELECT user_id FROM {table} WHERE {_in_window('created_at', window)}"
+def _seen(period: str) -> str:
+    return " UNION ".join(
+        f"SELECT user_id FROM {table} WHERE {period}"
         for table in ("refresh_tokens", "session_tokens", "ai_jobs", "preview_sessions")
     )
+
+
+def _active(window: str, tiers: str) -> str:
+    seen = _seen(_in_window("created_at", window))
     return f"SELECT count(*) FROM users WHERE tier IN ({tiers}) AND id IN ({seen})"
+
+
+_SEEN_BEFORE = _seen("created_at > %(now)s - interval '1440 hours' AND created_at <= %(now)s - interval '720 hours'")
+_SEEN_THIS_MONTH = _seen("created_at >= date_trunc('month', %(now)s, 'UTC') AND created_at <= %(now)s")
 
 
 _PAID, _FREE = "'Pro', 'Premium'", "'Free', 'Admin'"
@@ -147,6 +155,10 @@ NUMBERS: Mapping[str, str] = {
         for window in ("24h", "30d")
         for plan, tiers in (("paid", _PAID), ("free", _FREE))
     },
+    "hivesync_previously_active_users{30d,returning}": (
+        f"SELECT count(*) FROM users WHERE id IN ({_seen(_in_window('created_at', '30d'))}) AND id IN ({_SEEN_BEFORE})"
+    ),
+    "hivesync_active_users_month_to_date": f"SELECT count(*) FROM users WHERE id IN ({_SEEN_THIS_MONTH})",
     **{
         f"hivesync_{queue}_requests_in_window{{{window}}}": (
             f"SELECT count(*) FROM {table} WHERE {_in_window('created_at', window)}"

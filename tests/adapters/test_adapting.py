@@ -76,6 +76,7 @@ def test_the_example_of_the_page_gives_the_numbers_of_its_backend(
             for secret in ("pass_hash FROM public.members", "prompt FROM public.tasks"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     theirs.execute(f"SELECT {secret}".encode())
+    del values["hivesync_active_users_month_to_date"]  # depends on the day of the month
     assert {name: value for name, value in values.items() if value and "skipped" not in name} == {
         "hivesync_users{paid}": 1,
         "hivesync_users{trial}": 1,

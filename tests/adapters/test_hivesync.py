@@ -206,12 +206,12 @@ def test_a_refresh_reads_new_rows_by_an_index(
     read = Transaction.rows
 
     async def explained(
-        self: Transaction, query: str, parameters: Mapping[str, object] | None = None
+        self: Transaction, query: str, parameters: Mapping[str, object] | None = None, **options: Any
     ) -> list[tuple[Any, ...]]:
         if "FROM" in query and any(view in query for view in VIEWS[3:]):
             lines = await read(self, f"EXPLAIN {query}", parameters)
             plans[query] = "\n".join(line for (line,) in lines)
-        return await read(self, query, parameters)
+        return await read(self, query, parameters, **options)
 
     async def refresh_twice(collector: Collector) -> None:
         async with sources(urls["exporter"]) as opened:
