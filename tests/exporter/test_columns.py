@@ -150,7 +150,12 @@ def deployment(
 def as_text(deployment: Deployment) -> Mapping[str, Any]:
     """All values read while the columns are text; the metrics must be the expected ones."""
     read = deployment.read()
-    more = {"hivesync_users{free}": 4, "hivesync_ai_errors_in_window{24h,safety_rejection}": 1}
+    more = {
+        "hivesync_users{free}": 4,
+        "hivesync_ai_errors_in_window{24h,safety_rejection}": 1,
+        "hivesync_previously_active_users{30d,lost}": 2,
+        "hivesync_ai_requests_ended_month_to_date": 4,
+    }
     assert read["metrics"] == pytest.approx({**EXPECTED, **more}, rel=1e-12)
     assert [(i.kind, i.provider, i.model, i.error_kind) for i in read["incidents"]] == [
         ("ai_error", None, None, "timeout"),

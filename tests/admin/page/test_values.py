@@ -29,7 +29,7 @@ WRITTEN = {
     "users/online_devices/ipad": "6",
     "users/daily_active_users_by_plan/trial_expired": "4",
     "users/monthly_active_users": "171",
-    "growth/trial_conversion": "36.4%",
+    "growth/trial_conversion": "36%",
     "growth/cost_per_active_user_dollars": "US$2.41",
     "ai/requests_per_user/p90": "33.7",
     "ai/errors/safety_rejection": "1",
