@@ -58,7 +58,7 @@ class Crowd:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ClientReport:
     """The requests of all clients: by kind the answers, the missing ones and the slowest (seconds); the first ones that
     were wrong, in words."""
 
@@ -95,9 +95,9 @@ class Clients(Child):
     def is_ready(self) -> bool:
         return self._result.exists()
 
-    def tally(self) -> Tally:
+    def tally(self) -> ClientReport:
         """Return the requests up to the end of the process."""
-        return Tally(**json.loads(self._result.read_text()))
+        return ClientReport(**json.loads(self._result.read_text()))
 
 
 class _Client:
@@ -222,7 +222,7 @@ class _Counts:
         """Write the tally, as a whole."""
         new = path.with_suffix(".new")
         new.write_text(
-            json.dumps(asdict(Tally(dict(self.answered), dict(self.missing), self.slowest, list(self.wrong))))
+            json.dumps(asdict(ClientReport(dict(self.answered), dict(self.missing), self.slowest, list(self.wrong))))
         )
         new.rename(path)
 

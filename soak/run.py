@@ -17,7 +17,7 @@ from faults.subject import StruckExporter
 from faults.table import Fault
 from faults.watch import Watch, is_failing
 from servers.bound import Bound
-from soak.clients import Clients, Crowd, Tally
+from soak.clients import ClientReport, Clients, Crowd
 from soak.load import Load
 from soak.plan import Stroke, make_plan
 from soak.sampling import QUANTITIES, Quantity, Sampler
@@ -73,7 +73,7 @@ class Result:
     struck: tuple[Struck, ...]
     trends: Mapping[Quantity, Trend]
     answered: int
-    tally: Tally
+    tally: ClientReport
     wrong: tuple[str, ...]
     versions: str
 

@@ -133,7 +133,7 @@ def test_a_gauge_a_counter_and_the_histogram_have_the_values_of_metrics(observed
     observed.until_both_say(
         "hivesync_queue_processing_seconds_sum / hivesync_queue_processing_seconds_count", 90.5 / 40
     )
-    observed.until_both_say('count(hivesync_refresh_duration_seconds_bucket{le="+Inf"}) by (instance)', 18)
+    observed.until_both_say('count(hivesync_refresh_duration_seconds_bucket{le="+Inf"}) by (instance)', 19)
     for instance, seconds in observed.query(
         "histogram_quantile(0.5, sum by (instance, le) (hivesync_refresh_duration_seconds_bucket))"
     ).items():

@@ -145,12 +145,13 @@ def test_rows_deleted_behind_its_back_show_as_a_difference(
         'hivesync_preview_requests_in_window{window="24h"}',
         'hivesync_active_users{window="24h",plan="free"}',
         'hivesync_active_users{window="30d",plan="free"}',
+        "hivesync_active_users_month_to_date",
     }
     for words in differing:
         served, fresh, from_scratch, difference = (float(words[column]) for column in (1, 4, 5, 6))
         assert served - fresh in (0, 1)  # a row may leave the window in between
         assert difference == fresh - from_scratch == (10 if "requests" in words[0] else 1)
-    assert verdict(verified.stdout).startswith("4 of ")
+    assert verdict(verified.stdout).startswith("5 of ")
 
 
 def test_what_is_served_longer_than_promised_is_a_difference(

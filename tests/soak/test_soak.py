@@ -16,7 +16,7 @@ from faults.scene import Scene
 from faults.table import FAULTS, fault
 from soak import report
 from soak.__main__ import main
-from soak.clients import Tally
+from soak.clients import ClientReport
 from soak.plan import Stroke
 from soak.run import Options, Result, Struck, open_scene, run
 from soak.sampling import QUANTITIES, RESIDENT, THREADS
@@ -45,7 +45,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, made: Result) -> list[float]:
 def result(verdict: str = FLAT, *, of_faults: tuple[str, ...] = (), wrong: tuple[str, ...] = ()) -> Result:
     trends = {each: Trend(FLAT, 100.0, 0.5, -1.0, 2.0, 0.4, 2.0, 2880.0) for each in QUANTITIES}
     trends[RESIDENT] = replace(trends[RESIDENT], verdict=verdict)
-    tally = Tally({"scrape": 180_000, "page": 140_000}, {}, {"scrape": 0.25, "page": 0.5}, [])
+    tally = ClientReport({"scrape": 180_000, "page": 140_000}, {}, {"scrape": 0.25, "page": 0.5}, [])
     struck = (KILLED, replace(KILLED, recovered_after=3.5, wrong=of_faults))
     return Result(3600.0, 7_000_000, 17_900_000, 20, struck, trends, 70_000, tally, wrong, "Python 3.11")
 
@@ -70,7 +70,7 @@ def test_a_short_soak_loses_nothing_and_claims_nothing(scene: Scene) -> None:
 
 
 def test_a_lost_line_is_found_at_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faults.subject.COUNTED_SECONDS", 0.5)
+    monkeypatch.setattr("faults.subject.COUNTED_SECONDS", 10.0)
 
     @fault("logs", LOGS)
     def claims_a_line(scene: Scene) -> Iterator[None]:

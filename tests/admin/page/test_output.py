@@ -18,7 +18,7 @@ pytestmark = pytest.mark.chromium
 def test_a_chart_that_is_drawn_here_is_saved_as_png(open_page: Open, stage: Stage, tmp_path: Path) -> None:
     page = settled(open_page())
     with page.expect_download() as download:
-        page.get_by_role("button", name="Daily active users as PNG").click()
+        page.get_by_role("button", name="Active users by UTC day as PNG").click()
     assert download.value.suggested_filename == "hivesync-dau-14d.png"
     download.value.save_as(tmp_path / "dau.png")
     content = (tmp_path / "dau.png").read_bytes()

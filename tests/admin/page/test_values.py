@@ -66,7 +66,7 @@ def test_numbers_are_compared_with_those_before_in_words(open_page: Open, stage:
     def change(path: str, key: str = "previous") -> Any:
         return page.locator(f'[data-of="{path}"][data-key="{key}"]').first
 
-    expect(change("summary/ai_requests_last_hour")).to_have_text("▲ up 234 (23.4%) from 1,000 yesterday at this time")
+    expect(change("summary/ai_requests_last_hour")).to_have_text("▲ up 234 (23%) from 1,000 yesterday at this time")
     expect(change("summary/ai_requests_last_hour", "previous_week")).to_have_text("▲ new: 0 a week ago at this time")
     expect(change("users/daily_active_users")).to_have_text("▼ down 32 (25%) from 128 in the 24 hours before")
     expect(change("users/monthly_active_users")).to_have_text("= the same, 171, in the 30 days before")
