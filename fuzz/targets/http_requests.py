@@ -178,15 +178,57 @@ _requests = st.builds(
     st.lists(_headers, max_size=5),
     _bodies,
 )
+# Well-formed but for the value of one header that a port reads, so that the value reaches its reader.
+_media = st.builds(
+    lambda kind, parameters: kind + b"".join(b";" + name + b"=" + value for name, value in parameters),
+    st.sampled_from(b"application/openmetrics-text text/plain text/html application/json gzip identity */* *".split()),
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"version", b" version", b"q", b"charset", b"escaping"]),
+            st.sampled_from([b"1.0.0", b"0.0.4", b"0.5", b"1", b"x", b"", b"-1", b"1.x.0", b'"1"', b"9" * 400, b"nan"]),
+        ),
+        max_size=3,
+    ),
+)
+_values = st.lists(_media, max_size=4).map(b",".join)
+_names = st.sampled_from(
+    b"Accept-Language Cookie If-None-Match If-Modified-Since Range Authorization Content-Type Content-Length Origin"
+    b" Referer Sec-Fetch-Site X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto Forwarded Connection".split()
+)
+
+
+def _well_formed(targets: st.SearchStrategy[bytes], names: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    return st.builds(
+        lambda target, name, value: (
+            b"GET "
+            + target
+            + b" HTTP/1.1\r\nHost: localhost\r\nX-API-Key: <key>\r\n"
+            + name
+            + b": "
+            + value
+            + b"\r\n\r\n"
+        ),
+        targets,
+        names,
+        st.one_of(_values, damaged(_values, (b"=", b";", b'"', b"\xff", b"%"))),
+    )
+
+
+_negotiated = _well_formed(st.just(b"/metrics"), st.sampled_from([b"Accept", b"Accept", b"Accept-Encoding"]))
+_asked = _well_formed(_targets, _names)
 
 TARGET = ByteTarget(
     name="http-requests",
     promise="Any bytes in any fragments get answers below 500 (505 for another version), the connection ends, the next"
     " client is served, and Grafana gets requests of panels alone.",
     opened=opened,
-    inputs=damaged(
-        joined(CUT, _requests, _requests, st.binary(max_size=30), most=3),
-        (CUT, CUT, CUT, b"\r", b"\n", b"\0", b"\xff", b" ", b"\t", b":", b"%", b"\x0b", b"\x85"),
+    inputs=st.one_of(
+        _negotiated,
+        _asked,
+        damaged(
+            joined(CUT, _requests, _asked, st.binary(max_size=30), most=3),
+            (CUT, CUT, CUT, b"\r", b"\n", b"\0", b"\xff", b" ", b"\t", b":", b"%", b"\x0b", b"\x85"),
+        ),
     ),
     seeds=(
         b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n",
