@@ -45,6 +45,7 @@ EXPECTED_EVENTS = frozenset(
         "control.no_socket",
         "admin.session_key.not_saved",
         "admin.session_key.unreadable",
+        "admin.sessions.unreadable",
     }
 )
 

@@ -155,7 +155,10 @@ EVENTS = {
         "The list of open sessions cannot be saved: logins and logouts since then are forgotten at a restart.",
         ("reason",),
     ),
-    "admin.sessions.corrupt": LogEvent("The list of open sessions cannot be read: all sessions end.", ("reason",)),
+    "admin.sessions.corrupt": LogEvent("The list of open sessions is damaged: all sessions end.", ("reason",)),
+    "admin.sessions.unreadable": LogEvent(
+        "The disk does not give the list of open sessions: all sessions end.", ("reason",)
+    ),
     "admin.session_key.replaced": LogEvent("The key of the session cookies was unusable: all sessions end.", ("file",)),
     "admin.session_key.unreadable": LogEvent(
         "The key of the session cookies cannot be read: sessions end with this process.", ("file", "reason")

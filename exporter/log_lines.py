@@ -66,7 +66,7 @@ _stamp = msgspec.json.Decoder(_Stamped).decode
 _event = attrgetter("event")
 _MALFORMED = _Record()
 _NEWLINE, _OPEN, _CLOSE = b"\n{}"
-_BEFORE_RECORD = re.compile(rb"\0+(?=(?:%s)?\s*\{)" % codecs.BOM_UTF8)
+_BEFORE_RECORD = re.compile(rb"\0+(?=(?:%s)?[^\S\n]*\{)" % codecs.BOM_UTF8)
 
 
 def count(content: bytes, failure_event: str) -> Iterator[Counted]:

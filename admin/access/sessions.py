@@ -182,7 +182,8 @@ class Sessions:
         except (StateError, AttributeError, KeyError, TypeError, ValueError) as error:
             # The open sessions are unknown, so that all are ended.
             self._open = {}
-            _log.warning("admin.sessions.corrupt", reason=str(error))
+            event = "admin.sessions.unreadable" if isinstance(error, StateError) else "admin.sessions.corrupt"
+            _log.warning(event, reason=str(error))
 
     def _loaded(self, saved: dict[str, Any]) -> Session:
         opened_at, ends_at, via, address = (saved[name] for name in ("opened_at", "ends_at", "via", "address"))

@@ -137,6 +137,14 @@ def test_the_oldest_session_ends_if_there_are_too_many(sessions: Sessions, monke
     assert [sessions.check(value) is not None for value in values] == [False, False, True, True, True]
 
 
+def test_a_list_that_the_disk_does_not_give_is_not_called_damaged(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / SESSIONS_FILE).mkdir()  # reading it fails for root, too
+    with capture_logs() as events:
+        sessions = Sessions(KEY, HOURS_8, clock, StateFile(tmp_path, SESSIONS_FILE))
+    assert [event["event"] for event in events] == ["admin.sessions.unreadable"]
+    assert sessions.check(sessions.open())
+
+
 @pytest.mark.parametrize("content", [["nonsense"], [{"id": "x"}], "nonsense", None, [[]]])
 def test_an_unreadable_list_ends_all_sessions(content: object, tmp_path: Path, clock: Clock) -> None:
     file = StateFile(tmp_path, SESSIONS_FILE)
