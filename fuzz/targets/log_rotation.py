@@ -237,10 +237,16 @@ class Rotating(RuleBasedStateMachine):
         self.compressing = data.draw(st.sampled_from(self.compressible()))
         self.compressing.let_go()
         # Without their times files keep their order only when the oldest is compressed first, as rotation does; in
-        # another order names and times disagree, which is reported, and the files are not read.
+        # another order, or with late writers, names and times disagree, which is reported, and the files are not read.
         older = self.old[self.old.index(self.compressing) + 1 :]
+        times = [other.path.stat().st_mtime_ns for other in self.old]
         self.packing = packing
-        self.keeps_time = keeps_time or any(other.path.suffix not in PACKINGS for other in older)
+        self.keeps_time = (
+            keeps_time
+            or any(other.path.suffix not in PACKINGS for other in older)
+            or times != sorted(times, reverse=True)
+            or any(other.writer for other in self.old)
+        )
         plain = self.compressing.path
         whole = PACKINGS[packing](plain.read_bytes())
         plain.with_name(plain.name + packing).write_bytes(whole[: int(len(whole) * written)])
