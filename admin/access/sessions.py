@@ -179,11 +179,13 @@ class Sessions:
             saved: dict[str, Any] = self._file.load() or {}
             if saved.get("signed_by") == self._signed_by():
                 self._open = {session.id: session for session in map(self._loaded, saved["open"])}
-        except (StateError, AttributeError, KeyError, TypeError, ValueError) as error:
-            # The open sessions are unknown, so that all are ended.
+        # The open sessions are unknown, so that all are ended.
+        except StateError as error:
             self._open = {}
-            event = "admin.sessions.unreadable" if isinstance(error, StateError) else "admin.sessions.corrupt"
-            _log.warning(event, reason=str(error))
+            _log.warning("admin.sessions.unreadable", reason=str(error))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            self._open = {}
+            _log.warning("admin.sessions.corrupt", reason=str(error))
 
     def _loaded(self, saved: dict[str, Any]) -> Session:
         opened_at, ends_at, via, address = (saved[name] for name in ("opened_at", "ends_at", "via", "address"))
