@@ -167,7 +167,7 @@ def test_jobs_run_on_while_redis_hangs_and_are_counted_once(pool: str, site: Sit
         os.kill(site.beats.pid, signal.SIGSTOP)
         try:
             site.run(4)
-            until(lambda: "does not take" in worker.log.read_text(), "a time-out")
+            until(lambda: "does not take this worker's statistics" in worker.log.read_text(), "a time-out")
             site.run(5)
         finally:
             os.kill(site.beats.pid, signal.SIGCONT)
